@@ -1,0 +1,67 @@
+"""Builds the native module (cffi, API mode) and the stub image.
+
+``python -m nvsandbox.platform.native.build`` builds both in place; ``setup.py`` calls the same functions.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from cffi import FFI
+
+HERE = Path(__file__).resolve().parent
+HARDENING = [
+    "-O2", "-g0", "-Wall", "-Wextra", "-Werror", "-fstack-protector-strong", "-D_FORTIFY_SOURCE=2",
+    "-fcf-protection=none",
+]  # fmt: skip
+STUB_FLAGS = [
+    "-O2", "-fPIE", "-ffreestanding", "-fno-stack-protector", "-mgeneral-regs-only",
+    "-fno-asynchronous-unwind-tables", "-fcf-protection=none", "-fvisibility=hidden",
+    "-fno-jump-tables", "-fno-tree-loop-distribute-patterns", "-Wall", "-Wextra", "-Werror",
+]  # fmt: skip
+
+
+def _cdef() -> str:
+    """native.h and proto.h reduced to what cffi's parser reads; sizes come from the C compiler."""
+    proto = (HERE / "proto.h").read_text()
+    native = (HERE / "native.h").read_text()
+    names = re.findall(r"^#define (NV_\w+) ", proto, re.M)
+    consts = "\n".join(f"#define {n} ..." for n in names if n != "NV_PROTO_H")
+    enums = "\n".join(re.findall(r"^enum \{.*?\};", proto + native, re.M | re.S))
+    enums = re.sub(r"/\*.*?\*/", "", enums, flags=re.S)
+    decls = native[native.index("struct nv_task {") :].replace("#endif", "")
+    decls = re.sub(r"/\*.*?\*/", "", decls, flags=re.S)
+    kuser = "struct nv_kuser { ...; };\nstruct nv_slot { ...; };\nstruct nv_cmds { ...; };\n"
+    return f"{consts}\n{enums}\n{kuser}{decls}"
+
+
+ffi = FFI()
+ffi.cdef(_cdef())
+ffi.set_source(
+    "nvsandbox.platform.native._native",
+    '#include "native.h"\n',
+    sources=[str(HERE / "native.c")],
+    include_dirs=[str(HERE)],
+    extra_compile_args=HARDENING + ["-Wno-unused-parameter"],
+    extra_link_args=["-Wl,-z,relro,-z,now"],
+)
+
+
+def build_stub(out: Path = HERE) -> None:
+    """Compiles ``stub.elf.bin`` (what the zygote executes) and ``stub.bin`` (the flat image)."""
+    cc = os.environ.get("CC", "gcc")
+    obj, elf, flat = out / "stub.o", out / "stub.elf.bin", out / "stub.bin"
+    subprocess.run([cc, *STUB_FLAGS, "-c", str(HERE / "stub.c"), "-o", str(obj)], check=True)
+    link = ["-nostdlib", "-static", f"-Wl,-T,{HERE / 'stub.ld'}", "-Wl,--build-id=none"]
+    subprocess.run([cc, *link, "-Wl,-z,noexecstack", "-o", str(elf), str(obj)], check=True)
+    subprocess.run(["objcopy", "-O", "binary", "-j", ".text", str(elf), str(flat)], check=True)
+    obj.unlink()
+
+
+if __name__ == "__main__":
+    build_stub()
+    os.chdir(HERE.parents[2])
+    ffi.compile(verbose=False)

@@ -1,0 +1,408 @@
+/*
+ * The Sentry's wait and reply loop. Single-threaded: the caller is the Sentry's one thread.
+ * Allocates nothing per event; takes no value of a slot twice.
+ */
+#define _GNU_SOURCE
+#include "native.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MAX_READY 64
+#define SPIN_LONG_NS 60000 /* how long it spins when answers come that quickly */
+#define SPIN_SHORT_NS 3000
+#define POLL_EVERY 64 /* events between two looks at the descriptors */
+
+static struct {
+  int eventfd, epfd, ncpu;
+  struct nv_kuser *kuser;
+  struct nv_task **run; /* tasks whose thread runs the application */
+  uint32_t nrun, caprun, next;
+  uint32_t since_poll;
+  uint64_t avg_ns; /* moving average of how long a wait lasts */
+  struct epoll_event ready[MAX_READY];
+  int nready;
+} L;
+struct nv_stats nv_stats;
+
+static uint8_t widths[512][6];
+
+static uint64_t now_ns(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+int nv_init(int eventfd, int epfd, struct nv_kuser *kuser, int ncpu) {
+  L.eventfd = eventfd;
+  L.epfd = epfd;
+  L.kuser = kuser;
+  L.ncpu = ncpu;
+  L.avg_ns = 10000;
+  L.kuser->spins = 50;
+  struct epoll_event e = {.events = EPOLLIN, .data.fd = eventfd};
+  return epoll_ctl(epfd, EPOLL_CTL_ADD, eventfd, &e) ? -errno : 0;
+}
+
+void nv_set_widths(uint32_t nr, uint32_t packed) {
+  if (nr < 512)
+    for (int i = 0; i < 6; i++)
+      widths[nr][i] = (packed >> (2 * i)) & 3;
+}
+
+void nv_set_intab(uint32_t nr, uint32_t how) {
+  if (nr < 512)
+    L.kuser->intab[nr] = (uint8_t)how;
+}
+
+struct nv_task *nv_task_new(uint32_t id, char *slots, char *cmds, uint64_t stub_slots,
+                            uint32_t index) {
+  if (index >= NV_SLOTS)
+    return NULL;
+  struct nv_task *t = calloc(1, sizeof *t);
+  if (!t)
+    return NULL;
+  t->id = id;
+  t->run = -1;
+  t->slot = (struct nv_slot *)(slots + index * NV_SLOT_SIZE);
+  t->cmd = (struct nv_cmds *)(cmds + index * NV_CMD_SIZE);
+  t->stub_slot = stub_slots + index * NV_SLOT_SIZE;
+  return t;
+}
+
+static void run_add(struct nv_task *t) {
+  if (t->run >= 0)
+    return;
+  if (L.nrun == L.caprun) {
+    uint32_t cap = L.caprun ? 2 * L.caprun : 64;
+    struct nv_task **p = realloc(L.run, cap * sizeof *p);
+    if (!p)
+      abort();
+    L.run = p;
+    L.caprun = cap;
+  }
+  t->run = (int32_t)L.nrun;
+  L.run[L.nrun++] = t;
+}
+
+void nv_drop(struct nv_task *t) {
+  if (t->run < 0)
+    return;
+  struct nv_task *last = L.run[--L.nrun];
+  L.run[t->run] = last;
+  last->run = t->run;
+  t->run = -1;
+}
+
+void nv_task_free(struct nv_task *t) {
+  nv_drop(t);
+  free(t);
+}
+
+static int64_t widen(uint64_t v, unsigned how) {
+  switch (how) {
+    case 2:
+      return (int32_t)v;
+    case 3:
+      return (uint32_t)v;
+    default:
+      return (int64_t)v;
+  }
+}
+
+/* Copies the event out of the slot. Every field is read once. */
+static void take(struct nv_task *t) {
+  static const uint8_t argreg[6] = {NV_RDI, NV_RSI, NV_RDX, NV_R10, NV_R8, NV_R9};
+  struct nv_slot *s = t->slot;
+  nv_drop(t);
+  __atomic_store_n(&s->state, NV_ST_RUN, __ATOMIC_RELAXED);
+  uint32_t kind = *(volatile uint32_t *)&s->kind;
+  t->ev[NV_E_KIND] = kind;
+  t->ev[NV_E_CRET] = *(volatile int64_t *)&s->cret;
+  t->ev[NV_E_FAIL] = *(volatile uint32_t *)&s->fail;
+  if (kind == NV_EV_ACK || kind == NV_EV_CMDFAIL) {
+    t->ev[NV_E_TID] = s->host_tid;
+    return;
+  }
+  for (int i = 0; i < NV_NREG; i++)
+    t->regs[i] = *(volatile uint64_t *)&s->regs[i];
+  uint64_t nr = t->regs[NV_RAX];
+  t->ev[NV_E_NR] = (int64_t)nr;
+  const uint8_t *w = widths[nr < 512 ? nr : 511];
+  for (int i = 0; i < 6; i++)
+    t->ev[NV_E_ARG0 + i] = widen(t->regs[argreg[i]], w[i]);
+  t->ev[NV_E_SIG] = *(volatile uint32_t *)&s->sig;
+  t->ev[NV_E_CODE] = (int32_t) * (volatile uint32_t *)&s->code;
+  t->ev[NV_E_ADDR] = (int64_t) * (volatile uint64_t *)&s->fault_addr;
+  t->ev[NV_E_TRAPNO] = (int64_t) * (volatile uint64_t *)&s->trapno;
+  t->ev[NV_E_ERR] = (int64_t) * (volatile uint64_t *)&s->err;
+  t->ev[NV_E_FPOFF] = *(volatile uint32_t *)&s->fpoff;
+  for (int i = 0; i < 2; i++) {
+    t->ev[NV_E_INADDR0 + 2 * i] = (int64_t) * (volatile uint64_t *)&s->in_addr[i];
+    uint32_t n = *(volatile uint32_t *)&s->in_len[i];
+    t->ev[NV_E_INLEN0 + 2 * i] = n <= NV_IN_MAXBUF ? n : 0;
+  }
+  t->ev[NV_E_TID] = s->host_tid;
+}
+
+static struct nv_task *scan(void) {
+  uint32_t n = L.nrun;
+  if (!n)
+    return NULL;
+  uint32_t i = L.next % n;
+  for (uint32_t k = 0; k < n; k++) {
+    if (L.run[i]->slot->state == NV_ST_EVENT) {
+      struct nv_task *t = L.run[i];
+      L.next = i + 1;
+      __atomic_thread_fence(__ATOMIC_ACQUIRE);
+      return t;
+    }
+    if (++i == n)
+      i = 0;
+  }
+  return NULL;
+}
+
+static int poll_fds(int timeout_ms) {
+  int n = epoll_wait(L.epfd, L.ready, MAX_READY, timeout_ms);
+  L.since_poll = 0;
+  L.nready = 0;
+  if (n <= 0)
+    return 0;
+  int woken = 0;
+  for (int i = 0; i < n; i++) {
+    if (L.ready[i].data.fd == L.eventfd) {
+      uint64_t v;
+      if (read(L.eventfd, &v, 8) < 0) { /* somebody else's wake: nothing to do */
+      }
+      woken = 1;
+    } else {
+      L.ready[L.nready++] = L.ready[i];
+    }
+  }
+  (void)woken;
+  return L.nready;
+}
+
+int nv_ready(int32_t *out, int max) {
+  int n = L.nready < max / 2 ? L.nready : max / 2;
+  for (int i = 0; i < n; i++) {
+    out[2 * i] = L.ready[i].data.fd;
+    out[2 * i + 1] = (int32_t)L.ready[i].events;
+  }
+  L.nready = 0;
+  return n;
+}
+
+static int64_t got(struct nv_task *t, uint64_t waited) {
+  if (waited > 1000000)
+    waited = 1000000;
+  L.avg_ns = (L.avg_ns * 7 + waited) / 8;
+  L.since_poll++;
+  nv_stats.events++;
+  take(t);
+  return t->id;
+}
+
+/* Sleeps in epoll until a stub writes the eventfd, a descriptor is ready or the deadline comes. */
+static int sleep_once(int64_t deadline, uint64_t now) {
+  int ms = -1;
+  if (deadline >= 0) {
+    if ((uint64_t)deadline <= now)
+      return poll_fds(0);
+    uint64_t left = ((uint64_t)deadline - now + 999999) / 1000000;
+    ms = left > 60000 ? 60000 : (int)left;
+    if ((uint64_t)deadline - now < 900000) { /* epoll_wait's milliseconds are too coarse here */
+      struct timespec ts = {0, (long)((uint64_t)deadline - now)};
+      int n = (int)syscall(SYS_epoll_pwait2, L.epfd, L.ready, MAX_READY, &ts, NULL, 0);
+      if (n <= 0)
+        return 0;
+      ms = 0; /* ready now: let poll_fds sort it out (level-triggered) */
+    }
+  }
+  return poll_fds(ms);
+}
+
+int64_t nv_wait(int64_t deadline) {
+  uint64_t t0 = now_ns();
+  if (L.since_poll >= POLL_EVERY && poll_fds(0))
+    return -1;
+  if (deadline >= 0 && (uint64_t)deadline <= t0)
+    return -1;
+  struct nv_task *t = scan();
+  if (t)
+    return got(t, 0);
+  int crowded = (int)L.nrun >= L.ncpu;
+  uint64_t budget = !L.nrun                   ? 0
+                    : crowded                 ? 0
+                    : L.avg_ns < SPIN_LONG_NS ? SPIN_LONG_NS
+                                              : SPIN_SHORT_NS;
+  L.kuser->spins = crowded ? 50 : 1500;
+  uint64_t now = t0;
+  for (uint32_t i = 1; budget; i++) {
+    if ((t = scan()))
+      return got(t, now_ns() - t0);
+    __asm__ volatile("pause");
+    if (i % 32)
+      continue;
+    now = now_ns();
+    if (now - t0 > budget || (deadline >= 0 && (uint64_t)deadline <= now))
+      break;
+    nv_stats.spins++;
+    sched_yield(); /* the thread we wait for may share this core */
+  }
+  for (;;) {
+    __atomic_exchange_n(&L.kuser->sentry_asleep, 1, __ATOMIC_SEQ_CST);
+    if ((t = scan())) {
+      L.kuser->sentry_asleep = 0;
+      return got(t, now_ns() - t0);
+    }
+    nv_stats.sleeps++;
+    int ready = sleep_once(deadline, now_ns());
+    L.kuser->sentry_asleep = 0;
+    if (ready)
+      return -1;
+    if ((t = scan()))
+      return got(t, now_ns() - t0);
+    if (deadline >= 0 && (uint64_t)deadline <= now_ns())
+      return -1;
+  }
+}
+
+static void send_reply(struct nv_task *t, uint32_t flags) {
+  struct nv_slot *s = t->slot;
+  t->cmd->n = t->nops;
+  t->cmd->flags = flags;
+  t->nops = 0;
+  run_add(t);
+  __atomic_exchange_n(&s->state, NV_ST_REPLY, __ATOMIC_SEQ_CST);
+  if (s->asleep) {
+    nv_stats.wakes++;
+    syscall(SYS_futex, &s->state, FUTEX_WAKE, 1, 0, 0, 0);
+  }
+}
+
+void nv_resume(struct nv_task *t) {
+  for (int i = 0; i < NV_NREG; i++)
+    t->slot->regs[i] = t->regs[i];
+  send_reply(t, NV_CF_RESUME);
+}
+
+void nv_reply(struct nv_task *t, int64_t rax) {
+  t->regs[NV_RAX] = (uint64_t)rax;
+  nv_resume(t);
+}
+
+int64_t nv_reply_wait(struct nv_task *t, int64_t rax, int64_t deadline) {
+  nv_reply(t, rax);
+  return nv_wait(deadline);
+}
+
+int nv_op(struct nv_task *t, uint32_t op, uint32_t flags, uint32_t nr, uint64_t a0, uint64_t a1,
+          uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5) {
+  if (t->nops >= NV_MAXOPS)
+    return -1;
+  struct nv_op *o = &t->cmd->op[t->nops++];
+  o->op = op;
+  o->flags = (uint16_t)flags;
+  o->nr = (uint16_t)nr;
+  o->a[0] = a0;
+  o->a[1] = a1;
+  o->a[2] = a2;
+  o->a[3] = a3;
+  o->a[4] = a4;
+  o->a[5] = a5;
+  return 0;
+}
+
+int nv_run(struct nv_task *t, uint32_t spins) {
+  send_reply(t, 0);
+  for (uint32_t i = 0; i < spins; i++) {
+    if (t->slot->state == NV_ST_EVENT) {
+      __atomic_thread_fence(__ATOMIC_ACQUIRE);
+      take(t);
+      return 1;
+    }
+    __asm__ volatile("pause");
+  }
+  return 0;
+}
+
+void nv_post(struct nv_task *t) {
+  t->cmd->n = t->nops;
+  t->cmd->flags = 0;
+  t->nops = 0;
+  __atomic_exchange_n(&t->slot->state, NV_ST_REPLY, __ATOMIC_SEQ_CST);
+}
+
+uint32_t nv_slot_tid(struct nv_task *t) { return t->slot->host_tid; }
+
+void *nv_map(int fd, uint64_t len, int writable) {
+  void *p = mmap(NULL, len, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED, fd, 0);
+  return p == MAP_FAILED ? NULL : p;
+}
+
+void nv_unmap(void *p, uint64_t len) { munmap(p, len); }
+
+int nv_send_fds(int sock, const int *fds, int n) {
+  char byte = 0;
+  struct iovec iov = {&byte, 1};
+  union {
+    struct cmsghdr h;
+    char buf[CMSG_SPACE(sizeof(int) * 8)];
+  } c;
+  if (n < 1 || n > 8)
+    return -EINVAL;
+  memset(&c, 0, sizeof c);
+  struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &c};
+  m.msg_controllen = CMSG_SPACE(sizeof(int) * (size_t)n);
+  c.h.cmsg_level = SOL_SOCKET;
+  c.h.cmsg_type = SCM_RIGHTS;
+  c.h.cmsg_len = CMSG_LEN(sizeof(int) * (size_t)n);
+  memcpy(CMSG_DATA(&c.h), fds, sizeof(int) * (size_t)n);
+  return sendmsg(sock, &m, MSG_DONTWAIT | MSG_NOSIGNAL) == 1 ? 0 : -errno;
+}
+
+int nv_recv_pid(int sock) {
+  char byte;
+  struct iovec iov = {&byte, 1};
+  union {
+    struct cmsghdr h;
+    char buf[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(int) * 8)];
+  } c;
+  struct msghdr m = {
+      .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof c};
+  ssize_t r = recvmsg(sock, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  if (r < 0)
+    return errno == EAGAIN ? 0 : -errno;
+  int pid = 0;
+  for (struct cmsghdr *h = CMSG_FIRSTHDR(&m); h; h = CMSG_NXTHDR(&m, h)) {
+    if (h->cmsg_level != SOL_SOCKET)
+      continue;
+    if (h->cmsg_type == SCM_CREDENTIALS) {
+      struct ucred u;
+      memcpy(&u, CMSG_DATA(h), sizeof u);
+      pid = u.pid;
+    } else if (h->cmsg_type == SCM_RIGHTS) { /* a stub has no business sending descriptors */
+      size_t n = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+      for (size_t i = 0; i < n; i++) {
+        int fd;
+        memcpy(&fd, CMSG_DATA(h) + i * sizeof fd, sizeof fd);
+        close(fd);
+      }
+    }
+  }
+  return r == 0 ? -EPIPE : pid;
+}
+
+int nv_tgkill(int pid, int tid, int sig) { return syscall(SYS_tgkill, pid, tid, sig) ? -errno : 0; }

@@ -1,0 +1,80 @@
+/* The Sentry's side of the trap protocol (proto.h), seen by Python through cffi. */
+#ifndef NV_NATIVE_H
+#define NV_NATIVE_H
+
+#include "proto.h"
+
+/* ev[] of a task: what its last event was, copied out of the slot once. Parsed by
+ * platform/interface.py. */
+enum {
+  NV_E_KIND,
+  NV_E_NR,
+  NV_E_ARG0, /* 6 arguments, widened as nv_set_widths said */
+  NV_E_SIG = 8,
+  NV_E_CODE,
+  NV_E_ADDR,
+  NV_E_TRAPNO,
+  NV_E_ERR,
+  NV_E_CRET,
+  NV_E_FAIL,
+  NV_E_FPOFF,
+  NV_E_INADDR0,
+  NV_E_INLEN0,
+  NV_E_INADDR1,
+  NV_E_INLEN1,
+  NV_E_TID,
+  NV_E_N = 24
+};
+
+struct nv_task {
+  int64_t ev[NV_E_N];
+  uint64_t regs[NV_NREG];
+  struct nv_slot *slot;
+  struct nv_cmds *cmd;
+  uint64_t stub_slot; /* the slot's address in the stub */
+  int32_t run;        /* index in the running list, -1: the Sentry has it */
+  uint32_t id;
+  uint32_t nops;
+};
+
+int nv_init(int eventfd, int epfd, struct nv_kuser *kuser, int ncpu);
+void nv_set_widths(uint32_t nr, uint32_t packed);
+void nv_set_intab(uint32_t nr, uint32_t how);
+struct nv_task *nv_task_new(uint32_t id, char *slots, char *cmds, uint64_t stub_slots,
+                            uint32_t index);
+void nv_task_free(struct nv_task *t);
+
+/* The next event: the id of its task, or -1 when descriptors are ready or the deadline has passed.
+ */
+int64_t nv_wait(int64_t deadline_ns);
+/* Sets rax and lets the application go on after the queued operations. */
+void nv_reply(struct nv_task *t, int64_t rax);
+int64_t nv_reply_wait(struct nv_task *t, int64_t rax, int64_t deadline_ns);
+/* As nv_reply with the registers as they are. */
+void nv_resume(struct nv_task *t);
+/* Queues an operation; -1 when the list is full. */
+int nv_op(struct nv_task *t, uint32_t op, uint32_t flags, uint32_t nr, uint64_t a0, uint64_t a1,
+          uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5);
+/* Has the queued operations done while the application stays stopped. 1: done already; 0: an event
+ * will tell. */
+int nv_run(struct nv_task *t, uint32_t spins);
+/* Posts the queued operations of a thread that does not run yet, without waiting for it. */
+void nv_post(struct nv_task *t);
+uint32_t nv_slot_tid(struct nv_task *t);
+/* Forgets a task that runs (its process is being killed). */
+void nv_drop(struct nv_task *t);
+/* Descriptors that nv_wait found ready: fd and events alternate. */
+int nv_ready(int32_t *out, int max);
+
+void *nv_map(int fd, uint64_t len, int writable);
+void nv_unmap(void *p, uint64_t len);
+int nv_send_fds(int sock, const int *fds, int n);
+/* pid of the peer that sent one byte, by the kernel's word; 0: nothing there; -errno. */
+int nv_recv_pid(int sock);
+int nv_tgkill(int pid, int tid, int sig);
+struct nv_stats {
+  uint64_t events, sleeps, spins, wakes;
+};
+extern struct nv_stats nv_stats;
+
+#endif

@@ -1,0 +1,151 @@
+/*
+ * The trap protocol: what the Sentry and its stub processes share.
+ *
+ * One stub process is one application address space. Its private window on the Sentry is a region
+ * at a random 64 KiB-aligned address B:
+ *
+ *   B + 0                 stub image, read+execute
+ *   B + NV_KUSER_OFF      one page for all stubs, read-only: is the Sentry asleep, spin budget,
+ * input table B + NV_CMD_OFF        command areas, one per slot, read-only here (the memfd is
+ * sealed FUTURE_WRITE) B + NV_SLOT_OFF       slots, one per application thread, read+write on both
+ * sides B + NV_VDSO_OFF       the host's vvar and vdso pages, moved here
+ *
+ * Everything in a slot is hostile to the Sentry; it copies a value once and checks the copy.
+ */
+#ifndef NV_PROTO_H
+#define NV_PROTO_H
+
+#include <stdint.h>
+
+#define NV_SLOTS 16384u
+#define NV_SLOT_SIZE 0x10000ul
+#define NV_CMD_SIZE 0x800ul
+#define NV_KUSER_OFF 0x10000ul
+#define NV_CMD_OFF 0x20000ul
+#define NV_CMD_LEN (NV_SLOTS * NV_CMD_SIZE)
+#define NV_SLOT_OFF (NV_CMD_OFF + NV_CMD_LEN)
+#define NV_SLOT_LEN (NV_SLOTS * NV_SLOT_SIZE)
+#define NV_VDSO_OFF (NV_SLOT_OFF + NV_SLOT_LEN)
+#define NV_REGION_LEN (NV_VDSO_OFF + 0x20000ul)
+
+/* Inside a slot */
+#define NV_STACK_OFF 0x1000ul /* signal stack: the host's frames land here */
+#define NV_STACK_LEN 0x4000ul
+#define NV_WIN_OFF 0x5000ul /* data window */
+#define NV_WIN_LEN (NV_SLOT_SIZE - NV_WIN_OFF)
+
+/* Descriptors of a stub. Received ones take the lowest free numbers above. */
+#define NV_FD_EVENT 0 /* eventfd: wakes a sleeping Sentry */
+#define NV_FD_SOCK 1  /* socket to the Sentry: descriptors come, one byte of identity goes */
+#define NV_FD_IMAGE 2 /* only in the zygote */
+#define NV_FD_KUSER 3 /* only in the zygote */
+
+/* slot.state */
+#define NV_ST_RUN 0u
+#define NV_ST_EVENT 1u
+#define NV_ST_REPLY 2u
+
+/* slot.kind */
+#define NV_EV_SYSCALL 1u
+#define NV_EV_FAULT 2u
+#define NV_EV_KICK 3u
+#define NV_EV_ACK 4u
+#define NV_EV_CMDFAIL 5u
+#define NV_EV_BADARCH 6u
+
+/* cmds.flags */
+#define NV_CF_RESUME 1u /* run the application after the operations, otherwise acknowledge */
+
+/* Operations. A host call that fails, or a copy that faults, ends the list with NV_EV_CMDFAIL
+ * unless NV_OF_IGNORE. */
+#define NV_OP_SYSCALL 1u /* a[0..5], number in nr */
+#define NV_OP_COPYOUT 2u /* a: application address, window offset, length */
+#define NV_OP_COPYIN 3u  /* a: window offset, application address, length; cret: bytes copied */
+#define NV_OP_COPYSTR 4u /* as COPYIN, stops after a NUL; cret: bytes copied, the NUL included */
+#define NV_OP_RECVFD 5u  /* a[0]: how many (<= 4); into fdreg[] */
+#define NV_OP_CMPXCHG 6u /* a: address, old, new (32 bits); cret: value found */
+#define NV_OP_CLONE 7u   /* a: slot address, tls, use-tls; cret: host tid */
+#define NV_OP_FORK 8u    /* descriptors in fdreg[0..2]; cret: host pid */
+#define NV_OP_MOVE                                                                                 \
+  9u /* a: new base, filter length; slots and commands in fdreg[0..1]; becomes a clean stub */
+#define NV_OP_EXIT 10u /* the host thread ends here */
+#define NV_OP_PIO                                                                                  \
+  11u /* a: nr, fdreg index, address, length, offset: pread64/pwrite64; cret: bytes */
+
+/* op.flags */
+#define NV_OF_IGNORE 1u /* the result is dropped, a failure does not end the list */
+#define NV_OF_FD4 2u    /* a[4] of a SYSCALL is fdreg[a[4]] */
+#define NV_OF_FD0 4u    /* a[0] of a SYSCALL is fdreg[a[0]] */
+#define NV_OF_EFAULT 8u /* a failed COPYOUT sets rax to -EFAULT and goes on */
+#define NV_OF_FRAME 16u /* a failed COPYOUT of a signal frame: event CMDFAIL */
+
+enum {
+  NV_R8,
+  NV_R9,
+  NV_R10,
+  NV_R11,
+  NV_R12,
+  NV_R13,
+  NV_R14,
+  NV_R15,
+  NV_RDI,
+  NV_RSI,
+  NV_RBP,
+  NV_RBX,
+  NV_RDX,
+  NV_RAX,
+  NV_RCX,
+  NV_RSP,
+  NV_RIP,
+  NV_EFL,
+  NV_NREG
+};
+
+struct nv_op {
+  uint32_t op;
+  uint16_t flags;
+  uint16_t nr;
+  uint64_t a[6];
+};
+#define NV_MAXOPS 36u
+
+struct nv_cmds {
+  uint32_t n;
+  uint32_t flags;
+  uint64_t pad;
+  struct nv_op op[NV_MAXOPS];
+};
+
+struct nv_slot {
+  volatile uint32_t state;
+  volatile uint32_t asleep; /* the stub sleeps on state */
+  uint32_t kind;
+  uint32_t sig;
+  volatile uint32_t host_tid; /* cleared by the host kernel when the thread is gone */
+  uint32_t code;              /* si_code */
+  uint64_t fault_addr;
+  uint64_t trapno;
+  uint64_t err;
+  int64_t cret;   /* result of the last operation that has one */
+  uint32_t fail;  /* index of the failed operation */
+  uint32_t fpoff; /* xsave area of the current frame, offset in the slot; 0: none */
+  uint64_t in_addr[2];
+  uint32_t in_len[2];
+  uint32_t fdreg[4];
+  uint64_t regs[NV_NREG];
+};
+
+/* Input inlined at entry: what argument is a string or a buffer. One byte a system call. */
+#define NV_IN_STR(i) (0x10u | (i))                /* path in argument i */
+#define NV_IN_STR2(i, j) (0x40u | (i) << 3 | (j)) /* paths in arguments i and j */
+#define NV_IN_BUF 0x20u                           /* buffer in argument 1, length in argument 2 */
+#define NV_IN_MAXSTR 256u
+#define NV_IN_MAXBUF 4096u
+
+struct nv_kuser {
+  volatile uint32_t sentry_asleep;
+  volatile uint32_t spins;
+  uint8_t intab[512];
+};
+
+#endif

@@ -1,0 +1,385 @@
+"""Host processes of the systrap platform: the zygote, clean stubs and forked stubs.
+
+A ``Space`` is one host process, so one application address space. Its descriptors and mappings are made by the
+Sentry; the process gets them over the socket of the one that clones it. Who a process is, the host kernel says
+(SCM_CREDENTIALS on its own socket), never the stub.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import fcntl
+import os
+import resource
+import secrets
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any, Final, final
+
+from ..interface import (
+    CMD_LEN,
+    KICK_SIGNAL,
+    OP_FORK,
+    OP_MOVE,
+    OP_RECVFD,
+    REGION_LEN,
+    SLOT_LEN,
+    SLOT_OFF,
+    SLOT_SIZE,
+    SLOTS,
+    VDSO_OFF,
+    WIN_OFF,
+)
+from ..native._native import ffi, lib
+from ..stub_filter import stub_filter
+
+F_ADD_SEALS: Final = 1033
+F_SEAL_SEAL: Final = 1
+F_SEAL_SHRINK: Final = 2
+F_SEAL_GROW: Final = 4
+F_SEAL_FUTURE_WRITE: Final = 16
+ZYGOTE_BASE: Final = 0x6000_0000_0000
+
+
+class PlatformError(Exception):
+    """The host did not do what the platform needs."""
+
+
+@final
+class Thread:
+    """A host thread of a stub: its slot, and the native record through which it is answered."""
+
+    __slots__ = ("cdata", "ev", "index", "mem", "regs", "space")
+
+    def __init__(self, space: Space, index: int, task_id: int) -> None:
+        self.space = space
+        self.index = index
+        base = SLOT_OFF + space.base if space.base else 0
+        self.cdata = lib.nv_task_new(task_id, space.slots, space.cmds, base, index)
+        if self.cdata == ffi.NULL:
+            raise MemoryError
+        whole = memoryview(ffi.buffer(self.cdata))
+        nev = int(lib.NV_E_N) * 8
+        self.ev = whole[:nev].cast("q")
+        self.regs = whole[nev : nev + 18 * 8].cast("Q")
+        slot = ffi.buffer(space.slots + index * SLOT_SIZE, SLOT_SIZE)
+        self.mem = memoryview(slot)
+
+    def set_id(self, task_id: int) -> None:
+        self.cdata.id = task_id
+
+    def host_tid(self) -> int:
+        return int(lib.nv_slot_tid(self.cdata))
+
+
+@final
+class Shell:
+    """Slots, commands and socket of a space whose process isn't there yet."""
+
+    __slots__ = ("child_sock", "cmds", "cmds_fd", "slots", "slots_fd", "sock")
+
+    def __init__(self) -> None:
+        self.slots_fd = _memfd("nv-slots", SLOT_LEN)
+        self.cmds_fd = _memfd("nv-cmds", CMD_LEN)
+        self.slots = lib.nv_map(self.slots_fd, SLOT_LEN, 1)
+        self.cmds = lib.nv_map(self.cmds_fd, CMD_LEN, 1)
+        if self.slots == ffi.NULL or self.cmds == ffi.NULL:
+            raise PlatformError("cannot map a stub's slots")
+        seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW
+        fcntl.fcntl(self.slots_fd, F_ADD_SEALS, seals)
+        fcntl.fcntl(self.cmds_fd, F_ADD_SEALS, seals | F_SEAL_FUTURE_WRITE)
+        a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        a.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self.sock = a.detach()
+        self.child_sock = b.detach()
+
+    def close_child_side(self) -> None:
+        for fd in (self.slots_fd, self.cmds_fd, self.child_sock):
+            os.close(fd)
+
+
+def _memfd(name: str, size: int) -> int:
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, size)
+    return fd
+
+
+@final
+class Space:
+    """One stub process. ``mm`` is the kernel's address space that lives in it."""
+
+    __slots__ = (
+        "_free", "_next", "_zombie_slots", "base", "cmds", "dead", "identified", "on_death",
+        "pid", "pidfd", "platform", "slots", "sock", "threads",
+    )  # fmt: skip
+
+    def __init__(self, platform: Systrap, shell: Shell, base: int) -> None:
+        self.platform = platform
+        self.base = base
+        self.slots = ffi.cast("char *", shell.slots)
+        self.cmds = ffi.cast("char *", shell.cmds)
+        self.sock = shell.sock
+        self.pid = 0
+        self.pidfd = -1
+        self.identified = 0
+        self.dead = False
+        self.threads: dict[int, Thread] = {}
+        self._free: list[int] = []
+        self._zombie_slots: list[Thread] = []
+        self._next = 0
+        self.on_death: Callable[[int], None] | None = None
+
+    def vdso_base(self) -> int:
+        """Where the vdso's ELF header lies in this space."""
+        return self.base + VDSO_OFF + self.platform.vdso_distance
+
+    def new_thread(self, task_id: int) -> Thread:
+        """Takes a free slot. Raises MemoryError when all are taken."""
+        if self._zombie_slots:
+            self._reap_slots()
+        if self._free:
+            index = self._free.pop()
+        else:
+            index = self._next
+            if index >= SLOTS:
+                raise MemoryError
+            self._next += 1
+        th = Thread(self, index, task_id)
+        self.threads[index] = th
+        return th
+
+    def _reap_slots(self) -> None:
+        """A slot can be used again once the host kernel has cleared its thread's tid."""
+        left = []
+        for th in self._zombie_slots:
+            if th.host_tid():
+                left.append(th)
+            else:
+                self._free.append(th.index)
+                free_thread(th)
+        self._zombie_slots = left
+
+    def thread_exited(self, th: Thread) -> None:
+        """The host thread has been told to exit; its signal stack is in use until it has."""
+        self.threads.pop(th.index, None)
+        lib.nv_drop(th.cdata)
+        self._zombie_slots.append(th)
+
+    def send_fds(self, *fds: int) -> None:
+        """Queues descriptors for a RECVFD operation. Raises PlatformError."""
+        r = lib.nv_send_fds(self.sock, array.array("i", fds).tolist(), len(fds))
+        if r < 0:
+            raise PlatformError(f"send descriptors: {os.strerror(-r)}")
+
+    def set_pid(self, pid: int) -> None:
+        """``pid`` as the cloning stub told it: believed for now, checked by ``identify``."""
+        if pid <= 0 or pid in self.platform.by_pid:
+            raise PlatformError("stub names a pid that is not its child")
+        self.pidfd = os.pidfd_open(pid)
+        self.pid = pid
+        self.platform.by_pid[pid] = self
+
+    def identify(self) -> bool:
+        """Whether the process on the socket is the one whose pid we hold."""
+        if not self.identified:
+            pid = lib.nv_recv_pid(self.sock)
+            if pid == 0:
+                return True  # nothing said yet
+            self.identified = 1
+            return bool(pid == self.pid)
+        return True
+
+    def kick(self, th: Thread) -> None:
+        """Makes a thread that runs the application trap, if it still does."""
+        tid = th.host_tid() or self.pid
+        lib.nv_tgkill(self.pid, tid, KICK_SIGNAL)
+
+    def kill(self) -> None:
+        """Ends the process for good. Its threads' records are dropped; ``reaped`` does the rest."""
+        for th in self.threads.values():
+            lib.nv_drop(th.cdata)
+        if self.pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def reaped(self) -> None:
+        """The host process is gone: releases everything."""
+        self.dead = True
+        for th in [*self.threads.values(), *self._zombie_slots]:
+            free_thread(th)
+        self.threads.clear()
+        self._zombie_slots.clear()
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+        os.close(self.sock)
+        lib.nv_unmap(self.slots, SLOT_LEN)
+        lib.nv_unmap(self.cmds, CMD_LEN)
+
+
+def free_thread(th: Thread) -> None:
+    th.ev.release()
+    th.regs.release()
+    th.mem.release()
+    lib.nv_task_free(th.cdata)
+    th.cdata = ffi.NULL
+
+
+@final
+class Systrap:
+    """The platform: starts the zygote, makes clean stubs, reaps."""
+
+    __slots__ = (
+        "by_pid", "image_len", "kuser", "kuser_fd", "vdso", "vdso_distance", "zygote",
+        "zygote_thread",
+    )  # fmt: skip
+
+    def __init__(self, image: bytes, elf: bytes) -> None:
+        self.by_pid: dict[int, Space] = {}
+        self.image_len = len(image)
+        image_fd = os.memfd_create("nv-stub", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.write(image_fd, image)
+        fcntl.fcntl(image_fd, F_ADD_SEALS, 0xF)
+        self.kuser_fd = _memfd("nv-kuser", 4096)
+        self.kuser = lib.nv_map(self.kuser_fd, 4096, 1)
+        fcntl.fcntl(
+            self.kuser_fd,
+            F_ADD_SEALS,
+            F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE,
+        )
+        self.vdso: list[tuple[int, int]] = []
+        self.vdso_distance = 0
+        self.zygote, self.zygote_thread = self._start_zygote(image_fd, elf)
+        os.close(image_fd)
+
+    def start_loop(self, eventfd: int, epfd: int, ncpu: int) -> None:
+        """Hands the native loop its descriptors."""
+        r = lib.nv_init(eventfd, epfd, ffi.cast("struct nv_kuser *", self.kuser), ncpu)
+        if r < 0:
+            raise PlatformError(f"epoll: {os.strerror(-r)}")
+
+    def _start_zygote(self, image_fd: int, elf: bytes) -> tuple[Space, Thread]:
+        global _eventfd
+        _eventfd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        shell = Shell()
+        exe = os.memfd_create("nv-zygote", os.MFD_CLOEXEC)
+        os.write(exe, elf)
+        wanted = {
+            0: _eventfd, 1: shell.child_sock, 2: image_fd, 3: self.kuser_fd, 4: shell.slots_fd,
+            5: shell.cmds_fd,
+        }  # fmt: skip
+        pid = os.fork()
+        if pid == 0:
+            _exec_zygote(exe, wanted)
+        os.close(exe)
+        shell.close_child_side()
+        space = Space(self, shell, ZYGOTE_BASE)
+        space.set_pid(pid)
+        th = space.new_thread(0)
+        return space, th
+
+    @property
+    def eventfd(self) -> int:
+        return _eventfd
+
+    def find_vdso(self) -> None:
+        """Reads where the host put vvar and vdso in the zygote (before the Sentry locks itself down)."""
+        with open(f"/proc/{self.zygote.pid}/maps") as f:
+            for line in f:
+                if "[v" in line and "vsyscall" not in line:
+                    lo, hi = (int(x, 16) for x in line.split()[0].split("-"))
+                    if "[vdso]" in line and self.vdso:
+                        self.vdso_distance = lo - self.vdso[0][0]
+                    self.vdso.append((lo, hi - lo))
+        if len(self.vdso) > 3:
+            raise PlatformError("unknown vdso layout")
+
+    def prepare_clean(self, run: Callable[[Thread], None]) -> Space:
+        """A clean stub at a random base. ``run`` executes a thread's queued operations and returns when done."""
+        shell = Shell()
+        z = self.zygote
+        z.send_fds(shell.slots_fd, shell.cmds_fd, shell.child_sock)
+        base = _random_base(self.image_len)
+        space = Space(self, shell, base)
+        th = space.new_thread(0)
+        # The child's first orders wait in its slot: fetch its descriptors again, move, lock down.
+        r = lib.nv_send_fds(shell.sock, [shell.slots_fd, shell.cmds_fd], 2)
+        if r < 0:
+            raise PlatformError("send descriptors")
+        prog = stub_filter(base, self.image_len)
+        head = array.array("Q", [0] * 6)
+        for i, (lo, n) in enumerate(self.vdso):
+            head[2 * i], head[2 * i + 1] = lo, n
+        blob = head.tobytes() + prog
+        th.mem[WIN_OFF : WIN_OFF + len(blob)] = blob
+        lib.nv_op(th.cdata, OP_RECVFD, 0, 0, 2, 0, 0, 0, 0, 0)
+        lib.nv_op(th.cdata, OP_MOVE, 0, 0, base, len(prog) // 8, 0, 0, 0, 0)
+        lib.nv_post(th.cdata)
+        zt = self.zygote_thread
+        lib.nv_op(zt.cdata, OP_RECVFD, 0, 0, 3, 0, 0, 0, 0, 0)
+        lib.nv_op(zt.cdata, OP_FORK, 0, 0, 0, 0, 0, 0, 0, 0)
+        _close_received(zt)
+        run(zt)
+        space.set_pid(int(zt.ev[int(lib.NV_E_CRET)]))
+        shell.close_child_side()
+        return space
+
+    def fork_shell(self, parent: Space) -> tuple[Space, Thread]:
+        """The child's side of a fork, its descriptors sent to ``parent``'s socket."""
+        shell = Shell()
+        parent.send_fds(shell.slots_fd, shell.cmds_fd, shell.child_sock)
+        shell.close_child_side()
+        space = Space(self, shell, parent.base)
+        return space, space.new_thread(0)
+
+    def reap(self) -> list[tuple[Space | None, int]]:
+        """Collects dead children: (space or None for a stranger, wait status)."""
+        out: list[tuple[Space | None, int]] = []
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return out
+            if pid == 0:
+                return out
+            out.append((self.by_pid.pop(pid, None), status))
+
+
+def _close_received(th: Thread) -> None:
+    """Queues the closing of the three descriptors of a fork in the parent."""
+    from ..interface import OF_FD0, OF_IGNORE, OP_SYSCALL
+
+    for i in range(3):
+        lib.nv_op(th.cdata, OP_SYSCALL, OF_FD0 | OF_IGNORE, 3, i, 0, 0, 0, 0, 0)
+
+
+def _random_base(image_len: int) -> int:
+    """64 KiB aligned, far below the stack's area, image within one 4 GiB area."""
+    while True:
+        base = 0x7D00_0000_0000 + (secrets.randbits(24) << 16)
+        if base >> 32 == (base + image_len) >> 32 and REGION_LEN < 1 << 40:
+            return base
+
+
+_eventfd = -1
+
+
+def _exec_zygote(exe: int, wanted: dict[int, int]) -> Any:
+    """In the child: descriptors in place, signals and limits reset, then the stub's ELF."""
+    try:
+        moved = {n: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100) for n, fd in wanted.items()}
+        exe = fcntl.fcntl(exe, fcntl.F_DUPFD_CLOEXEC, 100)
+        for n, fd in moved.items():
+            os.dup2(fd, n)
+        os.closerange(6, 100)
+        for s in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(s, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
+        for lim in (resource.RLIMIT_STACK, resource.RLIMIT_AS, resource.RLIMIT_DATA):
+            hard = resource.getrlimit(lim)[1]
+            resource.setrlimit(lim, (hard, hard))
+        os.execve(exe, ["nv-stub"], {})
+    finally:
+        os._exit(97)
