@@ -54,6 +54,8 @@ class FileDescription:
         self.queue = WaitQueue()
         self.owner = 0  # F_SETOWN: pid, or -pgid
         self.owner_sig = 0  # F_SETSIG
+        if path is not None:
+            path.mount.users += 1
 
     # What kind of file it is
     @property
@@ -151,6 +153,8 @@ class FileDescription:
         self.refs -= 1
         if self.refs == 0:
             self.release()
+            if self.path is not None:
+                self.path.mount.users -= 1
 
 
 @final

@@ -1,0 +1,33 @@
+"""Where a task stands in the file tree (Linux: struct fs_struct, fs/fs_struct.c)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+if TYPE_CHECKING:
+    from .mount import MountNamespace
+    from .path import Path
+
+
+@final
+class FsContext:
+    """Root, working directory, umask and mount namespace; shared by CLONE_FS."""
+
+    __slots__ = ("__weakref__", "cwd", "ns", "refs", "root", "umask")
+
+    def __init__(self, ns: MountNamespace, root: Path, cwd: Path, umask: int = 0o022) -> None:
+        self.ns = ns
+        self.root = root
+        self.cwd = cwd
+        self.umask = umask
+        self.refs = 1
+        ns.contexts.add(self)
+
+    def fork(self) -> FsContext:
+        """A copy of its own for a child without CLONE_FS (or unshare(CLONE_FS))."""
+        return FsContext(self.ns, self.root, self.cwd, self.umask)
+
+    def put(self) -> None:
+        self.refs -= 1
+        if self.refs == 0:
+            self.ns.contexts.discard(self)

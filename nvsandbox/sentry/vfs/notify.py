@@ -1,0 +1,72 @@
+"""File-system events for inotify (Linux: fs/notify/fsnotify.c).
+
+The VFS calls these at each change; a watch (fs/inotify.py) hangs in ``Inode.watches``. Nothing here suspends and
+nothing is done when nobody watches.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .inode import Inode
+
+if TYPE_CHECKING:
+    from .path import Dentry
+
+IN_ACCESS: Final = 0x1
+IN_MODIFY: Final = 0x2
+IN_ATTRIB: Final = 0x4
+IN_CLOSE_WRITE: Final = 0x8
+IN_CLOSE_NOWRITE: Final = 0x10
+IN_OPEN: Final = 0x20
+IN_MOVED_FROM: Final = 0x40
+IN_MOVED_TO: Final = 0x80
+IN_CREATE: Final = 0x100
+IN_DELETE: Final = 0x200
+IN_DELETE_SELF: Final = 0x400
+IN_MOVE_SELF: Final = 0x800
+IN_UNMOUNT: Final = 0x2000
+IN_ISDIR: Final = 0x40000000
+
+# How many watches there are in all: the fast way out. fs/inotify.py keeps it through add_watch/del_watch.
+_watching = 0
+_cookie = 0
+
+
+def add_watch(delta: int) -> None:
+    """fs/inotify.py: ``delta`` watches more (or fewer, negative) exist."""
+    global _watching
+    _watching += delta
+
+
+def active() -> bool:
+    return _watching > 0
+
+
+def next_cookie() -> int:
+    """Ties the two halves of a rename together."""
+    global _cookie
+    _cookie = (_cookie + 1) & 0xFFFFFFFF or 1
+    return _cookie
+
+
+def notify_inode(i: Inode, mask: int, cookie: int = 0, name: bytes = b"") -> None:
+    """An event on ``i`` itself, or on its entry ``name``."""
+    if i.watches:
+        for w in list(i.watches):
+            w.event(mask, cookie, name)
+
+
+def notify(d: Dentry, mask: int) -> None:
+    """An event on the file at ``d``: its own watches and, with its name, those of its directory."""
+    if not _watching:
+        return
+    i = d.inode
+    if i is None:
+        return
+    if i.is_dir():
+        mask |= IN_ISDIR
+    parent = d.parent.inode
+    if parent is not None and d.parent is not d and parent.watches and not d.unlinked:
+        notify_inode(parent, mask, 0, d.name)
+    notify_inode(i, mask)

@@ -1,0 +1,177 @@
+"""Dentries, mounts and paths (Linux: struct dentry, vfsmount, path; fs/dcache.c, fs/mount.h).
+
+A ``Dentry`` is a name in a directory as far as it is known: ``inode`` None is a remembered absence. The tree of
+dentries is a cache above the file systems, never the truth about them. A ``Path`` is a place: a dentry seen
+through a mount. Python's reference counts do what dget/dput do in Linux.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Final, final
+
+from ..errors import SysErr
+
+if TYPE_CHECKING:
+    from .inode import FileSystem, Inode
+    from .mount import MountNamespace
+
+# Per-mount flags (mount(2) MS_*).
+MS_RDONLY: Final = 1
+MS_NOSUID: Final = 2
+MS_NODEV: Final = 4
+MS_NOEXEC: Final = 8
+MS_NOATIME: Final = 1024
+MS_NODIRATIME: Final = 2048
+MS_RELATIME: Final = 1 << 21
+MS_STRICTATIME: Final = 1 << 24
+
+
+@final
+class Dentry:
+    """A name in a directory; the root of a file system is its own parent."""
+
+    __slots__ = ("children", "inode", "mounts", "name", "parent", "seq", "unlinked")
+
+    def __init__(self, name: bytes, parent: Dentry | None, inode: Inode | None) -> None:
+        self.name = name
+        self.parent: Dentry = self if parent is None else parent
+        self.inode = inode
+        self.children: dict[bytes, Dentry] = {}
+        self.mounts = 0  # so many mounts lie on it, in all namespaces
+        self.seq = (
+            0  # bumped at each change made through this directory: a lookup in flight is redone
+        )
+        self.unlinked = False
+
+    def node(self) -> Inode:
+        """The inode of a dentry that the walk returned. Raises ENOENT for a negative one."""
+        i = self.inode
+        if i is None:
+            raise SysErr(errno.ENOENT)
+        return i
+
+    def set_child(self, name: bytes, inode: Inode | None) -> Dentry:
+        """After a change: ``name`` is now ``inode`` (None: gone)."""
+        self.seq += 1
+        d = Dentry(name, self, inode)
+        self.children[name] = d
+        return d
+
+    def drop_child(self, name: bytes, negative: bool) -> None:
+        """``name`` was removed. Whoever still holds the old dentry sees it unlinked."""
+        self.seq += 1
+        old = self.children.pop(name, None)
+        if old is not None:
+            old.unlinked = True
+        if negative:
+            self.children[name] = Dentry(name, self, None)
+
+    def move(self, new_parent: Dentry, new_name: bytes) -> None:
+        """rename(2) (Linux: d_move): open files and working directories below follow."""
+        old = self.parent
+        old.seq += 1
+        if old.children.get(self.name) is self:
+            del old.children[self.name]
+        new_parent.seq += 1
+        gone = new_parent.children.get(new_name)
+        if gone is not None and gone is not self:
+            gone.unlinked = True
+        self.parent, self.name = new_parent, new_name
+        new_parent.children[new_name] = self
+
+    def is_below(self, top: Dentry) -> bool:
+        """Whether it is ``top`` or a descendant of it."""
+        d = self
+        while d is not top:
+            if d.parent is d:
+                return False
+            d = d.parent
+        return True
+
+
+@final
+class Mount:
+    """One mount of a file system (or of a part of one: a bind mount)."""
+
+    __slots__ = (
+        "children", "flags", "fs", "id", "master", "mountpoint", "ns", "parent", "peer_group",
+        "propagation", "root", "users",
+    )  # fmt: skip
+
+    def __init__(self, fs: FileSystem, root: Dentry, flags: int = 0, mnt_id: int = 0) -> None:
+        self.fs = fs
+        self.root = root
+        self.flags = flags
+        self.id = mnt_id
+        self.parent: Mount | None = None
+        self.mountpoint: Dentry | None = None  # in the parent
+        self.children: dict[Dentry, Mount] = {}  # the top mount on each mount point
+        self.ns: MountNamespace | None = None
+        self.users = 0  # open files; umount without MNT_DETACH is refused while there are any
+        self.propagation = 0  # MS_SHARED, MS_SLAVE, MS_PRIVATE, MS_UNBINDABLE
+        self.peer_group = 0
+        self.master = 0
+
+    def want_write(self) -> None:
+        """Raises EROFS on a read-only mount."""
+        if self.flags & MS_RDONLY:
+            raise SysErr(errno.EROFS)
+
+
+@final
+class Path:
+    """A place in the tree of mounts. Immutable."""
+
+    __slots__ = ("dentry", "mount")
+
+    def __init__(self, mount: Mount, dentry: Dentry) -> None:
+        self.mount = mount
+        self.dentry = dentry
+
+    @property
+    def inode(self) -> Inode:
+        """Raises ENOENT for a negative dentry."""
+        return self.dentry.node()
+
+    def same(self, other: Path) -> bool:
+        return self.mount is other.mount and self.dentry is other.dentry
+
+    def is_below(self, top: Path) -> bool:
+        """Whether it is ``top`` or lies under it, mounts crossed."""
+        m, d = self.mount, self.dentry
+        while True:
+            if m is top.mount and d.is_below(top.dentry):
+                return True
+            at = m.mountpoint
+            if m.parent is None or at is None:
+                return False
+            m, d = m.parent, at
+
+
+def path_name(path: Path, root: Path | None = None) -> bytes:
+    """Its absolute name as seen from ``root`` (Linux: d_path): getcwd, /proc/PID/{cwd,exe,fd,maps}.
+
+    " (deleted)" is appended when it was unlinked, "(unreachable)" put before it when it is not under ``root``.
+    """
+    parts: list[bytes] = []
+    m, d = path.mount, path.dentry
+    deleted = d.unlinked
+    reached = False
+    while True:
+        if root is not None and m is root.mount and d is root.dentry:
+            reached = True
+            break
+        if d is m.root or d.parent is d:
+            at = m.mountpoint
+            if m.parent is None or at is None or d is not m.root:
+                break
+            m, d = m.parent, at
+            continue
+        parts.append(d.name)
+        d = d.parent
+    parts.reverse()
+    name = b"/" + b"/".join(parts)
+    if root is not None and not reached:
+        name = b"(unreachable)" + name
+    return name + b" (deleted)" if deleted else name

@@ -1,0 +1,226 @@
+"""A Task without a platform: memory is a bytearray, waiting runs a little loop of its own.
+
+For unit tests of everything above the platform. ``FakeTask.mem`` starts at ``BASE``; ``put``/``get`` move bytes
+in and out as the application would. ``wait`` returns when something has woken a queue; when nothing can (no
+watched descriptor, no timer, no runnable ``hooks``) it raises ``WouldBlockForever``.
+"""
+
+from __future__ import annotations
+
+import errno
+import heapq
+import itertools
+import select
+import struct
+import time
+from collections.abc import Callable
+from typing import Any
+
+from nvsandbox.sentry.errors import Restart, SysErr
+from nvsandbox.sentry.kernel.creds import Credentials
+from nvsandbox.sentry.kernel.task import RLIM_INFINITY, RLIMIT_NOFILE, Task, ThreadGroup
+from nvsandbox.sentry.kernel.wait import POLL_ALL, Waiter, WaitQueue
+from nvsandbox.sentry.vfs.file import FdTable
+
+BASE = 0x10000
+SIZE = 1 << 22
+
+
+class WouldBlockForever(AssertionError):
+    """The task waits and nothing in the test could ever wake it."""
+
+
+class FakeTimer:
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        self.callback = None
+
+
+class FakeLoop:
+    """The calls of kernel/loop.py, single greenlet: ``suspend`` runs events until the token is resumed."""
+
+    def __init__(self) -> None:
+        self.fds: dict[int, tuple[int, Callable[[int], None]]] = {}
+        self.timers: list[tuple[int, int, FakeTimer]] = []
+        self.order = itertools.count()
+        self.results: list[Any] = []
+        self.hooks: list[
+            Callable[[], None]
+        ] = []  # "other tasks": each runs once when we would sleep
+
+    def watch_fd(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
+        self.fds[fd] = (events, callback)
+
+    def unwatch_fd(self, fd: int) -> None:
+        self.fds.pop(fd, None)
+
+    def call_at(self, deadline_ns: int, callback: Callable[[], None]) -> FakeTimer:
+        timer = FakeTimer(callback)
+        heapq.heappush(self.timers, (deadline_ns, next(self.order), timer))
+        return timer
+
+    def token(self) -> object:
+        return object()
+
+    def resume(self, token: object, value: Any = None) -> None:
+        self.results.append(value)
+
+    def suspend(self) -> Any:
+        while not self.results:
+            self.step()
+        return self.results.pop(0)
+
+    def run_in_worker(self, fn: Callable[[], Any]) -> Any:
+        return fn()
+
+    def step(self) -> None:
+        if self.hooks:
+            self.hooks.pop(0)()
+            return
+        while self.timers and self.timers[0][2].callback is None:
+            heapq.heappop(self.timers)
+        timeout = 5.0
+        if self.timers:
+            timeout = max(0.0, (self.timers[0][0] - time.monotonic_ns()) / 1e9)
+        elif not self.fds:
+            raise WouldBlockForever
+        p = select.poll()
+        for fd, (events, _) in self.fds.items():
+            p.register(fd, events)
+        ready = p.poll(timeout * 1000)
+        for fd, ev in ready:
+            if fd in self.fds:
+                self.fds[fd][1](ev)
+        if not ready:
+            if not self.timers:
+                raise WouldBlockForever
+            _, _, timer = heapq.heappop(self.timers)
+            if timer.callback is not None:
+                timer.callback()
+
+
+class FakeKernel:
+    def __init__(self) -> None:
+        self.loop = FakeLoop()
+        self.tasks: dict[int, FakeTask] = {}
+        self.time_offset = 0
+
+    def realtime_ns(self) -> int:
+        return time.time_ns() + self.time_offset
+
+    def monotonic_ns(self) -> int:
+        return time.monotonic_ns()
+
+
+class FakeTask(Task):
+    """One task of one process. Pass ``k`` to make several on the same kernel."""
+
+    def __init__(
+        self, k: FakeKernel | None = None, uid: int = 0, gid: int = 0, tid: int = 0
+    ) -> None:
+        kernel = k or FakeKernel()
+        self.k = kernel  # type: ignore[assignment]  # stands in for kernel.Kernel
+        self.tid = tid or 100 + len(kernel.tasks)
+        kernel.tasks[self.tid] = self
+        self.tg = ThreadGroup()
+        self.tg.pid = self.tg.pgid = self.tg.sid = self.tid
+        self.tg.tty = None
+        self.tg.rlimits = [(RLIM_INFINITY, RLIM_INFINITY)] * 16
+        self.tg.rlimits[RLIMIT_NOFILE] = (1024, 4096)
+        self.comm = b"fake"
+        self.creds = Credentials(uid, gid)
+        self.files = FdTable()
+        self.mem = bytearray(SIZE)
+        self.top = 0
+        self.signals: list[int] = []  # what send_signal_self was given
+        self.pending = False  # what signal_pending answers, and makes wait raise Restart
+
+    # The application's side
+    def put(self, data: bytes) -> int:
+        """Places ``data`` somewhere in memory; returns its address."""
+        addr = BASE + self.top
+        self.mem[self.top : self.top + len(data)] = data
+        self.top += (len(data) + 15) & ~15
+        if self.top > SIZE:
+            raise AssertionError("fake memory is full: reset_mem()")
+        return addr
+
+    def cstr(self, s: bytes) -> int:
+        return self.put(s + b"\0")
+
+    def room(self, size: int) -> int:
+        return self.put(bytes(size))
+
+    def get(self, addr: int, size: int) -> bytes:
+        return bytes(self.mem[addr - BASE : addr - BASE + size])
+
+    def reset_mem(self) -> None:
+        self.top = 0
+
+    def iovec(self, *parts: tuple[int, int]) -> int:
+        return self.put(b"".join(struct.pack("<QQ", a, n) for a, n in parts))
+
+    # The contract
+    def _range(self, addr: int, size: int) -> int:
+        off = addr - BASE
+        if off < 0 or off + size > SIZE:
+            raise SysErr(errno.EFAULT)
+        return off
+
+    def copy_in(self, addr: int, size: int) -> bytes:
+        if size == 0:
+            return b""
+        off = self._range(addr, size)
+        return bytes(self.mem[off : off + size])
+
+    def copy_in_str(self, addr: int, limit: int) -> bytes:
+        off = self._range(addr, 1)
+        end = self.mem.find(0, off)
+        if end < 0:
+            raise SysErr(errno.EFAULT)
+        if end - off > limit:
+            raise SysErr(errno.ENAMETOOLONG)
+        return bytes(self.mem[off:end])
+
+    def copy_in_path(self, addr: int) -> bytes:
+        return self.copy_in_str(addr, 4095)
+
+    def copy_out(self, addr: int, data: bytes) -> None:
+        if not data:
+            return
+        off = self._range(addr, len(data))
+        self.mem[off : off + len(data)] = data
+
+    def signal_pending(self) -> bool:
+        return self.pending
+
+    def send_signal_self(self, sig: int) -> None:
+        self.signals.append(sig)
+
+    def wait(
+        self, *queues: WaitQueue, deadline: int | None = None, interruptible: bool = True
+    ) -> bool:
+        woken: list[bool] = []
+        w = Waiter(lambda events: woken.append(True), POLL_ALL)
+        for q in queues:
+            q.add(w)
+        loop = self.k.loop
+        timer = None
+        expired: list[bool] = []
+        if deadline is not None:
+            timer = loop.call_at(deadline, lambda: expired.append(True))
+        try:
+            while not woken:
+                if expired:
+                    return False
+                if interruptible and self.pending:
+                    raise Restart
+                loop.step()
+            return True
+        finally:
+            if timer is not None:
+                timer.cancel()
+            for q in queues:
+                q.remove(w)
