@@ -1,6 +1,7 @@
 """Dentries, mounts and paths (Linux: struct dentry, vfsmount, path; fs/dcache.c, fs/mount.h).
 
-A ``Dentry`` is a name in a directory as far as it is known: ``inode`` None is a remembered absence. The tree of
+A ``Dentry`` is a name in a directory as far as it is known; one with ``inode`` None (absent) is what a look-up
+returned, never kept: file systems whose look-ups cost something remember absences themselves. The tree of
 dentries is a cache above the file systems, never the truth about them. A ``Path`` is a place: a dentry seen
 through a mount. Python's reference counts do what dget/dput do in Linux.
 """
@@ -51,21 +52,19 @@ class Dentry:
             raise SysErr(errno.ENOENT)
         return i
 
-    def set_child(self, name: bytes, inode: Inode | None) -> Dentry:
-        """After a change: ``name`` is now ``inode`` (None: gone)."""
+    def set_child(self, name: bytes, inode: Inode) -> Dentry:
+        """``name`` was made."""
         self.seq += 1
         d = Dentry(name, self, inode)
         self.children[name] = d
         return d
 
-    def drop_child(self, name: bytes, negative: bool) -> None:
+    def drop_child(self, name: bytes) -> None:
         """``name`` was removed. Whoever still holds the old dentry sees it unlinked."""
         self.seq += 1
         old = self.children.pop(name, None)
         if old is not None:
             old.unlinked = True
-        if negative:
-            self.children[name] = Dentry(name, self, None)
 
     def move(self, new_parent: Dentry, new_name: bytes) -> None:
         """rename(2) (Linux: d_move): open files and working directories below follow."""
