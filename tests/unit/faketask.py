@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from nvsandbox.sentry.abi.resource import RLIM_INFINITY, RLIMIT_NOFILE
 from nvsandbox.sentry.errors import Restart, SysErr
 from nvsandbox.sentry.kernel.creds import Credentials
-from nvsandbox.sentry.kernel.task import RLIM_INFINITY, RLIMIT_NOFILE, Task, ThreadGroup
 from nvsandbox.sentry.kernel.wait import POLL_ALL, Waiter, WaitQueue
 from nvsandbox.sentry.vfs.file import FdTable
 
@@ -114,21 +114,35 @@ class FakeKernel:
         return time.monotonic_ns()
 
 
-class FakeTask(Task):
-    """One task of one process. Pass ``k`` to make several on the same kernel."""
+class FakeGroup:
+    """The fields of ThreadGroup that the other layers use."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = self.pgid = self.sid = pid
+        self.tty: object | None = None
+        self.rlimits = [(RLIM_INFINITY, RLIM_INFINITY)] * 16
+        self.rlimits[RLIMIT_NOFILE] = (1024, 4096)
+
+    def rlimit(self, which: int) -> int:
+        return self.rlimits[which][0]
+
+
+class FakeTask:
+    """One task of one process. Pass ``k`` to make several on the same kernel.
+
+    Typed as Any where it is used: it has what kernel.task.Task promises to the other layers, without its imports.
+    """
+
+    fs: Any  # vfs.fs_context.FsContext, set by the tests that walk paths
 
     def __init__(
         self, k: FakeKernel | None = None, uid: int = 0, gid: int = 0, tid: int = 0
     ) -> None:
         kernel = k or FakeKernel()
-        self.k = kernel  # type: ignore[assignment]  # stands in for kernel.Kernel
+        self.k = kernel
         self.tid = tid or 100 + len(kernel.tasks)
         kernel.tasks[self.tid] = self
-        self.tg = ThreadGroup()
-        self.tg.pid = self.tg.pgid = self.tg.sid = self.tid
-        self.tg.tty = None
-        self.tg.rlimits = [(RLIM_INFINITY, RLIM_INFINITY)] * 16
-        self.tg.rlimits[RLIMIT_NOFILE] = (1024, 4096)
+        self.tg = FakeGroup(self.tid)
         self.comm = b"fake"
         self.creds = Credentials(uid, gid)
         self.files = FdTable()

@@ -20,7 +20,7 @@ from ..kernel.creds import CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FSETID
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
-    from .file import FileDescription
+    from .file import FileDescription, Mappable
     from .path import Path
 
 MAY_EXEC: Final = 1
@@ -153,7 +153,7 @@ class Inode:
     """One file object; see the module's docstring."""
 
     __slots__ = (
-        "__weakref__", "atime", "btime", "ctime", "fs", "gid", "ino", "locks", "mode", "mtime",
+        "__weakref__", "atime", "btime", "ctime", "fs", "gid", "ino", "locks", "map", "mode", "mtime",
         "nlink", "rdev", "size", "special", "uid", "version", "watches", "writers",
     )  # fmt: skip
 
@@ -174,6 +174,9 @@ class Inode:
         self.writers = 0  # > 0: open for writing so often; < 0: being executed (ETXTBSY)
         self.locks: object | None = None  # vfs/locks.py
         self.watches: list[InodeWatch] | None = None  # inotify
+        self.map: Mappable | None = (
+            None  # of a regular file, one per inode: what mmap and futexes compare
+        )
         self.special: object | None = None  # pipe of a FIFO, bound socket of an S_IFSOCK
 
     def set_times(self, now: int) -> None:
@@ -256,6 +259,47 @@ class Inode:
         from .special import open_special
 
         return open_special(t, path, flags)
+
+    # Content of regular files (vfs/regular.py)
+    def prepare_write(self, t: Task) -> None:
+        """Makes the content writable (copy-up). May suspend; after it ``write_at`` does not."""
+
+    def read_at(self, t: Task, offset: int, size: int) -> bytes:
+        """Up to ``size`` bytes; b"" at or past the end. May suspend."""
+        raise SysErr(errno.EINVAL)
+
+    def write_at(self, t: Task, offset: int, data: bytes) -> int:
+        """Writes at ``offset`` (at the end of file if negative) after ``prepare_write``; returns how much."""
+        raise SysErr(errno.EINVAL)
+
+    def end(self, t: Task) -> int:
+        """The size now."""
+        return self.size
+
+    def seek_hole(self, t: Task, offset: int, data: bool) -> int:
+        """SEEK_DATA / SEEK_HOLE for an ``offset`` inside the file."""
+        return offset if data else self.size
+
+    def host_fd(self, t: Task, writable: bool) -> int:
+        """See Mappable. May suspend."""
+        raise SysErr(errno.ENODEV)
+
+    def direct_fd(self, t: Task, writable: bool) -> int:
+        """See FileDescription; never more work than a look."""
+        return -1
+
+    def allocate(self, t: Task, mode: int, offset: int, length: int) -> None:
+        """fallocate(2), after ``prepare_write``."""
+        raise SysErr(errno.EOPNOTSUPP)
+
+    def sync_data(self, t: Task, datasync: bool) -> None:
+        """fsync(2). May suspend."""
+
+    def opened(self, t: Task, flags: int) -> None:
+        """A description of a regular file is about to be made. May suspend."""
+
+    def closed(self, flags: int) -> None:
+        """One is gone."""
 
     # Extended attributes; names are whole ("user.x"), checks by namespace are done.
     def getxattr(self, t: Task, name: bytes) -> bytes:

@@ -1,0 +1,103 @@
+"""tmpfs instances and memfd_create's files (Linux: mm/shmem.c; tmpfs(5), memfd_create(2))."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import stat
+from typing import TYPE_CHECKING, Final
+
+from ..errors import SysErr, from_oserror
+from ..vfs.inode import Inode
+from .tmpfs_file import MemReg
+from .tmpfs_inode import MemDir, MemFs
+
+if TYPE_CHECKING:
+    from ..kernel.task import Task
+    from .memfd_pool import MemfdPool
+
+_SUFFIX: Final = {b"k": 10, b"m": 20, b"g": 30, b"t": 40, b"p": 50, b"e": 60}
+DEFAULT_MAX: Final = 1 << 40  # no limit of ours: the sandbox's cgroup is the real one
+
+
+def parse_size(v: bytes) -> int:
+    """``size=`` as tmpfs(5) has it. Raises EINVAL."""
+    if v.endswith(b"%"):
+        return 0
+    shift = _SUFFIX.get(v[-1:].lower(), 0)
+    digits = v[:-1] if shift else v
+    if not digits.isdigit() or len(digits) > 18:
+        raise SysErr(errno.EINVAL)
+    return int(digits) << shift
+
+
+def parse_options(data: bytes) -> dict[bytes, int]:
+    """mount(2)'s ``data`` for tmpfs. Raises EINVAL for an option it has not."""
+    out: dict[bytes, int] = {}
+    for item in data.split(b","):
+        key, _, v = item.partition(b"=")
+        if key in (b"", b"inode64", b"inode32", b"huge", b"mpol", b"noswap"):
+            continue
+        if key in (b"size", b"nr_inodes"):
+            out[key] = parse_size(v)
+        elif key == b"nr_blocks":
+            out[b"size"] = parse_size(v) * 4096
+        elif key == b"mode":
+            try:
+                out[key] = int(v, 8) & 0o7777
+            except ValueError:
+                raise SysErr(errno.EINVAL) from None
+        elif key in (b"uid", b"gid") and v.isdigit():
+            out[key] = int(v) & 0xFFFFFFFF
+        else:
+            raise SysErr(errno.EINVAL)
+    return out
+
+
+def make_tmpfs(
+    pool: MemfdPool, now: int, data: bytes = b"", source: str = "tmpfs", mode: int = 0o1777
+) -> MemFs:
+    """A new tmpfs; its root is ``fs.root``. Raises EINVAL for bad options."""
+    o = parse_options(data)
+    fs = MemFs(
+        pool,
+        "tmpfs",
+        source,
+        data.decode("ascii", "replace"),
+        o.get(b"size", 0),
+        o.get(b"nr_inodes", 0),
+    )
+    fs.root = MemDir(fs, o.get(b"mode", mode), o.get(b"uid", 0), o.get(b"gid", 0), 0, now)
+    return fs
+
+
+def memfd_inode(t: Task, fs: MemFs, allow_sealing: bool) -> MemReg:
+    """memfd_create's file, with real host seals (hazard B18)."""
+    i = MemReg(fs, stat.S_IFREG | 0o777, t.creds.fsuid, t.creds.fsgid, 0, t.k.realtime_ns())
+    i.nlink = 0
+    i.sealable = True
+    i.to_host(t)
+    if not allow_sealing:
+        add_seals(t, i, fcntl.F_SEAL_SEAL)
+    return i
+
+
+def add_seals(t: Task, i: Inode, seals: int) -> None:
+    """F_ADD_SEALS. Raises EINVAL for a file without seals, EPERM, EBUSY."""
+    if not isinstance(i, MemReg) or i.mem.type_name != "tmpfs":
+        raise SysErr(errno.EINVAL)
+    if not i.sealable or i.pair is None:
+        raise SysErr(errno.EPERM)
+    try:
+        fcntl.fcntl(i.pair.rw, fcntl.F_ADD_SEALS, seals)
+    except OSError as e:
+        raise from_oserror(e) from None
+
+
+def get_seals(i: Inode) -> int:
+    """F_GET_SEALS. Raises EINVAL."""
+    if not isinstance(i, MemReg) or i.mem.type_name != "tmpfs":
+        raise SysErr(errno.EINVAL)
+    if not i.sealable or i.pair is None:
+        return fcntl.F_SEAL_SEAL
+    return fcntl.fcntl(i.pair.rw, fcntl.F_GET_SEALS)

@@ -1,0 +1,287 @@
+"""Regular files in memory (Linux: mm/shmem.c).
+
+Small content lives in a bytearray; content that is mapped, big or sealed lives in a host memory file of its own,
+of which the Sentry holds a pair of descriptors. In the overlay content stays in the lower's host file until the
+first write. ``size`` is the truth about the size; nothing but this module changes a host file's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from typing import TYPE_CHECKING, Final
+
+from ..errors import SysErr, from_oserror
+from ..kernel.wait import WaitQueue
+from ..vfs.inode import ATTR_SIZE, Attrs, Stat
+from ..vfs.regular import (
+    FALLOC_FL_KEEP_SIZE,
+    FALLOC_FL_PUNCH_HOLE,
+    RegMappable,
+    open_regular,
+)
+from .tmpfs_inode import MemInode
+
+if TYPE_CHECKING:
+    from ..kernel.task import Task
+    from ..vfs.file import FileDescription
+    from ..vfs.path import Path
+    from .memfd_pool import HostPair
+    from .tmpfs_inode import MemFs
+
+INLINE_MAX: Final = 64 << 10
+CHUNK: Final = 1 << 20
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+_libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+
+
+def host_fallocate(fd: int, mode: int, offset: int, length: int) -> None:
+    """fallocate(2), which os has not."""
+    while _libc.fallocate(fd, mode, offset, length) != 0:
+        e = ctypes.get_errno()
+        if e != errno.EINTR:
+            raise SysErr(e)
+
+
+class MemReg(MemInode):
+    """A regular file."""
+
+    __slots__ = ("buf", "charged", "copying", "pair", "sealable")
+
+    def __init__(
+        self, fs: MemFs, mode: int, uid: int = 0, gid: int = 0, ino: int = 0, now: int = 0
+    ) -> None:
+        super().__init__(fs, mode, uid, gid, ino, now)
+        self.map = RegMappable(self)
+        self.buf: bytearray | None = bytearray()
+        self.pair: HostPair | None = None
+        self.charged = 0
+        self.sealable = False
+        self.copying: WaitQueue | None = None
+
+    # Where the content is
+    def _fd(self, t: Task) -> int:
+        """The descriptor to read through when there is no ``buf``."""
+        if self.pair is not None:
+            return self.pair.rw
+        if self.lower is None:
+            raise SysErr(errno.EIO)
+        return self.lower.fd(t)
+
+    def prepare_write(self, t: Task) -> None:
+        """Copies content up from the lower. May suspend."""
+        while self.buf is None and self.pair is None:
+            if self.copying is not None:
+                t.wait(self.copying, interruptible=False)
+                continue
+            self.copying = WaitQueue()
+            try:
+                self._copy_up(t)
+            finally:
+                q, self.copying = self.copying, None
+                q.wake()
+
+    def _copy_up(self, t: Task) -> None:
+        assert self.lower is not None
+        size = self.size
+        self._charge(size)
+        try:
+            if size <= INLINE_MAX:
+                buf = bytearray(self._read_lower(t, 0, size))
+                self.buf = buf.ljust(size, b"\0")
+            else:
+                pair = self.mem.pool.take(t)
+                pos = 0
+                while pos < size:
+                    data = self._read_lower(t, pos, min(CHUNK, size - pos))
+                    if not data:
+                        break
+                    pos += os.pwrite(pair.rw, data, pos)
+                os.ftruncate(pair.rw, size)
+                self.pair = pair
+        except OSError as e:
+            self._charge(-size)
+            raise from_oserror(e) from None
+        except SysErr:
+            self._charge(-size)
+            raise
+        self._replaced()
+
+    def _read_lower(self, t: Task, offset: int, size: int) -> bytes:
+        assert self.lower is not None
+        fd = self.lower.fd(t)
+        try:
+            return os.pread(fd, size, offset)
+        except OSError as e:
+            raise from_oserror(e) from None
+
+    def _replaced(self) -> None:
+        if isinstance(self.map, RegMappable):
+            for listener in list(self.map.listeners):
+                listener.file_replaced(self.map)
+
+    def to_host(self, t: Task) -> HostPair:
+        """Moves the content to a host file of its own. May suspend."""
+        self.prepare_write(t)
+        if self.pair is None:
+            pair = self.mem.pool.take(t)
+            if self.pair is None:
+                try:
+                    os.ftruncate(pair.rw, self.size)
+                    if self.buf:
+                        _pwrite_all(pair.rw, self.buf, 0)
+                except OSError as e:
+                    raise from_oserror(e) from None
+                self.pair = pair
+                self.buf = None
+        return self.pair
+
+    def _charge(self, size: int) -> None:
+        """What the file system's limit counts: bytes written, not holes."""
+        size = max(size, -self.charged)
+        self.mem.charge(size)
+        self.charged += size
+
+    def __del__(self) -> None:
+        self.mem.used_bytes -= self.charged
+        self.mem.used_inodes -= 1
+
+    # Reading and writing
+    def read_at(self, t: Task, offset: int, size: int) -> bytes:
+        if self.buf is not None:
+            return bytes(self.buf[offset : offset + size])
+        size = min(size, self.size - offset)
+        if size <= 0:
+            return b""
+        fd = self._fd(t)
+        try:
+            return os.pread(fd, size, offset)
+        except OSError as e:
+            raise from_oserror(e) from None
+
+    def write_at(self, t: Task, offset: int, data: bytes) -> int:
+        if offset < 0:
+            offset = self.size
+        end = offset + len(data)
+        grow = end - self.size
+        if grow > 0 and self.mem.max_bytes:
+            room = self.mem.max_bytes - self.mem.used_bytes
+            if room < min(grow, len(data)):
+                if room <= 0:
+                    raise SysErr(errno.ENOSPC)
+                data = data[:room]
+                end = offset + len(data)
+                grow = end - self.size
+        if self.buf is not None and end > INLINE_MAX:
+            self.to_host(t)
+            if self.size > offset:
+                grow = end - self.size
+        if self.buf is not None:
+            if offset > len(self.buf):
+                self.buf.extend(bytes(offset - len(self.buf)))
+            self.buf[offset:end] = data
+            n = len(data)
+        else:
+            n = self._pwrite(data, offset)
+        if grow > 0:
+            self._charge(min(grow, n))
+        if offset + n > self.size:
+            self.size = offset + n
+        self.mtime = self.ctime = t.k.realtime_ns()
+        self.version += 1
+        return n
+
+    def _pwrite(self, data: bytes, offset: int) -> int:
+        assert self.pair is not None
+        try:
+            return os.pwrite(self.pair.rw, data, offset)
+        except OSError as e:
+            raise from_oserror(e) from None
+
+    def setattr(self, t: Task, a: Attrs) -> None:
+        if a.valid & ATTR_SIZE and a.size != self.size:
+            self._resize(t, a.size)
+        super().setattr(t, a)
+
+    def _resize(self, t: Task, size: int) -> None:
+        if size == 0 and self.pair is None:
+            self.buf = bytearray()
+            self._replaced()
+        else:
+            self.prepare_write(t)
+            if self.buf is not None and size > INLINE_MAX:
+                self.to_host(t)
+            if self.buf is not None:
+                del self.buf[size:]
+                self.buf.extend(bytes(size - len(self.buf)))
+            else:
+                assert self.pair is not None
+                try:
+                    os.ftruncate(self.pair.rw, size)
+                except OSError as e:
+                    raise from_oserror(e) from None
+        self.size = size
+        self.version += 1
+        if self.charged > size:
+            self._charge(size - self.charged)
+
+    def getattr(self, t: Task) -> Stat:
+        s = Stat(self)
+        if self.pair is not None:
+            s.blocks = os.fstat(self.pair.rw).st_blocks
+        elif self.buf is not None:
+            s.blocks = (self.size + 4095) >> 12 << 3
+        return s
+
+    def seek_hole(self, t: Task, offset: int, data: bool) -> int:
+        if self.pair is None:
+            return offset if data else self.size
+        try:
+            pos = os.lseek(self.pair.rw, offset, os.SEEK_DATA if data else os.SEEK_HOLE)
+        except OSError as e:
+            raise from_oserror(e) from None
+        return min(pos, self.size)
+
+    def allocate(self, t: Task, mode: int, offset: int, length: int) -> None:
+        if mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE):
+            raise SysErr(errno.EOPNOTSUPP)
+        punch = bool(mode & FALLOC_FL_PUNCH_HOLE)
+        end = offset + length
+        if not punch:
+            grow = max(0, end - self.size)
+            if self.mem.max_bytes and self.mem.used_bytes + grow > self.mem.max_bytes:
+                raise SysErr(errno.ENOSPC)
+        if self.buf is not None and (punch or end <= INLINE_MAX):
+            if punch:
+                stop = min(end, len(self.buf))
+                self.buf[offset:stop] = bytes(max(0, stop - offset))
+        else:
+            host_fallocate(self.to_host(t).rw, mode | FALLOC_FL_KEEP_SIZE, offset, length)
+        if not mode & FALLOC_FL_KEEP_SIZE and end > self.size:
+            grow = end - self.size
+            self._resize(t, end)
+            self._charge(grow)
+        self.mtime = self.ctime = t.k.realtime_ns()
+
+    # Mapping
+    def host_fd(self, t: Task, writable: bool) -> int:
+        if not writable and self.buf is None and self.pair is None and self.lower is not None:
+            return self.lower.fd(t)
+        pair = self.to_host(t)
+        return pair.rw if writable else pair.ro
+
+    def direct_fd(self, t: Task, writable: bool) -> int:
+        if self.pair is None:
+            return -1
+        return self.pair.rw if writable else self.pair.ro
+
+    def open(self, t: Task, path: Path, flags: int) -> FileDescription:
+        return open_regular(t, path, flags, self)
+
+
+def _pwrite_all(fd: int, data: bytes | bytearray, offset: int) -> None:
+    with memoryview(data) as view:
+        pos = 0
+        while pos < len(view):
+            pos += os.pwrite(fd, view[pos:], offset + pos)

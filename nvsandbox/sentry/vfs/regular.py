@@ -1,0 +1,187 @@
+"""Regular files and their descriptions (Linux: mm/filemap.c, fs/read_write.c generic_* functions).
+
+The inode reads and writes at an offset and has host descriptors for mapping (``Inode.read_at`` and what follows
+there). ``RegFile`` adds what an open file has: position, O_APPEND, limits, times, events.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from typing import TYPE_CHECKING, Final
+
+from ..abi.resource import RLIMIT_FSIZE
+from ..errors import SysErr
+from .file import FileDescription, Mappable
+from .inode import Inode
+from .namei import touch_atime
+from .notify import (
+    IN_ACCESS,
+    IN_CLOSE_NOWRITE,
+    IN_CLOSE_WRITE,
+    IN_MODIFY,
+    active,
+    notify,
+)
+from .perm import strip_on_write, truncate
+
+if TYPE_CHECKING:
+    from ..kernel.task import Task
+    from .path import Path
+
+MAX_BYTES: Final = (1 << 63) - 1
+FALLOC_FL_KEEP_SIZE: Final = 1
+FALLOC_FL_PUNCH_HOLE: Final = 2
+
+
+def open_regular(t: Task, path: Path, flags: int, i: Inode) -> FileDescription:
+    """``Inode.open`` of a regular file."""
+    if flags & 3:
+        i.get_write()
+    try:
+        i.opened(t, flags)
+    except SysErr:
+        if flags & 3:
+            i.put_write()
+        raise
+    return RegFile(flags, path, i)
+
+
+class RegMappable(Mappable):
+    """What mmap sees of a regular file. ``listeners`` are called (may not suspend) when the host file behind it
+    is replaced (copy-up): mappings made before must be made anew to see later writes (hazard B22)."""
+
+    __slots__ = ("listeners", "reg")
+
+    def __init__(self, reg: Inode) -> None:
+        self.reg = reg
+        self.listeners: list[RemapListener] = []
+
+    def host_fd(self, t: Task, writable: bool) -> int:
+        return self.reg.host_fd(t, writable)
+
+
+class RemapListener:
+    """mm/ derives from it and registers in ``RegMappable.listeners``."""
+
+    __slots__ = ()
+
+    def file_replaced(self, m: RegMappable) -> None:
+        raise NotImplementedError
+
+
+class RegFile(FileDescription):
+    """An open regular file."""
+
+    __slots__ = ("reg",)
+
+    def __init__(self, flags: int, path: Path | None, reg: Inode) -> None:
+        super().__init__(flags, path)
+        self.reg = reg
+
+    @property
+    def inode(self) -> Inode:
+        return self.reg
+
+    def pollable(self) -> bool:
+        return False
+
+    def read(self, t: Task, size: int) -> bytes | int:
+        data = self.pread(t, size, self.offset)
+        if isinstance(data, bytes):
+            self.offset += len(data)
+        return data
+
+    def pread(self, t: Task, size: int, offset: int) -> bytes | int:
+        data = self.reg.read_at(t, offset, size)
+        if self.path is not None and not self.flags & os.O_NOATIME:
+            touch_atime(t, self.path)
+            if active():
+                notify(self.path.dentry, IN_ACCESS)
+        return data
+
+    def write(self, t: Task, data: bytes) -> int:
+        append = bool(self.flags & os.O_APPEND)
+        n = self._write(t, data, -1 if append else self.offset)
+        self.offset = (self.reg.end(t) if append else self.offset + n) if n > 0 else self.offset
+        return n
+
+    def pwrite(self, t: Task, data: bytes, offset: int) -> int:
+        return self._write(t, data, -1 if self.flags & os.O_APPEND else offset)
+
+    def _write(self, t: Task, data: bytes, offset: int) -> int:
+        if not data:
+            return 0
+        reg = self.reg
+        reg.prepare_write(t)
+        if reg.mode & 0o6000:
+            strip_on_write(t, reg)
+        data = limit_write(t, reg.end(t) if offset < 0 else offset, data)
+        n = reg.write_at(t, offset, data)
+        if self.path is not None and active():
+            notify(self.path.dentry, IN_MODIFY)
+        return n
+
+    def seek(self, t: Task, offset: int, whence: int) -> int:
+        if whence == os.SEEK_CUR:
+            offset += self.offset
+        elif whence == os.SEEK_END:
+            offset += self.reg.end(t)
+        elif whence in (os.SEEK_DATA, os.SEEK_HOLE):
+            if offset < 0 or offset >= self.reg.end(t):
+                raise SysErr(errno.ENXIO)
+            offset = self.reg.seek_hole(t, offset, whence == os.SEEK_DATA)
+        elif whence != os.SEEK_SET:
+            raise SysErr(errno.EINVAL)
+        if offset < 0 or offset > MAX_BYTES:
+            raise SysErr(errno.EINVAL)
+        self.offset = offset
+        return offset
+
+    def direct_fd(self, t: Task, writable: bool) -> int:
+        return self.reg.direct_fd(t, writable)
+
+    def mappable(self, t: Task) -> Mappable:
+        m = self.reg.map
+        if m is None:
+            raise SysErr(errno.ENODEV)
+        return m
+
+    def fsync(self, t: Task, datasync: bool) -> None:
+        self.reg.sync_data(t, datasync)
+
+    def truncate(self, t: Task, size: int) -> None:
+        truncate(t, self.reg, size)
+        if self.path is not None and active():
+            notify(self.path.dentry, IN_MODIFY)
+
+    def fallocate(self, t: Task, mode: int, offset: int, length: int) -> None:
+        end = offset + length
+        if end > MAX_BYTES:
+            raise SysErr(errno.EFBIG)
+        if not mode & FALLOC_FL_KEEP_SIZE and end > t.tg.rlimit(RLIMIT_FSIZE):
+            t.send_signal_self(signal.SIGXFSZ)
+            raise SysErr(errno.EFBIG)
+        self.reg.prepare_write(t)
+        self.reg.allocate(t, mode, offset, length)
+
+    def release(self) -> None:
+        if self.flags & 3:
+            self.reg.put_write()
+        self.reg.closed(self.flags)
+        if self.path is not None and active():
+            notify(self.path.dentry, IN_CLOSE_WRITE if self.flags & 3 else IN_CLOSE_NOWRITE)
+
+
+def limit_write(t: Task, offset: int, data: bytes) -> bytes:
+    """RLIMIT_FSIZE and the largest offset (Linux: generic_write_checks). Raises EFBIG, with SIGXFSZ."""
+    limit = t.tg.rlimit(RLIMIT_FSIZE)
+    if offset + len(data) <= limit and offset + len(data) <= MAX_BYTES:
+        return data
+    if offset >= limit:
+        t.send_signal_self(signal.SIGXFSZ)
+        raise SysErr(errno.EFBIG)
+    if offset >= MAX_BYTES:
+        raise SysErr(errno.EFBIG)
+    return data[: min(limit, MAX_BYTES) - offset]
