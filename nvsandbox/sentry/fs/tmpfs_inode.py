@@ -60,7 +60,7 @@ class Lower(Protocol):
 
     def find(self, t: Task, name: bytes) -> LowerEntry | None: ...
 
-    def list(self, t: Task) -> dict[bytes, LowerEntry]: ...
+    def list_dir(self, t: Task) -> dict[bytes, LowerEntry]: ...
 
     def xattrs(self, t: Task) -> dict[bytes, bytes]: ...
 
@@ -254,7 +254,7 @@ class MemDir(MemInode):
         if self.loaded:
             return
         lower = self.lower
-        listing = lower.list(t) if lower is not None else {}
+        listing = lower.list_dir(t) if lower is not None else {}
         if self.loaded:
             return
         for name, e in listing.items():

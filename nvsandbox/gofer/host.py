@@ -1,0 +1,82 @@
+"""Host calls the gofer makes that the os module has not: openat2, renameat2, syncfs, fstatfs.
+
+Every name is resolved by ``openat2`` from a directory descriptor, with no symbolic link, no magic link and no way up.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from typing import Final
+
+SYS_RENAMEAT2: Final = 316
+SYS_OPENAT2: Final = 437
+AT_EMPTY_PATH: Final = 0x1000
+RESOLVE: Final = 0x02 | 0x04 | 0x08  # NO_MAGICLINKS | NO_SYMLINKS | BENEATH
+RESOLVE_LAST: Final = (
+    0x02 | 0x08
+)  # the last component may be a link: O_PATH | O_NOFOLLOW opens itself
+
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+_syscall: Final = _libc.syscall
+_syscall.restype = ctypes.c_long
+
+
+def _check(r: int) -> int:
+    if r < 0:
+        e = ctypes.get_errno()
+        raise OSError(e, os.strerror(e))
+    return r
+
+
+def openat2(dirfd: int, path: bytes, flags: int, mode: int = 0, resolve: int = RESOLVE) -> int:
+    """Opens ``path`` beneath ``dirfd``; always O_CLOEXEC."""
+    how = struct.pack("<QQQ", flags | os.O_CLOEXEC, mode, resolve)
+    return _check(
+        _syscall(
+            ctypes.c_long(SYS_OPENAT2),
+            ctypes.c_long(dirfd),
+            ctypes.c_char_p(path),
+            ctypes.c_char_p(how),
+            ctypes.c_long(len(how)),
+        )
+    )
+
+
+def renameat2(old: int, old_name: bytes, new: int, new_name: bytes, flags: int) -> None:
+    _check(
+        _syscall(
+            ctypes.c_long(SYS_RENAMEAT2),
+            ctypes.c_long(old),
+            ctypes.c_char_p(old_name),
+            ctypes.c_long(new),
+            ctypes.c_char_p(new_name),
+            ctypes.c_long(flags),
+        )
+    )
+
+
+def chown_fd(fd: int, uid: int, gid: int) -> None:
+    """fchownat(fd, "", uid, gid, AT_EMPTY_PATH): works on O_PATH descriptors, links too."""
+    _check(
+        _libc.fchownat(
+            ctypes.c_int(fd),
+            ctypes.c_char_p(b""),
+            ctypes.c_uint(uid),
+            ctypes.c_uint(gid),
+            ctypes.c_int(AT_EMPTY_PATH),
+        )
+    )
+
+
+def syncfs(fd: int) -> None:
+    _check(_libc.syncfs(ctypes.c_int(fd)))
+
+
+def fstatfs(fd: int) -> list[int]:
+    """type, bsize, blocks, bfree, bavail, files, ffree, namelen."""
+    buf = ctypes.create_string_buffer(256)
+    _check(_libc.fstatfs64(ctypes.c_int(fd), buf))
+    f = struct.unpack_from("<7Q2iQ", buf.raw)
+    return [f[0] & 0xFFFFFFFF, *f[1:7], f[9]]

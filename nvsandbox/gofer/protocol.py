@@ -1,0 +1,228 @@
+"""The wire protocol between Sentry and gofer, version 1.
+
+One SOCK_SEQPACKET socket; a message is one MessagePack array. The Sentry sends requests with an ``id`` of its
+choice and may send more before the answer comes; the gofer answers each in order, a long listing in several
+replies (``more``). Objects are named by a handle, a number the Sentry chose when it had it opened, and a name in
+that directory (b"" is the handle itself). Descriptors travel with the reply that says ``fds``.
+
+Neither side believes the other: decoding checks every field's type and range, and what remains (names, handles,
+kinds) is checked by ``check_name`` and the two ends.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+VERSION: Final = 1
+MAX_MESSAGE: Final = 128 << 10
+MAX_FDS: Final = 64
+LIST_BYTES: Final = 48 << 10  # a listing's reply is sent when it has grown to this
+MEMFD_BATCH: Final = 16
+
+U16 = Annotated[int, Meta(ge=0, le=0xFFFF)]
+U32 = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
+U63 = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+I64 = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+Name = Annotated[bytes, Meta(max_length=255)]
+Target = Annotated[bytes, Meta(max_length=4096)]
+Value = Annotated[bytes, Meta(max_length=65536)]
+
+
+class Attr(Struct, array_like=True, frozen=True, gc=False):
+    """Attributes of one object. Times in nanoseconds; ``target`` of symbolic links."""
+
+    dev: U63
+    ino: U63
+    mode: U32
+    nlink: U63
+    uid: U32
+    gid: U32
+    rdev: U63
+    size: U63
+    blocks: U63
+    atime: I64
+    mtime: I64
+    ctime: I64
+    target: Target = b""
+
+
+class Reply(Struct, array_like=True, gc=False):
+    """Any answer; ``err`` is an errno, and then the rest is empty."""
+
+    id: U32
+    err: U16 = 0
+    more: bool = False
+    fds: U16 = 0
+    attrs: list[Attr] = []
+    names: list[Name] = []
+    values: list[Value] = []
+    nums: list[U63] = []
+
+
+class Request(Struct, array_like=True, gc=False):
+    id: U32
+
+
+class Hello(Request, tag=1):
+    """First message. Answer: ``nums`` = version, number of mounts; handle 0…n-1 are the mounts' roots."""
+
+    version: U32
+
+
+class Find(Request, tag=2):
+    """Attributes of the components ``names`` one below the other. Answer: ``attrs``, ending early at what is not
+    there (with ``err`` only if the first is not) or is not a directory. No names: the handle's own."""
+
+    handle: U32
+    names: Annotated[list[Name], Meta(max_length=64)]
+
+
+class OpenDir(Request, tag=3):
+    """Opens directory ``name`` as handle ``new``. Answer: its attributes."""
+
+    handle: U32
+    name: Name
+    new: U32
+
+
+class List(Request, tag=4):
+    """Everything in directory ``handle``. Answers: ``names`` and ``attrs`` in parallel."""
+
+    handle: U32
+
+
+class Open(Request, tag=5):
+    """Opens a regular file. Answer: attributes and one descriptor, read-only unless ``write``."""
+
+    handle: U32
+    name: Name
+    write: bool
+
+
+class Create(Request, tag=6):
+    """Makes ``name`` of the kind in ``mode``. Answer: its attributes."""
+
+    handle: U32
+    name: Name
+    mode: U32
+    uid: U32
+    gid: U32
+    rdev: U63
+    target: Target
+
+
+class Link(Request, tag=7):
+    handle: U32
+    name: Name
+    new_handle: U32
+    new_name: Name
+
+
+class Unlink(Request, tag=8):
+    handle: U32
+    name: Name
+    directory: bool
+
+
+class Rename(Request, tag=9):
+    handle: U32
+    name: Name
+    new_handle: U32
+    new_name: Name
+    flags: U32
+
+
+class SetAttr(Request, tag=10):
+    """``valid`` as vfs/inode.py's ATTR_*. Answer: the attributes after it."""
+
+    handle: U32
+    name: Name
+    valid: U32
+    mode: U32
+    uid: U32
+    gid: U32
+    size: U63
+    atime: I64
+    mtime: I64
+
+
+class Xattrs(Request, tag=11):
+    """All extended attributes. Answer: ``names``, ``values``."""
+
+    handle: U32
+    name: Name
+
+
+class SetXattr(Request, tag=12):
+    """Sets one, or removes it (``flags`` = REMOVE)."""
+
+    handle: U32
+    name: Name
+    key: Name
+    value: Value
+    flags: U32
+
+
+class Sync(Request, tag=13):
+    """syncfs of the mount the handle lies in."""
+
+    handle: U32
+
+
+class StatFs(Request, tag=14):
+    """Answer: ``nums`` = type, bsize, blocks, bfree, bavail, files, ffree, namelen."""
+
+    handle: U32
+
+
+class Forget(Request, tag=15):
+    """Closes handles. No answer."""
+
+    handles: Annotated[list[U32], Meta(max_length=4096)]
+
+
+class Memfds(Request, tag=16):
+    """Answer: ``count`` pairs of descriptors (read-write, read-only) of fresh memory files."""
+
+    count: Annotated[int, Meta(ge=1, le=MEMFD_BATCH)]
+
+
+REMOVE: Final = 0x8000
+
+AnyRequest = (
+    Hello
+    | Find
+    | OpenDir
+    | List
+    | Open
+    | Create
+    | Link
+    | Unlink
+    | Rename
+    | SetAttr
+    | Xattrs
+    | SetXattr
+    | Sync
+    | StatFs
+    | Forget
+    | Memfds
+)
+
+encoder: Final = msgspec.msgpack.Encoder()
+request_decoder: Final = msgspec.msgpack.Decoder(AnyRequest)
+reply_decoder: Final = msgspec.msgpack.Decoder(Reply)
+
+
+def name_ok(name: bytes) -> bool:
+    """Whether it is one component that stays in its directory."""
+    return bool(name) and name not in (b".", b"..") and b"/" not in name and b"\0" not in name
+
+
+def check_name(name: bytes) -> None:
+    """Raises OSError(EINVAL)."""
+    if not name_ok(name):
+        raise OSError(errno.EINVAL, "name")

@@ -1,0 +1,384 @@
+"""The file server: answers the Sentry's requests within the container's mounts (protocol.py).
+
+Every request is hostile. A handle is an O_PATH descriptor beneath one mount's root and inherits its read-only
+flag; names are single components; nothing but regular files is ever opened for data, after an O_PATH descriptor
+has shown what it is (hazard F6). The server holds no state that a request could make inconsistent: handles only.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Iterable
+from typing import Final, final
+
+import msgspec
+
+from . import host
+from . import protocol as p
+
+MAX_HANDLES: Final = 1 << 18
+MAX_LISTING: Final = 4 << 20  # entries of one directory
+
+# What the server calls once it runs, for its seccomp allow-list (x86-64 names).
+SYSCALLS: Final = (
+    "recvmsg", "sendmsg", "openat2", "openat", "close", "fstat", "newfstatat", "statx", "getdents64",
+    "lseek", "readlinkat", "mkdirat", "mknodat", "symlinkat", "linkat", "unlinkat", "renameat2", "fchmodat",
+    "fchmod", "chmod", "fchownat", "fchown", "ftruncate", "utimensat", "fchdir", "listxattr", "llistxattr", "lgetxattr",
+    "lsetxattr", "lremovexattr", "syncfs", "fstatfs", "memfd_create", "fcntl", "mmap", "munmap",
+    "mremap", "brk", "madvise", "futex", "rt_sigreturn", "rt_sigaction", "exit_group", "getrandom",
+    "clock_gettime", "read", "write",
+)  # fmt: skip
+
+
+@final
+class Mount:
+    """One tree the container may see."""
+
+    __slots__ = ("fd", "readonly")
+
+    def __init__(self, fd: int, readonly: bool) -> None:
+        self.fd = fd
+        self.readonly = readonly
+
+
+@final
+class Handle:
+    __slots__ = ("fd", "mount")
+
+    def __init__(self, fd: int, mount: Mount) -> None:
+        self.fd = fd
+        self.mount = mount
+
+
+def attr_of(st: os.stat_result, target: bytes = b"") -> p.Attr:
+    return p.Attr(
+        st.st_dev, st.st_ino, st.st_mode, st.st_nlink, st.st_uid, st.st_gid, st.st_rdev,
+        st.st_size, st.st_blocks, st.st_atime_ns, st.st_mtime_ns, st.st_ctime_ns, target,
+    )  # fmt: skip
+
+
+def attr_at(dirfd: int, name: bytes) -> p.Attr:
+    """Attributes of an entry, and of a link its target."""
+    st = os.stat(name, dir_fd=dirfd, follow_symlinks=False)
+    if stat.S_ISLNK(st.st_mode):
+        return attr_of(st, os.readlink(name, dir_fd=dirfd))
+    return attr_of(st)
+
+
+@final
+class Server:
+    """Serves one connection. ``proc_fd`` is a descriptor of this process's own /proc/self/fd."""
+
+    __slots__ = ("handles", "mounts", "proc_fd", "sock")
+
+    def __init__(self, sock: socket.socket, mounts: Iterable[Mount], proc_fd: int) -> None:
+        self.sock = sock
+        self.mounts = list(mounts)
+        self.proc_fd = proc_fd
+        self.handles = {i: Handle(m.fd, m) for i, m in enumerate(self.mounts)}
+
+    def serve(self) -> None:
+        """Until the Sentry closes its end."""
+        while True:
+            data = self.sock.recv(p.MAX_MESSAGE)
+            if not data:
+                return
+            try:
+                req = p.request_decoder.decode(data)
+            except msgspec.MsgspecError:
+                return  # not our Sentry any more
+            self._answer(req)
+
+    def _answer(self, req: p.AnyRequest) -> None:
+        if isinstance(req, p.Forget):
+            self._forget(req)
+            return
+        fds: list[int] = []
+        try:
+            reply = self._dispatch(req, fds)
+            reply.fds = len(fds)
+        except OSError as e:
+            reply = p.Reply(req.id, e.errno or errno.EIO)
+            for fd in fds:
+                os.close(fd)
+            fds = []
+        self._send(reply, fds)
+        for fd in fds:
+            os.close(fd)
+
+    def _send(self, reply: p.Reply, fds: list[int]) -> None:
+        data = p.encoder.encode(reply)
+        if fds:
+            socket.send_fds(self.sock, [data], fds)
+        else:
+            self.sock.send(data)
+
+    def _dispatch(self, req: p.AnyRequest, fds: list[int]) -> p.Reply:
+        if isinstance(req, p.Find):
+            return self._find(req)
+        if isinstance(req, p.List):
+            return self._list(req)
+        if isinstance(req, p.Open):
+            return self._open(req, fds)
+        if isinstance(req, p.OpenDir):
+            return self._open_dir(req)
+        if isinstance(req, p.Memfds):
+            return self._memfds(req, fds)
+        if isinstance(req, p.Xattrs):
+            return self._xattrs(req)
+        if isinstance(req, p.Hello):
+            if req.version != p.VERSION:
+                raise OSError(errno.EPROTO, "version")
+            attrs = [attr_of(os.fstat(m.fd)) for m in self.mounts]
+            return p.Reply(req.id, attrs=attrs, nums=[p.VERSION, len(attrs)])
+        if isinstance(req, p.StatFs):
+            return p.Reply(req.id, nums=host.fstatfs(self._handle(req.handle).fd))
+        return self._change(req)
+
+    # Reading
+    def _handle(self, n: int) -> Handle:
+        h = self.handles.get(n)
+        if h is None:
+            raise OSError(errno.EBADF, "handle")
+        return h
+
+    def _find(self, req: p.Find) -> p.Reply:
+        at = self._handle(req.handle).fd
+        if not req.names:
+            return p.Reply(req.id, attrs=[attr_of(os.fstat(at))])
+        attrs: list[p.Attr] = []
+        temp = -1
+        try:
+            for i, name in enumerate(req.names):
+                p.check_name(name)
+                try:
+                    a = attr_at(at, name)
+                except OSError:
+                    if i == 0:
+                        raise
+                    break
+                attrs.append(a)
+                if not stat.S_ISDIR(a.mode) or i + 1 == len(req.names):
+                    break
+                at = host.openat2(at, name, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY)
+                if temp >= 0:
+                    os.close(temp)
+                temp = at
+        finally:
+            if temp >= 0:
+                os.close(temp)
+        return p.Reply(req.id, attrs=attrs)
+
+    def _list(self, req: p.List) -> p.Reply:
+        at = self._handle(req.handle).fd
+        fd = host.openat2(at, b".", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            names = [os.fsencode(n) for n in os.listdir(fd)]
+        finally:
+            os.close(fd)
+        reply = p.Reply(req.id, more=True)
+        reply.attrs, reply.names = [], []
+        size = 0
+        for name in names[:MAX_LISTING]:
+            try:
+                a = attr_at(at, name)
+            except OSError:
+                continue  # gone since
+            reply.names.append(name)
+            reply.attrs.append(a)
+            size += 90 + len(name) + len(a.target)
+            if size > p.LIST_BYTES:
+                self._send(reply, [])
+                reply.attrs, reply.names = [], []
+                size = 0
+        reply.more = False
+        return reply
+
+    def _open_dir(self, req: p.OpenDir) -> p.Reply:
+        h = self._handle(req.handle)
+        p.check_name(req.name)
+        if req.new in self.handles or req.new < len(self.mounts):
+            raise OSError(errno.EINVAL, "handle in use")
+        if len(self.handles) >= MAX_HANDLES:
+            raise OSError(errno.ENFILE, "handles")
+        fd = host.openat2(h.fd, req.name, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY)
+        self.handles[req.new] = Handle(fd, h.mount)
+        return p.Reply(req.id, attrs=[attr_of(os.fstat(fd))])
+
+    def _path_fd(self, h: Handle, name: bytes) -> int:
+        """An O_PATH descriptor of the object; the caller closes it."""
+        if not name:
+            return os.dup(h.fd)
+        p.check_name(name)
+        return host.openat2(h.fd, name, os.O_PATH | os.O_NOFOLLOW, 0, host.RESOLVE_LAST)
+
+    def _reopen(self, fd: int, flags: int) -> int:
+        return os.open(str(fd), flags | os.O_CLOEXEC | os.O_NOCTTY, dir_fd=self.proc_fd)
+
+    def _open(self, req: p.Open, fds: list[int]) -> p.Reply:
+        h = self._handle(req.handle)
+        if req.write and h.mount.readonly:
+            raise OSError(errno.EROFS, "mount")
+        fd = self._path_fd(h, req.name)
+        try:
+            st = os.fstat(fd)
+            if not stat.S_ISREG(st.st_mode):
+                raise OSError(errno.EINVAL, "not a regular file")
+            fds.append(self._reopen(fd, os.O_RDWR if req.write else os.O_RDONLY))
+        finally:
+            os.close(fd)
+        return p.Reply(req.id, attrs=[attr_of(st)])
+
+    def _memfds(self, req: p.Memfds, fds: list[int]) -> p.Reply:
+        for _ in range(req.count):
+            rw = os.memfd_create("nvsandbox", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            fds.append(rw)
+            fds.append(self._reopen(rw, os.O_RDONLY))
+        return p.Reply(req.id)
+
+    def _at(self, h: Handle, name: bytes) -> bytes:
+        """Makes ``name`` valid relative to the working directory: for calls without an *at form."""
+        if name:
+            p.check_name(name)
+        os.fchdir(h.fd)
+        return name or b"."
+
+    def _xattrs(self, req: p.Xattrs) -> p.Reply:
+        path = self._at(self._handle(req.handle), req.name)
+        reply = p.Reply(req.id)
+        reply.names, reply.values = [], []
+        try:
+            keys = os.listxattr(path, follow_symlinks=False)
+        except OSError as e:
+            if e.errno == errno.EOPNOTSUPP:
+                return reply
+            raise
+        size = 0
+        for key in keys:
+            raw = os.fsencode(key)
+            try:
+                value = os.getxattr(path, raw, follow_symlinks=False)
+            except OSError:
+                continue
+            size += len(raw) + len(value)
+            if size > p.LIST_BYTES:
+                break
+            reply.names.append(raw)
+            reply.values.append(value)
+        return reply
+
+    # Changing (writable mounts only)
+    def _writable(self, n: int) -> Handle:
+        h = self._handle(n)
+        if h.mount.readonly:
+            raise OSError(errno.EROFS, "mount")
+        return h
+
+    def _change(self, req: p.AnyRequest) -> p.Reply:
+        if isinstance(req, p.Create):
+            return self._create(req)
+        if isinstance(req, p.SetAttr):
+            return self._setattr(req)
+        if isinstance(req, p.Unlink):
+            p.check_name(req.name)
+            at = self._writable(req.handle).fd
+            if req.directory:
+                os.rmdir(req.name, dir_fd=at)
+            else:
+                os.unlink(req.name, dir_fd=at)
+        elif isinstance(req, p.Link):
+            p.check_name(req.name)
+            p.check_name(req.new_name)
+            os.link(
+                req.name, req.new_name, follow_symlinks=False,
+                src_dir_fd=self._writable(req.handle).fd, dst_dir_fd=self._writable(req.new_handle).fd,
+            )  # fmt: skip
+        elif isinstance(req, p.Rename):
+            p.check_name(req.name)
+            p.check_name(req.new_name)
+            old, new = self._writable(req.handle), self._writable(req.new_handle)
+            host.renameat2(old.fd, req.name, new.fd, req.new_name, req.flags & 3)
+        elif isinstance(req, p.SetXattr):
+            path = self._at(self._writable(req.handle), req.name)
+            if req.flags == p.REMOVE:
+                os.removexattr(path, req.key, follow_symlinks=False)
+            else:
+                os.setxattr(path, req.key, req.value, req.flags & 3, follow_symlinks=False)
+        elif isinstance(req, p.Sync):
+            fd = self._reopen(self._writable(req.handle).mount.fd, os.O_RDONLY)
+            try:
+                host.syncfs(fd)
+            finally:
+                os.close(fd)
+        else:
+            raise OSError(errno.EINVAL, "request")
+        return p.Reply(req.id)
+
+    def _create(self, req: p.Create) -> p.Reply:
+        at = self._writable(req.handle).fd
+        p.check_name(req.name)
+        kind = stat.S_IFMT(req.mode)
+        perm = req.mode & 0o7777
+        if kind == stat.S_IFDIR:
+            os.mkdir(req.name, 0o700, dir_fd=at)
+        elif kind == stat.S_IFLNK:
+            os.symlink(req.target, req.name, dir_fd=at)
+        elif kind in (stat.S_IFREG, stat.S_IFIFO, stat.S_IFSOCK):
+            os.mknod(req.name, kind | 0o600, dir_fd=at)
+        elif kind == stat.S_IFCHR and req.rdev == 0:
+            os.mknod(req.name, kind | 0o600, 0, dir_fd=at)
+        else:
+            raise OSError(errno.EPERM, "device")
+        fd = host.openat2(at, req.name, os.O_PATH | os.O_NOFOLLOW, 0, host.RESOLVE_LAST)
+        try:
+            host.chown_fd(fd, req.uid, req.gid)
+            if kind != stat.S_IFLNK:
+                os.chmod(str(fd), perm, dir_fd=self.proc_fd)
+            st = os.fstat(fd)
+        finally:
+            os.close(fd)
+        return p.Reply(req.id, attrs=[attr_of(st, req.target if kind == stat.S_IFLNK else b"")])
+
+    def _setattr(self, req: p.SetAttr) -> p.Reply:
+        h = self._writable(req.handle)
+        fd = self._path_fd(h, req.name)
+        try:
+            kind = stat.S_IFMT(os.fstat(fd).st_mode)
+            if req.valid & 8:
+                if kind != stat.S_IFREG:
+                    raise OSError(errno.EINVAL, "size")
+                data = self._reopen(fd, os.O_WRONLY)
+                try:
+                    os.ftruncate(data, req.size)
+                finally:
+                    os.close(data)
+            if req.valid & 6:
+                keep = 0xFFFFFFFF
+                uid = req.uid if req.valid & 2 else keep
+                host.chown_fd(fd, uid, req.gid if req.valid & 4 else keep)
+            if req.valid & 1 and kind != stat.S_IFLNK:
+                os.chmod(str(fd), req.mode & 0o7777, dir_fd=self.proc_fd)
+            if req.valid & 48:
+                st = os.fstat(fd)
+                times = (
+                    req.atime if req.valid & 16 else st.st_atime_ns,
+                    req.mtime if req.valid & 32 else st.st_mtime_ns,
+                )
+                if kind == stat.S_IFLNK:
+                    os.utime(req.name, ns=times, dir_fd=h.fd, follow_symlinks=False)
+                else:
+                    os.utime(str(fd), ns=times, dir_fd=self.proc_fd)
+            st = os.fstat(fd)
+        finally:
+            os.close(fd)
+        return p.Reply(req.id, attrs=[attr_of(st)])
+
+    def _forget(self, req: p.Forget) -> None:
+        for n in req.handles:
+            if n >= len(self.mounts):
+                h = self.handles.pop(n, None)
+                if h is not None:
+                    os.close(h.fd)

@@ -1,0 +1,392 @@
+"""The Sentry's end of the gofer connection.
+
+``call`` sends a request and suspends the caller until its answer is there; several callers' requests are under way
+at once. Before the event loop runs (``loop`` None) it just blocks. What the gofer says is validated: a message
+that does not decode, a wrong number of descriptors or a kind that cannot be ends the connection, and every
+later call fails with EIO.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import stat
+from collections import OrderedDict
+from typing import Any, Final, Protocol, final
+
+import msgspec
+
+from ...gofer import protocol as p
+from ..errors import SysErr
+
+KINDS: Final = frozenset(
+    (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK)
+)  # fmt: skip
+ERRNOS: Final = frozenset(errno.errorcode)
+MAX_LISTING: Final = 4 << 20
+MAX_DIR_HANDLES: Final = 4096
+MAX_READ_FDS: Final = 1024
+
+
+class Loop(Protocol):
+    """What the client uses of the event loop."""
+
+    def watch_fd(self, fd: int, events: int, callback: Any) -> None: ...
+    def token(self) -> Any: ...
+    def suspend(self) -> Any: ...
+    def resume(self, token: Any, value: Any = None) -> None: ...
+
+
+@final
+class Call:
+    """One request under way; ``answers`` has more than one part for a listing."""
+
+    __slots__ = ("answers", "done", "fds", "token")
+
+    def __init__(self) -> None:
+        self.answers: list[p.Reply] = []
+        self.fds: list[int] = []
+        self.done = False
+        self.token: Any = None
+
+
+@final
+class GoferClient:
+    """The connection and the two caches of scarce things: directory handles and read descriptors."""
+
+    __slots__ = (
+        "broken", "calls", "dirs", "loop", "mount_count", "next_handle", "next_id", "out",
+        "read_fds", "roots", "sock",
+    )  # fmt: skip
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.sock.setblocking(False)
+        self.loop: Loop | None = None
+        self.calls: dict[int, Call] = {}
+        self.out: list[bytes] = []
+        self.next_id = 0
+        self.broken = False
+        self.dirs: OrderedDict[Node, None] = OrderedDict()
+        self.read_fds: OrderedDict[Node, int] = OrderedDict()
+        self.roots: list[Node] = []
+        r = self.call(p.Hello(self._id(), p.VERSION))
+        if len(r.nums) != 2 or r.nums[0] != p.VERSION or r.nums[1] != len(r.attrs):
+            raise self._break()
+        self.next_handle = self.mount_count = len(r.attrs)
+        for i, a in enumerate(r.attrs):
+            self.check(a)
+            self.roots.append(Node(self, None, b"", a, i))
+
+    def attach_loop(self, loop: Loop) -> None:
+        """From now on waiting suspends. Called once, when the event loop is about to run."""
+        self.loop = loop
+        self._watch()
+
+    # Transport
+    def _id(self) -> int:
+        self.next_id = (self.next_id + 1) & 0xFFFFFFFF
+        return self.next_id
+
+    def _break(self) -> SysErr:
+        """The gofer is gone or lies: fail everything."""
+        self.broken = True
+        for c in self.calls.values():
+            c.done = True
+            c.answers = [p.Reply(0, errno.EIO)]
+            if c.token is not None and self.loop is not None:
+                self.loop.resume(c.token)
+        self.calls.clear()
+        if self.loop is not None:
+            self.loop.watch_fd(self.sock.fileno(), 0, self._on_ready)
+        return SysErr(errno.EIO)
+
+    def _watch(self) -> None:
+        if self.loop is not None:
+            events = select.POLLIN | (select.POLLOUT if self.out else 0)
+            self.loop.watch_fd(self.sock.fileno(), events, self._on_ready)
+
+    def _send(self, data: bytes) -> None:
+        if self.out:
+            self.out.append(data)
+            return
+        try:
+            self.sock.send(data)
+        except BlockingIOError:
+            self.out.append(data)
+            self._watch()
+        except OSError:
+            raise self._break() from None
+
+    def _on_ready(self, events: int) -> None:
+        while self.out:
+            try:
+                self.sock.send(self.out[0])
+            except BlockingIOError:
+                break
+            except OSError:
+                self._break()
+                return
+            del self.out[0]
+            if not self.out:
+                self._watch()
+        while not self.broken and self._receive():
+            pass
+
+    def _receive(self) -> bool:
+        """Takes one message in; False when there is none."""
+        try:
+            data, fds, flags, _ = socket.recv_fds(
+                self.sock, p.MAX_MESSAGE, p.MAX_FDS, socket.MSG_CMSG_CLOEXEC
+            )
+        except BlockingIOError:
+            return False
+        except OSError:
+            self._break()
+            return False
+        try:
+            r = p.reply_decoder.decode(data)
+        except msgspec.MsgspecError:
+            r = p.Reply(0, errno.EPROTO)
+        c = self.calls.get(r.id)
+        if not data or c is None or r.fds != len(fds) or flags & (0x20 | socket.MSG_CTRUNC):
+            for fd in fds:
+                os.close(fd)
+            self._break()
+            return False
+        c.answers.append(r)
+        c.fds += fds
+        if not r.more:
+            del self.calls[r.id]
+            c.done = True
+            if c.token is not None and self.loop is not None:
+                self.loop.resume(c.token)
+        return True
+
+    def begin(self, req: p.Request) -> Call:
+        if self.broken:
+            raise SysErr(errno.EIO)
+        c = Call()
+        self.calls[req.id] = c
+        self._send(p.encoder.encode(req))
+        return c
+
+    def finish(self, c: Call) -> list[p.Reply]:
+        """Waits for the answer. Raises the gofer's error."""
+        if not c.done:
+            if self.loop is not None:
+                c.token = self.loop.token()
+                while not c.done:
+                    self.loop.suspend()
+            else:
+                self._block(c)
+        err = c.answers[-1].err
+        if err:
+            for fd in c.fds:
+                os.close(fd)
+            raise SysErr(err if err in ERRNOS else errno.EIO)
+        return c.answers
+
+    def _block(self, c: Call) -> None:
+        poll = select.poll()
+        while not c.done:
+            poll.register(self.sock.fileno(), select.POLLIN | (select.POLLOUT if self.out else 0))
+            poll.poll()
+            self._on_ready(0)
+
+    def call(self, req: p.Request) -> p.Reply:
+        """One request, one answer."""
+        return self.finish(self.begin(req))[-1]
+
+    def call_fds(self, req: p.Request, count: int) -> tuple[p.Reply, list[int]]:
+        """As ``call`` for an answer with ``count`` descriptors, which become the caller's."""
+        c = self.begin(req)
+        r = self.finish(c)[-1]
+        if len(c.fds) != count:
+            for fd in c.fds:
+                os.close(fd)
+            raise self._break()
+        return r, c.fds
+
+    def check(self, a: p.Attr) -> p.Attr:
+        """Attributes a file can have. Breaks the connection otherwise."""
+        if a.mode & 0o170000 not in KINDS or a.mode > 0o177777:
+            raise self._break()
+        return a
+
+    def one_attr(self, r: p.Reply) -> p.Attr:
+        if len(r.attrs) != 1:
+            raise self._break()
+        return self.check(r.attrs[0])
+
+    # The two caches
+    def refill_memfds(self, t: object) -> list[tuple[int, int]]:
+        """For MemfdPool."""
+        _, fds = self.call_fds(p.Memfds(self._id(), p.MEMFD_BATCH), 2 * p.MEMFD_BATCH)
+        return list(zip(fds[0::2], fds[1::2], strict=True))
+
+    def handle(self, n: Node) -> int:
+        """A handle of directory ``n``, opened if there is none now."""
+        if n.handle >= 0:
+            if n in self.dirs:
+                self.dirs.move_to_end(n)
+            return n.handle
+        if n.parent is None:
+            raise SysErr(errno.ESTALE)
+        new = self._new_handle()
+        r = self.call(p.OpenDir(self._id(), self.handle(n.parent), n.name, new))
+        a = self.one_attr(r)
+        if (a.dev, a.ino) != (n.dev, n.ino):
+            self.forget([new])
+            raise SysErr(errno.ESTALE)
+        if n.handle >= 0:  # another task was faster
+            self.forget([new])
+            return n.handle
+        n.handle = new
+        self.dirs[n] = None
+        while len(self.dirs) > MAX_DIR_HANDLES:
+            old, _ = self.dirs.popitem(last=False)
+            self.forget([old.handle])
+            old.handle = -1
+        return new
+
+    def _new_handle(self) -> int:
+        self.next_handle = self.next_handle + 1
+        if self.next_handle > 0xFFFFFFFF:
+            raise self._break()
+        return self.next_handle
+
+    def forget(self, handles: list[int]) -> None:
+        if not self.broken:
+            self._send(p.encoder.encode(p.Forget(0, handles)))
+
+    def drop(self, n: Node) -> None:
+        """``n`` is gone: lets go of what is held for it."""
+        if n in self.dirs:
+            del self.dirs[n]
+            self.forget([n.handle])
+            n.handle = -1
+        fd = self.read_fds.pop(n, -1)
+        if fd >= 0:
+            os.close(fd)
+
+    def read_fd(self, n: Node) -> int:
+        """A read-only descriptor of regular file ``n``; valid until the next call of this."""
+        fd = self.read_fds.get(n, -1)
+        if fd >= 0:
+            self.read_fds.move_to_end(n)
+            return fd
+        fd = n.open(False)
+        if n in self.read_fds:
+            os.close(fd)
+            return self.read_fds[n]
+        self.read_fds[n] = fd
+        while len(self.read_fds) > MAX_READ_FDS:
+            _, old = self.read_fds.popitem(last=False)
+            os.close(old)
+        return fd
+
+
+@final
+class Node:
+    """An object of the gofer's: where it is (parent, name) and which it is (dev, ino)."""
+
+    __slots__ = ("client", "dev", "handle", "ino", "name", "parent")
+
+    def __init__(
+        self, client: GoferClient, parent: Node | None, name: bytes, a: p.Attr, handle: int = -1
+    ) -> None:
+        self.client = client
+        self.parent = parent
+        self.name = name
+        self.dev = a.dev
+        self.ino = a.ino
+        self.handle = handle
+
+    def at(self) -> tuple[int, bytes]:
+        """(handle, name) that a request names it by."""
+        if self.parent is None:
+            return self.handle, b""
+        return self.client.handle(self.parent), self.name
+
+    def find(self, name: bytes) -> p.Attr | None:
+        """Attributes of an entry, or None when there is none."""
+        c = self.client
+        try:
+            r = c.call(p.Find(c._id(), c.handle(self), [name]))
+        except SysErr as e:
+            if e.errno == errno.ENOENT:
+                return None
+            raise
+        return c.one_attr(r)
+
+    def list_dir(self) -> dict[bytes, p.Attr]:
+        c = self.client
+        out: dict[bytes, p.Attr] = {}
+        for r in c.finish(c.begin(p.List(c._id(), c.handle(self)))):
+            if len(r.names) != len(r.attrs) or len(out) > MAX_LISTING:
+                raise c._break()
+            for name, a in zip(r.names, r.attrs, strict=True):
+                if not p.name_ok(name):
+                    raise c._break()
+                out[name] = c.check(a)
+        return out
+
+    def open(self, write: bool) -> int:
+        """A descriptor of the regular file, the caller's to close. Raises ESTALE if it is another file now."""
+        c = self.client
+        handle, name = self.at()
+        r, fds = c.call_fds(p.Open(c._id(), handle, name, write), 1)
+        a = c.one_attr(r)
+        if (a.dev, a.ino) != (self.dev, self.ino):
+            os.close(fds[0])
+            raise SysErr(errno.ESTALE)
+        return fds[0]
+
+    def attr(self) -> p.Attr:
+        """Attributes now. Raises ESTALE."""
+        c = self.client
+        if self.parent is None:
+            return c.one_attr(c.call(p.Find(c._id(), self.handle, [])))
+        a = self.parent.find(self.name)
+        if a is None or (a.dev, a.ino) != (self.dev, self.ino):
+            raise SysErr(errno.ESTALE)
+        return c.check(a)
+
+    def xattrs(self) -> dict[bytes, bytes]:
+        c = self.client
+        handle, name = self.at()
+        r = c.call(p.Xattrs(c._id(), handle, name))
+        if len(r.names) != len(r.values):
+            raise c._break()
+        return dict(zip(r.names, r.values, strict=True))
+
+    def setattr(
+        self, valid: int, mode: int = 0, uid: int = 0, gid: int = 0, size: int = 0,
+        atime: int = 0, mtime: int = 0,
+    ) -> p.Attr:  # fmt: skip
+        c = self.client
+        handle, name = self.at()
+        r = c.call(
+            p.SetAttr(c._id(), handle, name, valid, mode, uid, gid, size, atime, mtime)
+        )  # fmt: skip
+        return c.one_attr(r)
+
+    def create(
+        self, name: bytes, mode: int, uid: int, gid: int, rdev: int = 0, target: bytes = b""
+    ) -> p.Attr:
+        c = self.client
+        r = c.call(p.Create(c._id(), c.handle(self), name, mode, uid, gid, rdev, target))
+        return c.one_attr(r)
+
+    def statfs(self) -> list[int]:
+        c = self.client
+        dir = self
+        while dir.parent is not None and dir.handle < 0:
+            dir = dir.parent
+        nums = c.call(p.StatFs(c._id(), dir.handle)).nums
+        if len(nums) != 8:
+            raise c._break()
+        return nums

@@ -1,0 +1,140 @@
+"""The container's root: the gofer's tree below, changes kept in the Sentry's memory.
+
+Made of tmpfs inodes whose ``lower`` is an object of the gofer's (see fs/tmpfs_inode.py for what that means). The
+lower tree is taken to be ours alone ("exclusive"): nothing is revalidated, and a directory that is looked at more than
+a little is listed once with all attributes, after which look-ups in it never leave the Sentry.
+"""
+
+from __future__ import annotations
+
+import stat
+from typing import TYPE_CHECKING, ClassVar, Final, final
+
+from ..vfs.inode import StatFs
+from .gofer_client import Node
+from .memfd_pool import MemfdPool
+from .tmpfs_file import MemReg
+from .tmpfs_inode import LinkTable, Lower, LowerEntry, MemDir, MemFs, MemInode, MemLink, MemNode
+
+if TYPE_CHECKING:
+    from ...gofer.protocol import Attr
+    from ..kernel.task import Task
+
+OVERLAYFS_MAGIC: Final = 0x794C7630
+OWN_INO: Final = 1 << 40  # inode numbers of new files and of what can't keep its own start here
+
+
+@final
+class GoferLower(Lower):
+    """A gofer object as the lower of an inode."""
+
+    __slots__ = ("node",)
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def find(self, t: Task, name: bytes) -> LowerEntry | None:
+        a = self.node.find(name)
+        return None if a is None else GoferEntry(self.node, name, a)
+
+    def list_dir(self, t: Task) -> dict[bytes, LowerEntry]:
+        node = self.node
+        return {name: GoferEntry(node, name, a) for name, a in node.list_dir().items()}
+
+    def xattrs(self, t: Task) -> dict[bytes, bytes]:
+        return self.node.xattrs()
+
+    def fd(self, t: Task) -> int:
+        return self.node.client.read_fd(self.node)
+
+
+@final
+class GoferEntry(LowerEntry):
+    """A listed entry; most of them never become inodes."""
+
+    __slots__ = ("attr", "name", "parent")
+
+    def __init__(self, parent: Node, name: bytes, attr: Attr) -> None:
+        self.parent = parent
+        self.name = name
+        self.attr = attr
+
+    def make(self, fs: MemFs) -> MemInode:
+        assert isinstance(fs, OverlayFs)
+        return fs.make(Node(self.parent.client, self.parent, self.name, self.attr), self.attr)
+
+    def brief(self, fs: MemFs) -> tuple[int, int]:
+        assert isinstance(fs, OverlayFs)
+        return fs.ino_of(self.attr), self.attr.mode
+
+
+class OverlayFs(MemFs):
+    """One overlay over one gofer mount."""
+
+    __slots__ = ("inos", "linked", "lower_dev", "lower_root")
+
+    magic: ClassVar[int] = OVERLAYFS_MAGIC
+
+    def __init__(self, root: Node, attr: Attr, pool: MemfdPool, max_bytes: int = 0) -> None:
+        super().__init__(pool, "overlay", "overlay", "", max_bytes)
+        self.next_ino = OWN_INO
+        self.lower_dev = attr.dev
+        self.lower_root = root
+        self.inos: dict[tuple[int, int], int] = {}
+        self.linked: LinkTable = LinkTable()
+        made = self.make(root, attr)
+        assert isinstance(made, MemDir)
+        self.root = made
+
+    def ino_of(self, a: Attr) -> int:
+        """The lower's own inode number where that is unambiguous, else one of ours that stays."""
+        if a.dev == self.lower_dev and a.ino < OWN_INO:
+            return a.ino
+        key = (a.dev, a.ino)
+        ino = self.inos.get(key)
+        if ino is None:
+            ino = self.inos[key] = self.new_ino()
+        return ino
+
+    def make(self, node: Node, a: Attr) -> MemInode:
+        """The inode of a lower object; hard links of one object share it."""
+        kind = a.mode & 0o170000
+        key = (a.dev, a.ino)
+        shared = a.nlink > 1 and kind != stat.S_IFDIR
+        if shared:
+            known = self.linked.get(key)
+            if known is not None:
+                return known
+        ino = self.ino_of(a)
+        i: MemInode
+        if kind == stat.S_IFDIR:
+            d = MemDir(self, a.mode & 0o7777, a.uid, a.gid, ino)
+            d.loaded = False
+            i = d
+        elif kind == stat.S_IFREG:
+            f = MemReg(self, a.mode, a.uid, a.gid, ino)
+            f.buf = None
+            i = f
+        elif kind == stat.S_IFLNK:
+            i = MemLink(self, a.target, a.uid, a.gid, ino)
+        else:
+            i = MemNode(self, a.mode, a.uid, a.gid, ino)
+            i.rdev = a.rdev
+        i.lower = GoferLower(node)
+        i.size = a.size
+        i.nlink = a.nlink
+        i.atime, i.mtime, i.ctime = a.atime, a.mtime, a.ctime
+        if shared:
+            self.linked[key] = i
+        return i
+
+    def statfs(self, t: Task) -> StatFs:
+        n = self.lower_root.statfs()
+        s = StatFs(self.magic, n[1], n[2], n[3])
+        s.bavail, s.files, s.ffree, s.namelen = n[4], n[5], n[6], n[7]
+        return s
+
+
+def make_overlay(root: Node, pool: MemfdPool, max_bytes: int = 0) -> OverlayFs:
+    """The overlay over gofer mount ``root`` (one of ``GoferClient.roots``)."""
+    return OverlayFs(root, root.attr(), pool, max_bytes)
