@@ -12,6 +12,7 @@ lives on as long as ``lookup`` returns the same inode object, which is what keep
 from __future__ import annotations
 
 import errno
+import os
 import stat
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol, final
 
@@ -112,7 +113,7 @@ def alloc_dev() -> int:
     """An anonymous device number (major 0), as Linux gives file systems without a block device."""
     global _next_dev
     _next_dev += 1
-    return _next_dev
+    return os.makedev(0, _next_dev)
 
 
 class FileSystem:

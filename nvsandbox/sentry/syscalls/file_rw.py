@@ -1,0 +1,330 @@
+"""Reading and writing: read(2), pread(2), readv(2), preadv2(2) and the write family; lseek(2); getdents64(2).
+
+Data moves in chunks. An error after the first chunk ends the call with what was done, as in Linux.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import struct
+from typing import TYPE_CHECKING, Final
+
+from ..abi.fcntl import MAX_RW_COUNT, UIO_MAXIOV, USER_MAX
+from ..abi.stat import pack_dirents
+from ..errors import Restart, SysErr
+from ..kernel.wait import POLL_READ, POLL_WRITE
+from .decode import CInt, CLong, CUInt, CULong, Table, UserPtr, full
+
+if TYPE_CHECKING:
+    from ..kernel.task import Task
+    from ..vfs.file import FileDescription
+
+CHUNK: Final = 1 << 20
+CURRENT: Final = -1  # as an offset: the file's own position
+
+RWF_HIPRI: Final = 0x01
+RWF_DSYNC: Final = 0x02
+RWF_SYNC: Final = 0x04
+RWF_NOWAIT: Final = 0x08
+RWF_APPEND: Final = 0x10
+RWF_NOAPPEND: Final = 0x20
+RWF_ALL: Final = 0x3F
+
+Iov = list[tuple[int, int]]
+
+
+def check_size(buf: int, size: int) -> int:
+    """Bounds a single buffer. Raises EINVAL for a negative size, EFAULT for what no memory can be."""
+    if size >> 63:
+        raise SysErr(errno.EINVAL)
+    if buf + size > USER_MAX and size:
+        raise SysErr(errno.EFAULT)
+    return min(size, MAX_RW_COUNT)
+
+
+def copy_in_iov(t: Task, addr: int, count: int) -> Iov:
+    """An iovec array (Linux: import_iovec). Raises EINVAL, EFAULT."""
+    if count > UIO_MAXIOV:
+        raise SysErr(errno.EINVAL)
+    raw = t.copy_in(addr, 16 * count) if count else b""
+    out: Iov = []
+    left = MAX_RW_COUNT
+    parts = list(struct.iter_unpack("<QQ", raw))
+    if any(n >> 63 for _, n in parts):
+        raise SysErr(errno.EINVAL)
+    for a, n in parts:
+        if n and a + n > USER_MAX:
+            raise SysErr(errno.EFAULT)
+        n = min(n, left)
+        left -= n
+        if n:
+            out.append((a, n))
+    return out
+
+
+def readable(t: Task, fd: int) -> FileDescription:
+    f = t.files.get(fd)
+    if not f.readable():
+        raise SysErr(errno.EBADF)
+    return f
+
+
+def writable(t: Task, fd: int) -> FileDescription:
+    f = t.files.get(fd)
+    if not f.writable():
+        raise SysErr(errno.EBADF)
+    return f
+
+
+def _take(iov: Iov, want: int) -> tuple[Iov, Iov]:
+    """Splits off the first ``want`` bytes."""
+    head: Iov = []
+    for n, (addr, size) in enumerate(iov):
+        if size >= want:
+            head.append((addr, want))
+            rest = [(addr + want, size - want)] if size > want else []
+            return head, rest + iov[n + 1 :]
+        head.append((addr, size))
+        want -= size
+    return head, []
+
+
+def _scatter(t: Task, iov: Iov, data: bytes) -> None:
+    pos = 0
+    for addr, size in iov:
+        if pos >= len(data):
+            return
+        t.copy_out(addr, data[pos : pos + size])
+        pos += size
+
+
+def do_read(t: Task, f: FileDescription, iov: Iov, offset: int) -> int:
+    """Reads into ``iov`` from ``offset`` or CURRENT. This is where a big read could be left to the stub."""
+    total = 0
+    several = not f.pollable()
+    room = sum(n for _, n in iov)
+    while True:
+        want = min(room - total, CHUNK)
+        before = f.offset
+        try:
+            data = f.read(t, want) if offset < 0 else f.pread(t, want, offset + total)
+            if isinstance(data, int):
+                return total or data
+            if data:
+                head, iov = _take(iov, len(data))
+                _scatter(t, head, data)
+        except (SysErr, Restart) as e:
+            if offset < 0 and several and isinstance(e, SysErr) and e.errno == errno.EFAULT:
+                f.offset = before
+            if total:
+                return total
+            raise
+        total += len(data)
+        if len(data) < want or total >= room or not several:
+            return total
+
+
+def do_write(t: Task, f: FileDescription, iov: Iov, offset: int) -> int:
+    """Writes ``iov`` at ``offset`` or CURRENT."""
+    total = 0
+    size = sum(n for _, n in iov)
+    while True:
+        want = min(size - total, CHUNK)
+        try:
+            if len(iov) == 1:
+                data = t.copy_in(iov[0][0] + total, want)
+            else:
+                head, iov = _take(iov, want)
+                data = b"".join(t.copy_in(a, n) for a, n in head)
+            n = f.write(t, data) if offset < 0 else f.pwrite(t, data, offset + total)
+        except SysErr as e:
+            if total:
+                return total
+            if e.errno == errno.EPIPE:
+                t.send_signal_self(signal.SIGPIPE)
+            raise
+        except Restart:
+            if total:
+                return total
+            raise
+        if n < 0:
+            if n == -errno.EPIPE and not total:
+                t.send_signal_self(signal.SIGPIPE)
+            return total or n
+        total += n
+        if n < want or total >= size:
+            return total
+
+
+def sys_read(t: Task, fd: CUInt, buf: UserPtr, size: CULong) -> int:
+    """read(2)."""
+    f = readable(t, fd)
+    size = check_size(buf, size)
+    if size <= CHUNK:  # the usual case, without lists
+        before = f.offset
+        data = f.read(t, size)
+        if isinstance(data, int):
+            return data
+        try:
+            t.copy_out(buf, data)
+        except SysErr:
+            if not f.pollable():
+                f.offset = before
+            raise
+        return len(data)
+    return do_read(t, f, [(buf, size)], CURRENT)
+
+
+def sys_write(t: Task, fd: CUInt, buf: UserPtr, size: CULong) -> int:
+    """write(2)."""
+    f = writable(t, fd)
+    return do_write(t, f, [(buf, check_size(buf, size))], CURRENT)
+
+
+def sys_pread64(t: Task, fd: CUInt, buf: UserPtr, size: CULong, offset: CLong) -> int:
+    """pread(2)."""
+    if offset < 0:
+        raise SysErr(errno.EINVAL)
+    f = readable(t, fd)
+    return do_read(t, f, [(buf, check_size(buf, size))], offset)
+
+
+def sys_pwrite64(t: Task, fd: CUInt, buf: UserPtr, size: CULong, offset: CLong) -> int:
+    """pwrite(2)."""
+    if offset < 0:
+        raise SysErr(errno.EINVAL)
+    f = writable(t, fd)
+    return do_write(t, f, [(buf, check_size(buf, size))], offset)
+
+
+def sys_readv(t: Task, fd: CULong, iov: UserPtr, count: CULong) -> int:
+    """readv(2)."""
+    f = readable(t, fd & 0xFFFFFFFF)
+    return do_read(t, f, copy_in_iov(t, iov, count), CURRENT)
+
+
+def sys_writev(t: Task, fd: CULong, iov: UserPtr, count: CULong) -> int:
+    """writev(2)."""
+    f = writable(t, fd & 0xFFFFFFFF)
+    return do_write(t, f, copy_in_iov(t, iov, count), CURRENT)
+
+
+def sys_preadv(t: Task, fd: CULong, iov: UserPtr, count: CULong, offset: CLong) -> int:
+    """preadv(2)."""
+    if offset < 0:
+        raise SysErr(errno.EINVAL)
+    f = readable(t, fd & 0xFFFFFFFF)
+    return do_read(t, f, copy_in_iov(t, iov, count), offset)
+
+
+def sys_pwritev(t: Task, fd: CULong, iov: UserPtr, count: CULong, offset: CLong) -> int:
+    """pwritev(2)."""
+    if offset < 0:
+        raise SysErr(errno.EINVAL)
+    f = writable(t, fd & 0xFFFFFFFF)
+    return do_write(t, f, copy_in_iov(t, iov, count), offset)
+
+
+def _rwf(t: Task, f: FileDescription, flags: int, ready: int) -> None:
+    if flags & ~RWF_ALL:
+        raise SysErr(errno.EOPNOTSUPP)
+    if flags & RWF_APPEND and flags & RWF_NOAPPEND:
+        raise SysErr(errno.EINVAL)
+    if flags & RWF_NOWAIT and not f.poll(t) & ready:
+        raise SysErr(errno.EAGAIN)
+
+
+def sys_preadv2(
+    t: Task, fd: CULong, iov: UserPtr, count: CULong, offset: CLong, _high: CULong, flags: CInt
+) -> int:
+    """preadv2(2); on 64 bits the whole offset is in the first half."""
+    if offset < -1:
+        raise SysErr(errno.EINVAL)
+    f = readable(t, fd & 0xFFFFFFFF)
+    vec = copy_in_iov(t, iov, count)
+    if flags & (RWF_APPEND | RWF_NOAPPEND):
+        raise SysErr(errno.EOPNOTSUPP)
+    _rwf(t, f, flags, POLL_READ)
+    return do_read(t, f, vec, offset)
+
+
+def sys_pwritev2(
+    t: Task, fd: CULong, iov: UserPtr, count: CULong, offset: CLong, _high: CULong, flags: CInt
+) -> int:
+    """pwritev2(2)."""
+    if offset < -1:
+        raise SysErr(errno.EINVAL)
+    f = writable(t, fd & 0xFFFFFFFF)
+    vec = copy_in_iov(t, iov, count)
+    _rwf(t, f, flags, POLL_WRITE)
+    old = f.flags
+    if flags & RWF_APPEND:
+        f.flags |= os.O_APPEND
+    elif flags & RWF_NOAPPEND:
+        f.flags &= ~os.O_APPEND
+    try:
+        n = do_write(t, f, vec, offset)
+    finally:
+        f.flags = f.flags & ~os.O_APPEND | old & os.O_APPEND
+    if n > 0 and flags & (RWF_DSYNC | RWF_SYNC):
+        f.fsync(t, not flags & RWF_SYNC)
+    return n
+
+
+def sys_lseek(t: Task, fd: CUInt, offset: CLong, whence: CUInt) -> int:
+    """lseek(2)."""
+    f = t.files.get(fd)
+    if whence > os.SEEK_HOLE:
+        raise SysErr(errno.EINVAL)
+    return f.seek(t, offset, whence)
+
+
+def _getdents(t: Task, fd: int, buf: UserPtr, size: int, old: bool) -> int:
+    f = t.files.get(fd)
+    if not f.inode.is_dir():
+        raise SysErr(errno.ENOTDIR)
+    room = min(size, 1 << 20)
+    done = 0
+    while True:
+        entries = f.readdir(t)
+        if not entries:
+            return done
+        data, last = pack_dirents(entries, room - done, old)
+        if last < 0:
+            if done:
+                return done
+            raise SysErr(errno.EINVAL)
+        t.copy_out(buf + done, data)
+        f.offset = last
+        done += len(data)
+        if last != entries[-1][1]:
+            return done
+
+
+def sys_getdents64(t: Task, fd: CUInt, buf: UserPtr, size: CUInt) -> int:
+    """getdents64(2)."""
+    return _getdents(t, fd, buf, size, False)
+
+
+def sys_getdents(t: Task, fd: CUInt, buf: UserPtr, size: CUInt) -> int:
+    """getdents(2): the old record, with the type in its last byte."""
+    return _getdents(t, fd, buf, size, True)
+
+
+TABLE: Final[Table] = {
+    0: full("read", sys_read),
+    1: full("write", sys_write),
+    8: full("lseek", sys_lseek),
+    17: full("pread64", sys_pread64),
+    18: full("pwrite64", sys_pwrite64),
+    19: full("readv", sys_readv),
+    20: full("writev", sys_writev),
+    78: full("getdents", sys_getdents),
+    217: full("getdents64", sys_getdents64),
+    295: full("preadv", sys_preadv),
+    296: full("pwritev", sys_pwritev),
+    327: full("preadv2", sys_preadv2),
+    328: full("pwritev2", sys_pwritev2),
+}
