@@ -50,6 +50,7 @@ RULES: Final = (
     allow(131),  # sigaltstack
     allow(158, eq(0, ARCH_SET_FS, ARCH_SET_GS, ARCH_GET_FS)),
     allow(292, eq(1, 1), eq(2, 0)),  # dup3 onto its socket number
+    allow(24),  # sched_yield
     allow(26),  # msync
     allow(27),  # mincore
     allow(149),  # mlock: bounded by the host's RLIMIT_MEMLOCK

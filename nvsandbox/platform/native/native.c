@@ -12,7 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -326,6 +328,8 @@ int nv_op(struct nv_task *t, uint32_t op, uint32_t flags, uint32_t nr, uint64_t 
 }
 
 int nv_run(struct nv_task *t, uint32_t spins) {
+  /* Copies queued for the reply are done early: their faults are the handler's to see. */
+  for (uint32_t i = 0; i < t->nops; i++) t->cmd->op[i].flags &= (uint16_t)~NV_OF_EFAULT;
   send_reply(t, 0);
   for (uint32_t i = 0; i < spins; i++) {
     if (t->slot->state == NV_ST_EVENT) {
@@ -343,6 +347,7 @@ void nv_post(struct nv_task *t) {
   t->cmd->flags = 0;
   t->nops = 0;
   __atomic_exchange_n(&t->slot->state, NV_ST_REPLY, __ATOMIC_SEQ_CST);
+  if (t->slot->asleep) syscall(SYS_futex, &t->slot->state, FUTEX_WAKE, 1, 0, 0, 0);
 }
 
 uint32_t nv_slot_tid(struct nv_task *t) { return t->slot->host_tid; }
@@ -406,3 +411,11 @@ int nv_recv_pid(int sock) {
 }
 
 int nv_tgkill(int pid, int tid, int sig) { return syscall(SYS_tgkill, pid, tid, sig) ? -errno : 0; }
+
+int nv_signalfd(int sig) {
+  sigset_t m;
+  sigemptyset(&m);
+  sigaddset(&m, sig);
+  int fd = signalfd(-1, &m, SFD_NONBLOCK | SFD_CLOEXEC);
+  return fd < 0 ? -errno : fd;
+}

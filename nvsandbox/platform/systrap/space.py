@@ -111,8 +111,22 @@ class Space:
     """One stub process. ``mm`` is the kernel's address space that lives in it."""
 
     __slots__ = (
-        "_free", "_next", "_zombie_slots", "base", "cmds", "dead", "identified", "on_death",
-        "pid", "pidfd", "platform", "slots", "sock", "threads",
+        "_free",
+        "_next",
+        "_zombie_slots",
+        "base",
+        "cmds",
+        "dead",
+        "identified",
+        "killed",
+        "on_death",
+        "pid",
+        "pidfd",
+        "platform",
+        "slots",
+        "sock",
+        "threads",
+        "users",
     )  # fmt: skip
 
     def __init__(self, platform: Systrap, shell: Shell, base: int) -> None:
@@ -124,7 +138,9 @@ class Space:
         self.pid = 0
         self.pidfd = -1
         self.identified = 0
-        self.dead = False
+        self.dead = False  # reaped
+        self.killed = False
+        self.users = 0  # kernel threads that still hold its mappings
         self.threads: dict[int, Thread] = {}
         self._free: list[int] = []
         self._zombie_slots: list[Thread] = []
@@ -160,6 +176,15 @@ class Space:
                 self._free.append(th.index)
                 free_thread(th)
         self._zombie_slots = left
+
+    def thread_failed(self, th: Thread) -> None:
+        """The host thread for this slot never came to be."""
+        self.threads.pop(th.index, None)
+        self._zombie_slots.append(th)
+
+    def never_born(self) -> None:
+        """The process for this space never came to be."""
+        self.reaped()
 
     def thread_exited(self, th: Thread) -> None:
         """The host thread has been told to exit; its signal stack is in use until it has."""
@@ -197,16 +222,31 @@ class Space:
         lib.nv_tgkill(self.pid, tid, KICK_SIGNAL)
 
     def kill(self) -> None:
-        """Ends the process for good. Its threads' records are dropped; ``reaped`` does the rest."""
+        """Ends the process for good; its memory is released once it is reaped and no task uses it."""
+        if self.killed:
+            return
+        self.killed = True
         for th in self.threads.values():
             lib.nv_drop(th.cdata)
         if self.pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
+    def put(self) -> None:
+        """One kernel thread less uses it."""
+        self.users -= 1
+        if self.dead and self.users == 0:
+            self._release()
+
     def reaped(self) -> None:
-        """The host process is gone: releases everything."""
-        self.dead = True
+        """The host process is gone."""
+        self.killed = self.dead = True
+        for th in self.threads.values():
+            lib.nv_drop(th.cdata)
+        if self.users == 0:
+            self._release()
+
+    def _release(self) -> None:
         for th in [*self.threads.values(), *self._zombie_slots]:
             free_thread(th)
         self.threads.clear()
@@ -295,7 +335,7 @@ class Systrap:
         if len(self.vdso) > 3:
             raise PlatformError("unknown vdso layout")
 
-    def prepare_clean(self, run: Callable[[Thread], None]) -> Space:
+    def prepare_clean(self, run: Callable[[Thread], object]) -> Space:
         """A clean stub at a random base. ``run`` executes a thread's queued operations and returns when done."""
         shell = Shell()
         z = self.zygote

@@ -1,16 +1,23 @@
 """Tasks and thread groups (Linux: struct task_struct, signal_struct; kernel/fork.c).
 
-What the other layers may use of a task is listed here. How a task runs, waits and reaches its memory lives in
-``kernel/run.py`` and ``mm/``.
+A task is a thread of the application. While it runs the application, its host thread does; while it is in a system call
+that waits, the handler's greenlet is suspended in ``wait``. How calls are dispatched is in ``kernel/dispatch.py``, how
+signals reach the application in ``kernel/deliver.py``.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import errno
+from typing import TYPE_CHECKING, Any, Final
 
-from .wait import WaitQueue
+from ..errors import ERESTARTSYS, Restart, SysErr, TaskExit
+from . import signal as sg
+from .thread import PATH_MAX, HostThread
+from .wait import POLL_ALL, Waiter, WaitQueue
 
 if TYPE_CHECKING:
+    from ..mm.mm import MM
+    from ..mm.vma import VmaMap
     from ..vfs.file import FdTable
     from ..vfs.fs_context import FsContext
     from .creds import Credentials
@@ -32,62 +39,370 @@ RLIMIT_MSGQUEUE: Final = 12
 RLIMIT_NICE: Final = 13
 RLIMIT_RTPRIO: Final = 14
 RLIMIT_RTTIME: Final = 15
+RLIM_NLIMITS: Final = 16
 RLIM_INFINITY: Final = (1 << 64) - 1
+
+KILLED: Final = 2  # value a suspended task is resumed with
+WOKEN: Final = 1
+INTERRUPTED: Final = 3
+TIMED_OUT: Final = 0
 
 
 class ThreadGroup:
     """A process: the tasks that share a pid, signal actions, limits and timers."""
 
-    pid: int
-    pgid: int
-    sid: int
-    tty: object | None  # controlling terminal (fs/tty.py)
-    rlimits: list[tuple[int, int]]  # (soft, hard) by RLIMIT_*
+    __slots__ = (
+        "__weakref__",
+        "child_queue",
+        "child_stime",
+        "child_utime",
+        "children",
+        "comm_exec",
+        "cont_reported",
+        "cputime",
+        "dead",
+        "did_exec",
+        "dumpable",
+        "exec_id",
+        "exit_code",
+        "exit_signal",
+        "exited",
+        "is_init",
+        "itimers",
+        "k",
+        "leader_cred",
+        "loginuid",
+        "oom_score_adj",
+        "parent",
+        "pdeath_signal",
+        "pending",
+        "pgid",
+        "pid",
+        "pidfd_queue",
+        "posix_timers",
+        "reaper",
+        "rlimits",
+        "sid",
+        "sighand",
+        "start_ns",
+        "stop_code",
+        "stop_queue",
+        "stop_reported",
+        "stopped",
+        "subreaper",
+        "tasks",
+        "timer_ids",
+        "tty",
+        "waited_status",
+    )  # fmt: skip
+
+    def __init__(self, k: Kernel, pid: int, parent: ThreadGroup | None) -> None:
+        self.k = k
+        self.pid = pid
+        self.pgid = pid
+        self.sid = pid
+        self.tty: Any = None  # controlling terminal (fs/tty.py)
+        self.parent = parent
+        self.children: dict[int, ThreadGroup] = {}
+        self.tasks: dict[int, Task] = {}
+        self.sighand = sg.SigHandlers()
+        self.pending = sg.Pending()
+        self.rlimits: list[tuple[int, int]] = [(RLIM_INFINITY, RLIM_INFINITY)] * RLIM_NLIMITS
+        self.child_queue = WaitQueue()  # a child changed state
+        self.pidfd_queue = WaitQueue()  # this process died
+        self.stop_queue = WaitQueue()
+        self.exit_signal = sg.SIGCHLD
+        self.exited = False  # the whole group is on its way out
+        self.exit_code = 0  # wait status once exited
+        self.dead = False  # zombie: no task is left
+        self.stopped = False
+        self.stop_code = 0
+        self.stop_reported = True
+        self.cont_reported = True
+        self.is_init = False
+        self.subreaper = False
+        self.pdeath_signal = 0
+        self.oom_score_adj = 0
+        self.posix_timers: dict[int, Any] = {}
+        self.timer_ids = 0
+        self.itimers: dict[int, Any] = {}
+        self.did_exec = False
+        self.start_ns = k.monotonic_ns()
+        self.cputime = 0
+        self.child_utime = self.child_stime = 0
+        self.loginuid = 0xFFFFFFFF
+        self.dumpable = 1
+        self.leader_cred: Credentials | None = None
+
+    @property
+    def mm(self) -> MM | None:
+        """The address space of the leader, or of any thread that is left."""
+        for t in self.tasks.values():
+            return t.mm
+        return None
 
     def rlimit(self, which: int) -> int:
         """The soft limit."""
         return self.rlimits[which][0]
 
+    def send_signal(self, sig: int, info: sg.SigInfo | None = None) -> None:
+        """Sends to the process as a whole."""
+        sg.send(self, None, info or sg.SigInfo(sig))
+
+    def discard_pending(self, mask: int) -> None:
+        self.pending.discard(mask)
+        for t in self.tasks.values():
+            t.pending.discard(mask)
+
+    def continue_(self, report: bool = True) -> None:
+        """SIGCONT (or SIGKILL): stopped threads go on."""
+        for t in self.tasks.values():
+            t.stop_pending = 0
+        if self.stopped:
+            self.stopped = False
+            self.stop_queue.wake()
+            if report:
+                self.cont_reported = False
+                self.stop_reported = True
+                self.notify_parent(sg.CLD_CONTINUED, sg.SIGCONT)
+
+    def notify_parent(self, code: int, status: int) -> None:
+        """SIGCHLD for a stop or continue, and whoever waits."""
+        p = self.parent
+        if p is None:
+            return
+        act = p.sighand.get(sg.SIGCHLD)
+        if not act.flags & sg.SA_NOCLDSTOP or act.handler == sg.SIG_DFL:
+            info = sg.SigInfo(sg.SIGCHLD, code, self.pid)
+            info.status = status
+            sg.send(p, None, info)
+        p.child_queue.wake()
+
+    def kill(self, status: int) -> None:
+        """Begins the end of the group with wait status ``status``; every thread is made to leave."""
+        if not self.exited:
+            self.exited = True
+            self.exit_code = status
+        for t in list(self.tasks.values()):
+            t.kill()
+
 
 class Task:
     """A thread of the application."""
 
-    k: Kernel
-    tg: ThreadGroup
-    tid: int
-    comm: bytes
-    creds: Credentials
-    files: FdTable
-    fs: FsContext
+    __slots__ = (
+        "__weakref__",
+        "altstack",
+        "blocked",
+        "clear_tid",
+        "comm",
+        "cpu_mask",
+        "creds",
+        "ex",
+        "exiting",
+        "files",
+        "fs",
+        "futex_waiter",
+        "in_wait",
+        "ioprio",
+        "k",
+        "keepcaps",
+        "mm",
+        "mm_done",
+        "name_hint",
+        "nice",
+        "no_restart",
+        "orig_nr",
+        "pdeath_signal",
+        "pending",
+        "personality",
+        "policy",
+        "prctl",
+        "restart_fn",
+        "robust_list",
+        "rseq",
+        "rt_priority",
+        "saved_mask",
+        "signal_queue",
+        "sigwait_mask",
+        "start_ns",
+        "stop_pending",
+        "syscalls",
+        "tg",
+        "thread",
+        "tid",
+        "timer_slack",
+        "token",
+        "undo",
+        "uninterruptible",
+        "utime_ns",
+        "vfork_done",
+        "vforker",
+        "waitable",
+        "work",
+    )  # fmt: skip
 
+    def __init__(self, k: Kernel, tg: ThreadGroup, tid: int) -> None:
+        self.k = k
+        self.tg = tg
+        self.tid = tid
+        self.comm = b""
+        self.thread: HostThread = None  # type: ignore[assignment]  # set before it runs
+        self.mm: MM = None  # type: ignore[assignment]  # set before it runs
+        self.creds: Credentials = None  # type: ignore[assignment]  # set before it runs
+        self.files: FdTable = None  # type: ignore[assignment]  # set before it runs
+        self.fs: FsContext = None  # type: ignore[assignment]  # set before it runs
+        self.pending = sg.Pending()
+        self.blocked = 0
+        self.saved_mask: int | None = None  # sigsuspend, ppoll…: restored on the way out
+        self.sigwait_mask = 0  # rt_sigtimedwait waits for these
+        self.signal_queue = WaitQueue()
+        self.altstack: tuple[int, int, int] = (0, 2, 0)  # sp, flags, size
+        self.work = False  # something is to be done before the application goes on
+        self.stop_pending = 0
+        self.exiting = False
+        self.token: Any = None  # suspended in wait
+        self.uninterruptible = False
+        self.orig_nr = -1
+        self.restart_fn: Any = None  # restart_syscall(2) calls it
+        self.undo: tuple[MM, VmaMap] | None = None
+        self.clear_tid = 0
+        self.robust_list = 0
+        self.rseq: tuple[int, int, int] | None = None
+        self.vfork_done: WaitQueue | None = None  # a vfork parent waits here for this task
+        self.nice = 0
+        self.policy = 0
+        self.rt_priority = 0
+        self.ioprio = 0
+        self.cpu_mask = 0
+        self.timer_slack = 50000
+        self.personality = 0
+        self.start_ns = k.monotonic_ns()
+        self.keepcaps = False
+        self.utime_ns = 0
+        self.pdeath_signal = 0
+
+    # Waiting
     def wait(
         self, *queues: WaitQueue, deadline: int | None = None, interruptible: bool = True
     ) -> bool:
         """Suspends until one of ``queues`` wakes (True) or CLOCK_MONOTONIC passes ``deadline`` ns (False).
 
-        Spurious wake-ups happen: callers loop. Raises Restart(ERESTARTSYS) when a signal is to be delivered.
+        Spurious wake-ups happen: callers loop. Raises Restart(ERESTARTSYS) when a signal is to be delivered,
+        TaskExit when the task is being killed.
         """
-        raise NotImplementedError
+        if self.exiting:
+            raise TaskExit
+        if interruptible and self.signal_pending():
+            raise Restart(ERESTARTSYS)
+        waiter = Waiter(self._wake, POLL_ALL)
+        for q in queues:
+            q.add(waiter)
+        loop = self.k.loop
+        timer = loop.call_at(deadline, self._timeout) if deadline is not None else None
+        self.uninterruptible = not interruptible
+        try:
+            self.token = loop.token()
+            got = loop.suspend()
+        finally:
+            self.token = None
+            for q in queues:
+                q.remove(waiter)
+            if timer is not None:
+                timer.cancel()
+        if got == KILLED:
+            raise TaskExit
+        if got == INTERRUPTED:
+            raise Restart(ERESTARTSYS)
+        return bool(got != TIMED_OUT)
 
-    def copy_in(self, addr: int, size: int) -> bytes:
-        """``size`` bytes of application memory. May suspend. Raises SysErr(EFAULT)."""
-        raise NotImplementedError
+    def _resume(self, value: int) -> None:
+        token = self.token
+        if token is not None:
+            self.token = None
+            self.k.loop.resume(token, value)
 
-    def copy_in_str(self, addr: int, limit: int) -> bytes:
-        """A NUL-terminated string without its NUL. Raises EFAULT, or ENAMETOOLONG past ``limit`` bytes."""
-        raise NotImplementedError
+    def _wake(self, _events: int) -> None:
+        self._resume(WOKEN)
 
-    def copy_in_path(self, addr: int) -> bytes:
-        """A path argument: ``copy_in_str`` with PATH_MAX (4096 with the NUL)."""
-        raise NotImplementedError
-
-    def copy_out(self, addr: int, data: bytes) -> None:
-        """Writes application memory. Small data travels with the reply: a fault there makes the call EFAULT.
-
-        Order is kept. Data too large for the reply is written now (may suspend, raises SysErr(EFAULT)).
-        """
-        raise NotImplementedError
+    def _timeout(self) -> None:
+        self._resume(TIMED_OUT)
 
     def signal_pending(self) -> bool:
         """Whether a wait would be interrupted."""
-        raise NotImplementedError
+        pend = (self.pending.mask | self.tg.pending.mask) & ~self.blocked
+        return bool(pend) or self.exiting or bool(self.stop_pending)
+
+    # Signals
+    def notify_signal(self) -> None:
+        """A signal it should look at: a wait ends, a running application is made to trap."""
+        self.work = True
+        if self.token is not None:
+            if not self.uninterruptible:
+                self._resume(INTERRUPTED)
+        elif self.thread is not None and self.thread.cdata.run >= 0 and self.thread.token is None:
+            self.thread.native.space.kick(self.thread.native)
+
+    def kill(self) -> None:
+        """The group is ending: this task unwinds wherever it is."""
+        self.exiting = True
+        self.work = True
+        if self.token is not None:
+            self._resume(KILLED)
+        elif self.thread is not None and self.thread.cdata.run >= 0 and self.thread.token is None:
+            self.k.exit_running(self)
+
+    def send_signal(self, sig: int, info: sg.SigInfo | None = None) -> None:
+        """Sends to this thread only."""
+        sg.send(self.tg, self, info or sg.SigInfo(sig))
+
+    def send_signal_self(self, sig: int) -> None:
+        """A signal the kernel sends because of what the task just did (SIGPIPE, SIGXFSZ, faults)."""
+        sg.send(self.tg, self, sg.SigInfo(sig, sg.SI_USER, self.tg.pid, self.creds.uid))
+
+    def dequeue_signal(self, mask: int) -> sg.SigInfo | None:
+        """Takes a pending signal out of ``mask``: the thread's own first, then the process's."""
+        return self.pending.take(mask) or self.tg.pending.take(mask)
+
+    def set_blocked(self, mask: int) -> None:
+        self.blocked = mask & ~sg.KILL_STOP
+        if self.signal_pending():
+            self.work = True
+
+    def set_temp_sigmask(self, mask: int) -> None:
+        """The mask for the rest of this call (ppoll, sigsuspend…); the old one returns with the application."""
+        if self.saved_mask is None:
+            self.saved_mask = self.blocked
+        self.work = True
+        self.set_blocked(mask)
+
+    # Memory; see HostThread
+    def copy_in(self, addr: int, size: int) -> bytes:
+        """``size`` bytes of application memory. May suspend. Raises SysErr(EFAULT)."""
+        return self.thread.copy_in(addr, size)
+
+    def copy_in_str(self, addr: int, limit: int) -> bytes:
+        """A NUL-terminated string without its NUL. Raises EFAULT, or ENAMETOOLONG past ``limit`` bytes."""
+        return self.thread.copy_in_str(addr, limit)
+
+    def copy_in_path(self, addr: int) -> bytes:
+        """A path argument: ``copy_in_str`` with PATH_MAX (4096 with the NUL)."""
+        return self.thread.copy_in_str(addr, PATH_MAX)
+
+    def copy_out(self, addr: int, data: bytes | memoryview) -> None:
+        """Writes application memory. Small data travels with the reply: a fault there makes the call EFAULT."""
+        self.thread.copy_out(addr, data)
+
+    def copy_out_now(self, addr: int, data: bytes | memoryview) -> None:
+        """Writes application memory before the call goes on. May suspend. Raises SysErr(EFAULT)."""
+        if data:
+            self.thread.copy_out(addr, data)
+            self.thread.run()
+
+    def flush(self) -> None:
+        """Has queued copies done now, for a call that must know that they worked."""
+        if self.thread.used:
+            self.thread.run()
+
+    def zero_fault(self) -> SysErr:
+        return SysErr(errno.EFAULT)

@@ -1,0 +1,303 @@
+"""Making tasks: fork, vfork, threads (Linux: kernel/fork.c; clone(2)).
+
+A fork clones the stub, so the host copies the memory. A thread is a host thread of the same stub. A vfork child (CLONE_VM and
+CLONE_VFORK without CLONE_THREAD) borrows the host thread of its suspended parent until it execs or exits: nothing is copied
+(hazard B8).
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Final
+
+from ...platform.interface import (
+    E_CRET,
+    OF_FD0,
+    OF_IGNORE,
+    OP_CLONE,
+    OP_FORK,
+    OP_RECVFD,
+    RAX,
+    RSP,
+    SLOT_OFF,
+    SLOT_SIZE,
+)
+from ...platform.native._native import lib
+from ...platform.systrap.space import PlatformError
+from ..errors import Restart, SysErr, TaskExit
+from . import signal as sg
+from .exit import reap
+from .task import Task, ThreadGroup
+from .thread import HostThread
+from .wait import WaitQueue
+
+if TYPE_CHECKING:
+    from .kernel import Kernel
+
+CSIGNAL: Final = 0xFF
+CLONE_VM: Final = 0x100
+CLONE_FS: Final = 0x200
+CLONE_FILES: Final = 0x400
+CLONE_SIGHAND: Final = 0x800
+CLONE_PIDFD: Final = 0x1000
+CLONE_PTRACE: Final = 0x2000
+CLONE_VFORK: Final = 0x4000
+CLONE_PARENT: Final = 0x8000
+CLONE_THREAD: Final = 0x10000
+CLONE_NEWNS: Final = 0x20000
+CLONE_SYSVSEM: Final = 0x40000
+CLONE_SETTLS: Final = 0x80000
+CLONE_PARENT_SETTID: Final = 0x100000
+CLONE_CHILD_CLEARTID: Final = 0x200000
+CLONE_DETACHED: Final = 0x400000
+CLONE_CHILD_SETTID: Final = 0x1000000
+CLONE_NEW: Final = 0x7E000000 | CLONE_NEWNS | 0x80
+CLONE_CLEAR_SIGHAND: Final = 0x1_0000_0000
+CLONE_INTO_CGROUP: Final = 0x2_0000_0000
+
+NR_ARCH_PRCTL: Final = 158
+ARCH_SET_FS: Final = 0x1002
+NR_CLOSE: Final = 3
+
+
+class CloneArgs:
+    """clone3(2)'s struct clone_args, as both calls fill it in."""
+
+    __slots__ = (
+        "child_tid",
+        "exit_signal",
+        "flags",
+        "parent_tid",
+        "pidfd",
+        "set_tid",
+        "stack",
+        "tls",
+    )
+
+    def __init__(self, flags: int, exit_signal: int) -> None:
+        self.flags = flags
+        self.exit_signal = exit_signal
+        self.stack = 0
+        self.parent_tid = self.child_tid = self.tls = self.pidfd = 0
+
+
+def check(a: CloneArgs) -> None:
+    """The flag combinations Linux refuses (clone(2), ERRORS)."""
+    f = a.flags
+    if f & CLONE_SIGHAND and not f & CLONE_VM:
+        raise SysErr(errno.EINVAL)
+    if f & CLONE_THREAD and not f & CLONE_SIGHAND:
+        raise SysErr(errno.EINVAL)
+    if f & CLONE_NEWNS and f & CLONE_FS:
+        raise SysErr(errno.EINVAL)
+    if f & CLONE_PIDFD and f & (CLONE_THREAD | CLONE_DETACHED):
+        raise SysErr(errno.EINVAL)
+    if f & CLONE_CLEAR_SIGHAND and f & CLONE_SIGHAND:
+        raise SysErr(errno.EINVAL)
+    if a.exit_signal > 64:
+        raise SysErr(errno.EINVAL)
+
+
+def do_clone(t: Task, a: CloneArgs) -> int:
+    """The new task's tid for the parent. May suspend."""
+    k = t.k
+    check(a)
+    f = a.flags
+    k.check_task_limit(t)
+    if f & CLONE_THREAD:
+        tg = t.tg
+        tid = k.new_pid()
+    else:
+        tid = k.new_pid()
+        tg = _new_group(t, a, tid)
+    child = Task(k, tg, tid)
+    _inherit(t, child, f)
+    if f & CLONE_CLEAR_SIGHAND:
+        tg.sighand = t.tg.sighand.copy()
+        tg.sighand.reset_for_exec()
+    try:
+        if f & CLONE_VM and f & CLONE_VFORK and not f & CLONE_THREAD:
+            return _vfork(t, child, a)
+        if f & CLONE_VM:
+            _thread(t, child, a)
+        else:
+            _fork(t, child, a)
+    except (SysErr, PlatformError, MemoryError) as e:
+        _undo(t, child)
+        raise SysErr(e.errno if isinstance(e, SysErr) else errno.EAGAIN) from None
+    _publish(t, child, a)
+    if f & CLONE_VFORK:
+        done = WaitQueue()
+        child.vfork_done = None
+        _ = done
+    return tid
+
+
+def _new_group(t: Task, a: CloneArgs, pid: int) -> ThreadGroup:
+    f = a.flags
+    parent = t.tg.parent if f & CLONE_PARENT and t.tg.parent is not None else t.tg
+    tg = ThreadGroup(t.k, pid, parent)
+    tg.exit_signal = t.tg.exit_signal if f & CLONE_PARENT else a.exit_signal
+    tg.pgid, tg.sid, tg.tty = t.tg.pgid, t.tg.sid, t.tg.tty
+    tg.rlimits = list(t.tg.rlimits)
+    tg.sighand = t.tg.sighand if f & CLONE_SIGHAND else t.tg.sighand.copy()
+    tg.oom_score_adj = t.tg.oom_score_adj
+    tg.dumpable = t.tg.dumpable
+    tg.loginuid = t.tg.loginuid
+    return tg
+
+
+def _inherit(t: Task, c: Task, f: int) -> None:
+    c.comm = t.comm
+    c.creds = t.creds
+    c.blocked = t.saved_mask if t.saved_mask is not None else t.blocked
+    c.nice, c.policy, c.rt_priority, c.ioprio = t.nice, t.policy, t.rt_priority, t.ioprio
+    c.cpu_mask, c.timer_slack, c.personality = t.cpu_mask, t.timer_slack, t.personality
+    if f & CLONE_FILES:
+        t.files.refs += 1
+        c.files = t.files
+    else:
+        c.files = t.files.fork()
+    if f & CLONE_FS:
+        t.fs.refs += 1
+        c.fs = t.fs
+    else:
+        c.fs = t.fs.fork()
+    if not f & CLONE_VM or f & CLONE_VFORK:
+        c.altstack = t.altstack
+
+
+def _undo(t: Task, c: Task) -> None:
+    c.files.put(t)
+    c.fs.put()
+    t.k.release_pid(c.tid)
+
+
+def _publish(t: Task, c: Task, a: CloneArgs) -> None:
+    """From here on others can see the child."""
+    k, tg = t.k, c.tg
+    tg.tasks[c.tid] = c
+    k.tasks[c.tid] = c
+    if not a.flags & CLONE_THREAD:
+        k.procs[tg.pid] = tg
+        if tg.parent is not None:
+            tg.parent.children[tg.pid] = tg
+    if a.flags & CLONE_CHILD_CLEARTID:
+        c.clear_tid = a.child_tid
+    if a.flags & CLONE_PARENT_SETTID:
+        t.copy_out(a.parent_tid, c.tid.to_bytes(4, "little"))
+    if a.flags & CLONE_PIDFD:
+        fd = k.open_pidfd(t, tg)
+        t.copy_out(a.pidfd or a.parent_tid, fd.to_bytes(4, "little"))
+
+
+def _child_regs(t: Task, th: HostThread, a: CloneArgs) -> None:
+    for i, v in enumerate(t.thread.regs):
+        th.regs[i] = v
+    th.regs[RAX] = 0
+    if a.stack:
+        th.regs[RSP] = a.stack
+
+
+def _thread(t: Task, c: Task, a: CloneArgs) -> None:
+    """A host thread in the same stub: CLONE_THREAD, or CLONE_VM alone (a second process in one memory)."""
+    k = t.k
+    space = t.mm.space
+    th = k.new_thread(space)
+    th.task = c
+    c.thread, c.mm = th, t.mm
+    _child_regs(t, th, a)
+    if a.flags & CLONE_CHILD_SETTID:
+        th.copy_out(a.child_tid, c.tid.to_bytes(4, "little"))
+    addr = space.base + SLOT_OFF + th.native.index * SLOT_SIZE
+    t.mm.users += 1
+    lib.nv_resume(th.cdata)  # its answer waits in the slot before the thread exists
+    th.used = 0
+    try:
+        t.thread.op(OP_CLONE, 0, 0, addr, a.tls, 1 if a.flags & CLONE_SETTLS else 0)
+        t.thread.run()
+    except BaseException:
+        t.mm.users -= 1
+        th.task = None
+        k.drop_thread(th)
+        space.thread_failed(th.native)
+        raise
+
+
+def _fork(t: Task, c: Task, a: CloneArgs) -> None:
+    """A new address space: the calling host thread clones its process."""
+    k, mm = t.k, t.mm
+    shared = mm.users > 1
+    if shared:
+        mm.lock(t)
+    try:
+        space, native = k.platform.fork_shell(mm.space)
+        th = k.adopt_thread(native)
+        th.task = c
+        c.thread = th
+        c.mm = mm.fork(space)
+        c.mm.users = 1
+        _child_regs(t, th, a)
+        if a.flags & CLONE_SETTLS:
+            th.host(NR_ARCH_PRCTL, ARCH_SET_FS, a.tls)
+        if a.flags & CLONE_CHILD_SETTID:
+            th.copy_out(a.child_tid, c.tid.to_bytes(4, "little"))
+        lib.nv_resume(th.cdata)
+        th.used = 0
+        p = t.thread
+        p.op(OP_RECVFD, 0, 0, 3)
+        p.op(OP_FORK, 0, 0)
+        for i in range(3):
+            p.host(NR_CLOSE, i, flags=OF_FD0 | OF_IGNORE)
+        try:
+            p.run()
+            space.set_pid(int(p.ev[E_CRET]))
+        except BaseException:
+            th.task = None
+            k.drop_thread(th)
+            space.kill()
+            space.never_born()
+            raise
+    finally:
+        if shared:
+            mm.unlock()
+
+
+def _vfork(t: Task, c: Task, a: CloneArgs) -> int:
+    """The child runs on this host thread until it execs or exits; then the parent goes on where it was."""
+    k, th = t.k, t.thread
+    saved = th.regs.tolist()
+    c.thread, c.mm = th, t.mm
+    c.mm.users += 1
+    done = WaitQueue()
+    c.vfork_done = done
+    _publish(t, c, a)
+    th.task = c
+    th.regs[RAX] = 0
+    if a.stack:
+        th.regs[RSP] = a.stack
+    if a.flags & CLONE_CHILD_SETTID:
+        th.copy_out(a.child_tid, c.tid.to_bytes(4, "little"))
+    t.thread = None  # type: ignore[assignment]  # lent
+    lib.nv_resume(th.cdata)
+    th.used = 0
+    killed = False
+    while c.vfork_done is not None:
+        try:
+            t.wait(done, interruptible=False)
+        except TaskExit:
+            killed = True
+            if c.vfork_done is not None:
+                c.tg.kill(sg.SIGKILL)
+                t.exiting = False
+    t.thread = th
+    th.task = t
+    for i, v in enumerate(saved):
+        th.regs[i] = v
+    if killed:
+        t.exiting = True
+        raise TaskExit
+    return c.tid
+
+
+__all__ = ["CloneArgs", "Kernel", "Restart", "do_clone", "reap"]

@@ -1,0 +1,298 @@
+"""From a trap to its answer (Linux: entry/common.c, kernel/signal.c get_signal).
+
+``on_event`` is the hottest code of the Sentry: one dictionary lookup, one call by arity, one reply. Everything unusual (signals,
+stops, a temporary mask, an exiting group) is behind the one flag ``task.work``.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from typing import TYPE_CHECKING, Final
+
+from ...platform.interface import (
+    E_ADDR,
+    E_ARG0,
+    E_CODE,
+    E_CRET,
+    E_ERR,
+    E_KIND,
+    E_NR,
+    E_SIG,
+    E_TRAPNO,
+    EV_ACK,
+    EV_BADARCH,
+    EV_CMDFAIL,
+    EV_FAULT,
+    EV_SYSCALL,
+    RAX,
+    RIP,
+)
+from ...platform.native._native import lib
+from ..errors import (
+    ERESTART_RESTARTBLOCK,
+    ERESTARTNOINTR,
+    ERESTARTSYS,
+    Restart,
+    SysErr,
+    TaskExit,
+)
+from . import signal as sg
+from .deliver import setup_frame
+from .exit import exit_task
+
+if TYPE_CHECKING:
+    from ..syscalls.decode import Row
+    from .kernel import Kernel
+    from .task import Task
+    from .thread import HostThread
+
+log = logging.getLogger("nvsandbox.sentry")
+NO_REPLY: Final = -(1 << 62)  # a handler that has arranged the registers itself
+ENOSYS: Final = -errno.ENOSYS
+NR_RESTART: Final = 219
+SYSCALL_LEN: Final = 2
+
+
+def on_event(k: Kernel, ntid: int) -> None:
+    """One event of one thread; returns when it is answered (others may have run meanwhile)."""
+    th = k.threads.get(ntid)
+    if th is None:
+        return
+    ev = th.ev.tolist()
+    kind = ev[E_KIND]
+    if kind == EV_SYSCALL:
+        t = th.task
+        if t is None:
+            return
+        try:
+            finish(k, t, call(k, t, ev[E_NR], ev[E_ARG0 : E_ARG0 + 6]))
+        except TaskExit:
+            exit_task(t)
+    elif kind in (EV_ACK, EV_CMDFAIL):
+        if th.token is not None:
+            token, th.token = th.token, None
+            k.loop.resume(token, True)
+        elif kind == EV_CMDFAIL:
+            _reply_failed(k, th, ev[E_CRET])
+    else:
+        _trap(k, th, kind, ev)
+
+
+def call(k: Kernel, t: Task, nr: int, a: list[int]) -> int:
+    """Runs the handler; the value for rax, a negative restart code, or NO_REPLY. Raises TaskExit."""
+    row = k.table.get(nr)
+    t.orig_nr = nr
+    if row is None or row.handler is None:
+        k.count_missing(nr)
+        return ENOSYS
+    try:
+        return _invoke(k, t, row, a)
+    except SysErr as e:
+        return -e.errno
+    except Restart as e:
+        return -e.code
+    except Exception:
+        # Our bug. It is loud in the log, costs this one process its life, and the sandbox lives on.
+        log.exception("%s[%d]: handler of %s failed", t.comm.decode("latin1"), t.tid, row.name)
+        t.tg.kill(sg.SIGSYS)
+        raise TaskExit from None
+
+
+def _invoke(k: Kernel, t: Task, row: Row, a: list[int]) -> int:
+    fn = row.handler
+    assert fn is not None
+    if k.strace is not None:
+        return k.strace.call(t, row, a)
+    n = len(row.widths)
+    if n == 3:
+        return fn(t, a[0], a[1], a[2])
+    if n == 2:
+        return fn(t, a[0], a[1])
+    if n == 1:
+        return fn(t, a[0])
+    if n == 0:
+        return fn(t)
+    if n == 4:
+        return fn(t, a[0], a[1], a[2], a[3])
+    if n == 6:
+        return fn(t, a[0], a[1], a[2], a[3], a[4], a[5])
+    return fn(t, a[0], a[1], a[2], a[3], a[4])
+
+
+def finish(k: Kernel, t: Task, r: int) -> None:
+    """Answers with ``r`` and lets the application go on, after what ``work`` asks for. Raises TaskExit."""
+    if t.work or (-ERESTART_RESTARTBLOCK <= r <= -ERESTARTSYS):
+        r = exit_to_user(k, t, r)
+    th = t.thread
+    th.used = 0
+    if r == NO_REPLY:
+        lib.nv_resume(th.cdata)
+    else:
+        lib.nv_reply(th.cdata, r)
+
+
+def _reply_failed(k: Kernel, th: HostThread, cret: int) -> None:
+    """A host call that travelled with a reply failed: the map goes back and the call fails with its errno."""
+    t = th.task
+    if t is None:
+        return
+    if t.undo is not None:
+        mm, before = t.undo
+        t.undo = None
+        mm.map = before
+    th.used = 0
+    try:
+        finish(k, t, max(min(cret, -1), -4095))
+    except TaskExit:
+        exit_task(t)
+
+
+def _trap(k: Kernel, th: HostThread, kind: int, ev: list[int]) -> None:
+    """A fault, a kick, or a system call of another architecture."""
+    t = th.task
+    if t is None:
+        return
+    try:
+        if kind == EV_FAULT:
+            sig = ev[E_SIG]
+            if sig not in (sg.SIGSEGV, sg.SIGBUS, sg.SIGFPE, sg.SIGILL, sg.SIGTRAP):
+                sig = sg.SIGSEGV
+            info = sg.SigInfo(sig, ev[E_CODE])
+            info.addr = ev[E_ADDR]
+            force_signal(t, info)
+            finish_trap(k, t, (ev[E_TRAPNO], ev[E_ERR], ev[E_ADDR]))
+        elif kind == EV_BADARCH:
+            t.thread.regs[RAX] = ENOSYS & 0xFFFFFFFF
+            finish_trap(k, t, (0, 0, 0))
+        else:
+            finish_trap(k, t, (0, 0, 0))
+    except TaskExit:
+        exit_task(t)
+
+
+def finish_trap(k: Kernel, t: Task, fault: tuple[int, int, int]) -> None:
+    """Goes on with the registers as they are."""
+    t.orig_nr = -1
+    if t.work:
+        exit_to_user(k, t, NO_REPLY, fault)
+    t.thread.used = 0
+    lib.nv_resume(t.thread.cdata)
+
+
+def force_signal(t: Task, info: sg.SigInfo) -> None:
+    """A fault's signal: one that is blocked or ignored is delivered with the default action."""
+    act = t.tg.sighand.get(info.signo)
+    b = sg.bit(info.signo)
+    if t.blocked & b or act.handler == sg.SIG_IGN:
+        t.tg.sighand.actions.pop(info.signo, None)
+        t.blocked &= ~b
+    t.pending.discard(b)
+    t.pending.add(info)
+    t.work = True
+
+
+def exit_to_user(k: Kernel, t: Task, r: int, fault: tuple[int, int, int] = (0, 0, 0)) -> int:
+    """Signals, stops and restarts before the application goes on; the final rax or NO_REPLY. May suspend."""
+    th = t.thread
+    restart = -r if -ERESTART_RESTARTBLOCK <= r <= -ERESTARTSYS else 0
+    if r != NO_REPLY and not restart:
+        th.regs[RAX] = r & 0xFFFF_FFFF_FFFF_FFFF
+    while True:
+        if t.exiting:
+            raise TaskExit
+        t.work = False
+        if t.stop_pending:
+            _stop(t)
+            continue
+        info = t.dequeue_signal(~t.blocked)
+        if info is None:
+            break
+        act = t.tg.sighand.get(info.signo)
+        if act.handler == sg.SIG_IGN:
+            continue
+        if act.handler == sg.SIG_DFL:
+            _default_action(k, t, info)
+            continue
+        if restart:
+            _before_handler(t, restart, act)
+            restart = 0
+        if act.flags & sg.SA_RESETHAND:
+            t.tg.sighand.actions.pop(info.signo, None)
+        if not setup_frame(t, info, act, fault):
+            force_signal(t, sg.SigInfo(sg.SIGSEGV, sg.SI_KERNEL))
+        r = NO_REPLY
+    if restart:
+        th.regs[RIP] -= SYSCALL_LEN
+        if restart == ERESTART_RESTARTBLOCK:
+            th.regs[RAX] = NR_RESTART
+        else:
+            th.regs[RAX] = t.orig_nr
+    if t.saved_mask is not None:
+        mask, t.saved_mask = t.saved_mask, None
+        t.set_blocked(mask)
+        if t.work:
+            return exit_to_user(k, t, NO_REPLY, fault)
+    return NO_REPLY
+
+
+def _before_handler(t: Task, restart: int, act: sg.SigAction) -> None:
+    """A handler interrupts a call that wants to be restarted: restart it after the handler, or EINTR."""
+    regs = t.thread.regs
+    if restart == ERESTARTNOINTR or (restart == ERESTARTSYS and act.flags & sg.SA_RESTART):
+        regs[RIP] -= SYSCALL_LEN
+        regs[RAX] = t.orig_nr
+    else:
+        regs[RAX] = -errno.EINTR & 0xFFFF_FFFF_FFFF_FFFF
+
+
+def _default_action(k: Kernel, t: Task, info: sg.SigInfo) -> None:
+    sig = info.signo
+    b = sg.bit(sig)
+    if b & sg.IGNORED:
+        return
+    if t.tg.is_init and sig not in (
+        sg.SIGSEGV,
+        sg.SIGBUS,
+        sg.SIGILL,
+        sg.SIGFPE,
+        sg.SIGTRAP,
+        sg.SIGSYS,
+    ):
+        return
+    if b & sg.STOP_SIGNALS:
+        if sig != sg.SIGSTOP and k.pgrp_orphaned(t.tg.pgid, t.tg.sid):
+            return
+        start_stop(t, sig)
+        return
+    status = sig
+    if b & sg.CORE and t.tg.rlimits[4][0] > 0 and t.tg.dumpable:
+        status |= 0x80
+    if b & sg.CORE and log.isEnabledFor(logging.DEBUG):
+        log.debug(
+            "%s[%d]: killed by signal %d code %d addr %#x rip %#x", t.comm.decode("latin1"), t.tid, sig,
+            info.code, info.addr, t.thread.regs[RIP],
+        )  # fmt: skip
+    t.tg.kill(status)
+    raise TaskExit
+
+
+def start_stop(t: Task, sig: int) -> None:
+    """Group stop: every thread stops when it comes by here."""
+    for u in t.tg.tasks.values():
+        u.stop_pending = sig
+        if u is not t:
+            u.notify_signal()
+    t.work = True
+
+
+def _stop(t: Task) -> None:
+    tg = t.tg
+    sig = t.stop_pending
+    if not tg.stopped:
+        tg.stopped = True
+        tg.stop_code = sig
+        tg.stop_reported = False
+        tg.notify_parent(sg.CLD_STOPPED, sig)
+    while t.stop_pending and not t.exiting:
+        t.wait(tg.stop_queue, interruptible=False)

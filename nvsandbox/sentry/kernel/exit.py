@@ -1,0 +1,192 @@
+"""The end of tasks and processes, and waiting for them (Linux: kernel/exit.c; wait(2), _exit(2))."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ...platform.interface import OP_EXIT
+from ...platform.native._native import lib
+from ..errors import SysErr, TaskExit
+from . import signal as sg
+
+if TYPE_CHECKING:
+    from .task import Task, ThreadGroup
+
+FUTEX_TID_MASK: Final = 0x3FFF_FFFF
+FUTEX_OWNER_DIED: Final = 0x4000_0000
+FUTEX_WAITERS: Final = 0x8000_0000
+
+
+def exit_task(t: Task) -> None:
+    """Everything a dying task leaves. Runs once, in the task's own greenlet; may suspend."""
+    k, tg = t.k, t.tg
+    if k.tasks.get(t.tid) is not t and t.tid not in tg.tasks:
+        return
+    t.exiting = True
+    tg.leader_cred = t.creds
+    if not tg.exited and len(tg.tasks) == 1:
+        tg.exited = True
+    leave_mm(t)
+    t.files.put(t)
+    t.fs.put()
+    tg.tasks.pop(t.tid, None)
+    if k.tasks.get(t.tid) is t and t.tid != tg.pid:
+        k.tasks.pop(t.tid, None)
+    k.task_gone(t)
+    if not tg.tasks:
+        _group_dead(tg)
+
+
+def leave_mm(t: Task) -> None:
+    """Lets go of the address space: at exit, and at exec. Its host thread ends, or goes back to the vfork parent."""
+    mm, th = t.mm, t.thread
+    if mm is None:
+        return
+    mm.users -= 1
+    last = mm.users == 0
+    if not last and not mm.space.killed:
+        try:
+            _release_memory_words(t)
+        except (SysErr, TaskExit):
+            pass
+    t.mm = None  # type: ignore[assignment]  # gone for good, or replaced by exec
+    if t.vfork_done is not None:
+        done, t.vfork_done = t.vfork_done, None
+        th.task = None
+        done.wake()
+    elif last:
+        t.k.drop_thread(th)
+        mm.space.kill()
+    elif mm.space.killed:
+        t.k.drop_thread(th)
+    else:
+        lib.nv_op(th.cdata, OP_EXIT, 0, 0, 0, 0, 0, 0, 0, 0)
+        lib.nv_post(th.cdata)
+        t.k.drop_thread(th)
+        mm.space.thread_exited(th.native)
+
+
+def _release_memory_words(t: Task) -> None:
+    """What other threads wait for in memory: robust futexes and the tid word (pthread_join)."""
+    th = t.thread
+    if t.robust_list:
+        _robust(t)
+    if t.clear_tid:
+        addr, t.clear_tid = t.clear_tid, 0
+        th.copy_out(addr, b"\0\0\0\0")
+        th.run()
+        t.k.futex.wake_addr(t, addr, 1)
+
+
+def _robust(t: Task) -> None:
+    """Marks the robust futexes the task holds as ownerless (get_robust_list(2), Documentation/robust-futexes)."""
+    th = t.thread
+    head = t.robust_list
+    t.robust_list = 0
+    raw = th.copy_in(head, 24)
+    nxt = int.from_bytes(raw[:8], "little")
+    offset = int.from_bytes(raw[8:16], "little", signed=True)
+    pending = int.from_bytes(raw[16:24], "little")
+    for _ in range(2048):
+        entry = nxt & ~1
+        if entry == head:
+            break
+        nxt = int.from_bytes(th.copy_in(entry, 8), "little")
+        if entry != pending:
+            _robust_one(t, entry + offset)
+    if pending:
+        _robust_one(t, (pending & ~1) + offset)
+
+
+def _robust_one(t: Task, addr: int) -> None:
+    word = t.thread.read_u32(addr)
+    while word & FUTEX_TID_MASK == t.tid:
+        new = (word & FUTEX_WAITERS) | FUTEX_OWNER_DIED
+        found = t.thread.cmpxchg(addr, word, new)
+        if found == word:
+            if word & FUTEX_WAITERS:
+                t.k.futex.wake_addr(t, addr, 1)
+            return
+        word = found
+
+
+def _group_dead(tg: ThreadGroup) -> None:
+    """The last task is gone: a zombie for its parent, or nothing if the parent does not care."""
+    k = tg.k
+    tg.dead = True
+    for timer in [*tg.posix_timers.values(), *tg.itimers.values()]:
+        timer.cancel()
+    tg.pidfd_queue.wake()
+    k.session_leader_exit(tg)
+    reaper = _reaper(tg)
+    for child in list(tg.children.values()):
+        _reparent(child, reaper)
+    parent = tg.parent
+    if tg.is_init or parent is None:
+        k.init_exited(tg)
+        return
+    act = parent.sighand.get(sg.SIGCHLD)
+    autoreap = tg.exit_signal == sg.SIGCHLD and (
+        act.handler == sg.SIG_IGN or bool(act.flags & sg.SA_NOCLDWAIT)
+    )
+    if tg.exit_signal and not parent.dead:
+        sg.send(parent, None, exit_info(tg))
+    if autoreap:
+        reap(tg)
+    parent.child_queue.wake()
+
+
+def exit_info(tg: ThreadGroup) -> sg.SigInfo:
+    """The siginfo of a child's end: SIGCHLD's and waitid's."""
+    code = tg.exit_code
+    info = sg.SigInfo(tg.exit_signal or sg.SIGCHLD, sg.CLD_EXITED, tg.pid)
+    info.uid = tg.leader_cred.uid if tg.leader_cred is not None else 0
+    if code & 0x7F:
+        info.code = sg.CLD_DUMPED if code & 0x80 else sg.CLD_KILLED
+        info.status = code & 0x7F
+    else:
+        info.status = code >> 8 & 0xFF
+    return info
+
+
+def _reaper(tg: ThreadGroup) -> ThreadGroup | None:
+    """Who inherits orphans: the nearest subreaper above, or init."""
+    p = tg.parent
+    while p is not None:
+        if not p.dead and (p.subreaper or p.is_init):
+            return p
+        p = p.parent
+    init = tg.k.init
+    return init if init is not tg else None
+
+
+def _reparent(child: ThreadGroup, reaper: ThreadGroup | None) -> None:
+    old = child.parent
+    if old is not None:
+        old.children.pop(child.pid, None)
+    child.parent = reaper
+    child.exit_signal = sg.SIGCHLD
+    for t in child.tasks.values():
+        if t.pdeath_signal:
+            t.send_signal(t.pdeath_signal)
+    if reaper is None:
+        return
+    reaper.children[child.pid] = child
+    if child.dead:
+        act = reaper.sighand.get(sg.SIGCHLD)
+        if act.handler == sg.SIG_IGN or act.flags & sg.SA_NOCLDWAIT:
+            reap(child)
+        else:
+            sg.send(reaper, None, exit_info(child))
+        reaper.child_queue.wake()
+
+
+def reap(tg: ThreadGroup) -> None:
+    """A zombie has been waited for: its pid is free."""
+    k = tg.k
+    if tg.parent is not None:
+        tg.parent.children.pop(tg.pid, None)
+        tg.parent.child_utime += tg.cputime
+    k.procs.pop(tg.pid, None)
+    k.tasks.pop(tg.pid, None)
+    k.free_pid(tg)

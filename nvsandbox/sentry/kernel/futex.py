@@ -1,0 +1,188 @@
+"""Futexes (Linux: kernel/futex/; futex(2)).
+
+A waiter is enqueued first and then the word is read (by the stub, in one piece): a wake that comes in between finds the
+waiter, so none is lost (hazard B6). Keys are (address space, address) for private memory, and (object, offset) for shared
+memory, so that processes meet.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from typing import TYPE_CHECKING, Final, final
+
+from ..errors import Restart, SysErr
+from .wait import WaitQueue
+
+if TYPE_CHECKING:
+    from .task import Task
+
+FUTEX_TID_MASK: Final = 0x3FFF_FFFF
+FUTEX_OWNER_DIED: Final = 0x4000_0000
+FUTEX_WAITERS: Final = 0x8000_0000
+ANY: Final = 0xFFFF_FFFF
+
+Key = tuple[int, int]
+
+
+@final
+class FutexWaiter:
+    __slots__ = ("bitset", "key", "queue", "task", "woken")
+
+    def __init__(self, key: Key, bitset: int, task: Task) -> None:
+        self.key = key
+        self.bitset = bitset
+        self.task = task
+        self.woken = False
+        self.queue = WaitQueue()
+
+
+@final
+class FutexTable:
+    """All waiters of the sandbox."""
+
+    __slots__ = ("_keep", "queues")
+
+    def __init__(self) -> None:
+        self.queues: dict[Key, deque[FutexWaiter]] = {}
+
+    def key(self, t: Task, addr: int, private: bool) -> Key:
+        """Raises EINVAL for an unaligned address, EFAULT for an unmapped one of shared memory."""
+        if addr & 3:
+            raise SysErr(errno.EINVAL)
+        if not private:
+            v = t.mm.map.find(addr)
+            if v is None:
+                raise SysErr(errno.EFAULT)
+            if v.obj is not None:
+                return (id(v.obj), v.offset + addr - v.start)
+        return (id(t.mm), addr)
+
+    def enqueue(self, w: FutexWaiter) -> None:
+        self.queues.setdefault(w.key, deque()).append(w)
+
+    def dequeue(self, w: FutexWaiter) -> None:
+        q = self.queues.get(w.key)
+        if q is not None and w in q:
+            q.remove(w)
+            if not q:
+                del self.queues[w.key]
+
+    def wait(
+        self, t: Task, addr: int, value: int, bitset: int, deadline: int | None, private: bool
+    ) -> int:
+        """Sleeps while the word is ``value``. 0, -EAGAIN, -ETIMEDOUT; raises Restart, EFAULT. May suspend."""
+        w = FutexWaiter(self.key(t, addr, private), bitset, t)
+        self.enqueue(w)
+        try:
+            if t.thread.read_u32(addr) != value and not w.woken:
+                return -errno.EAGAIN
+            while not w.woken:
+                try:
+                    if not t.wait(w.queue, deadline=deadline) and not w.woken:
+                        return -errno.ETIMEDOUT
+                except Restart:
+                    if w.woken:
+                        return 0
+                    raise
+            return 0
+        finally:
+            if not w.woken:
+                self.dequeue(w)
+
+    def wake(self, key: Key, count: int, bitset: int = ANY) -> int:
+        """Wakes up to ``count`` waiters that share a bit with ``bitset``; how many."""
+        q = self.queues.get(key)
+        if not q:
+            return 0
+        n = 0
+        for w in [w for w in q if w.bitset & bitset]:
+            if n >= count:
+                break
+            q.remove(w)
+            w.woken = True
+            w.queue.wake()
+            n += 1
+        if not q:
+            self.queues.pop(key, None)
+        return n
+
+    def wake_addr(self, t: Task, addr: int, count: int) -> None:
+        """As FUTEX_WAKE for a word whose sharing isn't known (thread exit): both keys."""
+        try:
+            shared = self.key(t, addr, False)
+        except SysErr:
+            return
+        private = (id(t.mm), addr)
+        self.wake(private, count)
+        if shared != private:
+            self.wake(shared, count)
+
+    def requeue(self, src: Key, dst: Key, wake: int, move: int) -> int:
+        """Wakes ``wake`` waiters of ``src`` and moves ``move`` of the others to ``dst``; how many in all."""
+        n = self.wake(src, wake)
+        q = self.queues.get(src)
+        moved = 0
+        while q and moved < move:
+            w = q.popleft()
+            w.key = dst
+            self.enqueue(w)
+            moved += 1
+        if q is not None and not q:
+            self.queues.pop(src, None)
+        return n + moved
+
+    # Priority inheritance: correct ownership, no priorities
+    def lock_pi(
+        self, t: Task, addr: int, deadline: int | None, private: bool, trylock: bool
+    ) -> int:
+        key = self.key(t, addr, private)
+        while True:
+            word = t.thread.read_u32(addr)
+            owner = word & FUTEX_TID_MASK
+            if owner == t.tid:
+                return -errno.EDEADLK
+            if owner == 0:
+                new = (
+                    t.tid
+                    | (word & FUTEX_OWNER_DIED)
+                    | (FUTEX_WAITERS if self.queues.get(key) else 0)
+                )
+                if t.thread.cmpxchg(addr, word, new) == word:
+                    return 0
+                continue
+            if trylock:
+                return -errno.EAGAIN
+            if owner not in t.k.tasks:
+                return -errno.ESRCH
+            if not word & FUTEX_WAITERS:
+                if t.thread.cmpxchg(addr, word, word | FUTEX_WAITERS) != word:
+                    continue
+            w = FutexWaiter(key, ANY, t)
+            self.enqueue(w)
+            try:
+                while not w.woken:
+                    if not t.wait(w.queue, deadline=deadline) and not w.woken:
+                        return -errno.ETIMEDOUT
+                word = t.thread.read_u32(addr)
+                if word & FUTEX_TID_MASK == t.tid:
+                    return 0
+            finally:
+                if not w.woken:
+                    self.dequeue(w)
+
+    def unlock_pi(self, t: Task, addr: int, private: bool) -> int:
+        key = self.key(t, addr, private)
+        while True:
+            word = t.thread.read_u32(addr)
+            if word & FUTEX_TID_MASK != t.tid:
+                return -errno.EPERM
+            q = self.queues.get(key)
+            nxt = q[0] if q else None
+            new = 0
+            if nxt is not None and q is not None:
+                new = nxt.task.tid | (FUTEX_WAITERS if len(q) > 1 else 0)
+            if t.thread.cmpxchg(addr, word, new) == word:
+                if nxt is not None:
+                    self.wake(key, 1)
+                return 0

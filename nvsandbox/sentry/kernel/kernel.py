@@ -1,0 +1,323 @@
+"""The kernel object: every table the layers share, and the life of host processes (Linux: init/main.c, kernel/pid.c)."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import select
+import signal as hostsignal
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, final
+
+from ...platform.native._native import lib
+from ...platform.systrap.space import PlatformError, Space, Systrap, Thread
+from ..errors import SysErr
+from . import signal as sg
+from .creds import CAP_SYS_ADMIN, CAP_SYS_RESOURCE
+from .dispatch import on_event
+from .exit import exit_task
+from .futex import FutexTable
+from .loop import EventLoop
+from .task import RLIMIT_NPROC, Task, ThreadGroup
+from .thread import HostThread
+from .wait import WaitQueue
+
+if TYPE_CHECKING:
+    from ..syscalls.decode import Row
+    from ..vfs.mount import MountNamespace
+
+log = logging.getLogger("nvsandbox.sentry")
+
+PID_MAX: Final = 32768
+MAX_TASKS: Final = 16000
+POOL: Final = 2  # clean stubs kept ready for exec
+
+RELEASE: Final = b"6.1.0-nvsandbox"
+VERSION: Final = b"#1 SMP PREEMPT_DYNAMIC nvsandbox"
+
+
+@final
+class Kernel:
+    """One sandbox. Made once, before the Sentry locks itself down."""
+
+    def __init__(self, platform: Systrap, ncpu: int) -> None:
+        self.platform = platform
+        self.ncpu = ncpu
+        self.loop = EventLoop(lambda ntid: on_event(self, ntid))
+        self.table: dict[int, Row] = {}
+        self.threads: dict[int, HostThread] = {}
+        self.tasks: dict[int, Task] = {}
+        self.procs: dict[int, ThreadGroup] = {}
+        self.used_pids: set[int] = set()
+        self.last_pid = 0
+        self.init: ThreadGroup | None = None
+        self.main: ThreadGroup | None = None  # whose exit ends the sandbox
+        self.on_exit: Callable[[int], None] | None = None
+        self.futex = FutexTable()
+        self.strace: Any = None
+        self.missing: dict[int, int] = {}
+        self.hostname = b"nvsandbox"
+        self.domainname = b"(none)"
+        self.boot_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        self.boot_mono = time.monotonic_ns()
+        self.mem_total = _host_memory()
+        self.mnt_ns: MountNamespace | None = None
+        self.max_tasks = MAX_TASKS
+        self.pidfd_factory: Callable[[ThreadGroup], Any] | None = None
+        self.tty_hangup: Callable[[ThreadGroup], None] | None = None
+        self._ntid = 0
+        self._pool: list[tuple[Space, HostThread]] = []
+        self._making = False
+        self._pool_queue = WaitQueue()
+        self._zygote: HostThread | None = None
+
+    # Time
+    def monotonic_ns(self) -> int:
+        return time.monotonic_ns()
+
+    def realtime_ns(self) -> int:
+        return time.time_ns()
+
+    # Pids
+    def new_pid(self) -> int:
+        """A free task id. Raises EAGAIN when all are taken."""
+        for _ in range(PID_MAX):
+            self.last_pid += 1
+            if self.last_pid >= PID_MAX:
+                self.last_pid = 2 if PID_MAX > 300 else 1
+            if self.last_pid not in self.used_pids:
+                self.used_pids.add(self.last_pid)
+                return self.last_pid
+        raise SysErr(errno.EAGAIN)
+
+    def release_pid(self, pid: int) -> None:
+        self.used_pids.discard(pid)
+
+    def task_gone(self, t: Task) -> None:
+        """A thread's id is free again, unless it is its process's pid, which lives until the process is reaped."""
+        if t.tid != t.tg.pid:
+            self.release_pid(t.tid)
+
+    def free_pid(self, tg: ThreadGroup) -> None:
+        pid = tg.pid
+        if any(p.pgid == pid or p.sid == pid for p in self.procs.values()):
+            return  # still names a process group or session; found free when that is gone
+        self.release_pid(pid)
+
+    def check_task_limit(self, t: Task) -> None:
+        """Raises EAGAIN at RLIMIT_NPROC (root and capable tasks exempt) or the sandbox's own limit."""
+        if len(self.tasks) >= self.max_tasks:
+            raise SysErr(errno.EAGAIN)
+        c = t.creds
+        limit = t.tg.rlimit(RLIMIT_NPROC)
+        if (
+            c.uid
+            and limit < MAX_TASKS
+            and not c.capable(CAP_SYS_ADMIN)
+            and not c.capable(CAP_SYS_RESOURCE)
+        ):
+            if sum(1 for u in self.tasks.values() if u.creds.uid == c.uid) >= limit:
+                raise SysErr(errno.EAGAIN)
+
+    # Host threads
+    def adopt_thread(self, native: Thread) -> HostThread:
+        self._ntid += 1
+        th = HostThread(native, self.loop, self._ntid)
+        native.set_id(self._ntid)
+        native.space.users += 1
+        self.threads[self._ntid] = th
+        return th
+
+    def new_thread(self, space: Space) -> HostThread:
+        """A free slot of ``space``. Raises MemoryError."""
+        return self.adopt_thread(space.new_thread(0))
+
+    def drop_thread(self, th: HostThread) -> None:
+        """No task will use it any more."""
+        if self.threads.pop(th.ntid, None) is None:
+            return
+        th.task = None
+        lib.nv_drop(th.cdata)
+        th.native.space.put()
+
+    def exit_running(self, t: Task) -> None:
+        """A task whose host thread runs the application is to end (its group was killed)."""
+        mm = t.mm
+        if mm is None:
+            return
+        if all(u.exiting for u in self.tasks.values() if u.mm is mm) and t.vfork_done is None:
+            mm.space.kill()
+            self.loop.spawn(lambda: exit_task(t))
+        else:
+            t.thread.native.space.kick(t.thread.native)
+
+    def start_platform(self) -> None:
+        """After the loop exists: hands over its descriptors, watches for dead children."""
+        p = self.platform
+        p.start_loop(p.eventfd, self.loop.epoll.fileno(), self.ncpu)
+        self._zygote = self.adopt_thread(p.zygote_thread)
+        hostsignal.pthread_sigmask(hostsignal.SIG_BLOCK, {hostsignal.SIGCHLD})
+        fd = lib.nv_signalfd(int(hostsignal.SIGCHLD))
+        if fd < 0:
+            raise PlatformError("signalfd")
+        self.loop.watch_fd(fd, select.EPOLLIN, lambda _e: self._children(fd))
+        for nr, row in self.table.items():
+            packed = 0
+            for i, w in enumerate(row.widths):
+                packed |= w << (2 * i)
+            lib.nv_set_widths(nr, packed)
+        self.loop.spawn(self._refill)
+
+    def _children(self, fd: int) -> None:
+        """SIGCHLD: host processes died."""
+        try:
+            os.read(fd, 128 * 8)
+        except BlockingIOError:
+            pass
+        for space, status in self.platform.reap():
+            if space is None:
+                continue
+            unexpected = not space.killed
+            space.reaped()
+            if unexpected:
+                self._stub_died(space, status)
+
+    def _stub_died(self, space: Space, status: int) -> None:
+        """A stub ended without our asking: killed from outside, or by its own tampering. Its tasks are gone."""
+        victims = {u.tg for u in self.tasks.values() if u.mm is not None and u.mm.space is space}
+        log.warning("stub process %d died unexpectedly (wait status %#x)", space.pid, status)
+        sig = status & 0x7F if os.WIFSIGNALED(status) else sg.SIGSEGV
+        for tg in victims:
+            tg.kill(sig)
+
+    # Clean stubs
+    def take_clean(self, t: Task | None) -> tuple[Space, HostThread]:
+        """A clean stub for exec; makes one when the pool is empty. May suspend. Raises PlatformError."""
+        if not self._pool:
+            self._make_clean()
+        got = self._pool.pop()
+        if not self._making:
+            self.loop.spawn(self._refill)
+        return got
+
+    def _refill(self) -> None:
+        while len(self._pool) < POOL:
+            try:
+                self._make_clean()
+            except (PlatformError, OSError, SysErr) as e:
+                log.error("cannot make a clean stub: %s", e)
+                return
+
+    def _make_clean(self) -> None:
+        token = self.loop.token()
+        while self._making:
+            self.loop.call_at(0, lambda: self.loop.resume(token))
+            self.loop.suspend()
+            if self._pool:
+                return
+        self._making = True
+        try:
+            zygote = self._zygote
+            assert zygote is not None
+            space = self.platform.prepare_clean(lambda _th: zygote.run())
+            self._await_clean(space)
+            th = self.adopt_thread(space.threads[0])
+            self._pool.append((space, th))
+        finally:
+            self._making = False
+
+    def _await_clean(self, space: Space) -> None:
+        """Waits until the stub has said its second word: it has moved and is locked down."""
+        token = self.loop.token()
+        left = 2
+        while left:
+            pid = lib.nv_recv_pid(space.sock)
+            if pid > 0:
+                if pid != space.pid:
+                    raise PlatformError("clean stub has another pid")
+                left -= 1
+                continue
+            if pid < 0:
+                raise PlatformError(f"clean stub died: {os.strerror(-pid)}")
+            self.loop.watch_fd(space.sock, select.EPOLLIN, lambda _e: self._once(space, token))
+            self.loop.suspend()
+        space.identified = 1
+
+    def _once(self, space: Space, token: Any) -> None:
+        self.loop.unwatch_fd(space.sock)
+        self.loop.resume(token)
+
+    def mem_free(self) -> int:
+        """Bytes of memory shown as free."""
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+
+    # Processes
+    def count_missing(self, nr: int) -> None:
+        if nr not in self.missing:
+            row = self.table.get(nr)
+            log.info("system call %s is not implemented", row.name if row else nr)
+        self.missing[nr] = self.missing.get(nr, 0) + 1
+
+    def open_pidfd(self, t: Task, tg: ThreadGroup) -> int:
+        if self.pidfd_factory is None:
+            raise SysErr(errno.EINVAL)
+        return t.files.install(self.pidfd_factory(tg), t.tg.rlimit(7), cloexec=True)
+
+    def group(self, pgid: int) -> list[ThreadGroup]:
+        return [p for p in self.procs.values() if p.pgid == pgid]
+
+    def signal_pgrp(self, pgid: int, sig: int, info: sg.SigInfo | None = None) -> bool:
+        """Sends to every process of a group; False when it has none."""
+        members = self.group(pgid)
+        for p in members:
+            p.send_signal(sig, info)
+        return bool(members)
+
+    def pgrp_orphaned(self, pgid: int, sid: int) -> bool:
+        """Whether no member has a parent outside the group but in the session (POSIX orphaned process group)."""
+        for p in self.group(pgid):
+            q = p.parent
+            if not p.dead and q is not None and q.pgid != pgid and q.sid == sid:
+                return False
+        return True
+
+    def session_leader_exit(self, tg: ThreadGroup) -> None:
+        """A session leader with a terminal hangs it up; a newly orphaned stopped group gets SIGHUP and SIGCONT."""
+        if tg.sid == tg.pid and tg.tty is not None and self.tty_hangup is not None:
+            self.tty_hangup(tg)
+        for child in list(tg.children.values()):
+            if child.pgid != tg.pgid and child.sid == tg.sid:
+                members = self.group(child.pgid)
+                orphaned = all(
+                    p.parent is None
+                    or p.parent is tg
+                    or p.parent.pgid == p.pgid
+                    or p.parent.sid != p.sid
+                    for p in members
+                )
+                if orphaned and any(p.stopped for p in members):
+                    for p in members:
+                        p.send_signal(sg.SIGHUP)
+                        p.send_signal(sg.SIGCONT)
+
+    def init_exited(self, tg: ThreadGroup) -> None:
+        """A process without a parent is gone. The init of the sandbox takes everybody with it."""
+        if tg is self.main or tg is self.init:
+            self.shutdown(tg.exit_code)
+
+    def shutdown(self, status: int) -> None:
+        """The sandbox ends with wait status ``status``: every process is killed."""
+        if self.on_exit is None:
+            return
+        done, self.on_exit = self.on_exit, None
+        for tg in list(self.procs.values()):
+            if not tg.dead:
+                tg.kill(sg.SIGKILL)
+        done(status)
+
+
+def _host_memory() -> int:
+    """Bytes of memory the sandbox may see."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

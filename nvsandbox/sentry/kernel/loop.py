@@ -1,0 +1,179 @@
+"""The Sentry's event loop: one host thread, any number of suspended handlers.
+
+Handlers are plain code. The loop runs inside whatever greenlet is current; when a handler suspends, another greenlet
+takes the loop over, and when it is resumed it simply returns into the loop that called it. So a call that never waits pays
+nothing for being able to, and no lock is needed anywhere: code runs until it suspends.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import os
+import select
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final, TypeVar, final
+
+from greenlet import getcurrent, greenlet
+
+from ...platform.native._native import ffi, lib
+
+T = TypeVar("T")
+WORKERS: Final = 4
+NONE: Final = -1
+
+
+@final
+class Timer:
+    """A callback at a time of CLOCK_MONOTONIC (ns)."""
+
+    __slots__ = ("callback", "when")
+
+    def __init__(self, when: int, callback: Callable[[], None]) -> None:
+        self.when = when
+        self.callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        self.callback = None
+
+
+@final
+class EventLoop:
+    """Events of stub threads, host descriptors, timers and worker results, one at a time."""
+
+    def __init__(self, on_event: Callable[[int], None]) -> None:
+        self.on_event = on_event  # the native id of the thread that has an event
+        self.epoll = select.epoll()
+        self.fds: dict[int, Callable[[int], None]] = {}
+        self.timers: list[tuple[int, int, Timer]] = []
+        self._seq = itertools.count()
+        self.ready: deque[tuple[greenlet, Any]] = deque()
+        self._idle: list[greenlet] = []
+        self._root = getcurrent()
+        self._pool: ThreadPoolExecutor | None = None
+        self._done: deque[tuple[greenlet, Future[Any]]] = deque()
+        self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._ready_buf = ffi.new("int32_t[128]")
+        self.stopped = False
+        self.watch_fd(self._wake_fd, select.EPOLLIN, self._worker_done)
+
+    # Suspending and resuming
+    def token(self) -> greenlet:
+        """What ``resume`` needs to bring the caller back."""
+        return getcurrent()
+
+    def suspend(self) -> Any:
+        """Gives the loop to another greenlet until ``resume``; returns its value."""
+        nxt = self._idle.pop() if self._idle else greenlet(self._run, self._root)
+        return nxt.switch()
+
+    def resume(self, token: greenlet, value: Any = None) -> None:
+        """Makes a suspended caller runnable; it runs after the current handler."""
+        self.ready.append((token, value))
+
+    def spawn(self, fn: Callable[[], None]) -> None:
+        """Runs ``fn`` (which may suspend) soon, outside any task."""
+        self.ready.append((greenlet(lambda _=None: self._run_then_loop(fn), self._root), None))
+
+    def _run_then_loop(self, fn: Callable[[], None]) -> None:
+        fn()
+        self._run()
+
+    def run(self) -> None:
+        """Runs until ``stop``. Call once, from the greenlet that made the loop."""
+        self._root = getcurrent()
+        while not self.stopped:
+            self.suspend()
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def _run(self, _start: Any = None) -> None:
+        ready = self.ready
+        while not self.stopped:
+            while ready:
+                g, value = ready.popleft()
+                self._idle.append(getcurrent())
+                g.switch(value)
+                if self.stopped:
+                    break
+            if self.stopped:
+                break
+            self._step()
+        self._root.switch()
+
+    def _step(self) -> None:
+        timers = self.timers
+        while timers and timers[0][2].callback is None:
+            heapq.heappop(timers)
+        r = lib.nv_wait(timers[0][0] if timers else NONE)
+        if r >= 0:
+            self.on_event(r)
+        else:
+            self._poll_done()
+
+    def _poll_done(self) -> None:
+        """Descriptors and timers that nv_wait stopped for."""
+        n = lib.nv_ready(self._ready_buf, 128)
+        buf = self._ready_buf
+        for fd, events in [(buf[2 * i], buf[2 * i + 1]) for i in range(n)]:
+            cb = self.fds.get(fd)
+            if cb is not None:
+                cb(events)
+        now = time.monotonic_ns()
+        timers = self.timers
+        while timers and timers[0][0] <= now:
+            t = heapq.heappop(timers)[2]
+            cb_t = t.callback
+            if cb_t is not None:
+                t.callback = None
+                cb_t()
+
+    # Sources of events
+    def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
+        """Calls ``callback`` (which must not suspend) once ``when`` (CLOCK_MONOTONIC ns) has passed."""
+        t = Timer(when, callback)
+        heapq.heappush(self.timers, (when, next(self._seq), t))
+        return t
+
+    def watch_fd(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
+        """Calls ``callback(epoll events)`` whenever host descriptor ``fd`` is ready (level-triggered)."""
+        if fd in self.fds:
+            self.epoll.modify(fd, events)
+        else:
+            self.epoll.register(fd, events)
+        self.fds[fd] = callback
+
+    def unwatch_fd(self, fd: int) -> None:
+        if self.fds.pop(fd, None) is not None:
+            try:
+                self.epoll.unregister(fd)
+            except OSError:
+                pass  # already closed
+
+    def run_in_worker(self, fn: Callable[[], T]) -> T:
+        """Runs ``fn`` in a worker thread while the caller is suspended; returns or raises what it does."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(WORKERS)
+        token = self.token()
+        fut = self._pool.submit(fn)
+        fut.add_done_callback(lambda f: self._post_done(token, f))
+        self.suspend()
+        return fut.result()
+
+    def _post_done(self, token: greenlet, f: Future[Any]) -> None:
+        """In the worker: the deque is the one place where two threads meet; append and popleft are atomic."""
+        self._done.append((token, f))
+        os.eventfd_write(self._wake_fd, 1)
+
+    def _worker_done(self, _events: int) -> None:
+        try:
+            os.eventfd_read(self._wake_fd)
+        except BlockingIOError:
+            pass
+        while self._done:
+            token, _ = self._done.popleft()
+            self.resume(token)

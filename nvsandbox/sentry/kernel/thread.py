@@ -1,0 +1,191 @@
+"""Host threads as the kernel uses them: queued operations, and the application's memory reached through them.
+
+The Sentry never touches application memory itself: the stub copies between it and the thread's window (hazard C1).
+What travels with a reply costs nothing extra; what the handler must know at once costs a round trip, during which other tasks
+may run.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any, Final, final
+
+from ...platform.interface import (
+    DATA_LEN,
+    DATA_OFF,
+    E_CRET,
+    E_INADDR0,
+    E_INADDR1,
+    E_INLEN0,
+    E_INLEN1,
+    E_KIND,
+    EV_CMDFAIL,
+    IN_MAXSTR,
+    MAX_OPS,
+    OF_EFAULT,
+    OP_CMPXCHG,
+    OP_COPYIN,
+    OP_COPYOUT,
+    OP_COPYSTR,
+    OP_SYSCALL,
+    WIN_OFF,
+)
+from ...platform.native._native import lib
+from ...platform.systrap.space import Thread
+from ..errors import SysErr, TaskExit
+
+if TYPE_CHECKING:
+    from .loop import EventLoop
+    from .task import Task
+
+USER_TOP: Final = 0x7FFF_FFFF_F000
+SPINS: Final = 3000  # pauses to wait for an acknowledgement before another task runs
+PATH_MAX: Final = 4096
+WIN_DATA: Final = WIN_OFF + DATA_OFF
+
+
+@final
+class HostThread:
+    """One host thread of a stub and the task that it runs."""
+
+    __slots__ = ("cdata", "ev", "loop", "mem", "native", "ntid", "regs", "task", "token", "used")
+
+    def __init__(self, native: Thread, loop: EventLoop, ntid: int) -> None:
+        self.native = native
+        self.cdata = native.cdata
+        self.ev = native.ev
+        self.regs = native.regs
+        self.mem = native.mem
+        self.loop = loop
+        self.ntid = ntid
+        self.task: Task | None = None
+        self.token: Any = None  # who waits for an acknowledgement
+        self.used = 0  # bytes of the window's data area taken by queued copies
+
+    # Operations
+    def op(
+        self, op: int, flags: int, nr: int, a0: int = 0, a1: int = 0, a2: int = 0, a3: int = 0,
+        a4: int = 0, a5: int = 0,
+    ) -> None:  # fmt: skip
+        """Queues an operation; runs the full list first. Negative numbers are passed as 64 bits."""
+        m = 0xFFFF_FFFF_FFFF_FFFF
+        if lib.nv_op(self.cdata, op, flags, nr, a0 & m, a1 & m, a2 & m, a3 & m, a4 & m, a5 & m):
+            self.run()
+            lib.nv_op(self.cdata, op, flags, nr, a0 & m, a1 & m, a2 & m, a3 & m, a4 & m, a5 & m)
+
+    def host(
+        self, nr: int, a0: int = 0, a1: int = 0, a2: int = 0, a3: int = 0, a4: int = 0, a5: int = 0,
+        flags: int = 0,
+    ) -> None:  # fmt: skip
+        """Queues a host system call of the stub."""
+        self.op(OP_SYSCALL, flags, nr, a0, a1, a2, a3, a4, a5)
+
+    def run(self) -> int:
+        """Executes the queued operations now; the last result. Raises SysErr with the host's errno. May suspend."""
+        if self.native.space.killed:
+            raise TaskExit
+        if not lib.nv_run(self.cdata, SPINS):
+            self.token = self.loop.token()
+            alive = self.loop.suspend()
+            self.token = None
+            if not alive:
+                raise TaskExit
+        self.used = 0
+        if self.ev[E_KIND] == EV_CMDFAIL:
+            raise SysErr(min(max(-self.ev[E_CRET], 1), 4095))
+        return self.ev[E_CRET]
+
+    # Memory
+    def copy_in(self, addr: int, size: int) -> bytes:
+        """``size`` bytes at ``addr``. Raises SysErr(EFAULT). May suspend."""
+        if size == 0:
+            return b""
+        ev = self.ev
+        if addr == ev[E_INADDR0] and size <= ev[E_INLEN0]:
+            return bytes(self.mem[WIN_OFF : WIN_OFF + size])
+        if not 0 < addr <= USER_TOP - size:
+            raise SysErr(errno.EFAULT)
+        if size <= DATA_LEN:
+            return self._fetch(OP_COPYIN, addr, size, size)
+        parts = []
+        for off in range(0, size, DATA_LEN):
+            n = min(DATA_LEN, size - off)
+            parts.append(self._fetch(OP_COPYIN, addr + off, n, n))
+        return b"".join(parts)
+
+    def copy_in_some(self, addr: int, size: int) -> bytes:
+        """As ``copy_in`` but up to the first fault; b"" when nothing is there."""
+        if not 0 < addr < USER_TOP:
+            return b""
+        return self._fetch(OP_COPYIN, addr, min(size, DATA_LEN, USER_TOP - addr), 0)
+
+    def _fetch(self, op: int, addr: int, size: int, least: int) -> bytes:
+        if self.used:
+            self.run()
+        self.op(op, 0, 0, DATA_OFF, addr, size)
+        n = self.run()
+        if not least <= n <= size:
+            raise SysErr(errno.EFAULT)
+        return bytes(self.mem[WIN_DATA : WIN_DATA + n])
+
+    def copy_in_str(self, addr: int, limit: int) -> bytes:
+        """A string without its NUL; ENAMETOOLONG when there is none in ``limit`` bytes. May suspend."""
+        ev = self.ev
+        for a, n, off in (
+            (E_INADDR0, E_INLEN0, WIN_OFF),
+            (E_INADDR1, E_INLEN1, WIN_OFF + IN_MAXSTR),
+        ):
+            if addr == ev[a] and ev[n]:
+                s = bytes(self.mem[off : off + min(ev[n], IN_MAXSTR)])
+                end = s.find(0)
+                if 0 <= end < limit:
+                    return s[:end]
+        out = b""
+        while len(out) < limit:
+            at = addr + len(out)
+            if not 0 < at < USER_TOP:
+                raise SysErr(errno.EFAULT)
+            want = min(limit - len(out), PATH_MAX, USER_TOP - at)
+            part = self._fetch(OP_COPYSTR, at, want, 0)
+            end = part.find(0)
+            if end >= 0:
+                return out + part[:end]
+            out += part
+            if len(part) < want:
+                raise SysErr(errno.EFAULT)
+        raise SysErr(errno.ENAMETOOLONG)
+
+    def copy_out(self, addr: int, data: bytes | memoryview) -> None:
+        """Queues a write that travels with the reply (EFAULT then becomes the result); large ones run now."""
+        n = len(data)
+        if n == 0:
+            return
+        if not 0 < addr <= USER_TOP - n:
+            raise SysErr(errno.EFAULT)
+        used = self.used
+        if used + n > DATA_LEN:
+            if n > DATA_LEN:
+                view = memoryview(data)
+                for off in range(0, n, DATA_LEN):
+                    self.copy_out(addr + off, view[off : off + DATA_LEN])
+                return
+            self.run()
+            used = 0
+        self.mem[WIN_DATA + used : WIN_DATA + used + n] = data
+        self.op(OP_COPYOUT, OF_EFAULT, 0, addr, DATA_OFF + used, n)
+        self.used = (used + n + 15) & ~15
+
+    def read_u32(self, addr: int) -> int:
+        """A futex word, read in one piece. Raises EFAULT. May suspend."""
+        self.op(OP_COPYIN, 0, 0, DATA_OFF, addr, 4)
+        if self.run() != 4:
+            raise SysErr(errno.EFAULT)
+        return int.from_bytes(self.mem[WIN_DATA : WIN_DATA + 4], "little")
+
+    def cmpxchg(self, addr: int, old: int, new: int) -> int:
+        """Atomic compare-and-exchange of a 32-bit word; the value found. Raises EFAULT. May suspend."""
+        self.op(OP_CMPXCHG, 0, 0, addr, old, new)
+        return self.run()
+
+
+__all__ = ["MAX_OPS", "HostThread"]

@@ -1,0 +1,53 @@
+"""Credentials across execve (Linux: security/commoncap.c, fs/exec.c bprm_fill_uid; capabilities(7))."""
+
+from __future__ import annotations
+
+import stat
+from typing import TYPE_CHECKING, Final
+
+from ..kernel.creds import CAP_FULL, Credentials
+from ..vfs.path import MS_NOSUID
+
+if TYPE_CHECKING:
+    from ..kernel.task import Task
+    from ..vfs.file import FileDescription
+
+SECBIT_NOROOT: Final = 1
+SECBIT_KEEP_CAPS: Final = 16
+
+
+def exec_creds(t: Task, f: FileDescription) -> tuple[Credentials, bool]:
+    """(the new credentials, whether AT_SECURE is set)."""
+    old = t.creds
+    euid, egid = old.euid, old.egid
+    path = f.path
+    nosuid = path is None or bool(path.mount.flags & MS_NOSUID) or old.no_new_privs
+    st = f.inode.getattr(t)
+    if not nosuid:
+        if st.mode & stat.S_ISUID:
+            euid = st.uid
+        if st.mode & (stat.S_ISGID | stat.S_IXGRP) == stat.S_ISGID | stat.S_IXGRP:
+            egid = st.gid
+    permitted, effective, ambient = _caps(old, euid)
+    changed = euid != old.uid or egid != old.gid or euid != old.euid
+    if changed:
+        ambient = 0
+    new = old.replace(
+        euid=euid, suid=euid, fsuid=euid, egid=egid, sgid=egid, fsgid=egid,
+        cap_permitted=permitted | ambient,
+        cap_effective=(permitted if effective else 0) | ambient,
+        cap_ambient=ambient,
+        securebits=old.securebits & ~SECBIT_KEEP_CAPS,
+    )  # fmt: skip
+    secure = euid != old.uid or egid != old.gid
+    return new, secure
+
+
+def _caps(old: Credentials, euid: int) -> tuple[int, bool, int]:
+    """(permitted, whether effective follows, ambient): root's file capabilities are all of them."""
+    if not old.securebits & SECBIT_NOROOT and (euid == 0 or old.uid == 0):
+        permitted = (old.cap_inheritable | CAP_FULL) & old.cap_bset | (
+            old.cap_inheritable & CAP_FULL
+        )
+        return permitted, euid == 0, old.cap_ambient
+    return 0, False, old.cap_ambient

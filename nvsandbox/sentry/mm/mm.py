@@ -1,0 +1,339 @@
+"""An address space: the map, and the host calls that make the stub's real memory follow it (Linux: mm/mmap.c).
+
+The map decides, the stub executes: every change queues host calls on the calling thread. With one thread they travel
+with the reply; with several they are executed at once under the address space's lock, since another thread's change must
+not overtake them (hazard B1). When a host call fails, the map goes back to the snapshot taken before.
+"""
+
+from __future__ import annotations
+
+import errno
+import secrets
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final, final
+
+from ...platform.interface import OF_FD0, OF_FD4, OF_IGNORE, OP_RECVFD, REGION_LEN, VDSO_OFF
+from ...platform.systrap.space import Space
+from ..errors import SysErr
+from ..kernel.wait import WaitQueue
+from .vma import (
+    DONTFORK,
+    HEAP,
+    LOCKED,
+    NORESERVE,
+    PAGE,
+    PROT_EXEC,
+    PROT_READ,
+    PROT_WRITE,
+    STACK,
+    STUB,
+    VDSO,
+    SharedAnon,
+    Vma,
+    VmaMap,
+)
+
+if TYPE_CHECKING:
+    from ..kernel.task import Task
+    from ..vfs.file import FileDescription
+    from ..vfs.path import Path
+
+TASK_SIZE: Final = 0x7FFF_FFFF_F000
+MMAP_MIN: Final = 0x10000
+MAX_MAP_COUNT: Final = 65530
+
+MAP_SHARED: Final = 1
+MAP_PRIVATE: Final = 2
+MAP_SHARED_VALIDATE: Final = 3
+MAP_TYPE: Final = 0xF
+MAP_FIXED: Final = 0x10
+MAP_ANONYMOUS: Final = 0x20
+MAP_32BIT: Final = 0x40
+MAP_GROWSDOWN: Final = 0x100
+MAP_LOCKED: Final = 0x2000
+MAP_NORESERVE: Final = 0x4000
+MAP_POPULATE: Final = 0x8000
+MAP_NONBLOCK: Final = 0x10000
+MAP_STACK: Final = 0x20000
+MAP_HUGETLB: Final = 0x40000
+MAP_SYNC: Final = 0x80000
+MAP_FIXED_NOREPLACE: Final = 0x100000
+
+NR_MMAP: Final = 9
+NR_CLOSE: Final = 3
+NR_MPROTECT: Final = 10
+NR_MUNMAP: Final = 11
+NR_MREMAP: Final = 25
+
+
+def page_up(n: int) -> int:
+    return (n + PAGE - 1) & ~(PAGE - 1)
+
+
+@final
+class MM:
+    """One address space, living in one host process (``space``)."""
+
+    __slots__ = (
+        "_busy", "_lock_queue", "arg_end", "arg_start", "auxv", "brk", "brk_start", "dumpable",
+        "env_end", "env_start", "exe", "map", "membarrier", "mmap_base", "space", "stack_start",
+        "users", "vdso",
+    )  # fmt: skip
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self.map = VmaMap()
+        self.users = 0  # tasks
+        self.brk_start = self.brk = 0
+        self.mmap_base = TASK_SIZE
+        self.stack_start = 0
+        self.arg_start = self.arg_end = self.env_start = self.env_end = 0
+        self.auxv = b""
+        self.exe: Path | None = None
+        self.dumpable = 1
+        self.membarrier = 0
+        self._busy = False
+        self._lock_queue = WaitQueue()
+        vdso = space.base + VDSO_OFF
+        self.vdso = space.vdso_base()
+        total = space.platform.vdso
+        end = vdso + (total[-1][0] + total[-1][1] - total[0][0] if total else 0)
+        self.map.replace(
+            space.base,
+            space.base + REGION_LEN,
+            [
+                Vma(space.base, vdso, 0, kind=STUB),
+                Vma(vdso, self.vdso, PROT_READ, kind=VDSO, name=b"[vvar]"),
+                Vma(self.vdso, end, PROT_READ | PROT_EXEC, kind=VDSO, name=b"[vdso]"),
+                Vma(end, space.base + REGION_LEN, 0, kind=STUB),
+            ],
+        )
+
+    def fork(self, space: Space) -> MM:
+        """The child's copy; the stub's clone has copied the memory itself."""
+        new = MM.__new__(MM)
+        for name in MM.__slots__:
+            setattr(new, name, getattr(self, name))
+        new.space = space
+        new.map = self.map.copy()
+        new.users = 0
+        new.auxv = self.auxv
+        new._busy = False
+        new._lock_queue = WaitQueue()
+        drop = [v for v in new.map.vmas if v.flags & (DONTFORK | LOCKED)]
+        for v in drop:
+            keep = [] if v.flags & DONTFORK else [v.with_(flags=v.flags & ~LOCKED)]
+            new.map.replace(v.start, v.end, keep)
+        return new
+
+    # Changes are made one at a time when several threads could make them
+    def lock(self, t: Task) -> None:
+        while self._busy:
+            t.wait(self._lock_queue, interruptible=False)
+        self._busy = True
+
+    def unlock(self) -> None:
+        self._busy = False
+        self._lock_queue.wake()
+
+    def apply(self, t: Task, before: VmaMap) -> None:
+        """Has the queued host calls executed: with the reply, or now when other threads share the map."""
+        if self.users > 1:
+            try:
+                t.thread.run()
+            except SysErr:
+                self.map = before
+                raise
+        else:
+            t.undo = (self, before)
+
+    # Where things go
+    def pick(self, t: Task, addr: int, size: int, flags: int) -> int:
+        """The address of a new mapping. Raises ENOMEM, EEXIST, EINVAL."""
+        if size > TASK_SIZE:
+            raise SysErr(errno.ENOMEM)
+        if flags & (MAP_FIXED | MAP_FIXED_NOREPLACE):
+            if addr & (PAGE - 1):
+                raise SysErr(errno.EINVAL)
+            if addr > TASK_SIZE - size:
+                raise SysErr(errno.ENOMEM)
+            if addr < MMAP_MIN:
+                raise SysErr(errno.EPERM)
+            over = self.map.overlapping(addr, addr + size)
+            if flags & MAP_FIXED_NOREPLACE and over:
+                raise SysErr(errno.EEXIST)
+            if any(v.kind in (STUB, VDSO) for v in over):
+                raise SysErr(errno.ENOMEM)
+            return addr
+        if flags & MAP_32BIT:
+            at = self.map.find_gap_up(size, 0x4000_0000, 0x8000_0000)
+            if at < 0:
+                raise SysErr(errno.ENOMEM)
+            return at
+        if addr:
+            addr = max(page_up(addr), MMAP_MIN)
+            if addr <= TASK_SIZE - size and not self.map.overlapping(addr, addr + size):
+                return addr
+        at = self.map.find_gap(size, MMAP_MIN, self.mmap_base)
+        if at < 0:
+            at = self.map.find_gap_up(size, TASK_SIZE // 3, TASK_SIZE)
+        if at < 0:
+            raise SysErr(errno.ENOMEM)
+        return at
+
+    def total(self) -> int:
+        """Bytes mapped, as RLIMIT_AS counts them."""
+        return sum(v.end - v.start for v in self.map.vmas if v.kind != STUB)
+
+    def data(self) -> int:
+        """Bytes of private writable memory, as RLIMIT_DATA counts them."""
+        return sum(
+            v.end - v.start
+            for v in self.map.vmas
+            if v.prot & PROT_WRITE and not v.shared and v.kind not in (STACK, STUB)
+        )
+
+    def check_limits(self, t: Task, more: int, data: bool) -> None:
+        """Raises ENOMEM when ``more`` bytes would pass RLIMIT_AS or RLIMIT_DATA."""
+        limit = t.tg.rlimits[9][0]
+        if limit < TASK_SIZE and self.total() + more > limit:
+            raise SysErr(errno.ENOMEM)
+        limit = t.tg.rlimits[2][0]
+        if data and limit < TASK_SIZE and self.data() + more > limit:
+            raise SysErr(errno.ENOMEM)
+        if len(self.map.vmas) >= MAX_MAP_COUNT:
+            raise SysErr(errno.ENOMEM)
+
+    # The calls. The caller holds the lock when the map is shared.
+    def mmap(
+        self, t: Task, addr: int, size: int, prot: int, flags: int, file: FileDescription | None,
+        offset: int, fd: int = -1, maxprot: int = 7, kind: int = 0,
+    ) -> int:  # fmt: skip
+        """Maps ``size`` bytes (page-rounded). ``fd``: the Sentry's host descriptor for ``file``."""
+        at = self.pick(t, addr, size, flags)
+        shared = flags & MAP_TYPE != MAP_PRIVATE
+        replaced = 0
+        if flags & MAP_FIXED:
+            replaced = sum(
+                min(v.end, at + size) - max(v.start, at)
+                for v in self.map.overlapping(at, at + size)
+            )
+        self.check_limits(t, size - replaced, bool(prot & PROT_WRITE) and not shared)
+        before = self.map.copy()
+        obj: object | None = None
+        if shared:
+            obj = file.inode if file is not None else SharedAnon()
+        vflags = NORESERVE if flags & MAP_NORESERVE else 0
+        if kind == 0 and file is None and flags & MAP_STACK and flags & MAP_GROWSDOWN:
+            kind = STACK
+        self.map.replace(
+            at,
+            at + size,
+            [Vma(at, at + size, prot, shared, file, offset, kind, vflags, maxprot, b"", obj)],
+        )
+        self.host_mmap(t, at, size, prot, flags, fd, offset)
+        self.apply(t, before)
+        return at
+
+    def host_mmap(
+        self, t: Task, at: int, size: int, prot: int, flags: int, fd: int, offset: int
+    ) -> None:
+        """Queues the stub's mmap (its descriptor sent along and closed again)."""
+        th = t.thread
+        hflags = (flags & (MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK)) | MAP_FIXED
+        hflags |= MAP_PRIVATE if flags & MAP_TYPE == MAP_PRIVATE else MAP_SHARED
+        if fd < 0:
+            th.host(NR_MMAP, at, size, prot, hflags | MAP_ANONYMOUS, -1, 0)
+            return
+        self.space.send_fds(fd)
+        th.op(OP_RECVFD, 0, 0, 1)
+        th.host(NR_MMAP, at, size, prot, hflags, 0, offset, flags=OF_FD4)
+        th.host(NR_CLOSE, 0, flags=OF_FD0 | OF_IGNORE)
+
+    def munmap(self, t: Task, addr: int, size: int) -> None:
+        """Unmaps whatever of ours is in the range; the stub's region stays."""
+        before = self.map.copy()
+        over = self.map.overlapping(addr, addr + size)
+        if not over:
+            return
+        if all(v.kind not in (STUB, VDSO) for v in over):
+            self.map.replace(addr, addr + size, [])
+            t.thread.host(NR_MUNMAP, addr, size)
+        else:
+            for v in over:
+                if v.kind in (STUB, VDSO):
+                    continue
+                lo, hi = max(v.start, addr), min(v.end, addr + size)
+                self.map.replace(lo, hi, [])
+                t.thread.host(NR_MUNMAP, lo, hi - lo)
+        self.apply(t, before)
+
+    def mprotect(self, t: Task, addr: int, size: int, prot: int) -> None:
+        """Raises ENOMEM for a hole (what lies before it is changed, as Linux does), EACCES beyond maxprot."""
+        before = self.map.copy()
+        end = addr + size
+        at = addr
+        err = 0
+        over = self.map.overlapping(addr, end)
+        for v in over:
+            if v.start > at or v.kind in (STUB, VDSO):
+                err = errno.ENOMEM
+                break
+            if prot & ~v.maxprot:
+                err = errno.EACCES
+                break
+            lo, hi = max(v.start, addr), min(v.end, end)
+            nv = v.part(lo, hi)
+            nv.prot = prot
+            self.map.replace(lo, hi, [nv])
+            at = hi
+        else:
+            if at < end:
+                err = errno.ENOMEM
+        if at > addr:
+            t.thread.host(NR_MPROTECT, addr, at - addr, prot)
+            self.apply(t, before)
+        if err:
+            raise SysErr(err)
+
+    def set_brk(self, t: Task, want: int) -> int:
+        """brk(2): the new break, or the old one when it can't be."""
+        old_end, new_end = page_up(self.brk), page_up(want)
+        if want < self.brk_start:
+            return self.brk
+        try:
+            if new_end > old_end:
+                if self.map.overlapping(old_end, new_end + PAGE) or new_end > TASK_SIZE:
+                    return self.brk
+                self.check_limits(t, new_end - old_end, True)
+                before = self.map.copy()
+                v = Vma(old_end, new_end, PROT_READ | PROT_WRITE, kind=HEAP)
+                self.map.replace(old_end, new_end, [v])
+                self.host_mmap(t, old_end, new_end - old_end, 3, MAP_PRIVATE, -1, 0)
+                self.apply(t, before)
+            elif new_end < old_end:
+                self.munmap(t, new_end, old_end - new_end)
+        except SysErr:
+            return self.brk
+        self.brk = want
+        return want
+
+    def fault_is_growth(self, addr: int) -> bool:
+        return False
+
+    def maps(self) -> Iterator[tuple[int, int, int, bool, int, FileDescription | None, bytes]]:
+        """(start, end, prot, shared, offset, file, name) of everything the application may see."""
+        for v in self.map.vmas:
+            if v.kind == STUB:
+                continue
+            name = v.name
+            if v.kind == STACK and v.start <= self.stack_start < v.end:
+                name = b"[stack]"
+            elif v.kind == HEAP:
+                name = b"[heap]"
+            yield v.start, v.end, v.prot, v.shared, v.offset if v.file else 0, v.file, name
+
+
+def random_pages(bits: int) -> int:
+    """A random number of bytes below 2**bits pages."""
+    return secrets.randbits(bits) * PAGE

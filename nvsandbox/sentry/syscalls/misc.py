@@ -1,0 +1,639 @@
+"""System identity, limits, usage, prctl, arch_prctl, scheduling, randomness (Linux: kernel/sys.c, kernel/sched/, arch/x86)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from typing import Final
+
+from ..errors import SysErr
+from ..kernel import kernel as kern
+from ..kernel import signal as sg
+from ..kernel.creds import (
+    CAP_LAST,
+    CAP_SETPCAP,
+    CAP_SYS_ADMIN,
+    CAP_SYS_NICE,
+    CAP_SYS_RESOURCE,
+)
+from ..kernel.task import RLIM_NLIMITS, RLIMIT_NOFILE, Task
+from ..mm.mm import TASK_SIZE
+from ..vfs.file import NR_OPEN_MAX
+from .decode import CInt, CUInt, CULong, Table, UserPtr, full, missing, partial
+from .time import NSEC, cpu_ns, pack_ts
+
+GRND_FLAGS: Final = 7
+ARCH_SET_GS, ARCH_SET_FS, ARCH_GET_FS, ARCH_GET_GS = 0x1001, 0x1002, 0x1003, 0x1004
+ARCH_GET_CPUID, ARCH_SET_CPUID = 0x1011, 0x1012
+PRIO_PROCESS, PRIO_PGRP, PRIO_USER = 0, 1, 2
+SCHED_POLICIES: Final = {0: (0, 0), 1: (1, 99), 2: (1, 99), 3: (0, 0), 5: (0, 0), 6: (0, 0)}
+
+
+def sys_uname(t: Task, out: UserPtr) -> int:
+    """uname(2)."""
+    k = t.k
+    fields = (b"Linux", k.hostname, kern.RELEASE, kern.VERSION, b"x86_64", k.domainname)
+    t.copy_out(out, b"".join(f[:64].ljust(65, b"\0") for f in fields))
+    return 0
+
+
+def _set_name(t: Task, addr: int, size: int) -> bytes:
+    if not t.creds.capable(CAP_SYS_ADMIN):
+        raise SysErr(errno.EPERM)
+    if not 0 <= size <= 64:
+        raise SysErr(errno.EINVAL)
+    return t.copy_in(addr, size)
+
+
+def sys_sethostname(t: Task, addr: UserPtr, size: CInt) -> int:
+    t.k.hostname = _set_name(t, addr, size)
+    return 0
+
+
+def sys_setdomainname(t: Task, addr: UserPtr, size: CInt) -> int:
+    t.k.domainname = _set_name(t, addr, size)
+    return 0
+
+
+def sys_sysinfo(t: Task, out: UserPtr) -> int:
+    """sysinfo(2)."""
+    k = t.k
+    up = (k.monotonic_ns() - k.boot_mono) // NSEC
+    mem = k.mem_total
+    buf = struct.pack(
+        "<qQQQQQQQQQHHIQQI",
+        up,
+        0,
+        0,
+        0,
+        mem,
+        k.mem_free(),
+        0,
+        0,
+        0,
+        0,
+        len(k.procs) & 0xFFFF,
+        0,
+        0,
+        0,
+        0,
+        1,
+    )
+    t.copy_out(out, buf.ljust(112, b"\0"))
+    return 0
+
+
+def sys_getrandom(t: Task, out: UserPtr, size: CULong, flags: CUInt) -> int:
+    """getrandom(2)."""
+    if flags & ~GRND_FLAGS or flags & 6 == 6:
+        raise SysErr(errno.EINVAL)
+    size = min(size, 0x1FFFFFF)
+    done = 0
+    while done < size:
+        n = min(size - done, 32768)
+        t.copy_out(out + done, os.getrandom(n))
+        done += n
+    return size
+
+
+# Limits
+def _check_limit(t: Task, which: int) -> None:
+    if not 0 <= which < RLIM_NLIMITS:
+        raise SysErr(errno.EINVAL)
+
+
+def _set_limit(t: Task, target: Task, which: int, soft: int, hard: int) -> None:
+    if soft > hard:
+        raise SysErr(errno.EINVAL)
+    if which == RLIMIT_NOFILE and hard > NR_OPEN_MAX:
+        raise SysErr(errno.EPERM)
+    if hard > target.tg.rlimits[which][1] and not t.creds.capable(CAP_SYS_RESOURCE):
+        raise SysErr(errno.EPERM)
+    target.tg.rlimits[which] = (soft, hard)
+
+
+def sys_getrlimit(t: Task, which: CUInt, out: UserPtr) -> int:
+    _check_limit(t, which)
+    t.copy_out(out, struct.pack("<QQ", *t.tg.rlimits[which]))
+    return 0
+
+
+def sys_setrlimit(t: Task, which: CUInt, new: UserPtr) -> int:
+    raw = struct.unpack("<QQ", t.copy_in(new, 16))
+    _check_limit(t, which)
+    _set_limit(t, t, which, raw[0], raw[1])
+    return 0
+
+
+def sys_prlimit64(t: Task, pid: CInt, which: CUInt, new: UserPtr, old: UserPtr) -> int:
+    """prlimit(2)."""
+    u = t.k.tasks.get(pid) if pid else t
+    raw = struct.unpack("<QQ", t.copy_in(new, 16)) if new else None
+    if u is None:
+        raise SysErr(errno.ESRCH)
+    _check_limit(t, which)
+    c, d = t.creds, u.creds
+    if u.tg is not t.tg and not c.capable(CAP_SYS_RESOURCE):
+        if {c.uid} != {d.uid, d.euid, d.suid} or {c.gid} != {d.gid, d.egid, d.sgid}:
+            raise SysErr(errno.EPERM)
+    prev = u.tg.rlimits[which]
+    if raw is not None:
+        _set_limit(t, u, which, raw[0], raw[1])
+    if old:
+        t.copy_out(old, struct.pack("<QQ", *prev))
+    return 0
+
+
+def sys_getrusage(t: Task, who: CInt, out: UserPtr) -> int:
+    """getrusage(2)."""
+    if who not in (0, -1, 1):
+        raise SysErr(errno.EINVAL)
+    ns = t.tg.child_utime if who == -1 else cpu_ns(t, who == 0)
+    rss = 0 if who == -1 else t.mm.total() // 1024
+    buf = struct.pack("<qqqqq", ns // NSEC, ns % NSEC // 1000, 0, 0, min(rss, 1 << 40))
+    t.copy_out(out, buf.ljust(144, b"\0"))
+    return 0
+
+
+# arch_prctl, prctl
+def sys_arch_prctl(t: Task, code: CInt, addr: CULong) -> int:
+    """arch_prctl(2): the segment bases are the host thread's own."""
+    if code == ARCH_SET_FS or code == ARCH_SET_GS:
+        if addr >= TASK_SIZE:
+            raise SysErr(errno.EPERM)
+        t.thread.host(158, code, addr)
+        return 0
+    if code == ARCH_GET_FS:
+        t.thread.host(158, code, addr)
+        t.thread.run()
+        return 0
+    if code == ARCH_GET_CPUID:
+        return 1
+    raise SysErr(errno.EINVAL)
+
+
+def sys_prctl(t: Task, op: CInt, a: CULong, b: CULong, c: CULong, d: CULong) -> int:
+    """prctl(2)."""
+    fn = PRCTL.get(op)
+    if fn is None:
+        raise SysErr(errno.EINVAL)
+    return int(fn(t, a, b, c, d))
+
+
+def _pr_set_pdeathsig(t: Task, a: int, b: int, c: int, d: int) -> int:
+    if a > 64:
+        raise SysErr(errno.EINVAL)
+    t.pdeath_signal = a
+    return 0
+
+
+def _pr_get_pdeathsig(t: Task, a: int, b: int, c: int, d: int) -> int:
+    t.copy_out(a, t.pdeath_signal.to_bytes(4, "little"))
+    return 0
+
+
+def _pr_get_dumpable(t: Task, a: int, b: int, c: int, d: int) -> int:
+    return t.tg.dumpable
+
+
+def _pr_set_dumpable(t: Task, a: int, b: int, c: int, d: int) -> int:
+    if a > 1:
+        raise SysErr(errno.EINVAL)
+    t.tg.dumpable = a
+    return 0
+
+
+def _pr_get_keepcaps(t: Task, a: int, b: int, c: int, d: int) -> int:
+    return t.creds.securebits >> 4 & 1
+
+
+def _pr_set_keepcaps(t: Task, a: int, b: int, c: int, d: int) -> int:
+    if a > 1:
+        raise SysErr(errno.EINVAL)
+    bits = t.creds.securebits
+    t.creds = t.creds.replace(securebits=bits | 16 if a else bits & ~16)
+    return 0
+
+
+def _pr_set_name(t: Task, a: int, b: int, c: int, d: int) -> int:
+    raw = t.thread.copy_in_some(a, 16)
+    if not raw:
+        raise SysErr(errno.EFAULT)
+    t.comm = raw.split(b"\0", 1)[0][:15]
+    return 0
+
+
+def _pr_get_name(t: Task, a: int, b: int, c: int, d: int) -> int:
+    t.copy_out(a, t.comm.ljust(16, b"\0"))
+    return 0
+
+
+def _pr_get_seccomp(t: Task, a: int, b: int, c: int, d: int) -> int:
+    return 0
+
+
+def _pr_capbset_read(t: Task, a: int, b: int, c: int, d: int) -> int:
+    if a > CAP_LAST:
+        raise SysErr(errno.EINVAL)
+    return t.creds.cap_bset >> a & 1
+
+
+def _pr_capbset_drop(t: Task, a: int, b: int, c: int, d: int) -> int:
+    if not t.creds.capable(CAP_SETPCAP):
+        raise SysErr(errno.EPERM)
+    if a > CAP_LAST:
+        raise SysErr(errno.EINVAL)
+    t.creds = t.creds.replace(cap_bset=t.creds.cap_bset & ~(1 << a))
+    return 0
+
+
+def _pr_get_securebits(t: Task, a: int, b: int, c: int, d: int) -> int:
+    return t.creds.securebits
+
+
+def _pr_set_securebits(t: Task, a: int, b: int, c: int, d: int) -> int:
+    if not t.creds.capable(CAP_SETPCAP):
+        raise SysErr(errno.EPERM)
+    if a & ~0xFF:
+        raise SysErr(errno.EPERM)
+    t.creds = t.creds.replace(securebits=a)
+    return 0
+
+
+def _pr_set_timerslack(t: Task, a: int, b: int, c: int, d: int) -> int:
+    t.timer_slack = a if 0 < a < 1 << 63 else 50000
+    return 0
+
+
+def _pr_get_timerslack(t: Task, a: int, b: int, c: int, d: int) -> int:
+    return t.timer_slack
+
+
+def _pr_set_subreaper(t: Task, a: int, b: int, c: int, d: int) -> int:
+    t.tg.subreaper = bool(a)
+    return 0
+
+
+def _pr_get_subreaper(t: Task, a: int, b: int, c: int, d: int) -> int:
+    t.copy_out(a, int(t.tg.subreaper).to_bytes(4, "little"))
+    return 0
+
+
+def _pr_set_nnp(t: Task, a: int, b: int, c: int, d: int) -> int:
+    if a != 1 or b or c or d:
+        raise SysErr(errno.EINVAL)
+    t.creds = t.creds.replace(no_new_privs=True)
+    return 0
+
+
+def _pr_get_nnp(t: Task, a: int, b: int, c: int, d: int) -> int:
+    if a or b or c or d:
+        raise SysErr(errno.EINVAL)
+    return int(t.creds.no_new_privs)
+
+
+def _pr_cap_ambient(t: Task, a: int, b: int, c: int, d: int) -> int:
+    cr = t.creds
+    if a == 4 and not (b or c or d):
+        t.creds = cr.replace(cap_ambient=0)
+        return 0
+    if a not in (1, 2, 3) or b > CAP_LAST or c or d:
+        raise SysErr(errno.EINVAL)
+    bit = 1 << b
+    if a == 1:
+        return int(bool(cr.cap_ambient & bit))
+    if a == 2:
+        if not (cr.cap_permitted & cr.cap_inheritable & bit) or cr.securebits & 64:
+            raise SysErr(errno.EPERM)
+        t.creds = cr.replace(cap_ambient=cr.cap_ambient | bit)
+    else:
+        t.creds = cr.replace(cap_ambient=cr.cap_ambient & ~bit)
+    return 0
+
+
+def _pr_thp(t: Task, a: int, b: int, c: int, d: int) -> int:
+    return 0
+
+
+PRCTL: Final = {
+    1: _pr_set_pdeathsig, 2: _pr_get_pdeathsig, 3: _pr_get_dumpable, 4: _pr_set_dumpable,
+    7: _pr_get_keepcaps, 8: _pr_set_keepcaps, 15: _pr_set_name, 16: _pr_get_name,
+    21: _pr_get_seccomp, 23: _pr_capbset_read, 24: _pr_capbset_drop, 27: _pr_get_securebits,
+    28: _pr_set_securebits, 29: _pr_set_timerslack, 30: _pr_get_timerslack, 36: _pr_set_subreaper,
+    37: _pr_get_subreaper, 38: _pr_set_nnp, 39: _pr_get_nnp, 42: _pr_thp, 47: _pr_cap_ambient,
+}  # fmt: skip
+
+
+def sys_personality(t: Task, persona: CUInt) -> int:
+    """personality(2): PER_LINUX with its flags remembered."""
+    old = t.personality
+    if persona != 0xFFFFFFFF:
+        if persona & 0xFF not in (0, 8):
+            raise SysErr(errno.EINVAL)
+        t.personality = persona
+    return old
+
+
+# Scheduling
+def _task(t: Task, pid: int) -> Task:
+    if pid < 0:
+        raise SysErr(errno.EINVAL)
+    u = t.k.tasks.get(pid) if pid else t
+    if u is None:
+        raise SysErr(errno.ESRCH)
+    return u
+
+
+def sys_sched_yield(t: Task) -> int:
+    t.thread.host(24, flags=1)
+    return 0
+
+
+def sys_sched_getaffinity(t: Task, pid: CInt, size: CUInt, out: UserPtr) -> int:
+    """sched_getaffinity(2): as many bytes as the kernel's mask has."""
+    u = _task(t, pid)
+    n = (t.k.ncpu + 63) // 64 * 8
+    if size * 8 < t.k.ncpu or size & 7:
+        raise SysErr(errno.EINVAL)
+    n = min(n, size)
+    mask = u.cpu_mask or (1 << t.k.ncpu) - 1
+    t.copy_out(out, mask.to_bytes(n, "little"))
+    return n
+
+
+def sys_sched_setaffinity(t: Task, pid: CInt, size: CUInt, addr: UserPtr) -> int:
+    """sched_setaffinity(2): remembered and shown; where threads run stays the host's decision."""
+    raw = t.copy_in(addr, min(size, 128))
+    u = _task(t, pid)
+    mask = int.from_bytes(raw, "little") & ((1 << t.k.ncpu) - 1)
+    if not mask:
+        raise SysErr(errno.EINVAL)
+    if (
+        u.tg is not t.tg
+        and t.creds.euid not in (u.creds.uid, u.creds.euid)
+        and not t.creds.capable(CAP_SYS_NICE)
+    ):
+        raise SysErr(errno.EPERM)
+    u.cpu_mask = mask
+    return 0
+
+
+def sys_sched_getscheduler(t: Task, pid: CInt) -> int:
+    return _task(t, pid).policy
+
+
+def _set_policy(t: Task, u: Task, policy: int, prio: int) -> int:
+    policy &= ~0x40000000
+    if policy not in SCHED_POLICIES:
+        raise SysErr(errno.EINVAL)
+    lo, hi = SCHED_POLICIES[policy]
+    if not lo <= prio <= hi:
+        raise SysErr(errno.EINVAL)
+    if policy in (1, 2) and not t.creds.capable(CAP_SYS_NICE) and t.tg.rlimit(14) < prio:
+        raise SysErr(errno.EPERM)
+    u.policy, u.rt_priority = policy, prio
+    return 0
+
+
+def sys_sched_setscheduler(t: Task, pid: CInt, policy: CInt, param: UserPtr) -> int:
+    if policy < 0 or not param:
+        raise SysErr(errno.EINVAL)
+    prio = struct.unpack("<i", t.copy_in(param, 4))[0]
+    return _set_policy(t, _task(t, pid), policy, prio)
+
+
+def sys_sched_setparam(t: Task, pid: CInt, param: UserPtr) -> int:
+    if not param:
+        raise SysErr(errno.EINVAL)
+    prio = struct.unpack("<i", t.copy_in(param, 4))[0]
+    u = _task(t, pid)
+    return _set_policy(t, u, u.policy, prio)
+
+
+def sys_sched_getparam(t: Task, pid: CInt, param: UserPtr) -> int:
+    if not param:
+        raise SysErr(errno.EINVAL)
+    t.copy_out(param, _task(t, pid).rt_priority.to_bytes(4, "little"))
+    return 0
+
+
+def sys_sched_get_priority_max(t: Task, policy: CInt) -> int:
+    if policy not in SCHED_POLICIES:
+        raise SysErr(errno.EINVAL)
+    return SCHED_POLICIES[policy][1]
+
+
+def sys_sched_get_priority_min(t: Task, policy: CInt) -> int:
+    if policy not in SCHED_POLICIES:
+        raise SysErr(errno.EINVAL)
+    return SCHED_POLICIES[policy][0]
+
+
+def sys_sched_rr_get_interval(t: Task, pid: CInt, out: UserPtr) -> int:
+    u = _task(t, pid)
+    t.copy_out(out, pack_ts(100_000_000 if u.policy == 2 else 4_000_000 if u.policy != 1 else 0))
+    return 0
+
+
+def sys_sched_getattr(t: Task, pid: CInt, out: UserPtr, size: CUInt, flags: CUInt) -> int:
+    if flags or not 48 <= size <= 4096:
+        raise SysErr(errno.EINVAL)
+    u = _task(t, pid)
+    t.copy_out(out, struct.pack("<IIQiIQQQ", 48, u.policy, 0, u.nice, u.rt_priority, 0, 0, 0))
+    return 0
+
+
+def sys_sched_setattr(t: Task, pid: CInt, attr: UserPtr, flags: CUInt) -> int:
+    if flags or not attr:
+        raise SysErr(errno.EINVAL)
+    size, policy, _f, nice, prio = struct.unpack_from("<IIQiI", t.copy_in(attr, 48))
+    if size and size < 48:
+        raise SysErr(errno.E2BIG)
+    u = _task(t, pid)
+    _set_policy(t, u, policy, prio)
+    if policy in (0, 3):
+        u.nice = max(-20, min(19, nice))
+    return 0
+
+
+def sys_getcpu(t: Task, cpu: UserPtr, node: UserPtr) -> int:
+    if cpu:
+        t.copy_out(cpu, bytes(4))
+    if node:
+        t.copy_out(node, bytes(4))
+    return 0
+
+
+def _prio_targets(t: Task, which: int, who: int) -> list[Task]:
+    if which == PRIO_PROCESS:
+        u = t.k.tasks.get(who) if who else t
+        return [u] if u is not None else []
+    if which == PRIO_PGRP:
+        return [u for u in t.k.tasks.values() if u.tg.pgid == (who or t.tg.pgid)]
+    if which == PRIO_USER:
+        return [u for u in t.k.tasks.values() if u.creds.uid == (who or t.creds.uid)]
+    raise SysErr(errno.EINVAL)
+
+
+def sys_getpriority(t: Task, which: CInt, who: CInt) -> int:
+    """getpriority(2): the call itself answers 20 - nice."""
+    found = _prio_targets(t, which, who)
+    if not found:
+        raise SysErr(errno.ESRCH)
+    return max(20 - u.nice for u in found)
+
+
+def sys_setpriority(t: Task, which: CInt, who: CInt, nice: CInt) -> int:
+    """setpriority(2): remembered; the host gives every thread of a sandbox the same share."""
+    nice = max(-20, min(19, nice))
+    found = _prio_targets(t, which, who)
+    if not found:
+        raise SysErr(errno.ESRCH)
+    for u in found:
+        if (
+            u.creds.uid != t.creds.euid
+            and u.creds.euid != t.creds.euid
+            and not t.creds.capable(CAP_SYS_NICE)
+        ):
+            raise SysErr(errno.EPERM)
+        if nice < u.nice and not t.creds.capable(CAP_SYS_NICE) and 20 - nice > t.tg.rlimit(13):
+            raise SysErr(errno.EACCES)
+        u.nice = nice
+    return 0
+
+
+def sys_ioprio_get(t: Task, which: CInt, who: CInt) -> int:
+    found = _prio_targets(t, which - 1, who)
+    if not found:
+        raise SysErr(errno.ESRCH)
+    return found[0].ioprio
+
+
+def sys_ioprio_set(t: Task, which: CInt, who: CInt, prio: CInt) -> int:
+    if prio >> 13 > 3 or prio & 0x1FFF > 7:
+        raise SysErr(errno.EINVAL)
+    found = _prio_targets(t, which - 1, who)
+    if not found:
+        raise SysErr(errno.ESRCH)
+    for u in found:
+        u.ioprio = prio
+    return 0
+
+
+def sys_process_vm_readv(
+    t: Task, pid: CInt, lvec: UserPtr, ln: CULong, rvec: UserPtr, rn: CULong, flags: CULong
+) -> int:
+    """process_vm_readv(2) within one address space; across spaces it needs the other's thread and is refused."""
+    if flags or ln > 1024 or rn > 1024:
+        raise SysErr(errno.EINVAL)
+    u = t.k.tasks.get(pid)
+    if u is None:
+        raise SysErr(errno.ESRCH)
+    if u.mm is not t.mm:
+        raise SysErr(errno.EPERM)
+    iov = struct.unpack(f"<{2 * rn}Q", t.copy_in(rvec, 16 * rn))
+    data = b"".join(t.copy_in(iov[2 * i], min(iov[2 * i + 1], 1 << 20)) for i in range(rn))
+    out = struct.unpack(f"<{2 * ln}Q", t.copy_in(lvec, 16 * ln))
+    done = 0
+    for i in range(ln):
+        part = data[done : done + out[2 * i + 1]]
+        t.copy_out_now(out[2 * i], part)
+        done += len(part)
+    return done
+
+
+def sys_kcmp(t: Task, a: CInt, b: CInt, kind: CInt, x: CULong, y: CULong) -> int:
+    """kcmp(2)."""
+    u, v = t.k.tasks.get(a), t.k.tasks.get(b)
+    if u is None or v is None:
+        raise SysErr(errno.ESRCH)
+    if kind == 0:
+        one: object = u.files.get_any(x)
+        two: object = v.files.get_any(y)
+    elif kind in (1, 2, 3, 4):
+        one = (u.mm, u.files, u.fs, u.tg.sighand)[kind - 1]
+        two = (v.mm, v.files, v.fs, v.tg.sighand)[kind - 1]
+    else:
+        raise SysErr(errno.EINVAL)
+    return 0 if one is two else 1 if id(one) < id(two) else 2
+
+
+def sys_syslog(t: Task, kind: CInt, buf: UserPtr, size: CInt) -> int:
+    """syslog(2): an empty log."""
+    if not 0 <= kind <= 10:
+        raise SysErr(errno.EINVAL)
+    return 0
+
+
+def sys_reboot(t: Task, m1: CUInt, m2: CUInt, cmd: CUInt, arg: UserPtr) -> int:
+    """reboot(2): CAP_SYS_BOOT ends the sandbox, as it ends a pid namespace."""
+    if not t.creds.capable(22):
+        raise SysErr(errno.EPERM)
+    if m1 != 0xFEE1DEAD:
+        raise SysErr(errno.EINVAL)
+    if cmd in (0, 0x89ABCDEF):
+        return 0
+    t.k.shutdown(sg.SIGHUP if cmd == 0x01234567 else sg.SIGINT)
+    return 0
+
+
+def sys_denied(t: Task) -> int:
+    raise SysErr(errno.EPERM)
+
+
+TABLE: Final[Table] = {
+    24: full("sched_yield", sys_sched_yield),
+    63: full("uname", sys_uname),
+    97: full("getrlimit", sys_getrlimit),
+    98: partial("getrusage", sys_getrusage, "system time, faults"),
+    99: full("sysinfo", sys_sysinfo),
+    101: missing("ptrace"),
+    103: full("syslog", sys_syslog),
+    134: missing("uselib"),
+    135: full("personality", sys_personality),
+    140: full("getpriority", sys_getpriority),
+    141: full("setpriority", sys_setpriority),
+    142: full("sched_setparam", sys_sched_setparam),
+    143: full("sched_getparam", sys_sched_getparam),
+    144: full("sched_setscheduler", sys_sched_setscheduler),
+    145: full("sched_getscheduler", sys_sched_getscheduler),
+    146: full("sched_get_priority_max", sys_sched_get_priority_max),
+    147: full("sched_get_priority_min", sys_sched_get_priority_min),
+    148: full("sched_rr_get_interval", sys_sched_rr_get_interval),
+    154: missing("modify_ldt"),
+    157: partial("prctl", sys_prctl, "seccomp, speculation control, PR_SET_MM"),
+    158: partial("arch_prctl", sys_arch_prctl, "ARCH_GET_GS, xstate permissions"),
+    160: full("setrlimit", sys_setrlimit),
+    163: missing("acct"),
+    164: partial("settimeofday", sys_denied, "always EPERM"),
+    167: partial("swapon", sys_denied, "always EPERM"),
+    168: partial("swapoff", sys_denied, "always EPERM"),
+    169: full("reboot", sys_reboot),
+    170: full("sethostname", sys_sethostname),
+    171: full("setdomainname", sys_setdomainname),
+    172: partial("iopl", sys_denied, "always EPERM"),
+    173: partial("ioperm", sys_denied, "always EPERM"),
+    175: partial("init_module", sys_denied, "always EPERM"),
+    176: partial("delete_module", sys_denied, "always EPERM"),
+    203: full("sched_setaffinity", sys_sched_setaffinity),
+    204: full("sched_getaffinity", sys_sched_getaffinity),
+    246: partial("kexec_load", sys_denied, "always EPERM"),
+    251: full("ioprio_set", sys_ioprio_set),
+    252: full("ioprio_get", sys_ioprio_get),
+    298: partial("perf_event_open", sys_denied, "always EPERM"),
+    302: full("prlimit64", sys_prlimit64),
+    309: full("getcpu", sys_getcpu),
+    310: partial("process_vm_readv", sys_process_vm_readv, "other processes"),
+    312: full("kcmp", sys_kcmp),
+    313: partial("finit_module", sys_denied, "always EPERM"),
+    314: full("sched_setattr", sys_sched_setattr),
+    315: full("sched_getattr", sys_sched_getattr),
+    317: missing("seccomp"),
+    318: full("getrandom", sys_getrandom),
+    321: partial("bpf", sys_denied, "always EPERM"),
+    323: missing("userfaultfd"),
+    425: missing("io_uring_setup"),
+    426: missing("io_uring_enter"),
+    427: missing("io_uring_register"),
+}

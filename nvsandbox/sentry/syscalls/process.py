@@ -1,0 +1,472 @@
+"""Processes: clone, exec, exit, wait, ids of groups and sessions (Linux: kernel/fork.c, exit.c, sys.c; fs/exec.c)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from typing import TYPE_CHECKING, Final
+
+from ..errors import SysErr, TaskExit
+from ..kernel import clone as cl
+from ..kernel import signal as sg
+from ..kernel.clone import CloneArgs, do_clone
+from ..kernel.dispatch import NO_REPLY
+from ..kernel.exit import exit_info, reap
+from ..kernel.task import Task, ThreadGroup
+from ..loader.exec import close_program, exec_program, open_program
+from ..vfs.namei import AT_FDCWD, start_at
+from .decode import CInt, CUInt, CULong, Table, UserPtr, full, missing, partial
+
+if TYPE_CHECKING:
+    from ..vfs.path import Path
+
+WNOHANG: Final = 1
+WUNTRACED: Final = 2
+WEXITED: Final = 4
+WCONTINUED: Final = 8
+WNOWAIT: Final = 0x01000000
+WNOTHREAD: Final = 0x20000000
+WALL: Final = 0x40000000
+WCLONE: Final = 0x80000000
+P_ALL: Final = 0
+P_PID: Final = 1
+P_PGID: Final = 2
+P_PIDFD: Final = 3
+AT_SYMLINK_NOFOLLOW: Final = 0x100
+AT_EMPTY_PATH: Final = 0x1000
+ARG_BYTES: Final = 6 << 20
+
+
+def sys_fork(t: Task) -> int:
+    """fork(2)."""
+    return do_clone(t, CloneArgs(0, sg.SIGCHLD))
+
+
+def sys_vfork(t: Task) -> int:
+    """vfork(2)."""
+    return do_clone(t, CloneArgs(cl.CLONE_VM | cl.CLONE_VFORK, sg.SIGCHLD))
+
+
+def sys_clone(
+    t: Task, flags: CULong, stack: UserPtr, ptid: UserPtr, ctid: UserPtr, tls: CULong
+) -> int:
+    """clone(2), x86-64 argument order."""
+    a = CloneArgs(flags & 0xFFFFFFFF & ~cl.CSIGNAL, flags & cl.CSIGNAL)
+    a.stack, a.parent_tid, a.child_tid, a.tls = stack, ptid, ctid, tls
+    if a.flags & cl.CLONE_PIDFD and a.flags & cl.CLONE_PARENT_SETTID:
+        raise SysErr(errno.EINVAL)
+    _no_namespaces(t, a.flags)
+    return do_clone(t, a)
+
+
+def sys_clone3(t: Task, args: UserPtr, size: CULong) -> int:
+    """clone3(2)."""
+    if size > 4096:
+        raise SysErr(errno.E2BIG)
+    if size < 64:
+        raise SysErr(errno.EINVAL)
+    raw = t.copy_in(args, size)
+    if any(raw[88:]):
+        raise SysErr(errno.E2BIG)
+    flags, pidfd, ctid, ptid, sig, stack, stack_size, tls, set_tid, set_n, _cgroup = (
+        struct.unpack_from("<11Q", raw[:88].ljust(88, b"\0"))
+    )
+    if flags & cl.CSIGNAL or flags & ~0x3_FFFF_FFFF or sig & ~cl.CSIGNAL:
+        raise SysErr(errno.EINVAL)
+    if flags & (cl.CLONE_THREAD | cl.CLONE_PARENT) and sig:
+        raise SysErr(errno.EINVAL)
+    if bool(stack) != bool(stack_size):
+        raise SysErr(errno.EINVAL)
+    if set_n or set_tid:
+        raise SysErr(errno.EINVAL if bool(set_n) != bool(set_tid) else errno.EPERM)
+    if flags & cl.CLONE_INTO_CGROUP:
+        raise SysErr(errno.EBADF)
+    a = CloneArgs(flags, sig)
+    a.stack = stack + stack_size
+    a.parent_tid, a.child_tid, a.tls, a.pidfd = ptid, ctid, tls, pidfd
+    _no_namespaces(t, flags)
+    return do_clone(t, a)
+
+
+def _no_namespaces(t: Task, flags: int) -> None:
+    """New namespaces inside the sandbox are not offered: the error of a kernel built without them."""
+    if flags & cl.CLONE_NEW:
+        raise SysErr(errno.EINVAL if t.creds.euid == 0 else errno.EPERM)
+
+
+def _strings(t: Task, addr: int) -> list[bytes]:
+    """A NULL-terminated array of strings. Raises E2BIG, EFAULT."""
+    out: list[bytes] = []
+    if addr == 0:
+        return out
+    total = 0
+    while True:
+        chunk = t.thread.copy_in_some(addr, 4096 - (addr & 4095))
+        if len(chunk) < 8:
+            chunk = t.copy_in(addr, 8)
+        n = len(chunk) // 8
+        ptrs = struct.unpack_from(f"<{n}Q", chunk)
+        stop = ptrs.index(0) if 0 in ptrs else n
+        for p in ptrs[:stop]:
+            s = _string(t, p)
+            total += len(s) + 9
+            if total > ARG_BYTES:
+                raise SysErr(errno.E2BIG)
+            out.append(s)
+        if stop < n:
+            return out
+        addr += 8 * n
+
+
+def _string(t: Task, p: int) -> bytes:
+    try:
+        return t.copy_in_str(p, 131072)
+    except SysErr as e:
+        raise SysErr(errno.E2BIG if e.errno == errno.ENAMETOOLONG else e.errno) from None
+
+
+def sys_execve(t: Task, path: UserPtr, argv: UserPtr, envp: UserPtr) -> int:
+    """execve(2)."""
+    name = t.copy_in_path(path)
+    return _exec(t, start_at(t, AT_FDCWD, name), name, argv, envp, True)
+
+
+def sys_execveat(
+    t: Task, dirfd: CInt, path: UserPtr, argv: UserPtr, envp: UserPtr, flags: CInt
+) -> int:
+    """execveat(2)."""
+    if flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH):
+        raise SysErr(errno.EINVAL)
+    name = t.copy_in_path(path)
+    follow = not flags & AT_SYMLINK_NOFOLLOW
+    if not name and flags & AT_EMPTY_PATH:
+        base = t.files.get_any(dirfd).path
+        if base is None:
+            raise SysErr(errno.EACCES)
+        return _exec(t, base, b"", argv, envp, follow, b"/dev/fd/%d" % dirfd)
+    shown = name if name[:1] == b"/" or dirfd == AT_FDCWD else b"/dev/fd/%d/%s" % (dirfd, name)
+    return _exec(t, start_at(t, dirfd, name), name, argv, envp, follow, shown)
+
+
+def _exec(
+    t: Task, base: Path, name: bytes, argv: int, envp: int, follow: bool, shown: bytes | None = None
+) -> int:
+    args, env = _strings(t, argv), _strings(t, envp)
+    if not args:
+        args = [b""]
+    prog = open_program(t, base, name, args, env, follow, shown)
+    try:
+        exec_program(t, prog)
+    finally:
+        close_program(prog)
+    return NO_REPLY
+
+
+def sys_exit(t: Task, code: CInt) -> int:
+    """_exit(2) of one thread."""
+    if len(t.tg.tasks) == 1 and not t.tg.exited:
+        t.tg.exited = True
+        t.tg.exit_code = (code & 0xFF) << 8
+    raise TaskExit
+
+
+def sys_exit_group(t: Task, code: CInt) -> int:
+    """exit_group(2)."""
+    t.tg.kill((code & 0xFF) << 8)
+    raise TaskExit
+
+
+# Waiting
+def _matches(t: Task, c: ThreadGroup, which: int, ident: int, options: int) -> bool:
+    if which == P_PID and c.pid != ident:
+        return False
+    if which == P_PGID and c.pgid != ident:
+        return False
+    if options & WALL:
+        return True
+    return bool(options & WCLONE) == (c.exit_signal != sg.SIGCHLD)
+
+
+def _wait(
+    t: Task, which: int, ident: int, options: int
+) -> tuple[ThreadGroup, sg.SigInfo, int] | None:
+    """(child, its siginfo, wait status), or None with WNOHANG. Raises ECHILD, Restart. May suspend."""
+    while True:
+        found = False
+        for c in list(t.tg.children.values()):
+            if not _matches(t, c, which, ident, options):
+                continue
+            found = True
+            got = _ready(t, c, options)
+            if got is not None:
+                return got
+        if not found:
+            raise SysErr(errno.ECHILD)
+        if options & WNOHANG:
+            return None
+        t.wait(t.tg.child_queue)
+
+
+def _ready(t: Task, c: ThreadGroup, options: int) -> tuple[ThreadGroup, sg.SigInfo, int] | None:
+    keep = bool(options & WNOWAIT)
+    if c.dead:
+        if not options & WEXITED:
+            return None
+        info = exit_info(c)
+        if not keep:
+            reap(c)
+        return c, info, c.exit_code
+    if c.stopped and not c.stop_reported and options & WUNTRACED:
+        c.stop_reported = not keep
+        info = sg.SigInfo(sg.SIGCHLD, sg.CLD_STOPPED, c.pid, _uid(c))
+        info.status = c.stop_code
+        return c, info, c.stop_code << 8 | 0x7F
+    if not c.cont_reported and options & WCONTINUED:
+        c.cont_reported = not keep
+        info = sg.SigInfo(sg.SIGCHLD, sg.CLD_CONTINUED, c.pid, _uid(c))
+        info.status = sg.SIGCONT
+        return c, info, 0xFFFF
+    return None
+
+
+def _uid(c: ThreadGroup) -> int:
+    for u in c.tasks.values():
+        return u.creds.uid
+    return 0
+
+
+def sys_wait4(t: Task, pid: CInt, status: UserPtr, options: CInt, rusage: UserPtr) -> int:
+    """wait4(2)."""
+    if options & 0xFFFFFFFF & ~(WNOHANG | WUNTRACED | WCONTINUED | WNOTHREAD | WALL | WCLONE):
+        raise SysErr(errno.EINVAL)
+    if pid == -(1 << 31):
+        raise SysErr(errno.ESRCH)
+    which, ident = P_ALL, 0
+    if pid > 0:
+        which, ident = P_PID, pid
+    elif pid == 0:
+        which, ident = P_PGID, t.tg.pgid
+    elif pid < -1:
+        which, ident = P_PGID, -pid
+    got = _wait(t, which, ident, (options & 0xFFFFFFFF) | WEXITED)
+    if got is None:
+        return 0
+    c, _info, code = got
+    if status:
+        t.copy_out(status, code.to_bytes(4, "little"))
+    if rusage:
+        t.copy_out(rusage, bytes(144))
+    return c.pid
+
+
+def sys_waitid(
+    t: Task, which: CInt, ident: CInt, info: UserPtr, options: CInt, rusage: UserPtr
+) -> int:
+    """waitid(2)."""
+    opts = options & 0xFFFFFFFF
+    if opts & ~(WNOHANG | WNOWAIT | WEXITED | WUNTRACED | WCONTINUED | WNOTHREAD | WCLONE | WALL):
+        raise SysErr(errno.EINVAL)
+    if not opts & (WEXITED | WUNTRACED | WCONTINUED):
+        raise SysErr(errno.EINVAL)
+    if which == P_PID and ident <= 0:
+        raise SysErr(errno.EINVAL)
+    if which == P_PGID:
+        if ident < 0:
+            raise SysErr(errno.EINVAL)
+        ident = ident or t.tg.pgid
+    elif which == P_PIDFD:
+        if ident < 0:
+            raise SysErr(errno.EINVAL)
+        f = t.files.get(ident)
+        target = getattr(f, "target", None)
+        if not isinstance(target, ThreadGroup):
+            raise SysErr(errno.EBADF)
+        which, ident = P_PID, target.pid
+        if f.nonblock and not opts & WNOHANG:
+            got = _wait(t, which, ident, opts | WNOHANG)
+            if got is None:
+                raise SysErr(errno.EAGAIN)
+            return _waitid_out(t, got, info, rusage)
+    elif which not in (P_ALL, P_PID):
+        raise SysErr(errno.EINVAL)
+    return _waitid_out(t, _wait(t, which, ident, opts), info, rusage)
+
+
+def _waitid_out(
+    t: Task, got: tuple[ThreadGroup, sg.SigInfo, int] | None, info: int, rusage: int
+) -> int:
+    if info:
+        if got is None:
+            t.copy_out(info, bytes(4))
+            t.copy_out(info + 8, bytes(4))
+            t.copy_out(info + 12, bytes(12))
+        else:
+            si = got[1]
+            si.signo = sg.SIGCHLD
+            t.copy_out(info, si.pack()[:48])
+    if rusage and got is not None:
+        t.copy_out(rusage, bytes(144))
+    return 0
+
+
+# Identity
+def sys_getpid(t: Task) -> int:
+    return t.tg.pid
+
+
+def sys_gettid(t: Task) -> int:
+    return t.tid
+
+
+def sys_getppid(t: Task) -> int:
+    p = t.tg.parent
+    return p.pid if p is not None else 0
+
+
+def sys_set_tid_address(t: Task, addr: UserPtr) -> int:
+    """set_tid_address(2)."""
+    t.clear_tid = addr
+    return t.tid
+
+
+def _find(t: Task, pid: int) -> ThreadGroup:
+    if pid == 0:
+        return t.tg
+    p = t.k.procs.get(pid)
+    if p is None:
+        raise SysErr(errno.ESRCH)
+    return p
+
+
+def sys_setpgid(t: Task, pid: CInt, pgid: CInt) -> int:
+    """setpgid(2)."""
+    if pgid < 0:
+        raise SysErr(errno.EINVAL)
+    p = _find(t, pid)
+    pgid = pgid or p.pid
+    if p is not t.tg and p.parent is not t.tg:
+        raise SysErr(errno.ESRCH)
+    if p.parent is t.tg and p is not t.tg:
+        if p.sid != t.tg.sid:
+            raise SysErr(errno.EPERM)
+        if p.did_exec:
+            raise SysErr(errno.EACCES)
+    if p.sid == p.pid:
+        raise SysErr(errno.EPERM)
+    if pgid != p.pid and not any(q.sid == t.tg.sid for q in t.k.group(pgid)):
+        raise SysErr(errno.EPERM)
+    p.pgid = pgid
+    return 0
+
+
+def sys_getpgid(t: Task, pid: CInt) -> int:
+    return _find(t, pid).pgid
+
+
+def sys_getpgrp(t: Task) -> int:
+    return t.tg.pgid
+
+
+def sys_getsid(t: Task, pid: CInt) -> int:
+    return _find(t, pid).sid
+
+
+def sys_setsid(t: Task) -> int:
+    """setsid(2)."""
+    tg = t.tg
+    if t.k.group(tg.pid):
+        raise SysErr(errno.EPERM)
+    tg.sid = tg.pgid = tg.pid
+    tg.tty = None
+    return tg.pid
+
+
+def sys_unshare(t: Task, flags: CULong) -> int:
+    """unshare(2): what clone shares; no namespaces."""
+    ok = (
+        cl.CLONE_FILES
+        | cl.CLONE_FS
+        | cl.CLONE_SYSVSEM
+        | cl.CLONE_THREAD
+        | cl.CLONE_SIGHAND
+        | cl.CLONE_VM
+    )
+    if flags & ~(ok | cl.CLONE_NEW):
+        raise SysErr(errno.EINVAL)
+    if flags & cl.CLONE_NEW:
+        raise SysErr(errno.EPERM)
+    if flags & (cl.CLONE_THREAD | cl.CLONE_SIGHAND | cl.CLONE_VM) and len(t.tg.tasks) > 1:
+        raise SysErr(errno.EINVAL)
+    if flags & cl.CLONE_FILES and t.files.refs > 1:
+        new = t.files.fork()
+        t.files.refs -= 1
+        t.files = new
+    if flags & cl.CLONE_FS and t.fs.refs > 1:
+        fresh = t.fs.fork()
+        t.fs.put()
+        t.fs = fresh
+    return 0
+
+
+def sys_pidfd_open(t: Task, pid: CInt, flags: CUInt) -> int:
+    """pidfd_open(2)."""
+    if flags & ~os.O_NONBLOCK or pid <= 0:
+        raise SysErr(errno.EINVAL)
+    p = t.k.procs.get(pid)
+    if p is None:
+        raise SysErr(errno.EINVAL if pid in t.k.tasks else errno.ESRCH)
+    fd = t.k.open_pidfd(t, p)
+    if flags:
+        t.files.get(fd).flags |= os.O_NONBLOCK
+    return fd
+
+
+def sys_pidfd_getfd(t: Task, pidfd: CInt, fd: CInt, flags: CUInt) -> int:
+    """pidfd_getfd(2)."""
+    if flags:
+        raise SysErr(errno.EINVAL)
+    target = getattr(t.files.get(pidfd), "target", None)
+    if not isinstance(target, ThreadGroup):
+        raise SysErr(errno.EBADF)
+    for u in target.tasks.values():
+        if u is not t and not t.creds.capable(19) and u.creds.uid != t.creds.euid:
+            raise SysErr(errno.EPERM)
+        return t.files.install(u.files.get_any(fd), t.tg.rlimit(7), cloexec=True)
+    raise SysErr(errno.ESRCH)
+
+
+def sys_restart_syscall(t: Task) -> int:
+    """restart_syscall(2): goes on with what a signal interrupted."""
+    fn, t.restart_fn = t.restart_fn, None
+    if fn is None:
+        raise SysErr(errno.EINTR)
+    return int(fn(t))
+
+
+TABLE: Final[Table] = {
+    39: full("getpid", sys_getpid),
+    56: partial("clone", sys_clone, "namespaces"),
+    57: full("fork", sys_fork),
+    58: full("vfork", sys_vfork),
+    59: full("execve", sys_execve),
+    60: full("exit", sys_exit),
+    61: partial("wait4", sys_wait4, "rusage is zero"),
+    109: full("setpgid", sys_setpgid),
+    110: full("getppid", sys_getppid),
+    111: full("getpgrp", sys_getpgrp),
+    112: full("setsid", sys_setsid),
+    121: full("getpgid", sys_getpgid),
+    124: full("getsid", sys_getsid),
+    186: full("gettid", sys_gettid),
+    218: full("set_tid_address", sys_set_tid_address),
+    219: full("restart_syscall", sys_restart_syscall),
+    231: full("exit_group", sys_exit_group),
+    247: partial("waitid", sys_waitid, "rusage is zero"),
+    272: partial("unshare", sys_unshare, "namespaces"),
+    308: missing("setns"),
+    322: full("execveat", sys_execveat),
+    434: full("pidfd_open", sys_pidfd_open),
+    435: partial("clone3", sys_clone3, "namespaces, set_tid"),
+    438: full("pidfd_getfd", sys_pidfd_getfd),
+}
