@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from ..errors import SysErr
 from ..kernel.wait import POLL_READ, POLL_WRITE, Waiter, WaitQueue
+from . import locks
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -139,7 +140,10 @@ class FileDescription:
         raise SysErr(errno.ENODEV)
 
     def flush(self, t: Task) -> None:
-        """Called at each close(2) of a descriptor of it (POSIX locks go with the caller)."""
+        """Called at each close(2) of a descriptor of it: the caller's POSIX locks go. Overriders call this too."""
+        i = self.inode
+        if i.locks is not None:
+            locks.release(i, t.files)
 
     def release(self) -> None:
         """Last reference gone. Must not suspend and must not fail."""
@@ -152,6 +156,9 @@ class FileDescription:
     def decref(self) -> None:
         self.refs -= 1
         if self.refs == 0:
+            i = self.inode
+            if i.locks is not None:
+                locks.release(i, self)
             self.release()
             if self.path is not None:
                 self.path.mount.users -= 1
