@@ -1,0 +1,268 @@
+"""Putting a kernel together: system-call table, mounts, the first process (Linux: init/main.c).
+
+Everything is imported and opened here, before the Sentry locks itself down.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import logging
+import os
+import pkgutil
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path as HostPath
+from typing import Any, Final, NamedTuple
+
+import nvsandbox.sentry.syscalls as syscall_package
+
+from ..platform import native
+from ..platform.native._native import lib
+from ..platform.systrap.space import Systrap
+from .errors import SysErr
+from .fs.gofer_client import GoferClient
+from .fs.memfd_pool import MemfdPool
+from .fs.overlay import make_overlay
+from .fs.tmpfs import make_tmpfs
+from .kernel.creds import Credentials
+from .kernel.exit import exit_task
+from .kernel.kernel import Kernel
+from .kernel.task import RLIM_INFINITY, Task, ThreadGroup
+from .kernel.thread import HostThread
+from .loader.exec import HWCAP, close_program, exec_program, open_program
+from .mm.mm import MM
+from .syscalls.decode import Row
+from .vfs.file import FdTable, FileDescription
+from .vfs.fs_context import FsContext
+from .vfs.inode import FileSystem, Inode
+from .vfs.mount import MountNamespace, mount_of
+from .vfs.namei import walk
+
+log = logging.getLogger("nvsandbox.sentry")
+
+DEFAULT_PATH: Final = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+NR_IN: Final = {
+    # strings inlined at entry: one path in argument i, or two in i and j
+    "str": {
+        2: 0, 4: 0, 6: 0, 21: 0, 59: 0, 76: 0, 80: 0, 82: 0, 83: 0, 84: 0, 85: 0, 87: 0, 89: 0, 90: 0,
+        92: 0, 94: 0, 137: 0, 257: 1, 258: 1, 260: 1, 262: 1, 263: 1, 267: 1, 268: 1, 269: 1, 332: 1,
+        437: 1, 439: 1, 191: 0, 192: 0, 280: 1,
+    },
+    "str2": {82: (0, 1), 86: (0, 1), 88: (0, 1), 264: (1, 3), 316: (1, 3), 265: (1, 3), 266: (0, 2)},
+    "buf": (1, 18, 44),
+}  # fmt: skip
+
+
+class ProcessSpec(NamedTuple):
+    """The first process."""
+
+    argv: Sequence[bytes]
+    envp: Sequence[bytes]
+    cwd: bytes
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    umask: int
+    rlimits: dict[int, tuple[int, int]]
+    capabilities: int | None  # None: all that the uid has
+    no_new_privs: bool
+
+
+class MountEntry(NamedTuple):
+    """One mount inside: ``kind`` gofer (``source``: index of the gofer's mount), tmpfs, proc, sysfs, devpts…"""
+
+    target: bytes
+    kind: str
+    source: int
+    flags: int
+    data: bytes
+    writable: bool  # gofer: write through instead of overlaying
+
+
+class InitReaper:
+    """The built-in init of `nvsandbox do`: pid 1 without a program, which reaps what nobody waits for."""
+
+
+def load_table() -> dict[int, Row]:
+    """The rows of every module of ``syscalls/``."""
+    table: dict[int, Row] = {}
+    for m in pkgutil.iter_modules(syscall_package.__path__):
+        mod = importlib.import_module(f"{syscall_package.__name__}.{m.name}")
+        rows = getattr(mod, "TABLE", None)
+        if rows:
+            for nr, row in rows.items():
+                if nr in table:
+                    raise RuntimeError(f"system call {nr} is in the table twice")
+                table[nr] = row
+    return table
+
+
+def make_platform() -> Systrap:
+    """The stub image and the zygote."""
+    d = HostPath(native.__file__).parent
+    return Systrap((d / "stub.bin").read_bytes(), (d / "stub.elf.bin").read_bytes())
+
+
+def read_auxv() -> None:
+    """Hardware capabilities as the host shows them to its own programs."""
+    raw = HostPath("/proc/self/auxv").read_bytes()
+    for i in range(0, len(raw), 16):
+        key, value = (int.from_bytes(raw[i + 8 * j : i + 8 * j + 8], "little") for j in (0, 1))
+        if key in (16, 26, 51):
+            HWCAP[{16: 0, 26: 1, 51: 2}[key]] = value
+
+
+def set_inlining() -> None:
+    """What the stub copies along with a call."""
+    strs: Any = NR_IN["str"]
+    strs2: Any = NR_IN["str2"]
+    bufs: Any = NR_IN["buf"]
+    for nr, i in strs.items():
+        lib.nv_set_intab(nr, 0x10 | i)
+    for nr, (i, j) in strs2.items():
+        lib.nv_set_intab(nr, 0x40 | i << 3 | j)
+    for nr in bufs:
+        lib.nv_set_intab(nr, 0x20)
+
+
+class Boot:
+    """The steps from descriptors to a running first process."""
+
+    def __init__(self, gofer: socket.socket, ncpu: int) -> None:
+        self.k = Kernel(make_platform(), ncpu)
+        self.k.table = load_table()
+        self.client = GoferClient(gofer)
+        self.pool = MemfdPool(self.client.refill_memfds)
+        read_auxv()
+
+    def root(self, index: int) -> MountNamespace:
+        """The root file system: an overlay over the gofer's mount ``index``."""
+        fs = make_overlay(self.client.roots[index], self.pool)
+        ns = MountNamespace(mount_of(fs, fs.root))
+        self.k.mnt_ns = ns
+        return ns
+
+    def mount(self, t: Task, ns: MountNamespace, fs: FileSystem, root: Inode, target: bytes, flags: int) -> None:
+        """Mounts ``fs`` on ``target``, made first if it isn't there."""
+        at = ns.root_path()
+        for part in target.split(b"/"):
+            if not part:
+                continue
+            try:
+                at = walk(t, at, part)
+            except SysErr as e:
+                if e.errno != errno.ENOENT:
+                    raise
+                at.dentry.set_child(part, at.inode.mkdir(t, part, 0o755 | 0o040000))
+                at = walk(t, at, part)
+        ns.attach(mount_of(fs, root, flags), at)
+
+    def tmpfs(self, data: bytes = b"", mode: int = 0o1777) -> tuple[FileSystem, Inode]:
+        fs = make_tmpfs(self.pool, self.k.realtime_ns(), data, mode=mode)
+        return fs, fs.root
+
+    def first_task(self, ns: MountNamespace, spec: ProcessSpec, init: bool) -> Task:
+        """The task that will exec the first program. ``init``: it is pid 1 itself."""
+        k = self.k
+        if not init:
+            reaper = ThreadGroup(k, k.new_pid(), None)
+            reaper.is_init = True
+            reaper.sighand.actions[17] = _ignore()
+            k.init = reaper
+            k.procs[reaper.pid] = reaper
+        tg = ThreadGroup(k, k.new_pid(), k.init)
+        if init:
+            tg.is_init = True
+            k.init = tg
+        elif k.init is not None:
+            k.init.children[tg.pid] = tg
+        tg.rlimits = default_rlimits()
+        for which, pair in spec.rlimits.items():
+            tg.rlimits[which] = pair
+        k.main = tg
+        t = Task(k, tg, tg.pid)
+        creds = Credentials(spec.uid, spec.gid, spec.groups)
+        if spec.capabilities is not None:
+            caps = spec.capabilities
+            creds.cap_permitted = caps
+            creds.cap_effective = caps if spec.uid == 0 else 0
+            creds.cap_bset = caps
+        creds.no_new_privs = spec.no_new_privs
+        t.creds = creds
+        t.files = FdTable()
+        root = ns.root_path()
+        t.fs = FsContext(ns, root, root, spec.umask)
+        tg.tasks[t.tid] = t
+        k.tasks[t.tid] = t
+        k.procs[tg.pid] = tg
+        t.comm = b"nvsandbox"
+        return t
+
+
+def _ignore() -> Any:
+    from .kernel.signal import SIG_IGN, SigAction
+
+    return SigAction(SIG_IGN)
+
+
+def default_rlimits() -> list[tuple[int, int]]:
+    """What a login shell has on a Debian machine."""
+    inf = (RLIM_INFINITY, RLIM_INFINITY)
+    lim = [inf] * 16
+    lim[3] = (8 << 20, RLIM_INFINITY)
+    lim[4] = (0, RLIM_INFINITY)
+    lim[6] = (63000, 63000)
+    lim[7] = (1024, 1 << 20)
+    lim[8] = (8 << 20, 8 << 20)
+    lim[11] = (63000, 63000)
+    lim[12] = (819200, 819200)
+    lim[13] = lim[14] = (0, 0)
+    return lim
+
+
+def start_program(t: Task, spec: ProcessSpec, report: Callable[[int, str], None]) -> None:
+    """Runs in the loop: the first exec. ``report(errno, text)`` when it can't be done."""
+    k = t.k
+    argv = list(spec.argv)
+    try:
+        if spec.cwd != b"/":
+            t.fs.cwd = walk(t, t.fs.root, spec.cwd)
+            if not t.fs.cwd.inode.is_dir():
+                raise SysErr(errno.ENOTDIR)
+    except SysErr as e:
+        report(e.errno, f"chdir to `{spec.cwd.decode('utf-8', 'replace')}`: {os.strerror(e.errno)}")
+        return
+    err, prog = errno.ENOENT, None
+    for name in candidates(argv[0], spec.envp):
+        try:
+            prog = open_program(t, t.fs.cwd if name[:1] != b"/" else t.fs.root, name, argv, list(spec.envp))
+            break
+        except SysErr as e:
+            if e.errno != errno.ENOENT or err == errno.ENOENT:
+                err = e.errno if e.errno != errno.ENOTDIR else err
+    shown = argv[0].decode("utf-8", "replace")
+    if prog is None:
+        why = "executable file not found in $PATH" if err == errno.ENOENT else os.strerror(err)
+        report(err, f'exec: "{shown}": {why}')
+        return
+    try:
+        exec_program(t, prog)
+    except SysErr as e:
+        report(e.errno, f'exec: "{shown}": {os.strerror(e.errno)}')
+        return
+    finally:
+        close_program(prog)
+    t.thread.used = 0
+    lib.nv_resume(t.thread.cdata)
+
+
+def candidates(name: bytes, envp: Sequence[bytes]) -> list[bytes]:
+    """Where ``name`` may be: itself if it has a slash, else along PATH."""
+    if b"/" in name:
+        return [name]
+    path = next((e[5:] for e in envp if e.startswith(b"PATH=")), DEFAULT_PATH)
+    return [(d or b".").rstrip(b"/") + b"/" + name for d in path.split(b":")]
+
+
+__all__ = ["MM", "Boot", "FileDescription", "HostThread", "MountEntry", "ProcessSpec", "exit_task", "set_inlining", "start_program"]
