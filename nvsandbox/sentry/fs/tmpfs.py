@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import stat
 from typing import TYPE_CHECKING, Final
 
 from ..errors import SysErr, from_oserror
+from ..vfs.fstypes import register_filesystem
 from ..vfs.inode import Inode
+from ..vfs.open import O_LARGEFILE
+from ..vfs.path import Dentry, Mount, Path
+from ..vfs.regular import open_regular
 from .tmpfs_file import MemReg
 from .tmpfs_inode import MemDir, MemFs
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
+    from ..vfs.file import FileDescription
     from .memfd_pool import MemfdPool
 
 _SUFFIX: Final = {b"k": 10, b"m": 20, b"g": 30, b"t": 40, b"p": 50, b"e": 60}
-DEFAULT_MAX: Final = 1 << 40  # no limit of ours: the sandbox's cgroup is the real one
+F_SEAL_EXEC: Final = 0x20
+_shm: Final[list[Mount]] = []  # where memory files without a name live (Linux: shm_mnt)
 
 
 def parse_size(v: bytes) -> int:
@@ -80,6 +87,42 @@ def memfd_inode(t: Task, fs: MemFs, allow_sealing: bool) -> MemReg:
     if not allow_sealing:
         add_seals(t, i, fcntl.F_SEAL_SEAL)
     return i
+
+
+def register(pool: MemfdPool) -> None:
+    """Makes tmpfs mountable and memfd_create work. Called once, before lock-down."""
+    _shm[:] = [Mount(*_shm_parts(pool))]
+    for name in (b"tmpfs", b"ramfs", b"devtmpfs"):
+        register_filesystem(name, lambda t, src, data: _mount(t, pool, src, data))
+
+
+def _shm_parts(pool: MemfdPool) -> tuple[MemFs, Dentry]:
+    fs = MemFs(pool, "tmpfs", "tmpfs")
+    return fs, Dentry(b"/", None, MemDir(fs, 0o1777))
+
+
+def _mount(t: Task, pool: MemfdPool, source: bytes, data: bytes) -> tuple[MemFs, Inode]:
+    fs = make_tmpfs(pool, t.k.realtime_ns(), data, source.decode("utf-8", "replace") or "none")
+    assert fs.root is not None
+    return fs, fs.root
+
+
+def open_memfd(t: Task, name: bytes, sealing: bool, noexec: bool) -> FileDescription:
+    """The description memfd_create(2) returns. May suspend."""
+    m = _shm[0]
+    assert isinstance(m.fs, MemFs)
+    i = memfd_inode(t, m.fs, sealing)
+    if noexec:
+        i.mode = stat.S_IFREG | 0o666
+        assert i.pair is not None
+        try:
+            os.fchmod(i.pair.rw, 0o666)
+        except OSError as e:
+            raise from_oserror(e) from None
+        add_seals(t, i, F_SEAL_EXEC)
+    d = Dentry(b"memfd:" + name, m.root, i)
+    d.unlinked = True
+    return open_regular(t, Path(m, d), os.O_RDWR | O_LARGEFILE, i)
 
 
 def add_seals(t: Task, i: Inode, seals: int) -> None:

@@ -133,3 +133,32 @@ def follow_mounts(p: Path) -> Path:
             break
         m, d = up, up.root
     return p if m is p.mount and d is p.dentry else Path(m, d)
+
+
+def unshare_mounts(ctx: FsContext) -> None:
+    """unshare(CLONE_NEWNS): a copy of the mount tree, with root and working directory in it."""
+    new, pairs = ctx.ns.clone()
+    ctx.ns.contexts.discard(ctx)
+    ctx.ns = new
+    new.contexts.add(ctx)
+    root, cwd = pairs.get(ctx.root.mount), pairs.get(ctx.cwd.mount)
+    if root is not None:
+        ctx.root = Path(root, ctx.root.dentry)
+    if cwd is not None:
+        ctx.cwd = Path(cwd, ctx.cwd.dentry)
+
+
+def is_busy(m: Mount, ns: MountNamespace) -> bool:
+    """Whether a umount without MNT_DETACH must be refused."""
+    if m.users or m.children:
+        return True
+    return any(c.cwd.mount is m or c.root.mount is m for c in ns.contexts)
+
+
+def change_root(ns: MountNamespace, old: Path, new: Path) -> None:
+    """Whoever stood at ``old`` stands at ``new`` (Linux: chroot_fs_refs)."""
+    for c in list(ns.contexts):
+        if c.root.same(old):
+            c.root = new
+        if c.cwd.same(old):
+            c.cwd = new

@@ -1,0 +1,284 @@
+"""Working directory, root and mounts: chdir(2), chroot(2), getcwd(2), mount(2), umount2(2), pivot_root(2)."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Final
+
+from ..errors import SysErr
+from ..kernel.creds import CAP_SYS_ADMIN, CAP_SYS_CHROOT
+from ..vfs.fstypes import make_filesystem
+from ..vfs.inode import MAY_EXEC
+from ..vfs.mount import (
+    MS_PRIVATE,
+    MS_SHARED,
+    MS_SLAVE,
+    MS_UNBINDABLE,
+    change_root,
+    copy_mount,
+    copy_tree,
+    is_busy,
+    mount_of,
+    subtree,
+)
+from ..vfs.namei import AT_FDCWD, walk_at
+from ..vfs.path import (
+    MS_NOATIME,
+    MS_NODEV,
+    MS_NODIRATIME,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_RDONLY,
+    MS_RELATIME,
+    MS_STRICTATIME,
+    Mount,
+    Path,
+    path_name,
+)
+from .decode import CInt, CUInt, CULong, Table, UserPtr, full, partial
+
+if TYPE_CHECKING:
+    from ..kernel.task import Task
+
+MS_REMOUNT: Final = 32
+MS_BIND: Final = 4096
+MS_MOVE: Final = 8192
+MS_REC: Final = 16384
+MS_SILENT: Final = 32768
+MS_MGC_VAL: Final = 0xC0ED0000
+MS_TYPES: Final = MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDABLE
+PER_MOUNT: Final = (
+    MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME | MS_RELATIME
+)
+
+MNT_FORCE: Final = 1
+MNT_DETACH: Final = 2
+MNT_EXPIRE: Final = 4
+UMOUNT_NOFOLLOW: Final = 8
+
+_peer_groups = 0
+
+
+def sys_getcwd(t: Task, buf: UserPtr, size: CULong) -> int:
+    """getcwd(2): returns the length with the NUL."""
+    cwd = t.fs.cwd
+    if cwd.dentry.unlinked:
+        raise SysErr(errno.ENOENT)
+    name = path_name(cwd, t.fs.root) + b"\0"
+    if len(name) > 4096:
+        raise SysErr(errno.ENAMETOOLONG)
+    if len(name) > size:
+        raise SysErr(errno.ERANGE)
+    t.copy_out(buf, name)
+    return len(name)
+
+
+def _directory(t: Task, p: Path) -> Path:
+    if not p.inode.is_dir():
+        raise SysErr(errno.ENOTDIR)
+    p.inode.permission(t, MAY_EXEC)
+    return p
+
+
+def sys_chdir(t: Task, path: UserPtr) -> int:
+    """chdir(2)."""
+    t.fs.cwd = _directory(t, walk_at(t, AT_FDCWD, t.copy_in_path(path)))
+    return 0
+
+
+def sys_fchdir(t: Task, fd: CUInt) -> int:
+    """fchdir(2); an O_PATH descriptor will do."""
+    p = t.files.get_any(fd).path
+    if p is None:
+        raise SysErr(errno.ENOTDIR)
+    t.fs.cwd = _directory(t, p)
+    return 0
+
+
+def sys_chroot(t: Task, path: UserPtr) -> int:
+    """chroot(2)."""
+    p = _directory(t, walk_at(t, AT_FDCWD, t.copy_in_path(path)))
+    if not t.creds.capable(CAP_SYS_CHROOT):
+        raise SysErr(errno.EPERM)
+    t.fs.root = p
+    return 0
+
+
+def _string(t: Task, addr: int) -> bytes:
+    return t.copy_in_path(addr) if addr else b""
+
+
+def _per_mount(flags: int) -> int:
+    out = flags & PER_MOUNT
+    if flags & MS_STRICTATIME:
+        out &= ~(MS_RELATIME | MS_NOATIME)
+    elif not flags & MS_NOATIME:
+        out |= MS_RELATIME
+    return out
+
+
+def sys_mount(
+    t: Task, source: UserPtr, target: UserPtr, fstype: UserPtr, flags: CULong, data: UserPtr
+) -> int:
+    """mount(2)."""
+    kind = _string(t, fstype)
+    src = _string(t, source)
+    options = _string(t, data) if data else b""
+    if flags & 0xFFFF0000 == MS_MGC_VAL:
+        flags &= 0xFFFF
+    at = walk_at(t, AT_FDCWD, t.copy_in_path(target))
+    if not t.creds.capable(CAP_SYS_ADMIN):
+        raise SysErr(errno.EPERM)
+    if flags & MS_REMOUNT:
+        _remount(t, at, flags, options)
+    elif flags & MS_BIND:
+        _bind(t, src, at, bool(flags & MS_REC))
+    elif flags & MS_TYPES:
+        _propagation(at, flags)
+    elif flags & MS_MOVE:
+        _move(t, src, at)
+    else:
+        _new(t, kind, src, at, flags, options)
+    return 0
+
+
+def _at_root(p: Path) -> Mount:
+    """The mount whose root ``p`` is. Raises EINVAL."""
+    if p.dentry is not p.mount.root:
+        raise SysErr(errno.EINVAL)
+    return p.mount
+
+
+def _remount(t: Task, at: Path, flags: int, options: bytes) -> None:
+    m = _at_root(at)
+    if not flags & MS_BIND:
+        m.fs.remount(t, options)
+    m.flags = _per_mount(flags)
+    t.fs.ns.version += 1
+
+
+def _same_kind(a: Path, b: Path) -> None:
+    if a.inode.is_dir() != b.inode.is_dir():
+        raise SysErr(errno.ENOTDIR)
+
+
+def _bind(t: Task, source: bytes, at: Path, recursive: bool) -> None:
+    if not source:
+        raise SysErr(errno.EINVAL)
+    old = walk_at(t, AT_FDCWD, source)
+    if old.mount.propagation & MS_UNBINDABLE:
+        raise SysErr(errno.EINVAL)
+    _same_kind(old, at)
+    if recursive:
+        new = copy_tree(old.mount, None, old.dentry)
+    else:
+        new = copy_mount(old.mount)
+        new.root = old.dentry
+    t.fs.ns.attach(new, at)
+
+
+def _propagation(at: Path, flags: int) -> None:
+    """Stored and shown; no event is propagated."""
+    global _peer_groups
+    kind = flags & MS_TYPES
+    if kind & (kind - 1) or flags & ~(MS_TYPES | MS_REC | MS_SILENT):
+        raise SysErr(errno.EINVAL)
+    top = _at_root(at)
+    for m in subtree(top) if flags & MS_REC else [top]:
+        if kind == MS_SHARED and not m.peer_group:
+            _peer_groups += 1
+            m.peer_group = _peer_groups
+        if kind == MS_SLAVE:
+            m.master, m.peer_group = m.peer_group, 0
+            m.propagation = MS_SLAVE if m.master else 0
+            continue
+        if kind != MS_SHARED:
+            m.peer_group = m.master = 0
+        m.propagation = 0 if kind == MS_PRIVATE else kind
+
+
+def _move(t: Task, source: bytes, at: Path) -> None:
+    if not source:
+        raise SysErr(errno.EINVAL)
+    old = walk_at(t, AT_FDCWD, source)
+    m = _at_root(old)
+    if m.parent is None:
+        raise SysErr(errno.EINVAL)
+    _same_kind(old, at)
+    if at.mount in list(subtree(m)):
+        raise SysErr(errno.ELOOP)
+    t.fs.ns.detach(m)
+    t.fs.ns.attach(m, at)
+
+
+def _new(t: Task, kind: bytes, source: bytes, at: Path, flags: int, options: bytes) -> None:
+    if not kind:
+        raise SysErr(errno.EINVAL)
+    fs, root = make_filesystem(t, kind, source, options)
+    if not at.inode.is_dir():
+        raise SysErr(errno.ENOTDIR)
+    t.fs.ns.attach(mount_of(fs, root, _per_mount(flags)), at)
+
+
+def sys_umount2(t: Task, target: UserPtr, flags: CInt) -> int:
+    """umount2(2)."""
+    if flags & ~(MNT_FORCE | MNT_DETACH | MNT_EXPIRE | UMOUNT_NOFOLLOW):
+        raise SysErr(errno.EINVAL)
+    p = walk_at(t, AT_FDCWD, t.copy_in_path(target), not flags & UMOUNT_NOFOLLOW)
+    if p.dentry is not p.mount.root:
+        raise SysErr(errno.EINVAL)
+    if not t.creds.capable(CAP_SYS_ADMIN):
+        raise SysErr(errno.EPERM)
+    m = p.mount
+    if flags & MNT_EXPIRE:
+        raise SysErr(errno.EINVAL if flags & (MNT_FORCE | MNT_DETACH) else errno.EAGAIN)
+    if m.ns is not t.fs.ns or m.parent is None:
+        raise SysErr(errno.EINVAL)
+    if not flags & MNT_DETACH and is_busy(m, t.fs.ns):
+        raise SysErr(errno.EBUSY)
+    t.fs.ns.detach(m)
+    return 0
+
+
+def sys_pivot_root(t: Task, new_root: UserPtr, put_old: UserPtr) -> int:
+    """pivot_root(2). The checks are those of Linux's path_pivot_root, in its order."""
+    if not t.creds.capable(CAP_SYS_ADMIN):
+        raise SysErr(errno.EPERM)
+    new = _directory(t, walk_at(t, AT_FDCWD, t.copy_in_path(new_root)))
+    old = _directory(t, walk_at(t, AT_FDCWD, t.copy_in_path(put_old)))
+    root = t.fs.root
+    ns = t.fs.ns
+    if MS_SHARED & (new.mount.propagation | root.mount.propagation):
+        raise SysErr(errno.EINVAL)
+    if new.dentry.unlinked:
+        raise SysErr(errno.ENOENT)
+    if new.mount is root.mount or (old.mount is root.mount and new.mount is root.mount):
+        raise SysErr(errno.EBUSY)
+    if root.dentry is not root.mount.root or new.dentry is not new.mount.root:
+        raise SysErr(errno.EINVAL)
+    if new.mount.parent is None or not old.is_below(new) or not new.is_below(root):
+        raise SysErr(errno.EINVAL)
+    new_m, root_m = new.mount, root.mount
+    above, above_at = root_m.parent, root_m.mountpoint
+    ns.detach(new_m)
+    if above is None or above_at is None:
+        ns.root = new_m
+    else:
+        ns.detach(root_m)
+        ns.attach(new_m, Path(above, above_at))
+    for m in subtree(new_m):
+        m.ns = ns
+    ns.attach(root_m, old)
+    change_root(ns, root, new)
+    return 0
+
+
+TABLE: Final[Table] = {
+    79: full("getcwd", sys_getcwd),
+    80: full("chdir", sys_chdir),
+    81: full("fchdir", sys_fchdir),
+    155: full("pivot_root", sys_pivot_root),
+    161: full("chroot", sys_chroot),
+    165: partial("mount", sys_mount, "propagation of mount events between peers"),
+    166: partial("umount2", sys_umount2, "MNT_EXPIRE"),
+}
