@@ -34,6 +34,9 @@ def _cdef() -> str:
     enums = re.sub(r"/\*.*?\*/", "", enums, flags=re.S)
     decls = native[native.index("struct nv_task {") :].replace("#endif", "")
     decls = re.sub(r"/\*.*?\*/", "", decls, flags=re.S)
+    host = (HERE / "host.h").read_text()
+    host = re.sub(r"/\*.*?\*/", "", host[host.index("int nv_unshare") :], flags=re.S)
+    decls += host.replace("#endif", "")
     kuser = "struct nv_kuser { ...; };\nstruct nv_slot { ...; };\nstruct nv_cmds { ...; };\n"
     return f"{consts}\n{enums}\n{kuser}{decls}"
 
@@ -42,8 +45,8 @@ ffi = FFI()
 ffi.cdef(_cdef())
 ffi.set_source(
     "nvsandbox.platform.native._native",
-    '#include "native.h"\n',
-    sources=[str(HERE / "native.c")],
+    '#include "native.h"\n#include "host.h"\n',
+    sources=[str(HERE / "native.c"), str(HERE / "host.c")],
     include_dirs=[str(HERE)],
     extra_compile_args=HARDENING + ["-Wno-unused-parameter"],
     extra_link_args=["-Wl,-z,relro,-z,now"],

@@ -9,10 +9,10 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <signal.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -237,13 +237,14 @@ static int sleep_once(int64_t deadline, uint64_t now) {
 
 int64_t nv_wait(int64_t deadline) {
   uint64_t t0 = now_ns();
-  if (L.since_poll >= POLL_EVERY && poll_fds(0))
+  struct nv_task *t;
+  if (L.since_poll < POLL_EVERY) {
+    if ((t = scan())) return got(t, 0);
+  } else if (poll_fds(0)) {
     return -1;
-  if (deadline >= 0 && (uint64_t)deadline <= t0)
-    return -1;
-  struct nv_task *t = scan();
-  if (t)
-    return got(t, 0);
+  }
+  if (deadline >= 0 && (uint64_t)deadline <= t0) return -1;
+  if ((t = scan())) return got(t, 0);
   int crowded = (int)L.nrun >= L.ncpu;
   uint64_t budget = !L.nrun                   ? 0
                     : crowded                 ? 0
@@ -329,7 +330,8 @@ int nv_op(struct nv_task *t, uint32_t op, uint32_t flags, uint32_t nr, uint64_t 
 
 int nv_run(struct nv_task *t, uint32_t spins) {
   /* Copies queued for the reply are done early: their faults are the handler's to see. */
-  for (uint32_t i = 0; i < t->nops; i++) t->cmd->op[i].flags &= (uint16_t)~NV_OF_EFAULT;
+  for (uint32_t i = 0; i < t->nops; i++)
+    t->cmd->op[i].flags &= (uint16_t)~NV_OF_EFAULT;
   send_reply(t, 0);
   for (uint32_t i = 0; i < spins; i++) {
     if (t->slot->state == NV_ST_EVENT) {
@@ -347,7 +349,8 @@ void nv_post(struct nv_task *t) {
   t->cmd->flags = 0;
   t->nops = 0;
   __atomic_exchange_n(&t->slot->state, NV_ST_REPLY, __ATOMIC_SEQ_CST);
-  if (t->slot->asleep) syscall(SYS_futex, &t->slot->state, FUTEX_WAKE, 1, 0, 0, 0);
+  if (t->slot->asleep)
+    syscall(SYS_futex, &t->slot->state, FUTEX_WAKE, 1, 0, 0, 0);
 }
 
 uint32_t nv_slot_tid(struct nv_task *t) { return t->slot->host_tid; }

@@ -58,7 +58,8 @@ int nv_op(struct nv_task *t, uint32_t op, uint32_t flags, uint32_t nr, uint64_t 
 /* Has the queued operations done while the application stays stopped. 1: done already; 0: an event
  * will tell. */
 int nv_run(struct nv_task *t, uint32_t spins);
-/* Posts the queued operations of a thread that is not to be listened to (not started yet, or exiting). */
+/* Posts the queued operations of a thread that is not to be listened to (not started yet, or
+ * exiting). */
 void nv_post(struct nv_task *t);
 uint32_t nv_slot_tid(struct nv_task *t);
 /* Forgets a task that runs (its process is being killed). */

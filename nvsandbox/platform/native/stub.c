@@ -403,7 +403,8 @@ static long run_op(struct nv_slot *s, const struct nv_op *o, struct sigcontext_6
       if (o->flags & NV_OF_FD0)
         a[0] = s->fdreg[a[0] & 3];
       r = sys6(o->nr, (long)a[0], (long)a[1], (long)a[2], (long)a[3], (long)a[4], (long)a[5]);
-      if (!(o->flags & NV_OF_IGNORE)) s->cret = r;
+      if (!(o->flags & NV_OF_IGNORE))
+        s->cret = r;
       return r;
     case NV_OP_COPYOUT:
       if (nv_copy((void *)a[0], win + a[1], a[2]) == 0)
@@ -638,7 +639,7 @@ __attribute__((naked, used)) static void handler_entry(void) {
  * nowhere. It maps its region from the descriptors it inherited and then serves spawn commands on
  * slot 0. argv is not used; descriptors: NV_FD_* plus 4 = slots, 5 = commands.
  */
-NORETURN __attribute__((used)) static void zygote(void) {
+NORETURN __attribute__((used)) static void zygote(const uint64_t *sp0) {
   char *r = region();
   long bad = 0;
   bad |= failed(sys6(__NR_mmap, (long)(r + NV_KUSER_OFF), 0x1000, K_PROT_READ,
@@ -651,6 +652,12 @@ NORETURN __attribute__((used)) static void zygote(void) {
     die();
   SYS1(__NR_close, 4);
   SYS1(__NR_close, 5);
+  /* Past argc, argv and envp: the auxiliary vector tells where the vdso is; the Sentry reads it from cret. */
+  const uint64_t *p = sp0 + 1 + sp0[0] + 1;
+  while (*p) p++;
+  for (p++; p[0] && p[0] != 33 /* AT_SYSINFO_EHDR */; p += 2) {
+  }
+  ((struct nv_slot *)(r + NV_SLOT_OFF))->cret = (int64_t)p[1];
   char *sp = r + NV_SLOT_OFF + NV_STACK_OFF + NV_STACK_LEN - 64;
   __asm__ volatile("mov %0,%%rsp; xor %%ebp,%%ebp; jmp *%1"
                    :
@@ -659,4 +666,4 @@ NORETURN __attribute__((used)) static void zygote(void) {
   __builtin_unreachable();
 }
 
-__asm__(".section .start,\"ax\"\n.globl _start\n_start:\n xor %ebp,%ebp\n jmp zygote\n.text\n");
+__asm__(".section .start,\"ax\"\n.globl _start\n_start:\n xor %ebp,%ebp\n mov %rsp,%rdi\n jmp zygote\n.text\n");

@@ -323,17 +323,15 @@ class Systrap:
     def eventfd(self) -> int:
         return _eventfd
 
-    def find_vdso(self) -> None:
-        """Reads where the host put vvar and vdso in the zygote (before the Sentry locks itself down)."""
-        with open(f"/proc/{self.zygote.pid}/maps") as f:
-            for line in f:
-                if "[v" in line and "vsyscall" not in line:
-                    lo, hi = (int(x, 16) for x in line.split()[0].split("-"))
-                    if "[vdso]" in line and self.vdso:
-                        self.vdso_distance = lo - self.vdso[0][0]
-                    self.vdso.append((lo, hi - lo))
-        if len(self.vdso) > 3:
+    def find_vdso(self, layout: list[tuple[int, int, bool]], run: Callable[[Thread], object]) -> None:
+        """Where the host put vvar and vdso in the zygote: it knows the vdso; ``layout`` (see vdso_layout) the rest."""
+        run(self.zygote_thread)  # no operations: an acknowledgement that carries what the zygote left there
+        ehdr = int(self.zygote_thread.ev[int(lib.NV_E_CRET)])
+        at = next((lo for lo, _n, code in layout if code), 0)
+        if not ehdr or len(layout) > 3:
             raise PlatformError("unknown vdso layout")
+        self.vdso = [(ehdr + lo - at, n) for lo, n, _code in layout]
+        self.vdso_distance = ehdr - self.vdso[0][0]
 
     def prepare_clean(self, run: Callable[[Thread], object]) -> Space:
         """A clean stub at a random base. ``run`` executes a thread's queued operations and returns when done."""
@@ -384,6 +382,19 @@ class Systrap:
             if pid == 0:
                 return out
             out.append((self.by_pid.pop(pid, None), status))
+
+
+def vdso_layout() -> list[tuple[int, int, bool]]:
+    """(start, length, whether it is the vdso) of this process's vvar and vdso mappings: distances are the same
+    in every process of one host kernel."""
+    out = []
+    with open("/proc/self/maps") as f:
+        for line in f:
+            name = line.split()[-1]
+            if name in ("[vdso]", "[vvar]", "[vvar_vclock]"):
+                lo, hi = (int(x, 16) for x in line.split()[0].split("-"))
+                out.append((lo, hi - lo, name == "[vdso]"))
+    return out
 
 
 def _close_received(th: Thread) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, final
 
 from ...platform.native._native import lib
-from ...platform.systrap.space import PlatformError, Space, Systrap, Thread
+from ...platform.systrap.space import PlatformError, Space, Systrap, Thread, vdso_layout
 from ..errors import SysErr
 from . import signal as sg
 from .creds import CAP_SYS_ADMIN, CAP_SYS_RESOURCE
@@ -22,7 +22,6 @@ from .futex import FutexTable
 from .loop import EventLoop
 from .task import RLIMIT_NPROC, Task, ThreadGroup
 from .thread import HostThread
-from .wait import WaitQueue
 
 if TYPE_CHECKING:
     from ..syscalls.decode import Row
@@ -70,8 +69,10 @@ class Kernel:
         self._ntid = 0
         self._pool: list[tuple[Space, HostThread]] = []
         self._making = False
-        self._pool_queue = WaitQueue()
+        self._pool_waiters: list[Any] = []
         self._zygote: HostThread | None = None
+        self._zygote_ready = False
+        self.vdso_layout = vdso_layout()
 
     # Time
     def monotonic_ns(self) -> int:
@@ -163,12 +164,20 @@ class Kernel:
         if fd < 0:
             raise PlatformError("signalfd")
         self.loop.watch_fd(fd, select.EPOLLIN, lambda _e: self._children(fd))
+        self.loop.spawn(self._start_zygote)
         for nr, row in self.table.items():
             packed = 0
             for i, w in enumerate(row.widths):
                 packed |= w << (2 * i)
             lib.nv_set_widths(nr, packed)
-        self.loop.spawn(self._refill)
+
+    def _start_zygote(self) -> None:
+        zygote = self._zygote
+        assert zygote is not None
+        self.platform.find_vdso(self.vdso_layout, lambda _th: zygote.run())
+        self._zygote_ready = True
+        self._wake_pool_waiters()
+        self._refill()
 
     def _children(self, fd: int) -> None:
         """SIGCHLD: host processes died."""
@@ -211,9 +220,8 @@ class Kernel:
                 return
 
     def _make_clean(self) -> None:
-        token = self.loop.token()
-        while self._making:
-            self.loop.call_at(0, lambda: self.loop.resume(token))
+        while self._making or not self._zygote_ready:
+            self._pool_waiters.append(self.loop.token())
             self.loop.suspend()
             if self._pool:
                 return
@@ -227,6 +235,12 @@ class Kernel:
             self._pool.append((space, th))
         finally:
             self._making = False
+            self._wake_pool_waiters()
+
+    def _wake_pool_waiters(self) -> None:
+        waiters, self._pool_waiters = self._pool_waiters, []
+        for token in waiters:
+            self.loop.resume(token)
 
     def _await_clean(self, space: Space) -> None:
         """Waits until the stub has said its second word: it has moved and is locked down."""
