@@ -1,0 +1,180 @@
+"""``nvsandbox gpu``: the ABI database, the simulated driver, recording, replay and tracing."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nvsandbox.nvproxy.abi import AbiError, Access, Field, Release, Struct, database
+from nvsandbox.nvproxy.abi.db import compare_commands, compare_structs
+
+
+class _Group(click.Group):
+    """A group that turns expected failures into one line and exit status 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (AbiError, _expected()) as e:
+            click.echo(f"nvsandbox: {e}", err=True)
+            ctx.exit(1)
+
+
+def _expected() -> type[Exception]:
+    from nvsandbox.nvsim.errors import SimError
+
+    return SimError
+
+
+@click.group(cls=_Group)
+def gpu() -> None:
+    """GPUs: driver interface, simulated driver, recorder."""
+
+
+@gpu.group()
+def abi() -> None:
+    """The driver interface, release by release."""
+
+
+@abi.command("list")
+@click.option("--commands", is_flag=True, help="List the control commands of --driver instead.")
+@click.option("--driver", default=None, help="Driver version (default: the newest).")
+def abi_list(commands: bool, driver: str | None) -> None:
+    """List the known driver versions, or the commands of one."""
+    db = database()
+    if not commands:
+        for version in db.versions:
+            click.echo(version)
+        return
+    for c in db.release(driver or db.versions[-1]).commands.values():
+        click.echo(f"{c.id:#010x}  {c.size:6}  {_access(c.access):10}  {c.name}")
+
+
+def _access(access: int) -> str:
+    if access & Access.USER:
+        return "user"
+    return "privileged" if access & Access.PRIVILEGED else "kernel"
+
+
+def _show_field(f: Field, indent: int) -> None:
+    dims = "".join(f"[{d}]" for d in f.dims)
+    notes = [f.ref, f.count and f"count={f.count}", f.target and f"-> {f.target}"]
+    text = f"{' ' * indent}+{f.offset:<5} {f.kind.name.lower():10} {f.size:5}{dims:8} {f.name}"
+    click.echo(f"{text}  {' '.join(n for n in notes if n)}".rstrip())
+    for g in f.fields:
+        _show_field(g, indent + 2)
+
+
+def _show_struct(s: Struct) -> None:
+    click.echo(f"{'union' if s.union else 'struct'} {s.name}, {s.size} bytes")
+    for f in s.fields:
+        _show_field(f, 2)
+
+
+@abi.command("show")
+@click.argument("name")
+@click.option("--driver", default=None, help="Driver version (default: the newest).")
+def abi_show(name: str, driver: str | None) -> None:
+    """Show a struct, command (name or number), class or ioctl."""
+    db = database()
+    release = db.release(driver or db.versions[-1])
+    if not _show_any(release, name):
+        raise AbiError(f"`{name}` is not known to driver {release.version}")
+
+
+def _show_any(release: Release, name: str) -> bool:
+    number = int(name, 0) if name[:2] == "0x" or name.isdigit() else None
+    found = False
+    for c in release.commands.values():
+        if number == c.id or name == c.name or name in c.aliases:
+            found = True
+            also = f", also {', '.join(c.aliases)}" if c.aliases else ""
+            click.echo(f"control command {c.name} {c.id:#010x}, {_access(c.access)}{also}")
+            if c.params:
+                _show_struct(release.structs[c.params])
+    for k in release.classes.values():
+        if number == k.id or name == k.name:
+            found = True
+            click.echo(f"class {k.name} {k.id:#06x} ({k.internal}), under {', '.join(k.parents)}")
+            if k.params in release.structs:
+                _show_struct(release.structs[k.params])
+    for i in release.ioctls.values():
+        if number == i.id or name == i.name:
+            found = True
+            click.echo(f"{i.device} ioctl {i.name} {i.id:#x}")
+            for p in i.params:
+                _show_struct(release.structs[p])
+    if not found and name in release.structs:
+        _show_struct(release.structs[name])
+        return True
+    return found
+
+
+@abi.command("diff")
+@click.argument("old")
+@click.argument("new")
+def abi_diff(old: str, new: str) -> None:
+    """Show what changed between two driver versions."""
+    a, b = database().release(old), database().release(new)
+    for title, d in (("structs", compare_structs(a, b)), ("commands", compare_commands(a, b))):
+        counts = f"{len(d.changed)} changed, {len(d.removed)} removed, {len(d.added)} added"
+        click.echo(f"{title}: {counts}")
+        for sign, names in (("~", d.changed), ("-", d.removed), ("+", d.added)):
+            for n in names:
+                click.echo(f"  {sign} {n}")
+
+
+@abi.command("build")
+@click.option("--headers", "trees", multiple=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--git", "repo", type=click.Path(path_type=Path, exists=True), default=None,
+              help="A clone of the open kernel modules: all its release tags.")  # fmt: skip
+@click.option("--tag", "tags", multiple=True, help="With --git: only these tags.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
+def abi_build(trees: Sequence[Path], repo: Path | None, tags: Sequence[str], output: Path) -> None:
+    """Build the database from header trees (directories named after their version)."""
+    from nvsandbox.nvproxy.abi import build, store
+
+    if not trees and repo is None:
+        raise AbiError("give header trees with --headers or a clone with --git")
+    releases = [build.from_tree(t) for t in trees]
+    if repo is not None:
+        start = time.monotonic()
+        for release in build.from_git(repo, list(tags) or None):
+            releases.append(release)
+            click.echo(f"{release.version} {time.monotonic() - start:.0f} s", err=True)
+    releases.sort(key=lambda r: build.version_key(r.version))
+    store.write(output, releases)
+    click.echo(f"{len(releases)} releases, {output.stat().st_size} bytes")
+
+
+@abi.command("check")
+@click.option("--git", "repo", type=click.Path(path_type=Path, exists=True), required=True)
+@click.option("--tag", "tags", multiple=True, required=True)
+def abi_check(repo: Path, tags: Sequence[str]) -> None:
+    """Compare header-derived commands with the driver's exported tables."""
+    import tempfile
+
+    from nvsandbox.nvproxy.abi import build, check
+
+    for tag in tags:
+        with tempfile.TemporaryDirectory(prefix="nvabi") as tmp:
+            n, rows = check.check_tree(build.unpack(repo, tag, Path(tmp)), tag)
+        click.echo(f"{tag}: {n} commands compared, {len(rows)} differ")
+        for r in rows:
+            header, table = r.header or "none", r.table or "none"
+            click.echo(f"  {r.id:#010x} {r.name}: {r.cause} ({header} / {table})")
+
+
+def main() -> None:
+    """Entry point of ``python -m nvsandbox.cli.gpu``."""
+    gpu(prog_name=f"{os.path.basename(sys.executable)} -m nvsandbox.cli.gpu")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""Handlers of control commands, one module a subject; importing them registers them."""
+
+from . import bus, ecc, fb, gr, nvlink, process, subdevice, system, thermal
+
+__all__ = ["bus", "ecc", "fb", "gr", "nvlink", "process", "subdevice", "system", "thermal"]

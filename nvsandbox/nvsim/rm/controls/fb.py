@@ -1,0 +1,33 @@
+"""Memory of a card (``ctrl2080fb.h``); used + free + reserved = total at every moment."""
+
+from __future__ import annotations
+
+from ..control import Call, control
+from .subdevice import by_index, info_list, info_pointer
+
+_KIB = 10
+
+
+def _fb_info(call: Call) -> dict[int, int]:
+    """Indices of ``NV2080_CTRL_FB_INFO_INDEX_*``; sizes in KiB."""
+    p, heap = call.gpu.profile, call.gpu.heap
+    bar1 = p.bar1_mib << _KIB
+    total, usable, free = heap.total >> 10, (heap.total - heap.reserved) >> 10, heap.free >> 10
+    return by_index(p.fb_info) | {
+        0x04: p.fbps, 0x05: bar1, 0x07: total, 0x08: total, 0x09: usable, 0x0A: usable,
+        0x0B: p.bus_width, 0x0D: p.ram_type, 0x12: free, 0x16: free, 0x19: p.fbps,
+        0x1A: (1 << p.fbps) - 1, 0x1B: p.l2_bytes, 0x1D: bar1 - 1024, 0x1F: bar1 - 1024,
+        0x20: total, 0x22: p.ltcs, 0x23: 2 * p.ltcs, 0x2A: int(p.ecc),
+    }  # fmt: skip
+
+
+@control("NV2080_CTRL_CMD_FB_GET_INFO_V2")
+def fb_info_v2(call: Call) -> None:
+    """Sizes by index."""
+    info_list(call, "fbInfoListSize", "fbInfoList", _fb_info(call))
+
+
+@control("NV2080_CTRL_CMD_FB_GET_INFO")
+def fb_info(call: Call) -> None:
+    """The same through a pointer."""
+    info_pointer(call, "fbInfoListSize", "fbInfoList", _fb_info(call))
