@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import importlib
-import logging
 import os
 import pkgutil
 import socket
@@ -19,27 +18,25 @@ import nvsandbox.sentry.syscalls as syscall_package
 
 from ..platform import native
 from ..platform.native._native import lib
-from ..platform.systrap.space import Systrap
+from ..platform.systrap.space import Systrap, vdso_layout
 from .errors import SysErr
 from .fs.gofer_client import GoferClient
+from .fs.hostfd_tty import open_stdio
 from .fs.memfd_pool import MemfdPool
 from .fs.overlay import make_overlay
 from .fs.tmpfs import make_tmpfs
 from .kernel.creds import Credentials
-from .kernel.exit import exit_task
+from .kernel.exit import reap
 from .kernel.kernel import Kernel
+from .kernel.signal import SIG_IGN, SigAction
 from .kernel.task import RLIM_INFINITY, Task, ThreadGroup
-from .kernel.thread import HostThread
 from .loader.exec import HWCAP, close_program, exec_program, open_program
-from .mm.mm import MM
 from .syscalls.decode import Row
-from .vfs.file import FdTable, FileDescription
+from .vfs.file import FdTable
 from .vfs.fs_context import FsContext
 from .vfs.inode import FileSystem, Inode
 from .vfs.mount import MountNamespace, mount_of
 from .vfs.namei import walk
-
-log = logging.getLogger("nvsandbox.sentry")
 
 DEFAULT_PATH: Final = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NR_IN: Final = {
@@ -69,21 +66,6 @@ class ProcessSpec(NamedTuple):
     no_new_privs: bool
 
 
-class MountEntry(NamedTuple):
-    """One mount inside: ``kind`` gofer (``source``: index of the gofer's mount), tmpfs, proc, sysfs, devpts…"""
-
-    target: bytes
-    kind: str
-    source: int
-    flags: int
-    data: bytes
-    writable: bool  # gofer: write through instead of overlaying
-
-
-class InitReaper:
-    """The built-in init of `nvsandbox do`: pid 1 without a program, which reaps what nobody waits for."""
-
-
 def load_table() -> dict[int, Row]:
     """The rows of every module of ``syscalls/``."""
     table: dict[int, Row] = {}
@@ -98,10 +80,21 @@ def load_table() -> dict[int, Row]:
     return table
 
 
-def make_platform() -> Systrap:
-    """The stub image and the zygote."""
+class Prepared(NamedTuple):
+    """What must be read while the host's files are still there."""
+
+    table: dict[int, Row]
+    image: bytes
+    elf: bytes
+    vdso: list[tuple[int, int, bool]]
+
+
+def prepare() -> Prepared:
+    """Imports everything and reads the stub image. Raises OSError when the build is incomplete."""
     d = HostPath(native.__file__).parent
-    return Systrap((d / "stub.bin").read_bytes(), (d / "stub.elf.bin").read_bytes())
+    read_auxv()
+    table = load_table()
+    return Prepared(table, (d / "stub.bin").read_bytes(), (d / "stub.elf.bin").read_bytes(), vdso_layout())
 
 
 def read_auxv() -> None:
@@ -129,12 +122,11 @@ def set_inlining() -> None:
 class Boot:
     """The steps from descriptors to a running first process."""
 
-    def __init__(self, gofer: socket.socket, ncpu: int) -> None:
-        self.k = Kernel(make_platform(), ncpu)
-        self.k.table = load_table()
+    def __init__(self, prepared: Prepared, gofer: socket.socket, ncpu: int) -> None:
+        self.k = Kernel(Systrap(prepared.image, prepared.elf), ncpu, prepared.vdso)
+        self.k.table = prepared.table
         self.client = GoferClient(gofer)
         self.pool = MemfdPool(self.client.refill_memfds)
-        read_auxv()
 
     def root(self, index: int) -> MountNamespace:
         """The root file system: an overlay over the gofer's mount ``index``."""
@@ -143,7 +135,9 @@ class Boot:
         self.k.mnt_ns = ns
         return ns
 
-    def mount(self, t: Task, ns: MountNamespace, fs: FileSystem, root: Inode, target: bytes, flags: int) -> None:
+    def mount(
+        self, t: Task, ns: MountNamespace, fs: FileSystem, root: Inode, target: bytes, flags: int
+    ) -> None:
         """Mounts ``fs`` on ``target``, made first if it isn't there."""
         at = ns.root_path()
         for part in target.split(b"/"):
@@ -162,48 +156,77 @@ class Boot:
         fs = make_tmpfs(self.pool, self.k.realtime_ns(), data, mode=mode)
         return fs, fs.root
 
-    def first_task(self, ns: MountNamespace, spec: ProcessSpec, init: bool) -> Task:
-        """The task that will exec the first program. ``init``: it is pid 1 itself."""
+    def boot_task(self, ns: MountNamespace) -> Task:
+        """A root task that nobody sees, in whose name the first mounts are made."""
+        tg = ThreadGroup(self.k, 0, None)
+        t = Task(self.k, tg, 0)
+        t.creds = Credentials()
+        t.files = FdTable()
+        root = ns.root_path()
+        t.fs = FsContext(ns, root, root, 0o022)
+        return t
+
+    def builtin_init(self) -> ThreadGroup:
+        """pid 1 without a program: inherits orphans and reaps them."""
         k = self.k
-        if not init:
+        if k.init is None:
             reaper = ThreadGroup(k, k.new_pid(), None)
             reaper.is_init = True
-            reaper.sighand.actions[17] = _ignore()
+            reaper.sighand.actions[17] = SigAction(SIG_IGN)
             k.init = reaper
             k.procs[reaper.pid] = reaper
-        tg = ThreadGroup(k, k.new_pid(), k.init)
-        if init:
+        return k.init
+
+    def first_task(self, ns: MountNamespace, spec: ProcessSpec, init: bool) -> Task:
+        """The task that will exec a program from outside. ``init``: it is pid 1 itself."""
+        k = self.k
+        parent = None if init else self.builtin_init()
+        tg = ThreadGroup(k, k.new_pid(), parent)
+        if parent is None:
             tg.is_init = True
             k.init = tg
-        elif k.init is not None:
-            k.init.children[tg.pid] = tg
+        else:
+            parent.children[tg.pid] = tg
         tg.rlimits = default_rlimits()
         for which, pair in spec.rlimits.items():
-            tg.rlimits[which] = pair
-        k.main = tg
+            if 0 <= which < len(tg.rlimits):
+                tg.rlimits[which] = pair
         t = Task(k, tg, tg.pid)
-        creds = Credentials(spec.uid, spec.gid, spec.groups)
-        if spec.capabilities is not None:
-            caps = spec.capabilities
-            creds.cap_permitted = caps
-            creds.cap_effective = caps if spec.uid == 0 else 0
-            creds.cap_bset = caps
-        creds.no_new_privs = spec.no_new_privs
-        t.creds = creds
+        t.creds = first_creds(spec)
         t.files = FdTable()
         root = ns.root_path()
         t.fs = FsContext(ns, root, root, spec.umask)
+        t.comm = b"nvsandbox"
         tg.tasks[t.tid] = t
         k.tasks[t.tid] = t
         k.procs[tg.pid] = tg
-        t.comm = b"nvsandbox"
         return t
 
+    def discard_task(self, t: Task) -> None:
+        """Takes back a first task whose program could not be started."""
+        t.files.put(t)
+        t.fs.put()
+        tg = t.tg
+        tg.tasks.clear()
+        tg.dead = True
+        self.k.tasks.pop(t.tid, None)
+        reap(tg)
 
-def _ignore() -> Any:
-    from .kernel.signal import SIG_IGN, SigAction
+    def install_stdio(self, t: Task, fds: list[int], terminal: bool) -> None:
+        """Descriptors 0, 1, 2… of the first program, from the launcher's."""
+        for fd in fds:
+            t.files.install(open_stdio(fd, self.k.loop), 1 << 20)
 
-    return SigAction(SIG_IGN)
+
+def first_creds(spec: ProcessSpec) -> Credentials:
+    """Credentials of a program started from outside."""
+    creds = Credentials(spec.uid, spec.gid, spec.groups)
+    if spec.capabilities is not None:
+        caps = spec.capabilities
+        creds.cap_permitted = creds.cap_bset = caps
+        creds.cap_effective = caps if spec.uid == 0 else 0
+    creds.no_new_privs = spec.no_new_privs
+    return creds
 
 
 def default_rlimits() -> list[tuple[int, int]]:
@@ -223,7 +246,6 @@ def default_rlimits() -> list[tuple[int, int]]:
 
 def start_program(t: Task, spec: ProcessSpec, report: Callable[[int, str], None]) -> None:
     """Runs in the loop: the first exec. ``report(errno, text)`` when it can't be done."""
-    k = t.k
     argv = list(spec.argv)
     try:
         if spec.cwd != b"/":
@@ -236,7 +258,9 @@ def start_program(t: Task, spec: ProcessSpec, report: Callable[[int, str], None]
     err, prog = errno.ENOENT, None
     for name in candidates(argv[0], spec.envp):
         try:
-            prog = open_program(t, t.fs.cwd if name[:1] != b"/" else t.fs.root, name, argv, list(spec.envp))
+            prog = open_program(
+                t, t.fs.cwd if name[:1] != b"/" else t.fs.root, name, argv, list(spec.envp)
+            )
             break
         except SysErr as e:
             if e.errno != errno.ENOENT or err == errno.ENOENT:
@@ -263,6 +287,3 @@ def candidates(name: bytes, envp: Sequence[bytes]) -> list[bytes]:
         return [name]
     path = next((e[5:] for e in envp if e.startswith(b"PATH=")), DEFAULT_PATH)
     return [(d or b".").rstrip(b"/") + b"/" + name for d in path.split(b":")]
-
-
-__all__ = ["MM", "Boot", "FileDescription", "HostThread", "MountEntry", "ProcessSpec", "exit_task", "set_inlining", "start_program"]

@@ -122,7 +122,9 @@ def _group_dead(tg: ThreadGroup) -> None:
     for child in list(tg.children.values()):
         _reparent(child, reaper)
     parent = tg.parent
-    if tg.is_init or parent is None or tg is k.main:
+    if k.on_process_exit is not None:
+        k.on_process_exit(tg)
+    if tg.is_init or parent is None:
         k.init_exited(tg)
         return
     act = parent.sighand.get(sg.SIGCHLD)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, final
 
 from ...platform.native._native import lib
-from ...platform.systrap.space import PlatformError, Space, Systrap, Thread, vdso_layout
+from ...platform.systrap.space import PlatformError, Space, Systrap, Thread
 from ..errors import SysErr
 from . import signal as sg
 from .creds import CAP_SYS_ADMIN, CAP_SYS_RESOURCE
@@ -41,7 +41,9 @@ VERSION: Final = b"#1 SMP PREEMPT_DYNAMIC nvsandbox"
 class Kernel:
     """One sandbox. Made once, before the Sentry locks itself down."""
 
-    def __init__(self, platform: Systrap, ncpu: int) -> None:
+    def __init__(
+        self, platform: Systrap, ncpu: int, vdso_layout: list[tuple[int, int, bool]]
+    ) -> None:
         self.platform = platform
         self.ncpu = ncpu
         self.loop = EventLoop(lambda ntid: on_event(self, ntid))
@@ -52,7 +54,7 @@ class Kernel:
         self.used_pids: set[int] = set()
         self.last_pid = 0
         self.init: ThreadGroup | None = None
-        self.main: ThreadGroup | None = None  # whose exit ends the sandbox
+        self.on_process_exit: Callable[[ThreadGroup], None] | None = None
         self.on_exit: Callable[[int], None] | None = None
         self.futex = FutexTable()
         self.strace: Any = None
@@ -72,7 +74,7 @@ class Kernel:
         self._pool_waiters: list[Any] = []
         self._zygote: HostThread | None = None
         self._zygote_ready = False
-        self.vdso_layout = vdso_layout()
+        self.vdso_layout = vdso_layout
 
     # Time
     def monotonic_ns(self) -> int:
@@ -318,7 +320,7 @@ class Kernel:
 
     def init_exited(self, tg: ThreadGroup) -> None:
         """A process without a parent is gone. The init of the sandbox takes everybody with it."""
-        if tg is self.main or tg is self.init:
+        if tg is self.init:
             self.shutdown(tg.exit_code)
 
     def shutdown(self, status: int) -> None:

@@ -1,0 +1,58 @@
+"""`nvsandbox do`: one command in a fresh sandbox, on the host's root or another, which stays unchanged."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from ..main import Globals
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option(
+    "--rootfs", default="/", metavar="DIR", help="The root file system; writes go to memory."
+)
+@click.option("--cwd", "-w", default="", metavar="DIR", help="Working directory inside.")
+@click.option(
+    "--env",
+    "-e",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Set a variable (the host's are passed with --rootfs / only).",
+)
+@click.option("--uid", type=int, default=0, help="User id of the command.")
+@click.option("--gid", type=int, default=0, help="Group id of the command.")
+@click.option("--hostname", default="nvsandbox", metavar="NAME")
+@click.option(
+    "--volume",
+    "-v",
+    multiple=True,
+    metavar="SRC:DST[:ro]",
+    help="Bind mount a host directory or file.",
+)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.pass_obj
+def do(
+    g: Globals, rootfs: str, cwd: str, env: tuple[str, ...], uid: int, gid: int, hostname: str,
+    volume: tuple[str, ...], command: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Runs COMMAND in a new sandbox.
+
+    The root file system (the host's own, or DIR) is read-only underneath; what COMMAND writes is kept in memory
+    and gone afterwards.
+    """
+    from ...sandbox import control
+    from ...sandbox.foreground import run_foreground
+    from ..configure import environment, sandbox_config
+
+    config = sandbox_config(g, rootfs, hostname, volume)
+    where = cwd or (os.getcwd() if rootfs == "/" else "/")
+    process = control.process(
+        [os.fsencode(c) for c in command],
+        environment(env, rootfs == "/"),
+        os.fsencode(where),
+        uid,
+        gid,
+    )
+    raise click.exceptions.Exit(run_foreground(config, process))

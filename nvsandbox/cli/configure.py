@@ -1,0 +1,73 @@
+"""From flags to a sandbox's configuration."""
+
+from __future__ import annotations
+
+import os
+
+from ..sandbox.config import DEFAULT_INNER, Failure, HostMount, InnerMount, SandboxConfig
+from .main import Globals
+
+DEFAULT_ENV = {
+    b"PATH": b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    b"HOME": b"/root",
+}
+
+
+def environment(extra: tuple[str, ...], inherit: bool) -> list[bytes]:
+    """The command's environment: the host's when its root is used, a small default otherwise."""
+    env = dict(os.environb) if inherit else dict(DEFAULT_ENV)
+    if not inherit and b"TERM" in os.environb:
+        env[b"TERM"] = os.environb[b"TERM"]
+    for item in extra:
+        name, eq, value = item.partition("=")
+        if not name:
+            raise Failure(f"bad variable `{item}`: a name is needed")
+        if eq:
+            env[os.fsencode(name)] = os.fsencode(value)
+        elif os.fsencode(name) in os.environb:
+            env[os.fsencode(name)] = os.environb[os.fsencode(name)]
+    return [k + b"=" + v for k, v in env.items()]
+
+
+def volumes(specs: tuple[str, ...]) -> list[HostMount]:
+    """``SRC:DST[:ro]`` as Docker writes it."""
+    out = []
+    for s in specs:
+        parts = s.split(":")
+        if len(parts) not in (2, 3) or not parts[0] or not parts[1].startswith("/"):
+            raise Failure(f"bad volume `{s}`: SRC:DST[:ro] is expected, DST absolute")
+        mode = parts[2] if len(parts) == 3 else "rw"
+        if mode not in ("ro", "rw"):
+            raise Failure(f"bad volume `{s}`: mode `{mode}` is neither ro nor rw")
+        src = os.path.abspath(parts[0])
+        if not os.path.exists(src):
+            raise Failure(f"bad volume `{s}`: `{src}`: no such file or directory")
+        out.append(HostMount(src, os.fsencode(parts[1]), mode == "ro", mode == "rw"))
+    return out
+
+
+def sandbox_config(
+    g: Globals, rootfs: str, hostname: str, volume: tuple[str, ...] = ()
+) -> SandboxConfig:
+    """Raises Failure for what can't be."""
+    if not os.path.isdir(rootfs):
+        raise Failure(
+            f"rootfs `{rootfs}`: "
+            + ("not a directory" if os.path.exists(rootfs) else "no such file or directory")
+        )
+    through = g.overlay2 == "none"
+    if g.overlay2 not in ("none", "root:self", "root:memory", "all:memory"):
+        raise Failure(f"--overlay2 `{g.overlay2}`: expected none, root:self or root:memory")
+    root = HostMount(os.path.abspath(rootfs), b"/", not through, through)
+    inner: list[InnerMount] = list(DEFAULT_INNER)
+    return SandboxConfig(
+        root,
+        volumes(volume),
+        inner,
+        hostname.encode(),
+        g.network,
+        g.platform,
+        g.strace,
+        g.debug,
+        g.log if g.debug else "",
+    )

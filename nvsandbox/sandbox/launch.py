@@ -1,0 +1,185 @@
+"""Starting the processes of a sandbox: the gofer, and the Sentry as pid 1 of a pid namespace of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+from typing import final
+
+from ..gofer.main import MountSpec
+from ..gofer.main import main as gofer_main
+from ..platform.native._native import lib
+from ..sentry.boot import prepare
+from . import control, isolate, sentry_main
+from .config import Failure, SandboxConfig
+
+
+def _gofer_process(config: SandboxConfig, sock: socket.socket, parent: int, ready: int) -> None:
+    """In the child: the container's mounts and nothing else, then serves for good."""
+    code = 1
+    try:
+        isolate.die_with_parent(parent)
+        os.setsid()
+        isolate.reset_signals()
+        isolate.set_name("nv-gofer")
+        isolate.close_others({sock.fileno(), ready})
+        isolate.raise_limits()
+        flags = (
+            isolate.CLONE_NEWNS | isolate.CLONE_NEWIPC | isolate.CLONE_NEWUTS | isolate.CLONE_NEWNET
+        )
+        isolate.check("unshare", lib.nv_unshare(flags))
+        mounts = [config.root, *config.mounts]
+        sources = isolate.open_sources(mounts)
+        base = isolate.private_tree()
+        paths = isolate.bind_mounts(base, mounts, sources)
+        specs = [MountSpec(p, m.readonly) for p, m in zip(paths, mounts, strict=True)]
+        writes = any(not m.readonly for m in mounts)
+
+        def locked() -> None:
+            isolate.enter_tree(base)
+            lib.nv_set_caps(isolate.GOFER_WRITE_CAPS if writes else isolate.GOFER_READ_CAPS)
+            isolate.check("no_new_privs", lib.nv_prctl(isolate.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+            os.write(ready, b"\n")
+            os.close(ready)
+
+        gofer_main(sock.detach(), specs, locked)
+        code = 0
+    except Failure as e:
+        os.write(ready, str(e).encode())
+    except OSError as e:
+        with contextlib.suppress(OSError):
+            os.write(ready, f"gofer: {e.strerror or e}".encode())
+    finally:
+        os._exit(code)
+
+
+def _start_gofer(config: SandboxConfig) -> tuple[socket.socket, int]:
+    """(the Sentry's end, pid). Raises Failure."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    r, w = os.pipe()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        os.close(r)
+        _gofer_process(config, theirs, parent, w)
+    theirs.close()
+    os.close(w)
+    with os.fdopen(r, "rb") as f:
+        word = f.read()
+    if word != b"\n":
+        ours.close()
+        os.waitpid(pid, 0)
+        raise Failure(word.decode("utf-8", "replace") or "the gofer did not start")
+    return ours, pid
+
+
+def _start_sentry(
+    config: SandboxConfig, gofer: socket.socket, log_fd: int
+) -> tuple[socket.socket, int]:
+    """Forks twice: the pid namespace is only for children of the process that unshared it."""
+    prepared = prepare()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    parent = os.getpid()
+    r, w = os.pipe()
+    middle = os.fork()
+    if middle == 0:
+        try:
+            isolate.die_with_parent(parent)
+            os.close(r)
+            ours.close()
+            isolate.check("unshare", lib.nv_unshare(isolate.CLONE_NEWPID))
+            pid = os.fork()
+            if pid == 0:
+                isolate.die_with_parent(0)
+                os.close(w)
+                sentry_main.run(config, prepared, gofer, theirs, parent, log_fd)
+            os.write(w, str(pid).encode())
+            os.close(w)
+            theirs.close()
+            gofer.close()
+            os.waitpid(pid, 0)
+        except Failure as e:
+            os.write(w, str(e).encode())
+        finally:
+            os._exit(0)
+    theirs.close()
+    os.close(w)
+    with os.fdopen(r, "rb") as f:
+        word = f.read().decode()
+    if not word.isdigit():
+        raise Failure(word or "the sentry did not start")
+    return ours, middle
+
+
+@final
+class RunningSandbox:
+    """A sandbox from the launcher's side."""
+
+    def __init__(self, config: SandboxConfig) -> None:
+        self.config = config
+        log_fd = -1
+        if config.log_path:
+            log_fd = os.open(
+                config.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644
+            )
+        elif config.debug or config.strace:
+            log_fd = os.dup(2)
+        sentry_main.setup_logging(config, log_fd)
+        gofer, self.gofer_pid = _start_gofer(config)
+        self.ctl, self.sentry_pid = _start_sentry(config, gofer, log_fd)
+        gofer.close()
+        self._next = 0
+        self._events: list[control.Message] = []
+        self._wait_for("ready", 0)
+
+    def spawn(self, process: control.Message, fds: tuple[int, int, int], init: bool = False) -> int:
+        """Starts a process; its id. Raises Failure (code 127, 126) when the program can't be run."""
+        self._next += 1
+        ident = self._next
+        control.send(self.ctl, {"op": "spawn", "id": ident, "process": process, "init": init}, fds)
+        msg = self._wait_for("started", ident)
+        if msg["ev"] == "failed":
+            raise Failure(str(msg["msg"]), 127 if msg["errno"] in (2, 20) else 126)
+        return ident
+
+    def signal(self, ident: int, sig: int) -> None:
+        with contextlib.suppress(OSError):
+            control.send(self.ctl, {"op": "signal", "id": ident, "sig": sig})
+
+    def wait(self, ident: int, timeout: float | None = None) -> int | None:
+        """The wait status of a process, None when ``timeout`` seconds pass first. Raises Failure."""
+        if not self._select(timeout):
+            return None
+        return int(self._wait_for("exited", ident)["status"])
+
+    def _select(self, timeout: float | None) -> bool:
+        if timeout is None or self._events:
+            return True
+        return bool(select.select([self.ctl], [], [], timeout)[0])
+
+    def _wait_for(self, kind: str, ident: int) -> control.Message:
+        while True:
+            for i, m in enumerate(self._events):
+                if m.get("id", 0) == ident and m["ev"] in (kind, "failed"):
+                    return self._events.pop(i)
+            got = control.receive(self.ctl)
+            if got is None:
+                raise Failure("the sandbox died unexpectedly")
+            msg, fds = got
+            for fd in fds:
+                os.close(fd)
+            if msg["ev"] == "dead":
+                raise Failure(str(msg["msg"]))
+            self._events.append(msg)
+
+    def close(self) -> None:
+        """Ends the sandbox and waits for its processes."""
+        with contextlib.suppress(OSError):
+            control.send(self.ctl, {"op": "stop"})
+        self.ctl.close()
+        for pid in (self.sentry_pid, self.gofer_pid):
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
