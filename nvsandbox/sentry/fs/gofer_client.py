@@ -72,7 +72,7 @@ class GoferClient:
         self.dirs: OrderedDict[Node, None] = OrderedDict()
         self.read_fds: OrderedDict[Node, int] = OrderedDict()
         self.roots: list[Node] = []
-        r = self.call(p.Hello(self._id(), p.VERSION))
+        r = self.call(p.Hello(self.new_id(), p.VERSION))
         if len(r.nums) != 2 or r.nums[0] != p.VERSION or r.nums[1] != len(r.attrs):
             raise self._break()
         self.next_handle = self.mount_count = len(r.attrs)
@@ -86,7 +86,7 @@ class GoferClient:
         self._watch()
 
     # Transport
-    def _id(self) -> int:
+    def new_id(self) -> int:
         self.next_id = (self.next_id + 1) & 0xFFFFFFFF
         return self.next_id
 
@@ -224,7 +224,7 @@ class GoferClient:
     # The two caches
     def refill_memfds(self, t: object) -> list[tuple[int, int]]:
         """For MemfdPool."""
-        _, fds = self.call_fds(p.Memfds(self._id(), p.MEMFD_BATCH), 2 * p.MEMFD_BATCH)
+        _, fds = self.call_fds(p.Memfds(self.new_id(), p.MEMFD_BATCH), 2 * p.MEMFD_BATCH)
         return list(zip(fds[0::2], fds[1::2], strict=True))
 
     def handle(self, n: Node) -> int:
@@ -236,7 +236,7 @@ class GoferClient:
         if n.parent is None:
             raise SysErr(errno.ESTALE)
         new = self._new_handle()
-        r = self.call(p.OpenDir(self._id(), self.handle(n.parent), n.name, new))
+        r = self.call(p.OpenDir(self.new_id(), self.handle(n.parent), n.name, new))
         a = self.one_attr(r)
         if (a.dev, a.ino) != (n.dev, n.ino):
             self.forget([new])
@@ -315,7 +315,7 @@ class Node:
         """Attributes of an entry, or None when there is none."""
         c = self.client
         try:
-            r = c.call(p.Find(c._id(), c.handle(self), [name]))
+            r = c.call(p.Find(c.new_id(), c.handle(self), [name]))
         except SysErr as e:
             if e.errno == errno.ENOENT:
                 return None
@@ -325,7 +325,7 @@ class Node:
     def list_dir(self) -> dict[bytes, p.Attr]:
         c = self.client
         out: dict[bytes, p.Attr] = {}
-        for r in c.finish(c.begin(p.List(c._id(), c.handle(self)))):
+        for r in c.finish(c.begin(p.List(c.new_id(), c.handle(self)))):
             if len(r.names) != len(r.attrs) or len(out) > MAX_LISTING:
                 raise c._break()
             for name, a in zip(r.names, r.attrs, strict=True):
@@ -338,7 +338,7 @@ class Node:
         """A descriptor of the regular file, the caller's to close. Raises ESTALE if it is another file now."""
         c = self.client
         handle, name = self.at()
-        r, fds = c.call_fds(p.Open(c._id(), handle, name, write), 1)
+        r, fds = c.call_fds(p.Open(c.new_id(), handle, name, write), 1)
         a = c.one_attr(r)
         if (a.dev, a.ino) != (self.dev, self.ino):
             os.close(fds[0])
@@ -349,7 +349,7 @@ class Node:
         """Attributes now. Raises ESTALE."""
         c = self.client
         if self.parent is None:
-            return c.one_attr(c.call(p.Find(c._id(), self.handle, [])))
+            return c.one_attr(c.call(p.Find(c.new_id(), self.handle, [])))
         a = self.parent.find(self.name)
         if a is None or (a.dev, a.ino) != (self.dev, self.ino):
             raise SysErr(errno.ESTALE)
@@ -358,7 +358,7 @@ class Node:
     def xattrs(self) -> dict[bytes, bytes]:
         c = self.client
         handle, name = self.at()
-        r = c.call(p.Xattrs(c._id(), handle, name))
+        r = c.call(p.Xattrs(c.new_id(), handle, name))
         if len(r.names) != len(r.values):
             raise c._break()
         return dict(zip(r.names, r.values, strict=True))
@@ -370,7 +370,7 @@ class Node:
         c = self.client
         handle, name = self.at()
         r = c.call(
-            p.SetAttr(c._id(), handle, name, valid, mode, uid, gid, size, atime, mtime)
+            p.SetAttr(c.new_id(), handle, name, valid, mode, uid, gid, size, atime, mtime)
         )  # fmt: skip
         return c.one_attr(r)
 
@@ -378,7 +378,7 @@ class Node:
         self, name: bytes, mode: int, uid: int, gid: int, rdev: int = 0, target: bytes = b""
     ) -> p.Attr:
         c = self.client
-        r = c.call(p.Create(c._id(), c.handle(self), name, mode, uid, gid, rdev, target))
+        r = c.call(p.Create(c.new_id(), c.handle(self), name, mode, uid, gid, rdev, target))
         return c.one_attr(r)
 
     def statfs(self) -> list[int]:
@@ -386,7 +386,7 @@ class Node:
         dir = self
         while dir.parent is not None and dir.handle < 0:
             dir = dir.parent
-        nums = c.call(p.StatFs(c._id(), dir.handle)).nums
+        nums = c.call(p.StatFs(c.new_id(), dir.handle)).nums
         if len(nums) != 8:
             raise c._break()
         return nums
