@@ -1,0 +1,65 @@
+# nvsandbox: everything a developer runs. Each target sets up what it needs and caches it.
+SHELL := /bin/bash
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3.13 /usr/bin/python3.12 /usr/bin/python3.11) python3)
+VENV := .venv
+PY := $(VENV)/bin/python
+CACHE ?= $(or $(NVSANDBOX_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nvsandbox)
+C_SOURCES := $(wildcard nvsandbox/platform/native/*.[ch])
+STUB := nvsandbox/platform/native/stub.bin
+
+.PHONY: help run test venv native rootfs bench lint format fuzz clean
+
+help:
+	@echo "make run     a real Debian root file system in the sandbox, step by step"
+	@echo "make test    all tests"
+	@echo "make venv    .venv/bin/nvsandbox, ready to use"
+	@echo "make rootfs  the Debian root file system; prints its path"
+	@echo "make bench   timings side by side, in build/bench.json"
+	@echo "make lint    ruff, mypy --strict, clang-format"
+	@echo "make fuzz    the fuzzers, a short round each"
+
+run: venv
+	@root=$$(tools/mkrootfs.sh $(CACHE) | tail -1) && $(PY) tools/demo.py "$$root"
+
+test: venv
+	@root=$$(tools/mkrootfs.sh $(CACHE) | tail -1) && NVSANDBOX_ROOTFS="$$root" $(PY) -m pytest tests $(PYTEST_ARGS)
+
+venv: $(VENV)/.ready native
+
+$(VENV)/.ready: pyproject.toml setup.py tools/apt.sh
+	@tools/apt.sh
+	@echo "setting up $(VENV) …"
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install -q --disable-pip-version-check -U pip "setuptools>=68" wheel "cffi>=1.16,<3"
+	@$(PY) -m pip install -q --disable-pip-version-check --no-build-isolation -e '.[dev]'
+	@touch $@
+
+native: $(STUB)
+
+$(STUB): $(VENV)/.ready $(C_SOURCES) nvsandbox/platform/native/build.py nvsandbox/platform/native/stub.ld
+	@echo "building the native module and the stub image …"
+	@$(PY) -m nvsandbox.platform.native.build
+	@touch $@
+
+rootfs:
+	@tools/mkrootfs.sh $(CACHE)
+
+bench: venv
+	@root=$$(tools/mkrootfs.sh $(CACHE) | tail -1) && mkdir -p build && $(PY) -m bench --rootfs "$$root" --json build/bench.json $(BENCH_ARGS)
+
+lint: venv
+	@$(VENV)/bin/ruff check nvsandbox tests tools bench
+	@$(VENV)/bin/ruff format --check nvsandbox tests tools bench
+	@$(VENV)/bin/mypy --strict nvsandbox
+	@clang-format --dry-run -Werror $(C_SOURCES)
+
+format: venv
+	@$(VENV)/bin/ruff check --fix -q nvsandbox tests tools bench
+	@$(VENV)/bin/ruff format -q nvsandbox tests tools bench
+	@clang-format -i $(C_SOURCES)
+
+fuzz: venv
+	@$(PY) -m pytest tests/fuzz $(PYTEST_ARGS)
+
+clean:
+	rm -rf build $(VENV) nvsandbox/platform/native/*.so nvsandbox/platform/native/*.bin nvsandbox/platform/native/*.o nvsandbox/platform/native/_native.c

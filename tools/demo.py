@@ -1,0 +1,44 @@
+"""The main job, step by step: real Debian programs on our own kernel, with timings."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+NVSANDBOX = Path(sys.executable).parent / "nvsandbox"
+
+STEPS = [
+    ("a shell, pipes, here-documents", "bash", "seq 1 1000 | sort -rn | head -3; cat <<X\nhere\nX"),
+    ("job control and traps", "bash", "trap 'echo trapped' USR1; kill -USR1 $$; sleep 5 & kill %1; wait; echo done"),
+    ("coreutils over /usr", "bash", "find /usr -type f | wc -l; du -s /usr/bin | cut -f1"),
+    ("Python: threads, subprocess, sqlite", "python3", "import threading,subprocess,sqlite3\nr=[]\nt=[threading.Thread(target=r.append,args=(i,)) for i in range(8)]\n[x.start() for x in t];[x.join() for x in t]\nprint(sorted(r), subprocess.check_output(['echo','child']), sqlite3.connect(':memory:').execute('select 6*7').fetchone())"),
+    ("Python: asyncio, multiprocessing", "python3", "import asyncio,multiprocessing as m\nasync def f(n):\n await asyncio.sleep(0.01); return n\nasync def g(): return await asyncio.gather(*map(f,range(5)))\nprint(asyncio.run(g()))\nif __name__=='__main__':\n print(m.get_context('fork').Pool(2).map(abs,[-1,-2,-3]))"),
+    ("gcc compiles and runs", "bash", "cd /tmp; echo 'int main(){return __builtin_printf(\"hello from gcc\\n\")<0;}' >a.c; gcc -O2 a.c -o a && ./a"),
+    ("make -j2", "bash", "mkdir /tmp/m; cd /tmp/m; for i in 1 2 3 4; do echo \"int f$i(){return $i;}\" >f$i.c; done; printf 'all: f1.o f2.o f3.o f4.o\\n\\tar rcs l.a *.o && ar t l.a\\n' >Makefile; make -s -j2"),
+    ("git", "bash", "cd /tmp; git init -q r; cd r; git config user.email a@b; git config user.name n; echo 1 >f; git add f; git commit -qm one; git clone -q . ../c; git -C ../c log --oneline | wc -l"),
+    ("perl, tar, xz, sqlite3", "bash", "perl -e 'print join(\",\",map{$_*$_}1..5),\"\\n\"'; tar cf - /etc 2>/dev/null | xz -1 | xz -d | tar tf - | wc -l; sqlite3 :memory: 'select 1+1'"),
+    ("who we are", "bash", "uname -a; cat /proc/version; ps ax"),
+]  # fmt: skip
+
+
+def main() -> int:
+    rootfs = sys.argv[1]
+    print(f"root file system: {rootfs}")
+    bad = 0
+    for title, shell, script in STEPS:
+        print(f"\n== {title}", flush=True)
+        start = time.monotonic()
+        r = subprocess.run([NVSANDBOX, "do", "--rootfs", rootfs, "--", shell, "-c", script])
+        took = time.monotonic() - start
+        print(
+            f"-- {took:.2f} s" + (f", exit status {r.returncode}" if r.returncode else ""),
+            flush=True,
+        )
+        bad += r.returncode != 0
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
