@@ -171,6 +171,59 @@ def abi_check(repo: Path, tags: Sequence[str]) -> None:
             click.echo(f"  {r.id:#010x} {r.name}: {r.cause} ({header} / {table})")
 
 
+@gpu.command("sim", context_settings={"ignore_unknown_options": True})
+@click.option("--gpu", "card", default="h100", show_default=True, help="Card profile.")
+@click.option("--count", default=1, show_default=True, help="Number of cards, 1 to 8.")
+@click.option("--driver", default="535.261.03", show_default=True, help="Driver version.")
+@click.option("--memory", default=None, help="Memory of a card, e.g. 16g or 8192m.")
+@click.option("--mig", default=None, help="MIG layout (not simulated yet).")
+@click.option(
+    "--fault", "faults", multiple=True, help="xid:N, ecc[:N], lost, alloc-fail[:N], slow:MS."
+)
+@click.option("-v", "--verbose", is_flag=True, help="Name what is not simulated.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def sim(card: str, count: int, driver: str, memory: str | None, mig: str | None,
+        faults: Sequence[str], verbose: bool, command: Sequence[str]) -> None:  # fmt: skip
+    """Run COMMAND with simulated NVIDIA cards."""
+    from nvsandbox.nvsim.errors import SimError
+
+    if mig:
+        raise SimError("--mig: MIG partitions are not simulated yet")
+    sys.exit(_run_sim(card, count, driver, memory, faults, verbose, command))
+
+
+def _mib(text: str | None) -> int | None:
+    from nvsandbox.nvsim.errors import SimError
+
+    if text is None:
+        return None
+    number, unit = text[:-1], text[-1].lower()
+    scale = {"g": 1024, "m": 1}.get(unit)
+    if scale is None or not number.isdigit():
+        raise SimError(f"--memory `{text}`: give a number with m or g, e.g. 16g")
+    return int(number) * scale
+
+
+def _run_sim(card: str, count: int, driver: str, memory: str | None, faults: Sequence[str],
+             verbose: bool, command: Sequence[str], observer: Any = None) -> int:  # fmt: skip
+    from nvsandbox.nvsim.faults import parse
+    from nvsandbox.nvsim.observe import Observer
+    from nvsandbox.nvsim.simulator import Config, Simulator
+    from nvsandbox.nvsim.supervisor import run
+
+    said: set[str] = set()
+
+    def log(text: str) -> None:
+        if text in said or len(said) > 10000:
+            return
+        said.add(text)
+        if verbose or text.startswith(("NVRM", "fault", "user-space")):
+            os.write(2, f"nvsim: {text}\n".encode())
+
+    config = Config(card, count, driver, _mib(memory), [parse(f) for f in faults])
+    return run(Simulator(config, log, observer or Observer()), command)
+
+
 def main() -> None:
     """Entry point of ``python -m nvsandbox.cli.gpu``."""
     gpu(prog_name=f"{os.path.basename(sys.executable)} -m nvsandbox.cli.gpu")

@@ -69,7 +69,9 @@ def _information(gpu: Gpu, version: str) -> str:
 def _config_space(gpu: Gpu) -> bytes:
     p = gpu.profile
     data = bytearray(256)
-    data[0:4] = p.pci_device.to_bytes(4, "big")[2:][::-1] + (p.pci_device >> 16).to_bytes(2, "little")
+    data[0:4] = p.pci_device.to_bytes(4, "big")[2:][::-1] + (p.pci_device >> 16).to_bytes(
+        2, "little"
+    )
     data[8] = p.revision
     data[9:12] = bytes((0, 2, 3))
     data[0x2C:0x2E] = (p.pci_subsystem & 0xFFFF).to_bytes(2, "little")
@@ -80,7 +82,9 @@ def _config_space(gpu: Gpu) -> bytes:
 def _sysfs(gpu: Gpu) -> dict[str, Node]:
     p = gpu.profile
     speed = {3: "8.0", 4: "16.0", 5: "32.0"}[p.pcie_gen]
-    bars = "".join(f"{at:#018x} {at + size - 1:#018x} {0x14220C:#018x}\n" for size, at in gpu.bars())
+    bars = "".join(
+        f"{at:#018x} {at + size - 1:#018x} {0x14220C:#018x}\n" for size, at in gpu.bars()
+    )
     texts: dict[str, str | bytes] = {
         "vendor": "0x10de\n",
         "device": f"{p.pci_device >> 16:#06x}\n",

@@ -127,7 +127,9 @@ def _permitted(command: Command, root: bool) -> bool:
     return bool(command.access & Access.PRIVILEGED) and root
 
 
-def dispatch(rm: Manager, caller: Caller, client: int, obj: int, cmd: int, buf: bytearray) -> Status:
+def dispatch(
+    rm: Manager, caller: Caller, client: int, obj: int, cmd: int, buf: bytearray
+) -> Status:
     """Answer ``cmd`` on object ``obj``, reading and changing ``buf``, the parameters."""
     owner = rm.tree.client(client, caller.owners)
     target = rm.tree.find(owner, obj)

@@ -114,7 +114,7 @@ class Manager:
             assert params is not None  # required by its class
             self._memory_object(made, params, caller)
         elif internal in ("VirtualMemory", "VirtualMemoryRange") and params is not None:
-            made.memory = Memory(Place.VIRTUAL, params["size"] if "size" in params else 0)
+            made.memory = Memory(Place.VIRTUAL, params["size"] if "size" in params.fields() else 0)
         elif internal == "OsDescMemory" and params is not None:
             limit = params["limit"]
             if limit >= MAX_SYSMEM:

@@ -1,0 +1,70 @@
+"""Everything one simulated driver holds, glued together: resource manager, files, mappings, faults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from nvsandbox.nvproxy.abi import AbiError, database
+
+from . import nodes, profile
+from .errors import SimError
+from .events import Events
+from .faults import Fault, Faults
+from .files import FileTable, OpenFile
+from .mapping import Mappings
+from .observe import Observer
+from .rm.control import Caller
+from .rm.manager import Manager
+from .task import Request
+from .uvm import VaSpace
+
+MAX_CARDS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the user asked for."""
+
+    gpu: str = "h100"
+    count: int = 1
+    driver: str = "535.261.03"
+    memory_mib: int | None = None
+    faults: Sequence[Fault] = field(default_factory=tuple)
+    quiet: bool = True
+    """Whether what can't be simulated stays unsaid."""
+
+
+class Simulator:
+    """The driver of one tree of processes."""
+
+    def __init__(self, config: Config, log: Callable[[str], None], observer: Observer) -> None:
+        if not 1 <= config.count <= MAX_CARDS:
+            raise SimError(f"--count: 1 to {MAX_CARDS} cards")
+        try:
+            release = database().release(config.driver)
+        except AbiError as e:
+            raise SimError(f"--driver: {e}") from None
+        cards = [profile.load(config.gpu, config.memory_mib)] * config.count
+        self.log = log
+        self.observer = observer
+        self.rm = Manager(release, cards, log)
+        self.events = Events(self)
+        self.rm.on_event_free = self.events.unbind
+        self.files = FileTable(self._closed)
+        self.mappings = Mappings(self)
+        self.va_spaces: dict[OpenFile, VaSpace] = {}
+        self.faults = Faults(list(config.faults))
+        with open("/proc/devices") as f:
+            self.nodes = nodes.build(self.rm, f.read())
+
+    def _closed(self, file: OpenFile) -> None:
+        """The kernel dropped the last reference to an open file: as the driver's release does."""
+        self.rm.tree.free_owned(file)
+        self.va_spaces.pop(file, None)
+        self.mappings.forget(file)
+        self.events.forget(file)
+
+    def caller(self, request: Request, file: OpenFile) -> Caller:
+        """Who makes this call."""
+        return Caller(request, file.owners(), request.tgid(), request.euid() == 0, file)
