@@ -1,0 +1,253 @@
+"""rtnetlink queries about the loopback interface (Linux: net/netlink, net/core/rtnetlink.c; rtnetlink(7)).
+
+Answers RTM_GETLINK, RTM_GETADDR and RTM_GETROUTE (what getifaddrs(3) and ``ip`` ask). Changes are refused
+with EPERM, anything else with EOPNOTSUPP. No multicast groups deliver anything.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from collections import deque
+from typing import TYPE_CHECKING, Final, final
+
+from ..abi.socket import (
+    AF_INET,
+    AF_INET6,
+    AF_NETLINK,
+    MSG_OOB,
+    MSG_PEEK,
+    MSG_TRUNC,
+    SOCK_DGRAM,
+    SOCK_RAW,
+    SOL_NETLINK,
+)
+from ..errors import SysErr
+from ..kernel.wait import POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
+from .socket import Received, Socket, Ucred, register_family
+
+if TYPE_CHECKING:
+    from ..kernel.task import Task
+    from ..vfs.file import FileDescription
+
+NLMSG: Final = struct.Struct("<IHHII")
+NLMSG_ERROR: Final = 2
+NLMSG_DONE: Final = 3
+NLM_F_MULTI: Final = 2
+NLM_F_ACK: Final = 4
+NLM_F_DUMP: Final = 0x300
+RTM_NEWLINK: Final = 16
+RTM_GETLINK: Final = 18
+RTM_NEWADDR: Final = 20
+RTM_GETADDR: Final = 22
+RTM_GETROUTE: Final = 26
+MAX_QUEUE: Final = 256
+_used: dict[int, NetlinkSocket] = {}
+
+
+def _attr(kind: int, value: bytes) -> bytes:
+    raw = struct.pack("<HH", 4 + len(value), kind) + value
+    return raw.ljust((len(raw) + 3) & ~3, b"\0")
+
+
+def link_lo() -> bytes:
+    """struct ifinfomsg of lo with its attributes."""
+    return struct.pack("<BxHiII", 0, 772, 1, 0x10049, 0) + b"".join(
+        (
+            _attr(3, b"lo\0"), _attr(13, struct.pack("<I", 1000)), _attr(16, b"\0"), _attr(17, b"\0"),
+            _attr(4, struct.pack("<I", 65536)), _attr(27, struct.pack("<I", 0)),
+            _attr(6, b"noqueue\0"), _attr(1, bytes(6)), _attr(2, bytes(6)),
+            _attr(7, bytes(96)), _attr(33, b"\1"),
+        )
+    )  # fmt: skip
+
+
+def _addr4() -> bytes:
+    ip = b"\x7f\0\0\1"
+    return struct.pack("<BBBBI", AF_INET, 8, 0x80, 254, 1) + b"".join(
+        (
+            _attr(1, ip), _attr(2, ip), _attr(3, b"lo\0"), _attr(8, struct.pack("<I", 0x80)),
+            _attr(6, struct.pack("<IIII", 0xFFFFFFFF, 0xFFFFFFFF, 0, 0)),
+        )
+    )  # fmt: skip
+
+
+def _addr6() -> bytes:
+    return struct.pack("<BBBBI", AF_INET6, 128, 0x80, 254, 1) + b"".join(
+        (
+            _attr(1, bytes(15) + b"\1"), _attr(8, struct.pack("<I", 0x80)),
+            _attr(6, struct.pack("<IIII", 0xFFFFFFFF, 0xFFFFFFFF, 0, 0)),
+        )
+    )  # fmt: skip
+
+
+@final
+class NetlinkSocket(Socket):
+    """A NETLINK_ROUTE socket."""
+
+    __slots__ = ("groups", "portid", "rx")
+
+    def __init__(self, t: Task, type: int) -> None:
+        super().__init__(t, AF_NETLINK, type, 0)
+        self.portid = 0
+        self.groups = 0
+        self.rx: deque[bytes] = deque()
+
+    def bind(self, t: Task, addr: bytes) -> None:
+        if len(addr) < 12 or addr[:2] != struct.pack("<H", AF_NETLINK):
+            raise SysErr(errno.EINVAL)
+        port, groups = struct.unpack_from("<II", addr, 4)
+        if self.portid:
+            if port not in (0, self.portid):
+                raise SysErr(errno.EINVAL)
+        else:
+            self._bind_port(t, port)
+        self.groups = groups
+
+    def _bind_port(self, t: Task, port: int) -> None:
+        if port == 0:
+            port = t.tg.pid
+            while port in _used:
+                port = (port - 4096) & 0xFFFFFFFF or 1
+        elif port in _used:
+            raise SysErr(errno.EADDRINUSE)
+        self.portid = port
+        _used[port] = self
+
+    def connect(self, t: Task, addr: bytes) -> None:
+        if len(addr) < 12:
+            raise SysErr(errno.EINVAL)
+        if struct.unpack_from("<I", addr, 4)[0] != 0:
+            raise SysErr(errno.ECONNREFUSED)
+        if not self.portid:
+            self._bind_port(t, 0)
+
+    def sockname(self) -> bytes:
+        return struct.pack("<HHII", AF_NETLINK, 0, self.portid, self.groups)
+
+    def peername(self) -> bytes:
+        return struct.pack("<HHII", AF_NETLINK, 0, 0, 0)
+
+    def max_send(self) -> int:
+        return self.sndbuf - 32
+
+    def send(
+        self, t: Task, data: bytes, addr: bytes | None, flags: int,
+        files: list[FileDescription], creds: Ucred | None,
+    ) -> int:  # fmt: skip
+        if flags & MSG_OOB:
+            raise SysErr(errno.EOPNOTSUPP)
+        if addr is not None:
+            if len(addr) < 12 or addr[:2] != struct.pack("<H", AF_NETLINK):
+                raise SysErr(errno.EINVAL)
+            if struct.unpack_from("<I", addr, 4)[0] != 0:
+                raise SysErr(errno.ECONNREFUSED)
+        if not self.portid:
+            self._bind_port(t, 0)
+        at = 0
+        while at + 16 <= len(data):
+            size, kind, nflags, seq, _ = NLMSG.unpack_from(data, at)
+            if size < 16 or at + size > len(data):
+                break
+            self._request(kind, nflags, seq, data[at : at + size])
+            at += (size + 3) & ~3
+        return len(data)
+
+    def _request(self, kind: int, flags: int, seq: int, raw: bytes) -> None:
+        if kind < 16:
+            if flags & NLM_F_ACK:
+                self._error(0, seq, raw)
+            return
+        family = raw[16] if len(raw) > 16 else 0
+        answers: list[tuple[int, bytes]] = []
+        if kind == RTM_GETLINK:
+            if not flags & NLM_F_DUMP and not _asks_lo(raw):
+                self._error(errno.ENODEV, seq, raw)
+                return
+            answers = [(RTM_NEWLINK, link_lo())]
+        elif kind == RTM_GETADDR and flags & NLM_F_DUMP:
+            if family in (0, AF_INET):
+                answers.append((RTM_NEWADDR, _addr4()))
+            if family in (0, AF_INET6):
+                answers.append((RTM_NEWADDR, _addr6()))
+        elif kind == RTM_GETROUTE and flags & NLM_F_DUMP:
+            answers = []
+        elif kind == RTM_GETROUTE:
+            self._error(errno.ENETUNREACH, seq, raw)
+            return
+        else:
+            # Every third number is a query (NEW, DEL, GET, SET): what changes something needs rights nobody has.
+            self._error(errno.EOPNOTSUPP if kind & 3 == 2 else errno.EPERM, seq, raw)
+            return
+        multi = NLM_F_MULTI if flags & NLM_F_DUMP else 0
+        out = b"".join(self._message(k, multi, seq, body) for k, body in answers)
+        if multi:
+            out += self._message(NLMSG_DONE, multi, seq, bytes(4))
+        self._push(out)
+        if flags & NLM_F_ACK and not multi:
+            self._error(0, seq, raw)
+
+    def _message(self, kind: int, flags: int, seq: int, body: bytes) -> bytes:
+        return NLMSG.pack(16 + len(body), kind, flags, seq, self.portid) + body.ljust(
+            (len(body) + 3) & ~3, b"\0"
+        )
+
+    def _error(self, err: int, seq: int, raw: bytes) -> None:
+        body = struct.pack("<i", -err) + (raw if err else raw[:16])
+        self._push(self._message(NLMSG_ERROR, 0, seq, body))
+
+    def _push(self, data: bytes) -> None:
+        if len(self.rx) >= MAX_QUEUE:
+            self.err = errno.ENOBUFS
+        else:
+            self.rx.append(data)
+        self.queue.wake(POLLIN | POLLRDNORM)
+
+    def recv(self, t: Task, size: int, flags: int) -> Received | int:
+        deadline = self.rcv_deadline(t)
+        while not self.rx:
+            if self.err:
+                return -self.take_error()
+            if self.dontwait(flags):
+                return -errno.EAGAIN
+            self.pause(t, self.queue, deadline, self.rcvtimeo is not None)
+        data = self.rx[0] if flags & MSG_PEEK else self.rx.popleft()
+        out = Received(data[:size])
+        out.length = len(data)
+        if len(data) > size:
+            out.flags |= MSG_TRUNC
+        out.addr = self.peername()
+        return out
+
+    def poll(self, t: Task | None) -> int:
+        return POLLOUT | POLLWRNORM | (POLLIN | POLLRDNORM if self.rx else 0)
+
+    def setsockopt(self, t: Task, level: int, opt: int, data: bytes) -> None:
+        if level == SOL_NETLINK:
+            if opt not in (1, 2, 10, 11, 12):  # memberships, CAP_ACK, EXT_ACK, GET_STRICT_CHK
+                raise SysErr(errno.ENOPROTOOPT)
+            return
+        super().setsockopt(t, level, opt, data)
+
+    def release(self) -> None:
+        _used.pop(self.portid, None)
+        self.rx.clear()
+
+
+def _asks_lo(raw: bytes) -> bool:
+    """Whether a single RTM_GETLINK is about lo."""
+    if len(raw) < 32:
+        return False
+    index = struct.unpack_from("<i", raw, 20)[0]
+    return index == 1 or (index == 0 and b"lo\0" in raw[32:])
+
+
+def create_netlink(t: Task, type: int, protocol: int) -> Socket:
+    if type not in (SOCK_RAW, SOCK_DGRAM):
+        raise SysErr(errno.ESOCKTNOSUPPORT)
+    if protocol != 0:
+        raise SysErr(errno.EPROTONOSUPPORT)
+    return NetlinkSocket(t, type)
+
+
+register_family(AF_NETLINK, create_netlink)

@@ -1,0 +1,159 @@
+"""Addresses and ports of one transport (Linux: net/ipv4/inet_hashtables.c, inet_connection_sock.c).
+
+Addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d.
+"""
+
+from __future__ import annotations
+
+import errno
+import random
+import struct
+from typing import TYPE_CHECKING, Final, Protocol, final
+
+from ..abi.socket import AF_INET, AF_INET6
+from ..errors import SysErr
+from ..kernel.creds import CAP_NET_BIND_SERVICE
+
+if TYPE_CHECKING:
+    from ..kernel.task import Task
+
+V4: Final = bytes(10) + b"\xff\xff"
+ANY4: Final = V4 + bytes(4)
+ANY6: Final = bytes(16)
+LO4: Final = V4 + b"\x7f\0\0\1"
+LO6: Final = bytes(15) + b"\1"
+EPHEMERAL: Final = (32768, 60999)
+UNPRIVILEGED: Final = 1024
+Addr = tuple[bytes, int]  # ip, port
+
+
+class Bound(Protocol):
+    """What the table needs to know of a socket."""
+
+    local: Addr
+    v6only: bool
+    owner_uid: int
+
+    def may_share(self) -> tuple[bool, bool]:
+        """(SO_REUSEADDR and not listening, SO_REUSEPORT)."""
+        ...
+
+
+def parse_sockaddr(raw: bytes, family: int) -> Addr:
+    """A sockaddr_in or sockaddr_in6. Raises EINVAL, EAFNOSUPPORT."""
+    if len(raw) < 2:
+        raise SysErr(errno.EINVAL)
+    fam = struct.unpack_from("<H", raw)[0]
+    if family == AF_INET:
+        if len(raw) < 16:
+            raise SysErr(errno.EINVAL)
+        if fam != AF_INET and not (fam == 0 and raw[4:8] == bytes(4)):
+            raise SysErr(errno.EAFNOSUPPORT)
+        return V4 + raw[4:8], int.from_bytes(raw[2:4], "big")
+    if fam != AF_INET6:
+        raise SysErr(errno.EAFNOSUPPORT)
+    if len(raw) < 24:
+        raise SysErr(errno.EINVAL)
+    return raw[8:24], int.from_bytes(raw[2:4], "big")
+
+
+def make_sockaddr(a: Addr, family: int) -> bytes:
+    ip, port = a
+    if family == AF_INET:
+        return struct.pack("<H", AF_INET) + port.to_bytes(2, "big") + ip[12:] + bytes(8)
+    return struct.pack("<H", AF_INET6) + port.to_bytes(2, "big") + bytes(4) + ip + bytes(4)
+
+
+def is_v4(ip: bytes) -> bool:
+    return ip[:12] == V4
+
+
+def is_local(ip: bytes) -> bool:
+    """Whether the loopback interface has it."""
+    return ip == LO6 or (ip[:12] == V4 and ip[12] == 127)
+
+
+def is_any(ip: bytes) -> bool:
+    return ip in (ANY4, ANY6)
+
+
+def source_for(dst: bytes) -> bytes:
+    return LO4 if is_v4(dst) else LO6
+
+
+def _overlap(a: Bound, ip: bytes, v6only: bool) -> bool:
+    """Whether ``a`` would get what a socket bound to ``ip`` gets."""
+    mine = a.local[0]
+    if mine == ip:
+        return True
+    if mine == ANY6:
+        return not is_v4(ip) or not a.v6only
+    if ip == ANY6:
+        return not is_v4(mine) or not v6only
+    return (mine == ANY4 and is_v4(ip)) or (ip == ANY4 and is_v4(mine))
+
+
+@final
+class Ports:
+    """Who is bound to which port."""
+
+    __slots__ = ("bound", "rng")
+
+    def __init__(self) -> None:
+        self.bound: dict[int, list[Bound]] = {}
+        self.rng = random.Random()
+
+    def bind(self, t: Task, s: Bound, ip: bytes, port: int) -> None:
+        """Gives ``s`` the address (port 0: any free one). Raises EADDRINUSE, EACCES."""
+        if 0 < port < UNPRIVILEGED and not t.creds.capable(CAP_NET_BIND_SERVICE):
+            raise SysErr(errno.EACCES)
+        if port == 0:
+            port = self._free(s, ip)
+        elif not self._allowed(s, ip, port):
+            raise SysErr(errno.EADDRINUSE)
+        s.local = (ip, port)
+        self.bound.setdefault(port, []).append(s)
+
+    def _allowed(self, s: Bound, ip: bytes, port: int) -> bool:
+        addr, many = s.may_share()
+        for o in self.bound.get(port, ()):
+            if not _overlap(o, ip, s.v6only):
+                continue
+            o_addr, o_many = o.may_share()
+            if not ((addr and o_addr) or (many and o_many and s.owner_uid == o.owner_uid)):
+                return False
+        return True
+
+    def _free(self, s: Bound, ip: bytes) -> int:
+        low, high = EPHEMERAL
+        n = high - low + 1
+        start = self.rng.randrange(n)
+        for i in range(n):
+            port = low + (start + i) % n
+            if port not in self.bound:
+                return port
+        for i in range(n):
+            port = low + (start + i) % n
+            if not any(_overlap(o, ip, s.v6only) for o in self.bound[port]):
+                return port
+        raise SysErr(errno.EADDRINUSE)
+
+    def release(self, s: Bound) -> None:
+        port = s.local[1]
+        here = self.bound.get(port)
+        if here is not None and s in here:
+            here.remove(s)
+            if not here:
+                del self.bound[port]
+
+    def lookup(self, ip: bytes, port: int) -> list[Bound]:
+        """Sockets that traffic to ``ip``:``port`` may go to, the closest match first."""
+        exact: list[Bound] = []
+        wild: list[Bound] = []
+        for o in self.bound.get(port, ()):
+            mine = o.local[0]
+            if mine == ip:
+                exact.append(o)
+            elif (mine == ANY4 and is_v4(ip)) or (mine == ANY6 and (not is_v4(ip) or not o.v6only)):
+                wild.append(o)
+        return exact + wild

@@ -1,0 +1,323 @@
+"""Sockets in general: what every family shares, and the table of families (Linux: net/socket.c, net/core/sock.c).
+
+A socket is its own file description. A family registers ``create(t, type, protocol)``; the loopback-only inet
+sockets and a full TCP/IP stack are interchangeable through that table.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, final
+
+from ..abi.socket import (
+    AF_MAX,
+    MSG_DONTWAIT,
+    MSG_NOSIGNAL,
+    SO_ACCEPTCONN,
+    SO_BROADCAST,
+    SO_DEBUG,
+    SO_DOMAIN,
+    SO_DONTROUTE,
+    SO_ERROR,
+    SO_KEEPALIVE,
+    SO_LINGER,
+    SO_OOBINLINE,
+    SO_PRIORITY,
+    SO_PROTOCOL,
+    SO_RCVBUF,
+    SO_RCVBUFFORCE,
+    SO_RCVLOWAT,
+    SO_RCVTIMEO,
+    SO_RCVTIMEO_NEW,
+    SO_REUSEADDR,
+    SO_REUSEPORT,
+    SO_SNDBUF,
+    SO_SNDBUFFORCE,
+    SO_SNDLOWAT,
+    SO_SNDTIMEO,
+    SO_SNDTIMEO_NEW,
+    SO_TYPE,
+    SOL_SOCKET,
+)
+from ..errors import Restart, SysErr
+from ..fs.anon import socket_inode
+from ..kernel.creds import CAP_NET_ADMIN
+from ..kernel.wait import WaitQueue
+from ..vfs.file import FileDescription
+from ..vfs.inode import Inode
+
+if TYPE_CHECKING:
+    from ..kernel.task import Task
+
+SIGPIPE: Final = 13
+BUF_DEFAULT: Final = 212992
+BUF_MAX: Final = 212992  # net.core.wmem_max
+SNDBUF_MIN: Final = 4608
+RCVBUF_MIN: Final = 2304
+FIONREAD: Final = 0x541B
+SIOCOUTQ: Final = 0x5411
+FLAG_OPTIONS: Final = frozenset(
+    {SO_DEBUG, SO_REUSEADDR, SO_DONTROUTE, SO_BROADCAST, SO_KEEPALIVE, SO_OOBINLINE, SO_REUSEPORT}
+)
+TIMEOUTS_RCV: Final = (SO_RCVTIMEO, SO_RCVTIMEO_NEW)
+TIMEOUTS_SND: Final = (SO_SNDTIMEO, SO_SNDTIMEO_NEW)
+Ucred = tuple[int, int, int]  # pid, uid, gid
+
+
+@final
+class Received:
+    """What one receive call got. ``files`` are held for the caller, who lets go of them."""
+
+    __slots__ = ("addr", "creds", "data", "files", "flags", "length")
+
+    def __init__(self, data: bytes = b"") -> None:
+        self.data = data
+        self.length = len(data)  # the whole datagram's, for MSG_TRUNC
+        self.addr: bytes | None = None
+        self.creds: Ucred | None = None
+        self.files: list[FileDescription] = []
+        self.flags = 0
+
+
+class Socket(FileDescription):
+    """Base of all families: options, blocking, and read/write as receive/send."""
+
+    __slots__ = (
+        "domain", "err", "linger", "node", "opts", "protocol", "rcvbuf", "rcvtimeo", "shut", "sndbuf",
+        "sndtimeo", "type",
+    )  # fmt: skip
+
+    def __init__(self, t: Task, domain: int, type: int, protocol: int) -> None:
+        super().__init__(os.O_RDWR)
+        self.domain = domain
+        self.type = type
+        self.protocol = protocol
+        self.node = socket_inode(t.creds.fsuid, t.creds.fsgid)
+        self.err = 0  # pending error, SO_ERROR
+        self.shut = 0  # SHUT_RD, SHUT_WR
+        self.rcvtimeo: int | None = None  # ns
+        self.sndtimeo: int | None = None
+        self.sndbuf = self.rcvbuf = BUF_DEFAULT
+        self.linger = (0, 0)
+        self.opts: dict[tuple[int, int], int] = {}
+
+    @property
+    def inode(self) -> Inode:
+        return self.node
+
+    # What families implement
+    def bind(self, t: Task, addr: bytes) -> None:
+        raise SysErr(errno.EOPNOTSUPP)
+
+    def connect(self, t: Task, addr: bytes) -> None:
+        raise SysErr(errno.EOPNOTSUPP)
+
+    def listen(self, t: Task, backlog: int) -> None:
+        raise SysErr(errno.EOPNOTSUPP)
+
+    def accept(self, t: Task, nonblock: bool) -> Socket:
+        raise SysErr(errno.EOPNOTSUPP)
+
+    def sockname(self) -> bytes:
+        raise SysErr(errno.EOPNOTSUPP)
+
+    def peername(self) -> bytes:
+        raise SysErr(errno.ENOTCONN)
+
+    def shutdown(self, t: Task, how: int) -> None:
+        raise SysErr(errno.EOPNOTSUPP)
+
+    def send(
+        self, t: Task, data: bytes, addr: bytes | None, flags: int,
+        files: list[FileDescription], creds: Ucred | None,
+    ) -> int:  # fmt: skip
+        """How much was sent, or -errno. ``files`` stay the caller's; what is queued has its own references."""
+        raise SysErr(errno.EOPNOTSUPP)
+
+    def recv(self, t: Task, size: int, flags: int) -> Received | int:
+        """What was received, or -errno."""
+        raise SysErr(errno.EOPNOTSUPP)
+
+    def pair(self, t: Task, other: Socket) -> None:
+        """socketpair(2)."""
+        raise SysErr(errno.EOPNOTSUPP)
+
+    def listening(self) -> bool:
+        return False
+
+    def queued(self) -> int:
+        """FIONREAD."""
+        return 0
+
+    def unsent(self) -> int:
+        """SIOCOUTQ."""
+        return 0
+
+    def passcred(self) -> bool:
+        return False
+
+    def max_send(self) -> int:
+        """The largest message, or 0 for a byte stream."""
+        return 0
+
+    # Blocking
+    def pause(self, t: Task, queue: WaitQueue, deadline: int | None, timed: bool) -> None:
+        """Waits on ``queue``. Raises EAGAIN at the deadline, and EINTR instead of a restart with a time-out."""
+        try:
+            if not t.wait(queue, deadline=deadline):
+                raise SysErr(errno.EAGAIN)
+        except Restart:
+            if timed:
+                raise SysErr(errno.EINTR) from None
+            raise
+
+    def rcv_deadline(self, t: Task) -> int | None:
+        return None if self.rcvtimeo is None else t.k.monotonic_ns() + self.rcvtimeo
+
+    def snd_deadline(self, t: Task) -> int | None:
+        return None if self.sndtimeo is None else t.k.monotonic_ns() + self.sndtimeo
+
+    def dontwait(self, flags: int) -> bool:
+        return bool(flags & MSG_DONTWAIT or self.flags & os.O_NONBLOCK)
+
+    def take_error(self) -> int:
+        e, self.err = self.err, 0
+        return e
+
+    def broken_pipe(self, t: Task, flags: int, sent: int = 0) -> int:
+        """EPIPE with its signal, or what was sent before."""
+        if sent:
+            return sent
+        if not flags & MSG_NOSIGNAL:
+            t.send_signal_self(SIGPIPE)
+        return -errno.EPIPE
+
+    # As a file
+    def read(self, t: Task, size: int) -> bytes | int:
+        got = self.recv(t, size, 0)
+        if isinstance(got, int):
+            return got
+        for f in got.files:
+            f.decref()
+        return got.data
+
+    def write(self, t: Task, data: bytes) -> int:
+        return self.send(t, data, None, 0, [], None)
+
+    def ioctl(self, t: Task, cmd: int, arg: int) -> int:
+        if cmd == FIONREAD:
+            if self.listening():
+                raise SysErr(errno.EINVAL)
+            t.copy_out(arg, struct.pack("<i", self.queued()))
+            return 0
+        if cmd == SIOCOUTQ:
+            t.copy_out(arg, struct.pack("<i", self.unsent()))
+            return 0
+        from .ifioctl import if_ioctl
+
+        return if_ioctl(t, cmd, arg)
+
+    # Options
+    def getsockopt(self, t: Task, level: int, opt: int) -> bytes:
+        """The whole value; the caller cuts it. Raises ENOPROTOOPT, EOPNOTSUPP."""
+        if level != SOL_SOCKET:
+            raise SysErr(errno.EOPNOTSUPP)
+        values = {
+            SO_TYPE: self.type,
+            SO_DOMAIN: self.domain,
+            SO_PROTOCOL: self.protocol,
+            SO_SNDBUF: self.sndbuf,
+            SO_RCVBUF: self.rcvbuf,
+            SO_ACCEPTCONN: int(self.listening()),
+            SO_SNDLOWAT: 1,
+            SO_RCVLOWAT: self.opts.get((level, opt), 1),
+            SO_PRIORITY: self.opts.get((level, opt), 0),
+        }
+        if opt in values:
+            return struct.pack("<i", values[opt])
+        if opt in FLAG_OPTIONS:
+            return struct.pack("<i", self.opts.get((level, opt), 0))
+        if opt == SO_ERROR:
+            return struct.pack("<i", self.take_error())
+        if opt == SO_LINGER:
+            return struct.pack("<ii", *self.linger)
+        if opt in TIMEOUTS_RCV or opt in TIMEOUTS_SND:
+            ns = (self.rcvtimeo if opt in TIMEOUTS_RCV else self.sndtimeo) or 0
+            return struct.pack("<qq", ns // 10**9, ns % 10**9 // 1000)
+        raise SysErr(errno.ENOPROTOOPT)
+
+    def setsockopt(self, t: Task, level: int, opt: int, data: bytes) -> None:
+        """Raises EINVAL, EDOM, ENOPROTOOPT, EPERM."""
+        if level != SOL_SOCKET:
+            raise SysErr(errno.ENOPROTOOPT)
+        if len(data) < 4:
+            raise SysErr(errno.EINVAL)
+        value = struct.unpack_from("<i", data)[0]
+        if opt in FLAG_OPTIONS:
+            self.opts[level, opt] = int(value != 0)
+        elif opt in (SO_SNDBUF, SO_RCVBUF, SO_SNDBUFFORCE, SO_RCVBUFFORCE):
+            self._set_buffer(t, opt, value)
+        elif opt == SO_LINGER:
+            if len(data) < 8:
+                raise SysErr(errno.EINVAL)
+            on, secs = struct.unpack_from("<ii", data)
+            self.linger = (int(on != 0), secs)
+        elif opt in TIMEOUTS_RCV:
+            self.rcvtimeo = _timeout(data)
+        elif opt in TIMEOUTS_SND:
+            self.sndtimeo = _timeout(data)
+        elif opt == SO_PRIORITY:
+            if not 0 <= value <= 6 and not t.creds.capable(CAP_NET_ADMIN):
+                raise SysErr(errno.EPERM)
+            self.opts[level, opt] = value
+        elif opt == SO_RCVLOWAT:
+            self.opts[level, opt] = max(value, 1)
+        else:
+            raise SysErr(errno.ENOPROTOOPT)
+
+    def _set_buffer(self, t: Task, opt: int, value: int) -> None:
+        force = opt in (SO_SNDBUFFORCE, SO_RCVBUFFORCE)
+        if force and not t.creds.capable(CAP_NET_ADMIN):
+            raise SysErr(errno.EPERM)
+        # Bounded even when forced: the memory is the Sentry's.
+        value = min(value & 0xFFFFFFFF, BUF_MAX * 16 if force else BUF_MAX)
+        if opt in (SO_SNDBUF, SO_SNDBUFFORCE):
+            self.sndbuf = max(2 * value, SNDBUF_MIN)
+        else:
+            self.rcvbuf = max(2 * value, RCVBUF_MIN)
+
+
+def _timeout(data: bytes) -> int | None:
+    """A struct timeval: None (for ever) for zero. Raises EINVAL, EDOM."""
+    if len(data) < 16:
+        raise SysErr(errno.EINVAL)
+    sec, usec = struct.unpack_from("<qq", data)
+    if not 0 <= usec < 1_000_000:
+        raise SysErr(errno.EDOM)
+    if sec < 0:
+        return 0
+    return min(sec, 1 << 32) * 10**9 + usec * 1000 or None
+
+
+Creator = Callable[["Task", int, int], Socket]
+FAMILIES: Final[dict[int, Creator]] = {}
+
+
+def register_family(family: int, create: Creator) -> None:
+    """``create(t, type, protocol)`` makes sockets of ``family``; a later registration replaces an earlier one."""
+    FAMILIES[family] = create
+
+
+def create_socket(t: Task, family: int, type: int, protocol: int) -> Socket:
+    """socket(2) without the descriptor. Raises EAFNOSUPPORT, EINVAL and what the family raises."""
+    if not 0 <= family < AF_MAX:
+        raise SysErr(errno.EAFNOSUPPORT)
+    if not 0 <= type <= 10:
+        raise SysErr(errno.EINVAL)
+    make = FAMILIES.get(family)
+    if make is None:
+        raise SysErr(errno.EAFNOSUPPORT)
+    return make(t, type, protocol)

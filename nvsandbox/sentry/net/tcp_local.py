@@ -1,0 +1,397 @@
+"""TCP between two sockets of one sandbox (Linux: net/ipv4/tcp.c as programs see it).
+
+The handshake succeeds or fails at once; a non-blocking connect still answers EINPROGRESS first, as over Linux's loopback.
+What is not modelled: TIME_WAIT, half-open states, urgent data.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from collections import deque
+from typing import TYPE_CHECKING, Final, final
+
+from ..abi.socket import (
+    MSG_OOB,
+    MSG_PEEK,
+    MSG_TRUNC,
+    MSG_WAITALL,
+    SHUT_RD,
+    SHUT_WR,
+    SOL_TCP,
+    SOMAXCONN,
+)
+from ..errors import Restart, SysErr
+from ..kernel.wait import (
+    POLLERR,
+    POLLHUP,
+    POLLIN,
+    POLLOUT,
+    POLLRDHUP,
+    POLLRDNORM,
+    POLLWRNORM,
+)
+from .inet import InetSocket
+from .ports import Ports, source_for
+from .socket import Received, Ucred
+
+if TYPE_CHECKING:
+    from ..kernel.task import Task
+    from ..vfs.file import FileDescription
+    from .socket import Socket
+
+PORTS: Final = Ports()
+CLOSED: Final = 0
+LISTEN: Final = 1
+CONNECTED: Final = 2
+WAKE_ALL: Final = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM | POLLHUP | POLLRDHUP | POLLERR
+TCP_MAXSEG: Final = 2
+TCP_INFO: Final = 11
+TCP_CONGESTION: Final = 13
+# NODELAY CORK KEEPIDLE KEEPINTVL KEEPCNT SYNCNT LINGER2 DEFER_ACCEPT WINDOW_CLAMP QUICKACK USER_TIMEOUT FASTOPEN
+KEPT: Final = {1: 0, 3: 0, 4: 7200, 5: 75, 6: 9, 7: 6, 8: 60, 9: 0, 10: 0, 12: 1, 18: 0, 23: 0}
+
+
+@final
+class TcpSocket(InetSocket):
+    """``rx``: received and not yet read; its first ``off`` bytes are read already."""
+
+    __slots__ = (
+        "backlog", "bound", "connecting", "fin", "off", "peer", "pending", "rx", "rx_bytes", "state",
+    )  # fmt: skip
+
+    def __init__(self, t: Task, domain: int, type: int, protocol: int) -> None:
+        super().__init__(t, domain, type, protocol)
+        self.state = CLOSED
+        self.peer: TcpSocket | None = None
+        self.rx: deque[bytes] = deque()
+        self.off = 0
+        self.rx_bytes = 0
+        self.fin = False  # the other side has finished sending
+        self.connecting = False  # EINPROGRESS was answered, connect will be asked again
+        self.bound = False
+        self.backlog = 0
+        self.pending: deque[TcpSocket] = deque()
+
+    def ports(self) -> Ports:
+        return PORTS
+
+    # Connections
+    def listen(self, t: Task, backlog: int) -> None:
+        if self.state == CONNECTED:
+            raise SysErr(errno.EINVAL)
+        self.autobind(t, self.any_ip())
+        if self.state != LISTEN and any(
+            isinstance(o, TcpSocket)
+            and o is not self
+            and o.state == LISTEN
+            and not all((o.may_share()[1], self.may_share()[1]))
+            for o in PORTS.lookup(*self.local)
+        ):
+            raise SysErr(errno.EADDRINUSE)
+        self.backlog = min(backlog & 0xFFFFFFFF, SOMAXCONN)
+        self.state = LISTEN
+        self.shut = 0
+
+    def listening(self) -> bool:
+        return self.state == LISTEN
+
+    def connect(self, t: Task, addr: bytes) -> None:
+        if len(addr) >= 2 and addr[:2] == b"\0\0":
+            self._abort(0)
+            return
+        if self.connecting:
+            self.connecting = False
+            if self.err:
+                raise SysErr(self.take_error())
+            return
+        if self.state == CONNECTED:
+            raise SysErr(errno.EISCONN)
+        dst = self.destination(addr)
+        if self.state == LISTEN:
+            raise SysErr(errno.EISCONN)
+        src = self.local[0] if self.local[1] else source_for(dst[0])
+        if self.local[1] == 0:
+            PORTS.bind(t, self, src, 0)
+        elif src == self.any_ip():
+            self.local = (source_for(dst[0]), self.local[1])
+        deadline = self.snd_deadline(t)
+        while True:
+            other = self._listener(dst)
+            if other is None:
+                if self.dontwait(0):
+                    self._refused()
+                raise SysErr(errno.ECONNREFUSED)
+            if len(other.pending) <= other.backlog:
+                break
+            if self.dontwait(0):
+                raise SysErr(errno.EAGAIN)
+            self.pause(t, other.queue, deadline, self.sndtimeo is not None)
+        self._establish(t, other, dst)
+        if self.dontwait(0):
+            self.connecting = True
+            raise SysErr(errno.EINPROGRESS)
+
+    def _refused(self) -> None:
+        """A non-blocking connect learns of the refusal later."""
+        self.err = errno.ECONNREFUSED
+        self.connecting = True
+        self.queue.wake(WAKE_ALL)
+        raise SysErr(errno.EINPROGRESS)
+
+    def _listener(self, dst: tuple[bytes, int]) -> TcpSocket | None:
+        found = [o for o in PORTS.lookup(*dst) if isinstance(o, TcpSocket) and o.state == LISTEN]
+        # Listeners that share the port (SO_REUSEPORT) take turns by load.
+        return min(found, key=lambda o: len(o.pending), default=None)
+
+    def _establish(self, t: Task, other: TcpSocket, dst: tuple[bytes, int]) -> None:
+        new = TcpSocket(t, other.domain, other.type, other.protocol)
+        new.local, new.remote = dst, self.local
+        new.opts = {k: v for k, v in other.opts.items() if k[0] != SOL_TCP or k[1] != 9}
+        new.sndbuf, new.rcvbuf = other.sndbuf, other.rcvbuf
+        new.state = self.state = CONNECTED
+        new.peer, self.peer = self, new
+        self.remote = dst
+        self.shut = 0
+        self.fin = False
+        other.pending.append(new)
+        other.queue.wake(POLLIN | POLLRDNORM)
+        self.queue.wake(WAKE_ALL)
+
+    def accept(self, t: Task, nonblock: bool) -> Socket:
+        if self.state != LISTEN:
+            raise SysErr(errno.EINVAL)
+        deadline = self.rcv_deadline(t)
+        while not self.pending:
+            if nonblock:
+                raise SysErr(errno.EAGAIN)
+            self.pause(t, self.queue, deadline, self.rcvtimeo is not None)
+            if self.state != LISTEN:
+                raise SysErr(errno.EINVAL)
+        new = self.pending.popleft()
+        self.queue.wake(POLLOUT)
+        return new
+
+    def shutdown(self, t: Task, how: int) -> None:
+        if self.state == LISTEN:
+            if how & SHUT_RD:
+                self._stop_listening()
+            return
+        if self.state != CONNECTED:
+            raise SysErr(errno.ENOTCONN)
+        if how & SHUT_WR and not self.shut & SHUT_WR and self.peer is not None:
+            self.peer.fin = True
+            self.peer.queue.wake(WAKE_ALL)
+        self.shut |= how
+        self.queue.wake(WAKE_ALL)
+
+    def _stop_listening(self) -> None:
+        self.state = CLOSED
+        while self.pending:
+            self.pending.popleft()._abort(errno.ECONNRESET)
+        self.queue.wake(WAKE_ALL)
+
+    def _abort(self, err: int) -> None:
+        """Ends the connection with a reset (``err`` for the other side, 0: an orderly end)."""
+        p, self.peer = self.peer, None
+        if p is not None:
+            p.peer = None
+            if err:
+                p.err = errno.EPIPE if p.fin else err
+                p.shut = SHUT_RD | SHUT_WR
+            p.fin = True
+            p.queue.wake(WAKE_ALL)
+        self.state = CLOSED
+        self.remote = (self.any_ip(), 0)
+        self.rx.clear()
+        self.rx_bytes = self.off = 0
+
+    def release(self) -> None:
+        if self.state == LISTEN:
+            self._stop_listening()
+        reset = bool(self.rx_bytes) or self.linger == (1, 0)
+        self._abort(errno.ECONNRESET if reset else 0)
+        PORTS.release(self)
+        self.queue.wake(WAKE_ALL)
+
+    # Data
+    def send(
+        self, t: Task, data: bytes, addr: bytes | None, flags: int,
+        files: list[FileDescription], creds: Ucred | None,
+    ) -> int:  # fmt: skip
+        if flags & MSG_OOB:
+            raise SysErr(errno.EOPNOTSUPP)
+        sent = 0
+        n = len(data)
+        deadline = self.snd_deadline(t)
+        while True:
+            if self.err:
+                e = self.take_error()
+                if e == errno.EPIPE:
+                    return self.broken_pipe(t, flags, sent)
+                return sent or -e
+            if self.state != CONNECTED or self.shut & SHUT_WR:
+                return self.broken_pipe(t, flags, sent)
+            if sent == n:
+                return sent
+            p = self.peer
+            if p is None:
+                # The other side has closed: this is answered by a reset, which the next call finds.
+                self.err = errno.EPIPE
+                self.shut = SHUT_RD | SHUT_WR
+                self.queue.wake(WAKE_ALL)
+                return n
+            room = self.window(p)
+            if room > 0:
+                piece = data[sent : sent + room] if sent or n > room else data
+                p.rx.append(piece)
+                p.rx_bytes += len(piece)
+                sent += len(piece)
+                p.queue.wake(POLLIN | POLLRDNORM)
+                continue
+            if self.dontwait(flags):
+                return sent or -errno.EAGAIN
+            try:
+                self.pause(t, self.queue, deadline, self.sndtimeo is not None)
+            except (SysErr, Restart):
+                if sent:
+                    return sent
+                raise
+
+    def window(self, p: TcpSocket) -> int:
+        return self.sndbuf + p.rcvbuf - p.rx_bytes
+
+    def recv(self, t: Task, size: int, flags: int) -> Received | int:
+        if flags & MSG_OOB:
+            return -errno.EINVAL
+        if self.state != CONNECTED and not self.rx and not self.fin:
+            if self.err:
+                return -self.take_error()
+            return -errno.ENOTCONN
+        target = size if flags & MSG_WAITALL else min(size, 1)
+        deadline = self.rcv_deadline(t)
+        parts: list[bytes] = []
+        got = 0
+        while True:
+            if flags & MSG_PEEK:
+                parts = [self._peek(size)]
+                got = len(parts[0])
+            else:
+                got += self._take(parts, size - got)
+            if got >= target or self.fin or self.shut & SHUT_RD:
+                if got == 0 and self.err:
+                    return -self.take_error()
+                break
+            if self.err:
+                if got:
+                    break
+                return -self.take_error()
+            if self.dontwait(flags):
+                if got:
+                    break
+                return -errno.EAGAIN
+            try:
+                self.pause(t, self.queue, deadline, self.rcvtimeo is not None)
+            except (SysErr, Restart):
+                if got:
+                    break
+                raise
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        out = Received(b"" if flags & MSG_TRUNC else data)
+        out.length = len(data)
+        return out
+
+    def _take(self, parts: list[bytes], size: int) -> int:
+        got = 0
+        while self.rx and got < size:
+            head = self.rx[0]
+            piece = (
+                head[self.off : self.off + size - got]
+                if self.off or len(head) > size - got
+                else head
+            )
+            parts.append(piece)
+            got += len(piece)
+            self.off += len(piece)
+            if self.off == len(head):
+                self.rx.popleft()
+                self.off = 0
+        self.rx_bytes -= got
+        if got and self.peer is not None:
+            self.peer.queue.wake(POLLOUT | POLLWRNORM)
+        return got
+
+    def _peek(self, size: int) -> bytes:
+        out = b""
+        off = self.off
+        for piece in self.rx:
+            if len(out) >= size:
+                break
+            out += piece[off : off + size - len(out)]
+            off = 0
+        return out
+
+    def queued(self) -> int:
+        return self.rx_bytes
+
+    def unsent(self) -> int:
+        return 0
+
+    def poll(self, t: Task | None) -> int:
+        if self.state == LISTEN:
+            return POLLIN | POLLRDNORM if self.pending else 0
+        mask = 0
+        rd = self.fin or bool(self.shut & SHUT_RD)
+        if self.err:
+            mask |= POLLERR
+        if self.state == CLOSED or (rd and self.shut & SHUT_WR):
+            mask |= POLLHUP
+        if rd:
+            mask |= POLLIN | POLLRDNORM | POLLRDHUP
+        if self.rx_bytes:
+            mask |= POLLIN | POLLRDNORM
+        p = self.peer
+        if self.shut & SHUT_WR or p is None or self.window(p) * 3 >= self.sndbuf:
+            mask |= POLLOUT | POLLWRNORM
+        return mask
+
+    # Options
+    def getsockopt(self, t: Task, level: int, opt: int) -> bytes:
+        if level != SOL_TCP:
+            return super().getsockopt(t, level, opt)
+        if opt in KEPT:
+            return struct.pack("<i", self.opts.get((level, opt), KEPT[opt]))
+        if opt == TCP_MAXSEG:
+            return struct.pack("<i", 65483 if self.state == CONNECTED else 536)
+        if opt == TCP_CONGESTION:
+            return b"cubic".ljust(16, b"\0")
+        if opt == TCP_INFO:
+            states = {LISTEN: 10, CONNECTED: 8 if self.fin else 1, CLOSED: 7}
+            return bytes([states[self.state]]).ljust(104, b"\0")
+        raise SysErr(errno.ENOPROTOOPT)
+
+    def setsockopt(self, t: Task, level: int, opt: int, data: bytes) -> None:
+        if level != SOL_TCP:
+            super().setsockopt(t, level, opt, data)
+            return
+        if opt == TCP_CONGESTION:
+            if data.rstrip(b"\0") != b"cubic":
+                raise SysErr(errno.ENOENT)
+            return
+        if len(data) < 4:
+            raise SysErr(errno.EINVAL)
+        value = struct.unpack_from("<i", data)[0]
+        if opt == TCP_MAXSEG:
+            if not 88 <= value <= 32767:
+                raise SysErr(errno.EINVAL)
+        elif opt in KEPT:
+            if value < 0 or (opt in (4, 5, 6) and not 1 <= value <= 32767):
+                raise SysErr(errno.EINVAL)
+            self.opts[level, opt] = int(value != 0) if opt in (1, 3, 12) else value
+        else:
+            raise SysErr(errno.ENOPROTOOPT)
+
+
+def sockets() -> list[TcpSocket]:
+    """All bound ones, for /proc/net/tcp."""
+    return [s for here in PORTS.bound.values() for s in here if isinstance(s, TcpSocket)]
