@@ -53,6 +53,7 @@ class EventLoop:
         self.ready: deque[tuple[greenlet, Any]] = deque()
         self._idle: list[greenlet] = []
         self._root = getcurrent()
+        self._factory = greenlet(self._make_loops, self._root)
         self._pool: ThreadPoolExecutor | None = None
         self._done: deque[tuple[greenlet, Future[Any]]] = deque()
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -67,8 +68,14 @@ class EventLoop:
 
     def suspend(self) -> Any:
         """Gives the loop to another greenlet until ``resume``; returns its value."""
-        nxt = self._idle.pop() if self._idle else greenlet(self._run, self._root)
+        nxt = self._idle.pop() if self._idle else self._factory
         return nxt.switch()
+
+    def _make_loops(self) -> None:
+        """Starts another loop each time it is switched to. A greenlet begins at the recursion depth of whoever
+        starts it, so all are started from here: from inside handlers the depth would add up."""
+        while True:
+            greenlet(self._run, self._root).switch()
 
     def resume(self, token: greenlet, value: Any = None) -> None:
         """Makes a suspended caller runnable; it runs after the current handler."""
@@ -80,7 +87,10 @@ class EventLoop:
 
     def _run_then_loop(self, fn: Callable[[], None]) -> None:
         fn()
-        self._run()
+        if self._idle:  # it ends, and a waiting loop goes on in its place
+            getcurrent().parent = self._idle.pop()
+        else:
+            self._run()
 
     def run(self) -> None:
         """Runs until ``stop``. Call once, from the greenlet that made the loop."""
