@@ -205,9 +205,9 @@ def _mib(text: str | None) -> int | None:
 
 
 def _run_sim(card: str, count: int, driver: str, memory: str | None, faults: Sequence[str],
-             verbose: bool, command: Sequence[str], observer: Any = None) -> int:  # fmt: skip
+             verbose: bool, command: Sequence[str], recorded: Path | None = None) -> int:  # fmt: skip
     from nvsandbox.nvsim.faults import parse
-    from nvsandbox.nvsim.observe import Observer
+    from nvsandbox.nvsim.record import Replay
     from nvsandbox.nvsim.simulator import Config, Simulator
     from nvsandbox.nvsim.supervisor import run
 
@@ -220,8 +220,46 @@ def _run_sim(card: str, count: int, driver: str, memory: str | None, faults: Seq
         if verbose or text.startswith(("NVRM", "fault", "user-space")):
             os.write(2, f"nvsim: {text}\n".encode())
 
+    recording = Replay(recorded) if recorded else None
+    if recording is not None:
+        driver = recording.driver
     config = Config(card, count, driver, _mib(memory), [parse(f) for f in faults])
-    return run(Simulator(config, log, observer or Observer()), command)
+    return run(Simulator(config, log, recording), command)
+
+
+_COMMAND = {"ignore_unknown_options": True}
+
+
+@gpu.command("record", context_settings=_COMMAND)
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
+@click.option("--driver", default=None, help="Driver version (default: this machine's).")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def record(output: Path, driver: str | None, command: Sequence[str]) -> None:
+    """Record the driver calls of COMMAND, on a real GPU or under `gpu sim`."""
+    from nvsandbox.nvsim import record as recorder
+
+    sys.exit(recorder.record(driver, output, command))
+
+
+@gpu.command("trace", context_settings=_COMMAND)
+@click.option("--driver", default=None, help="Driver version (default: this machine's).")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def trace(driver: str | None, command: Sequence[str]) -> None:
+    """Print the driver calls of COMMAND with decoded fields on standard error."""
+    from nvsandbox.nvsim import record as recorder
+
+    sys.exit(recorder.trace(driver, command))
+
+
+@gpu.command("replay", context_settings=_COMMAND)
+@click.option("--gpu", "card", default="h100", show_default=True, help="Card profile.")
+@click.option("--count", default=1, show_default=True, help="Number of cards, 1 to 8.")
+@click.option("-v", "--verbose", is_flag=True, help="Name what is not simulated.")
+@click.argument("recording", type=click.Path(path_type=Path))
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def replay(card: str, count: int, verbose: bool, recording: Path, command: Sequence[str]) -> None:
+    """Run COMMAND with the control commands answered from RECORDING."""
+    sys.exit(_run_sim(card, count, "", None, (), verbose, command, recording))
 
 
 def main() -> None:

@@ -87,8 +87,7 @@ class Faults:
             raise RmError(Status.NO_MEMORY)
         self._allocations_left -= 1
 
-    def control(self, rm: Manager, cmd: int) -> Status | None:
+    def before_control(self) -> None:
         """Delay a control command."""
         if self._slow:
             time.sleep(min(self._slow, 60))
-        return None

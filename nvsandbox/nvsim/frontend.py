@@ -111,7 +111,7 @@ def check_version(e: Escape) -> None:
     cmd = p["cmd"]
     p["versionString"] = bytes(p.length("versionString"))
     p["versionString"] = ours
-    if cmd == _QUERY or asked == ours or cmd == _RELAXED:
+    if cmd in (_QUERY, _RELAXED) or asked == ours:
         p["reply"] = _RECOGNIZED
         return
     p["reply"] = 0
@@ -270,19 +270,22 @@ def rm_control(e: Escape) -> None:
     p["status"] = int(_control(e, p))
 
 
-def _control(e: Escape, p: View) -> Status:
+def _control(e: Escape, p: View) -> Status | int:
     size, at, rm = p["paramsSize"], p["params"], e.sim.rm
     if size > MAX_PARAMS or bool(size) != bool(at):
         return Status.INVALID_ARGUMENT
     buf = e.request.read(at, size)
     before = bytes(buf)
+    status: Status | int
     try:
-        status = e.sim.faults.control(rm, p["cmd"])
-        if status is None:
+        e.sim.faults.before_control()
+        recorded = e.sim.replay.answer(p["cmd"], before) if e.sim.replay else None
+        if recorded is not None:
+            status, buf[:] = recorded
+        else:
             status = dispatch(rm, e.caller, p["hClient"], p["hObject"], p["cmd"], buf)
     except RmError as err:
         status = err.status
-    e.sim.observer.control(e, p, before, buf, status)
     if status == Status.OK and buf != before:
         e.request.write(at, buf)
     return status

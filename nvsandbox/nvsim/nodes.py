@@ -6,6 +6,7 @@ really exists is listed with the real entries first (``merged``).
 
 from __future__ import annotations
 
+import os
 import stat
 from dataclasses import dataclass
 from typing import Final
@@ -16,6 +17,7 @@ from .rm.manager import Manager
 NV_MAJOR: Final = 195
 UVM_MAJOR: Final = 238
 CAPS_MAJOR: Final = 237
+_CPUS: Final = os.cpu_count() or 1
 _SYSFS: Final = "/sys/bus/pci/devices"
 
 
@@ -94,8 +96,8 @@ def _sysfs(gpu: Gpu) -> dict[str, Node]:
         "revision": f"{p.revision:#04x}\n",
         "irq": f"{40 + gpu.index}\n",
         "numa_node": "-1\n",
-        "local_cpulist": "0-1\n",
-        "local_cpus": "3\n",
+        "local_cpulist": f"0-{_CPUS - 1}\n",
+        "local_cpus": f"{(1 << _CPUS) - 1:x}\n",
         "enable": "1\n",
         "resource": bars,
         "config": _config_space(gpu),
@@ -123,7 +125,7 @@ def _directories(nodes: dict[str, Node], merged: set[str]) -> None:
             )
 
 
-def build(rm: Manager, proc_devices: str, mig: bool = False) -> dict[str, Node]:
+def build(rm: Manager, proc_devices: str) -> dict[str, Node]:
     """Every path we answer for. ``proc_devices`` is the host's own ``/proc/devices``."""
     version = rm.release.version
     nodes: dict[str, Node] = {
@@ -138,9 +140,7 @@ def build(rm: Manager, proc_devices: str, mig: bool = False) -> dict[str, Node]:
             "ModifyDeviceFiles: 0\nDeviceFileMode: 438\nDeviceFileUID: 0\nDeviceFileGID: 0\n"
         ),
         "/proc/driver/nvidia/registry": _file('Binary: ""\n'),
-        "/proc/driver/nvidia-uvm/.keep": _file(""),
     }
-    del nodes["/proc/driver/nvidia-uvm/.keep"]
     for gpu in rm.gpus:
         nodes[f"/dev/nvidia{gpu.index}"] = _device("gpu", NV_MAJOR, gpu.index)
         base = f"/proc/driver/nvidia/gpus/{gpu.pci_name}"
@@ -151,6 +151,4 @@ def build(rm: Manager, proc_devices: str, mig: bool = False) -> dict[str, Node]:
     head, sep, tail = proc_devices.partition("\nBlock devices:")
     nodes["/proc/devices"] = _file(f"{head.rstrip()}\n{lines}{sep}{tail}")
     _directories(nodes, {"/dev", "/proc/driver", _SYSFS})
-    if not mig:
-        return nodes
     return nodes

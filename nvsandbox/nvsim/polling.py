@@ -7,6 +7,7 @@ and answered later; other descriptors of the same call are watched through pidfd
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import select
@@ -97,11 +98,11 @@ class Poller:
     def _deadline(request: Request) -> float | None:
         if NAME_OF[request.nr] == "poll":
             ms = request.args[2] & 0xFFFFFFFF
-            return None if ms >= 1 << 31 else time.monotonic() + ms / 1000
+            return None if ms >= 1 << 31 else float(time.monotonic() + ms / 1000)
         if not request.args[2]:
             return None
         seconds, nanos = struct.unpack("<qq", request.read(request.args[2], 16))
-        return time.monotonic() + max(seconds, 0) + nanos / 1e9
+        return float(time.monotonic() + max(seconds, 0) + nanos / 1e9)
 
     def check(self) -> None:
         """Answer what has become ready or timed out."""
@@ -153,8 +154,6 @@ class Poller:
         finally:
             os.close(ours)
         if done < 0:
-            import ctypes
-
             request.reply(-ctypes.get_errno())
             return
         request.reply()

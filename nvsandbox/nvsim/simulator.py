@@ -13,7 +13,7 @@ from .events import Events
 from .faults import Fault, Faults
 from .files import FileTable, OpenFile
 from .mapping import Mappings
-from .observe import Observer
+from .record import Replay
 from .rm.control import Caller
 from .rm.manager import Manager
 from .task import Request
@@ -31,14 +31,14 @@ class Config:
     driver: str = "535.261.03"
     memory_mib: int | None = None
     faults: Sequence[Fault] = field(default_factory=tuple)
-    quiet: bool = True
-    """Whether what can't be simulated stays unsaid."""
 
 
 class Simulator:
     """The driver of one tree of processes."""
 
-    def __init__(self, config: Config, log: Callable[[str], None], observer: Observer) -> None:
+    def __init__(
+        self, config: Config, log: Callable[[str], None], replay: Replay | None = None
+    ) -> None:
         if not 1 <= config.count <= MAX_CARDS:
             raise SimError(f"--count: 1 to {MAX_CARDS} cards")
         try:
@@ -47,7 +47,7 @@ class Simulator:
             raise SimError(f"--driver: {e}") from None
         cards = [profile.load(config.gpu, config.memory_mib)] * config.count
         self.log = log
-        self.observer = observer
+        self.replay = replay
         self.rm = Manager(release, cards, log)
         self.events = Events(self)
         self.rm.on_event_free = self.events.unbind

@@ -174,7 +174,6 @@ class Supervisor:
         file = OpenFile(path, node.kind, node.rdev[1])
         fd = self.sim.files.open(file, None if node.is_device or is_dir else node.content)
         try:
-            self.sim.observer.opened(request.pid, path, 0)
             request.reply_fd(fd, bool(flags & os.O_CLOEXEC))
         finally:
             os.close(fd)
@@ -317,28 +316,11 @@ class Supervisor:
         else:
             request.reply(-errno.ENOTTY)
             return
-        before = self._peek(request, file, cmd, arg)
         try:
             result = handler(self.sim, request, file, cmd, arg)
         except OSError as e:
             result = -(e.errno or errno.EIO)
-        if self.sim.observer.active:
-            after = self._peek(request, file, cmd, arg)
-            self.sim.observer.ioctl(request.pid, file.path, cmd, before, after, result)
         request.reply(result)
-
-    def _peek(self, request: Request, file: OpenFile, cmd: int, arg: int) -> bytes:
-        """The argument for the observer."""
-        if not self.sim.observer.active:
-            return b""
-        size = cmd >> 16 & 0x3FFF
-        if file.kind not in ("ctl", "gpu"):
-            known = self.sim.rm.release.uvm(cmd)
-            size = self.sim.rm.layouts.size(known.params[0]) if known and known.params else 0
-        try:
-            return bytes(request.read(arg, size))
-        except OSError:
-            return b""
 
 
 def _forward(pid: int) -> None:

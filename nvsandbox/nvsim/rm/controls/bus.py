@@ -9,14 +9,14 @@ from .subdevice import by_index, info_list, info_pointer
 def _bus_info(call: Call) -> dict[int, int]:
     """Indices of ``NV2080_CTRL_BUS_INFO_INDEX_*``: link capabilities and state as PCI registers."""
     p, gpu = call.gpu.profile, call.gpu
-    caps = p.pcie_width << 4 | p.pcie_gen | (0x44000 << 4)
-    speed = p.pcie_gen
-    status = (p.pcie_width << 4 | speed) << 16
-    # GEN_INFO: 3:0 and 7:4 say generation minus one, 15:8 the current one in the same way.
-    gen = (p.pcie_gen - 1) * 0x11111
+    # LINK_CAPS: speed 3:0, width 9:4, then generation less one: the link's 15:12, the current
+    # one 19:16, the card's own 23:20. LINK_CTRL_STATS: speed 19:16, width 25:20.
+    gen = p.pcie_gen - 1
+    caps = p.pcie_gen | p.pcie_width << 4 | gen << 12 | gen << 16 | gen << 20
+    status = p.pcie_gen << 16 | p.pcie_width << 20
     return by_index(p.bus_info) | {
         0x03: caps, 0x04: caps, 0x05: caps, 0x07: status, 0x08: status, 0x09: status,
-        0x0F: gpu.bus, 0x10: 0, 0x2C: 0, 0x2D: gen,
+        0x0F: gpu.bus, 0x10: 0, 0x2C: 0, 0x2D: caps,
     }  # fmt: skip
 
 

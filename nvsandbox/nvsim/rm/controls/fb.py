@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..control import Call, control
+from ..status import Status
 from .subdevice import by_index, info_list, info_pointer
 
 _KIB = 10
@@ -31,3 +32,33 @@ def fb_info_v2(call: Call) -> None:
 def fb_info(call: Call) -> None:
     """The same through a pointer."""
     info_pointer(call, "fbInfoListSize", "fbInfoList", _fb_info(call))
+
+
+_AMPERE = 0x170
+_HISTOGRAM_SHIFT = {0x170: 3, 0x180: 1, 0x190: 1}
+"""Banks with every spare row: the bus width over this, by architecture."""
+
+
+@control("NV2080_CTRL_CMD_FB_GET_OFFLINED_PAGES")
+def offlined_pages(call: Call) -> Status | None:
+    """Page retirement is what cards before Ampere have."""
+    profile = call.gpu.profile
+    return None if profile.ecc and profile.architecture < _AMPERE else Status.NOT_SUPPORTED
+
+
+@control("NV2080_CTRL_CMD_FB_GET_REMAPPED_ROWS")
+def remapped_rows(call: Call) -> Status | None:
+    """Row remapping is what Ampere and newer have; none remapped."""
+    profile = call.gpu.profile
+    return None if profile.ecc and profile.architecture >= _AMPERE else Status.NOT_SUPPORTED
+
+
+@control("NV2080_CTRL_CMD_FB_GET_ROW_REMAPPER_HISTOGRAM")
+def remapper_histogram(call: Call) -> Status | None:
+    """All banks have all their spare rows."""
+    profile = call.gpu.profile
+    if not profile.ecc or profile.architecture < _AMPERE:
+        return Status.NOT_SUPPORTED
+    shift = _HISTOGRAM_SHIFT.get(profile.architecture, 1)
+    call.p["histogram"] = [profile.bus_width >> shift]
+    return None

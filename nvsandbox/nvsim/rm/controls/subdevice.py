@@ -84,7 +84,9 @@ def engines(call: Call) -> None:
 @control("NV2080_CTRL_CMD_GPU_GET_ENGINE_CLASSLIST")
 def engine_classes(call: Call) -> None:
     """Classes an engine takes."""
-    tails = {_ENGINE_GR0: (0xC0, 0x97, 0x40, 0x2D)}.get(call.p["engineType"], ())
+    tails: tuple[int, ...] = ()
+    if call.p["engineType"] == _ENGINE_GR0:
+        tails = (0xC0, 0x97, 0x40, 0x2D)
     if _ENGINE_COPY0 <= call.p["engineType"] < _ENGINE_COPY0 + call.gpu.profile.copy_engines:
         tails = (0xB5,)
     found = [c for c in call.gpu.profile.classes if c > 0x9000 and c & 0xFF in tails]
