@@ -247,7 +247,7 @@ class UnixSocket(Socket):
             raise SysErr(errno.EPERM)
         old, self.peer = self.peer, other
         if old is not None and old is not other:
-            self._flush_rx()
+            self.flush_rx()
         self.queue.wake(POLLOUT | POLLWRNORM)
 
     def accept(self, t: Task, nonblock: bool) -> Socket:
@@ -274,7 +274,7 @@ class UnixSocket(Socket):
             peer.queue.wake(WAKE_ALL)
         self.queue.wake(WAKE_ALL)
 
-    def _flush_rx(self) -> None:
+    def flush_rx(self) -> None:
         while self.rx:
             self.rx.popleft().done()
 
@@ -286,13 +286,13 @@ class UnixSocket(Socket):
         if self.bound is not None and self.bound.special is self:
             self.bound.special = None
         self.bound = None
-        self.hang_up(bool(self.rx))
-        self._flush_rx()
+        self.hang_up(any(m.data for m in self.rx))  # empty messages don't count
+        self.flush_rx()
         while self.pending:
             new = self.pending.popleft()
             new.hang_up(True)
             new.dead = True
-            new._flush_rx()
+            new.flush_rx()
         self.queue.wake(WAKE_ALL)
         unix_gc.closed()
 
@@ -318,7 +318,7 @@ class UnixSocket(Socket):
         return out
 
     def purge(self) -> None:
-        self._flush_rx()
+        self.flush_rx()
         for s in list(self.pending):
             s.purge()
 

@@ -44,8 +44,6 @@ def send(
         to = find(t, name, SOCK_DGRAM) if name else None
     else:
         to = s.peer
-        if to is None:
-            raise SysErr(errno.ENOTCONN)
     if s.pass_creds and s.type == SOCK_DGRAM:
         s.autobind()
     if len(data) > s.sndbuf - 32:
@@ -56,7 +54,7 @@ def send(
     if s.shut & SHUT_WR:
         return -errno.EPIPE
     if to is None:
-        raise SysErr(errno.ECONNREFUSED)
+        raise SysErr(errno.ENOTCONN if addr is None else errno.ECONNREFUSED)
     deadline = s.snd_deadline(t)
     while True:
         _check(s, to, name is not None)
@@ -78,6 +76,7 @@ def _check(s: UnixSocket, to: UnixSocket, named: bool) -> None:
     if to.dead:
         if not named and s.peer is to:
             s.peer = None
+            s.flush_rx()  # the association is dissolved
         raise SysErr(errno.ECONNREFUSED)
     if s.type == SOCK_DGRAM and to.peer is not None and to.peer is not s:
         raise SysErr(errno.EPERM)
