@@ -8,6 +8,7 @@ import stat
 from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from ..errors import SysErr
+from ..vfs.fstypes import register_filesystem
 from ..vfs.inode import FileSystem, Inode
 from ..vfs.namei import walk
 from ..vfs.path import Dentry, Path
@@ -190,3 +191,11 @@ def console_pty(k: Kernel, fs: DevPts, t: Task) -> Pty:
     p = fs.new_pty(t)
     p.locked = False
     return p
+
+
+def _factory(t: Task, source: bytes, data: bytes) -> tuple[FileSystem, Inode]:
+    fs = DevPts(data)
+    return fs, fs.root
+
+
+register_filesystem(b"devpts", _factory)

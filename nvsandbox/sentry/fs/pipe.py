@@ -292,6 +292,7 @@ def make_pipe(t: Task, flags: int = 0) -> tuple[PipeFile, PipeFile]:
     i = pipe_inode(t.creds.fsuid, t.creds.fsgid)
     i.set_times(t.k.realtime_ns())
     p = Pipe(i)
+    i.special = p  # opening /proc/self/fd/N opens the pipe again
     return PipeFile(p, os.O_RDONLY | flags & ~os.O_DIRECT), PipeFile(p, os.O_WRONLY | flags)
 
 

@@ -223,16 +223,18 @@ class LineDiscipline:
             return
         if self.tty.stopped and i & a.IXON and i & a.IXANY:
             self.tty.start()
+        mapped = False
         if c == CR:
             if i & a.IGNCR:
                 return
             if i & a.ICRNL:
                 c = NL
+                mapped = True
         elif c == NL and i & a.INLCR:
             c = CR
         if lf & a.ICANON and self._edit(c):
             return
-        self._plain(c)
+        self._plain(c, mapped)
 
     def _signal(self, c: int) -> bool:
         """ISIG: interrupt, quit, suspend."""
@@ -296,11 +298,12 @@ class LineDiscipline:
         self.canon = len(self.buf)
         self.ends.append((self.canon, kind))
 
-    def _plain(self, c: int) -> None:
+    def _plain(self, c: int, newline: bool = False) -> None:
+        """Anything else. Outside canonical mode only a newline made of a return is echoed as such, others as ^J."""
         t = self.tty.termios
         if t.lflag & a.ECHO:
             self._finish_erasing()
-            if c == NL:
+            if newline:
                 self._echo_raw(c)
             else:
                 if self.canon == len(self.buf):

@@ -251,3 +251,8 @@ def create_netlink(t: Task, type: int, protocol: int) -> Socket:
 
 
 register_family(AF_NETLINK, create_netlink)
+
+
+def used() -> dict[int, NetlinkSocket]:
+    """Bound sockets by port, for /proc/net/netlink."""
+    return _used

@@ -89,6 +89,8 @@ def recv(s: UnixSocket, t: Task, size: int, flags: int) -> Received | int:
     if s.type == SOCK_SEQPACKET and s.state != CONNECTED:
         raise SysErr(errno.ENOTCONN)
     deadline = s.rcv_deadline(t)
+    if s.err:  # told before what is still queued
+        return -s.take_error()
     while not s.rx:
         if s.err:
             return -s.take_error()

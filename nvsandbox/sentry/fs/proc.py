@@ -1,0 +1,62 @@
+"""procfs: the file system and its root (Linux: fs/proc/root.c; proc(5)).
+
+The tree is one for the sandbox; every mount of it shows the same. Left out: hidepid, subset=pid, /proc/PID/mem
+(the kernel adds it with ``add``), /proc/kcore, /proc/kmsg.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, final
+
+from ..vfs.fstypes import register_filesystem
+from ..vfs.inode import FileSystem, Inode
+from ..vfs.synthetic import GenFile, SynthLink
+from .proc_dirs import ProcRoot, SelfLink
+from .proc_info import files
+from .proc_net import make_net
+from .proc_sys import make_sys
+
+if TYPE_CHECKING:
+    from ..kernel.kernel import Kernel
+    from ..kernel.task import Task
+
+
+@final
+class ProcFs(FileSystem):
+    """One instance; ``root`` is its root directory."""
+
+    __slots__ = ("net", "root")
+
+    magic: ClassVar[int] = 0x9FA0
+    xattr_user_ok: ClassVar[bool] = False
+
+    def __init__(self, k: Kernel) -> None:
+        super().__init__("proc", "proc")
+        self.net = make_net(self)
+        self.root = ProcRoot(self, k)
+        static = self.root.static
+        for name, fn in files(k).items():
+            static[name] = GenFile(self, fn)
+        static[b"self"] = SelfLink(self, False)
+        static[b"thread-self"] = SelfLink(self, True)
+        static[b"mounts"] = SynthLink(self, b"self/mounts")
+        static[b"net"] = SynthLink(self, b"self/net")
+        static[b"sys"] = make_sys(self, k)
+
+    def add(self, name: bytes, inode: Inode) -> None:
+        """An entry of /proc that another part of the kernel provides (driver/…)."""
+        self.root.static[name] = inode
+
+
+def make_proc(k: Kernel) -> ProcFs:
+    """A new instance; mount its ``root``."""
+    return ProcFs(k)
+
+
+def _factory(t: Task, source: bytes, data: bytes) -> tuple[FileSystem, Inode]:
+    fs = ProcFs(t.k)
+    fs.source = source.decode("utf-8", "replace") or "proc"
+    return fs, fs.root
+
+
+register_filesystem(b"proc", _factory)

@@ -1,0 +1,314 @@
+"""The directories of procfs: /proc itself, /proc/PID, task, ns (Linux: fs/proc/base.c, root.c, self.c)."""
+
+from __future__ import annotations
+
+import errno
+import stat
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, final
+
+from ..errors import SysErr
+from ..vfs.inode import Inode
+from ..vfs.path import Path
+from ..vfs.synthetic import DynDir, GenFile, StaticDir, SynthLink
+from . import proc_mem, proc_mounts, proc_pid
+from .proc_fd import FdDir, FdInfoDir
+
+if TYPE_CHECKING:
+    from ..kernel.kernel import Kernel
+    from ..kernel.task import Task, ThreadGroup
+    from ..mm.mm import MM
+    from .proc import ProcFs
+
+NAMESPACES: Final = {
+    b"cgroup": 0xEFFFFFFB, b"ipc": 0xEFFFFFFF, b"mnt": 0xEFFFFFF8, b"net": 0xEFFFFFF9,
+    b"pid": 0xEFFFFFFC, b"pid_for_children": 0xEFFFFFFC, b"time": 0xEFFFFFFA,
+    b"time_for_children": 0xEFFFFFFA, b"user": 0xEFFFFFFD, b"uts": 0xEFFFFFFE,
+}  # fmt: skip
+
+
+@final
+class PlaceLink(SynthLink):
+    """exe, cwd, root: a magic link to a place."""
+
+    __slots__ = ("place", "tg")
+
+    def __init__(self, fs: ProcFs, tg: ThreadGroup, place: Callable[[Task], Path | None]) -> None:
+        super().__init__(fs, b"", 0o777)
+        self.tg = tg
+        self.place = place
+
+    def _where(self, t: Task) -> Path:
+        proc_pid.check_access(t, self.tg)
+        u = proc_pid.leader(self.tg)
+        p = self.place(u) if u is not None else None
+        if p is None:
+            raise SysErr(errno.ENOENT)
+        return p
+
+    def readlink(self, t: Task) -> bytes:
+        from ..vfs.path import path_name
+
+        return path_name(self._where(t), t.fs.root)
+
+    def get_link(self, t: Task) -> bytes | Path:
+        return self._where(t)
+
+
+class ProcessDir(DynDir):
+    """/proc/PID, and (``tid``) /proc/PID/task/TID. Entries are made at their first look-up."""
+
+    __slots__ = ("made", "makers", "proc", "tg", "tid")
+
+    def __init__(self, fs: ProcFs, tg: ThreadGroup, tid: int) -> None:
+        super().__init__(fs, 0o555)
+        self.proc = fs
+        self.tg = tg
+        self.tid = tid
+        self.made: dict[bytes, Inode] = {}
+        self.makers: dict[bytes, tuple[int, Callable[[], Inode]]] = {}
+        self._fill()
+
+    def task(self) -> Task | None:
+        return self.tg.tasks.get(self.tid) or (
+            proc_pid.leader(self.tg) if self.tid == self.tg.pid else None
+        )
+
+    def live(self) -> Task:
+        """Raises ESRCH once it is dead."""
+        u = self.task()
+        if u is None or u.fs is None:
+            raise SysErr(errno.ESRCH)
+        return u
+
+    # Entries
+    def gen(
+        self, name: bytes, fn: Callable[[Task], bytes], mode: int = 0o444,
+        write: Callable[[Task, bytes], int] | None = None, private: bool = False,
+    ) -> None:  # fmt: skip
+        """A generated file; ``private``: only for who may trace the process."""
+        tg = self.tg
+
+        def guarded(t: Task) -> bytes:
+            proc_pid.check_access(t, tg)
+            return fn(t)
+
+        use = guarded if private else fn
+        self.makers[name] = (stat.S_IFREG, lambda: GenFile(self.fs, use, mode, 0, 0, write))
+
+    def text(self, name: bytes, value: bytes, mode: int = 0o444) -> None:
+        self.gen(name, lambda t: value, mode)
+
+    def place_link(self, name: bytes, place: Callable[[Task], Path | None]) -> None:
+        fs = self.proc
+        self.makers[name] = (stat.S_IFLNK, lambda: PlaceLink(fs, self.tg, place))
+
+    def dir(self, name: bytes, make: Callable[[], Inode]) -> None:
+        self.makers[name] = (stat.S_IFDIR, make)
+
+    def _fill(self) -> None:
+        tg = self.tg
+        self.gen(b"stat", lambda t: proc_pid.stat(tg, self.task(), self.tid))
+        self.gen(b"statm", lambda t: proc_pid.statm(self._mm()))
+        self.gen(b"status", lambda t: proc_pid.status(tg, self.task(), self.tid))
+        self.gen(b"cmdline", self._cmdline)
+        self.gen(b"comm", lambda t: self.live().comm + b"\n", 0o644, self._comm_write)
+        self.gen(b"environ", self._environ, 0o400, private=True)
+        self.gen(b"auxv", lambda t: self._auxv(), 0o400, private=True)
+        self.gen(b"limits", lambda t: proc_pid.limits(tg))
+        self.gen(b"maps", lambda t: self._maps(t, False), private=True)
+        self.gen(b"smaps", lambda t: self._maps(t, True), private=True)
+        self.gen(b"mounts", lambda t: proc_mounts.mounts(self.live()))
+        self.gen(b"mountinfo", lambda t: proc_mounts.mountinfo(self.live()))
+        self.gen(b"mountstats", lambda t: proc_mounts.mountstats(self.live()), 0o400)
+        self.gen(b"io", lambda t: IO, 0o400, private=True)
+        self.text(b"oom_score", b"0\n")
+        self.gen(
+            b"oom_score_adj", lambda t: b"%d\n" % tg.oom_score_adj, 0o644,
+            lambda t, d: proc_pid.oom_score_adj_write(t, tg, d),
+        )  # fmt: skip
+        self.gen(b"oom_adj", lambda t: b"%d\n" % (tg.oom_score_adj * 17 // 1000))
+        self.text(b"cgroup", b"0::/\n")
+        self.text(b"cpuset", b"/\n")
+        self.text(b"wchan", b"0")
+        self.text(b"stack", b"", 0o400)
+        self.gen(b"syscall", lambda t: b"running\n", 0o400, private=True)
+        self.gen(b"personality", lambda t: b"%08x\n" % self.live().personality, 0o400, private=True)
+        self.gen(
+            b"sched",
+            lambda t: b"%s (%d, #threads: %d)\n" % (self.live().comm, self.tid, len(tg.tasks)),
+        )
+        self.text(b"schedstat", b"0 0 0\n")
+        self.gen(b"loginuid", lambda t: b"%d" % tg.loginuid)
+        self.text(b"sessionid", b"4294967295")
+        self.text(b"uid_map", b"         0          0 4294967295\n")
+        self.text(b"gid_map", b"         0          0 4294967295\n")
+        self.text(b"projid_map", b"         0          0 4294967295\n")
+        self.text(b"setgroups", b"allow\n")
+        self.text(b"coredump_filter", b"00000033\n")
+        self.place_link(b"exe", lambda u: u.mm.exe if u.mm is not None else None)
+        self.place_link(b"cwd", lambda u: u.fs.cwd)
+        self.place_link(b"root", lambda u: u.fs.root)
+        self.dir(b"fd", lambda: FdDir(self.fs, tg))
+        self.dir(b"fdinfo", lambda: FdInfoDir(self.fs, tg))
+        self.dir(b"ns", lambda: make_ns(self.proc))
+        self.dir(b"net", lambda: self.proc.net)
+        if self.tid == tg.pid:
+            self.gen(b"timerslack_ns", lambda t: b"%d\n" % self.live().timer_slack, 0o666)
+
+    def _mm(self) -> MM | None:
+        u = self.task()
+        return u.mm if u is not None else None
+
+    def _cmdline(self, t: Task) -> bytes:
+        mm = self._mm()
+        return proc_mem.arguments(t, mm) if mm is not None else b""
+
+    def _environ(self, t: Task) -> bytes:
+        mm = self._mm()
+        return proc_mem.environment(t, mm) if mm is not None else b""
+
+    def _auxv(self) -> bytes:
+        mm = self._mm()
+        return mm.auxv if mm is not None else b""
+
+    def _maps(self, t: Task, smaps: bool) -> bytes:
+        mm = self._mm()
+        return proc_pid.maps(t, mm, smaps) if mm is not None else b""
+
+    def _comm_write(self, t: Task, data: bytes) -> int:
+        return proc_pid.comm_write(t, self.live(), data)
+
+    def lookup(self, t: Task, name: bytes) -> Inode:
+        i = self.made.get(name)
+        if i is None:
+            maker = self.makers.get(name)
+            if maker is None:
+                raise SysErr(errno.ENOENT)
+            i = self.made[name] = maker[1]()
+        if i is not self.proc.net:
+            i.uid, i.gid = self.uid, self.gid
+        return i
+
+    def names(self, t: Task) -> list[tuple[bytes, int, int]]:
+        # An inode number that is stable without making the inode.
+        return [
+            (n, self.ino * 256 + k + 0x1000000, kind)
+            for k, (n, (kind, _)) in enumerate(self.makers.items())
+        ]
+
+    def own(self) -> None:
+        """Its owner is the process's effective user, root's when it is not dumpable."""
+        c = proc_pid.creds_of(self.tg)
+        if c is not None:
+            self.uid, self.gid = (c.euid, c.egid) if self.tg.dumpable == 1 else (0, 0)
+
+
+@final
+class PidDir(ProcessDir):
+    """/proc/PID."""
+
+    __slots__ = ()
+
+    def _fill(self) -> None:
+        super()._fill()
+        self.dir(b"task", lambda: TaskDir(self.proc, self.tg))
+
+
+@final
+class TaskDir(DynDir):
+    """/proc/PID/task."""
+
+    __slots__ = ("made", "proc", "tg")
+
+    def __init__(self, fs: ProcFs, tg: ThreadGroup) -> None:
+        super().__init__(fs, 0o555)
+        self.proc = fs
+        self.tg = tg
+        self.made: dict[int, ProcessDir] = {}
+
+    def lookup(self, t: Task, name: bytes) -> Inode:
+        tid = int(name) if name.isdigit() and len(name) < 9 else 0
+        if tid not in self.tg.tasks:
+            self.made.pop(tid, None)
+            raise SysErr(errno.ENOENT)
+        d = self.made.get(tid)
+        if d is None:
+            d = self.made[tid] = ProcessDir(self.proc, self.tg, tid)
+        d.own()
+        return d
+
+    def names(self, t: Task) -> list[tuple[bytes, int, int]]:
+        return [(b"%d" % n, 0x200000 + n, stat.S_IFDIR) for n in sorted(self.tg.tasks)]
+
+
+def make_ns(fs: ProcFs) -> StaticDir:
+    """/proc/PID/ns: every process is in the one namespace of each kind."""
+    d = StaticDir(fs, 0o511)
+    for name, ino in NAMESPACES.items():
+        kind = name.removesuffix(b"_for_children")
+        d.add(name, SynthLink(fs, b"%s:[%d]" % (kind, ino)))
+    return d
+
+
+IO: Final = b"rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n"
+
+
+@final
+class SelfLink(SynthLink):
+    """/proc/self and /proc/thread-self."""
+
+    __slots__ = ("thread",)
+
+    def __init__(self, fs: ProcFs, thread: bool) -> None:
+        super().__init__(fs, b"", 0o777)
+        self.thread = thread
+
+    def readlink(self, t: Task) -> bytes:
+        if self.thread:
+            return b"%d/task/%d" % (t.tg.pid, t.tid)
+        return b"%d" % t.tg.pid
+
+
+@final
+class ProcRoot(DynDir):
+    """/proc."""
+
+    __slots__ = ("k", "pids", "proc", "static")
+
+    def __init__(self, fs: ProcFs, k: Kernel) -> None:
+        super().__init__(fs, 0o555)
+        self.proc = fs
+        self.k = k
+        self.static: dict[bytes, Inode] = {}
+        self.pids: dict[int, PidDir] = {}
+
+    def lookup(self, t: Task, name: bytes) -> Inode:
+        i = self.static.get(name)
+        if i is not None:
+            return i
+        if not name.isdigit() or len(name) > 9 or name[0] == 48:
+            raise SysErr(errno.ENOENT)
+        pid = int(name)
+        tg = self.k.procs.get(pid)
+        if tg is None:
+            u = self.k.tasks.get(pid)  # /proc/TID works although it is not listed
+            tg = u.tg if u is not None else None
+        if tg is None:
+            self.pids.pop(pid, None)
+            raise SysErr(errno.ENOENT)
+        d = self.pids.get(pid)
+        if d is None or d.tg is not tg:
+            self._forget_dead()
+            d = self.pids[pid] = PidDir(self.proc, tg, pid)
+        d.own()
+        return d
+
+    def _forget_dead(self) -> None:
+        if len(self.pids) > 2 * len(self.k.procs) + 64:
+            for pid in [p for p, d in self.pids.items() if self.k.procs.get(p) is not d.tg]:
+                del self.pids[pid]
+
+    def names(self, t: Task) -> list[tuple[bytes, int, int]]:
+        out = [(n, i.ino, i.mode) for n, i in self.static.items()]
+        return out + [(b"%d" % p, 0x300000 + p, stat.S_IFDIR) for p in sorted(self.k.procs)]

@@ -1,0 +1,98 @@
+"""/proc/PID/mounts, mountinfo, mountstats (Linux: fs/proc_namespace.c)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ..vfs.path import (
+    MS_NOATIME,
+    MS_NODEV,
+    MS_NODIRATIME,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_RDONLY,
+    MS_RELATIME,
+    Mount,
+    Path,
+    path_name,
+)
+
+if TYPE_CHECKING:
+    from ..kernel.task import Task
+
+FLAGS: Final = (
+    (MS_NOSUID, "nosuid"), (MS_NODEV, "nodev"), (MS_NOEXEC, "noexec"), (MS_NOATIME, "noatime"),
+    (MS_NODIRATIME, "nodiratime"), (MS_RELATIME, "relatime"),
+)  # fmt: skip
+ESCAPES: Final = {9: b"\\011", 10: b"\\012", 32: b"\\040", 92: b"\\134", 35: b"\\043"}
+
+
+def escape(name: bytes) -> bytes:
+    return b"".join(ESCAPES.get(c, bytes([c])) for c in name)
+
+
+def _options(m: Mount) -> str:
+    out = ["ro" if m.flags & MS_RDONLY else "rw"]
+    return ",".join(out + [text for bit, text in FLAGS if m.flags & bit])
+
+
+def _super_options(m: Mount) -> str:
+    return "rw" + ("," + m.fs.options if m.fs.options else "")
+
+
+def visible(u: Task) -> list[tuple[Mount, bytes]]:
+    """The mounts below the task's root and where they are seen from it."""
+    out = []
+    root = u.fs.root
+    for m in u.fs.ns.mounts():
+        p = Path(m, m.root)
+        if p.is_below(root):
+            out.append((m, path_name(p, root)))
+    return out
+
+
+def mounts(u: Task) -> bytes:
+    lines = []
+    for m, where in visible(u):
+        opts = _options(m) + ("," + m.fs.options if m.fs.options else "")
+        lines.append(
+            b"%s %s %s %s 0 0\n"
+            % (escape(m.fs.source.encode()), escape(where), m.fs.type_name.encode(), opts.encode())
+        )
+    return b"".join(lines)
+
+
+def mountinfo(u: Task) -> bytes:
+    lines = []
+    for m, where in visible(u):
+        parent = m.parent.id if m.parent is not None else m.id
+        optional = b""
+        if m.peer_group:
+            optional += b" shared:%d" % m.peer_group
+        if m.master:
+            optional += b" master:%d" % m.master
+        inner = b"/"
+        d = m.root
+        parts = []
+        while d.parent is not d:
+            parts.append(d.name)
+            d = d.parent
+        if parts:
+            inner = b"/" + b"/".join(reversed(parts))
+        lines.append(
+            b"%d %d %d:%d %s %s %s%s - %s %s %s\n"
+            % (
+                m.id, parent, m.fs.dev >> 8, m.fs.dev & 0xFF, escape(inner), escape(where),
+                _options(m).encode(), optional, m.fs.type_name.encode(),
+                escape(m.fs.source.encode()), _super_options(m).encode(),
+            )
+        )  # fmt: skip
+    return b"".join(lines)
+
+
+def mountstats(u: Task) -> bytes:
+    return b"".join(
+        b"device %s mounted on %s with fstype %s\n"
+        % (escape(m.fs.source.encode()), escape(where), m.fs.type_name.encode())
+        for m, where in visible(u)
+    )

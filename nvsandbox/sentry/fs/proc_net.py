@@ -1,0 +1,120 @@
+"""/proc/net: interfaces, routes and sockets of the sandbox (Linux: net/core/net-procfs.c, net/ipv4/tcp_ipv4.c…)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ..abi.socket import AF_INET
+from ..net import netlink, tcp_local, udp_local, unix
+from ..vfs.synthetic import GenFile, StaticDir
+
+if TYPE_CHECKING:
+    from ..net.inet import InetSocket
+    from .proc import ProcFs
+
+DEV: Final = (
+    b"Inter-|   Receive                                                |  Transmit\n"
+    b" face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo"
+    b" colls carrier compressed\n"
+    b"    lo:       0       0    0    0    0     0          0         0        0       0    0    0    0"
+    b"     0       0          0\n"
+)
+INET_HEAD: Final = b"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+INET6_HEAD: Final = (
+    b"  sl  local_address                         remote_address                        st tx_queue"
+    b" rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+)
+UNIX_STATE: Final = {unix.CLOSED: 1, unix.LISTEN: 1, unix.CONNECTED: 3}
+
+
+def _hex(a: tuple[bytes, int], v4: bool) -> str:
+    ip = a[0][12:] if v4 else a[0]
+    words = [ip[i : i + 4][::-1].hex().upper() for i in range(0, len(ip), 4)]
+    return "".join(words) + f":{a[1]:04X}"
+
+
+def _row(n: int, s: InetSocket, state: int, queued: int) -> bytes:
+    v4 = s.domain == AF_INET
+    return (
+        f"{n:4}: {_hex(s.local, v4)} {_hex(s.remote, v4)} {state:02X} 00000000:{queued:08X} 00:00000000"
+        f" 00000000 {s.node.uid:5}        0 {s.node.ino} 1 0000000000000000 100 0 0 10 0\n"
+    ).encode()
+
+
+def tcp(family: int) -> bytes:
+    out = [INET_HEAD if family == AF_INET else INET6_HEAD]
+    states = {tcp_local.LISTEN: 10, tcp_local.CONNECTED: 1, tcp_local.CLOSED: 7}
+    for s in tcp_local.sockets():
+        if s.domain == family:
+            out.append(_row(len(out) - 1, s, states[s.state], s.rx_bytes))
+    return b"".join(out)
+
+
+def udp(family: int) -> bytes:
+    out = [INET_HEAD if family == AF_INET else INET6_HEAD]
+    for s in udp_local.sockets():
+        if s.domain == family:
+            out.append(_row(len(out) - 1, s, 1 if s.remote[1] else 7, s.rx_cost))
+    return b"".join(out)
+
+
+def unix_sockets() -> bytes:
+    out = [b"Num       RefCount Protocol Flags    Type St Inode Path\n"]
+    for name, s in unix.ABSTRACT.items():
+        flags = 0x10000 if s.state == unix.LISTEN else 0
+        out.append(
+            b"%016X: %08X %08X %08X %04X %02X %5d @%s\n"
+            % (
+                0,
+                s.refs,
+                0,
+                flags,
+                s.type,
+                UNIX_STATE[s.state],
+                s.node.ino,
+                name[1:].replace(b"\0", b"@"),
+            )
+        )
+    return b"".join(out)
+
+
+def netlink_sockets() -> bytes:
+    out = [
+        b"sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n"
+    ]
+    for port, s in netlink.used().items():
+        out.append(
+            b"%016x %-3d %-10d %08x 0        0        0     2        0        %d\n"
+            % (0, 0, port, s.groups, s.node.ino)
+        )
+    return b"".join(out)
+
+
+def make_net(fs: ProcFs) -> StaticDir:
+    """One directory for all processes: there is one network namespace."""
+    d = StaticDir(fs)
+    texts = {
+        b"dev": DEV,
+        b"route": b"Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n",
+        b"ipv6_route": b"00000000000000000000000000000001 80 " + b"0" * 32 + b" 00 " + b"0" * 32
+        + b" 00000000 00000002 00000000 80200001       lo\n",
+        b"if_inet6": b"00000000000000000000000000000001 01 80 10 80       lo\n",
+        b"arp": b"IP address       HW type     Flags       HW address            Mask     Device\n",
+        b"raw": INET_HEAD, b"raw6": INET6_HEAD,
+        b"packet": b"sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n",
+        b"protocols": b"protocol  size sockets  memory press maxhdr  slab module\n",
+        b"psched": b"000003e8 00000040 000f4240 3b9aca00\n",
+        b"wireless": b"Inter-| sta-|   Quality        |   Discarded packets               | Missed | WE\n",
+        b"snmp": b"Ip: Forwarding DefaultTTL\nIp: 2 64\n",
+        b"netstat": b"TcpExt: SyncookiesSent\nTcpExt: 0\n",
+        b"dev_mcast": b"", b"igmp": b"Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n",
+    }  # fmt: skip
+    for name, value in texts.items():
+        d.add(name, GenFile(fs, lambda t, v=value: v))  # type: ignore[misc]  # the default binds the loop's value
+    d.add(b"tcp", GenFile(fs, lambda t: tcp(AF_INET)))
+    d.add(b"tcp6", GenFile(fs, lambda t: tcp(10)))
+    d.add(b"udp", GenFile(fs, lambda t: udp(AF_INET)))
+    d.add(b"udp6", GenFile(fs, lambda t: udp(10)))
+    d.add(b"unix", GenFile(fs, lambda t: unix_sockets()))
+    d.add(b"netlink", GenFile(fs, lambda t: netlink_sockets()))
+    return d

@@ -1,0 +1,267 @@
+"""Files of /proc/PID and /proc/PID/task/TID that describe a process (Linux: fs/proc/array.c, base.c, task_mmu.c)."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Final
+
+from ..errors import SysErr
+from ..kernel.creds import CAP_SYS_PTRACE, CAP_SYS_RESOURCE
+from ..vfs.path import path_name
+from . import proc_mem
+
+if TYPE_CHECKING:
+    from ..kernel.creds import Credentials
+    from ..kernel.task import Task, ThreadGroup
+    from ..mm.mm import MM
+
+HZ_NS: Final = 10_000_000
+PAGE_SHIFT: Final = 12
+INF: Final = (1 << 64) - 1
+LIMITS: Final = (
+    ("Max cpu time", 0, "seconds"), ("Max file size", 1, "bytes"), ("Max data size", 2, "bytes"),
+    ("Max stack size", 3, "bytes"), ("Max core file size", 4, "bytes"),
+    ("Max resident set", 5, "bytes"), ("Max processes", 6, "processes"),
+    ("Max open files", 7, "files"), ("Max locked memory", 8, "bytes"),
+    ("Max address space", 9, "bytes"), ("Max file locks", 10, "locks"),
+    ("Max pending signals", 11, "signals"), ("Max msgqueue size", 12, "bytes"),
+    ("Max nice priority", 13, ""), ("Max realtime priority", 14, ""),
+    ("Max realtime timeout", 15, "us"),
+)  # fmt: skip
+
+
+def leader(tg: ThreadGroup) -> Task | None:
+    """The leader, or any thread that is left; None for a zombie."""
+    return tg.tasks.get(tg.pid) or next(iter(tg.tasks.values()), None)
+
+
+def creds_of(tg: ThreadGroup) -> Credentials | None:
+    u = leader(tg)
+    return u.creds if u is not None else tg.leader_cred
+
+
+def mm_of(tg: ThreadGroup) -> MM | None:
+    u = leader(tg)
+    return u.mm if u is not None else None
+
+
+def check_access(t: Task, tg: ThreadGroup) -> None:
+    """ptrace's rule for looking into a process (Linux: __ptrace_may_access). Raises EACCES."""
+    if t.tg is tg or t.creds.capable(CAP_SYS_PTRACE):
+        return
+    c, o = t.creds, creds_of(tg)
+    if (
+        o is None
+        or {o.uid, o.euid, o.suid} != {c.fsuid}
+        or {o.gid, o.egid, o.sgid} != {c.fsgid}
+        or tg.dumpable != 1
+    ):
+        raise SysErr(errno.EACCES)
+
+
+def state_of(tg: ThreadGroup, u: Task | None) -> str:
+    if u is None or tg.dead:
+        return "Z (zombie)"
+    if tg.stopped:
+        return "T (stopped)"
+    return "S (sleeping)" if u.token is not None else "R (running)"
+
+
+def _sizes(mm: MM | None) -> tuple[int, int, int, int]:
+    """(total, resident as far as we can tell, data, text) in bytes."""
+    if mm is None:
+        return 0, 0, 0, 0
+    total = data = text = 0
+    for start, end, prot, shared, _, _, _ in mm.maps():
+        n = end - start
+        if prot:
+            total += n
+        if prot & 2 and not shared:
+            data += n
+        if prot & 4:
+            text += n
+    # Residency is the host's knowledge; what is certain to have been touched is shown.
+    return total, min(total, text + min(data, 1 << 20)), data, text
+
+
+def _tty_nr(tg: ThreadGroup) -> tuple[int, int]:
+    """(device number, foreground group)."""
+    index = getattr(tg.tty, "index", None)
+    if index is None:
+        return 0, -1
+    return 136 << 8 | index & 0xFF, getattr(tg.tty, "pgrp", 0) or -1
+
+
+def _signal_sets(tg: ThreadGroup) -> tuple[int, int]:
+    ignored = caught = 0
+    for sig, act in tg.sighand.actions.items():
+        if act.handler == 1:
+            ignored |= 1 << (sig - 1)
+        elif act.handler:
+            caught |= 1 << (sig - 1)
+    return ignored, caught
+
+
+def stat(tg: ThreadGroup, u: Task | None, tid: int) -> bytes:
+    """proc(5), /proc/PID/stat: 52 fields."""
+    comm = u.comm if u is not None else b""
+    ppid = tg.parent.pid if tg.parent is not None else 0
+    total, rss, _, _ = _sizes(u.mm if u is not None else None)
+    tty, fg = _tty_nr(tg)
+    ignored, caught = _signal_sets(tg)
+    mm = u.mm if u is not None else None
+    pending = u.pending.mask if u is not None else 0
+    m31 = (1 << 31) - 1
+    nice = u.nice if u is not None else 0
+    start = max((u.start_ns if u is not None else tg.start_ns) - tg.k.boot_mono, 0) // HZ_NS
+    utime = (u.utime_ns if u is not None and tid != tg.pid else tg.cputime) // HZ_NS
+    fields = [
+        state_of(tg, u)[0], ppid, tg.pgid, tg.sid, tty, fg, 0x400000, 0, 0, 0, 0, utime, 0,
+        tg.child_utime // HZ_NS, tg.child_stime // HZ_NS, 20 + nice, nice, max(len(tg.tasks), 1), 0,
+        start, total, rss >> PAGE_SHIFT, INF,
+        0, 0, mm.stack_start if mm else 0, 0, 0, pending & m31,
+        (u.blocked if u is not None else 0) & m31, ignored & m31, caught & m31, 0, 0, 0,
+        tg.exit_signal, 0, u.rt_priority if u is not None else 0, u.policy if u is not None else 0,
+        0, 0, 0, 0, 0, mm.brk_start if mm else 0, mm.arg_start if mm else 0,
+        mm.arg_end if mm else 0, mm.env_start if mm else 0, mm.env_end if mm else 0,
+        tg.exit_code if tg.dead else 0,
+    ]  # fmt: skip
+    text = " ".join(str(f) for f in fields)
+    return b"%d (%s) %s\n" % (tid, comm, text.encode())
+
+
+def statm(mm: MM | None) -> bytes:
+    total, rss, data, text = (n >> PAGE_SHIFT for n in _sizes(mm))
+    return b"%d %d %d %d 0 %d 0\n" % (total, rss, min(rss, text), text, data)
+
+
+def status(tg: ThreadGroup, u: Task | None, tid: int) -> bytes:
+    c = u.creds if u is not None else tg.leader_cred
+    ppid = tg.parent.pid if tg.parent is not None else 0
+    lines = [
+        "Name:\t" + (u.comm if u is not None else b"").decode("latin1"),
+        f"Umask:\t{u.fs.umask:04o}" if u is not None and u.fs is not None else "Umask:\t0022",
+        "State:\t" + state_of(tg, u), f"Tgid:\t{tg.pid}", "Ngid:\t0", f"Pid:\t{tid}", f"PPid:\t{ppid}",
+        "TracerPid:\t0",
+    ]  # fmt: skip
+    if c is not None:
+        lines += [
+            f"Uid:\t{c.uid}\t{c.euid}\t{c.suid}\t{c.fsuid}",
+            f"Gid:\t{c.gid}\t{c.egid}\t{c.sgid}\t{c.fsgid}",
+        ]
+    size = len(u.files.files) if u is not None and u.files is not None else 0
+    fdsize = 64
+    while fdsize < size:
+        fdsize *= 2
+    lines.append(f"FDSize:\t{fdsize}")
+    lines.append("Groups:\t" + "".join(f"{g} " for g in (c.groups if c else ())))
+    lines += [f"NStgid:\t{tg.pid}", f"NSpid:\t{tid}", f"NSpgid:\t{tg.pgid}", f"NSsid:\t{tg.sid}"]
+    if u is not None and u.mm is not None:
+        lines += _status_memory(u.mm)
+    lines.append(f"Threads:\t{max(len(tg.tasks), 1)}")
+    lines += _status_signals(tg, u, c)
+    return ("\n".join(lines) + "\n").encode("latin1")
+
+
+def _status_memory(mm: MM) -> list[str]:
+    total, rss, data, text = (n >> 10 for n in _sizes(mm))
+    return [
+        f"VmPeak:\t{total:8} kB", f"VmSize:\t{total:8} kB", "VmLck:\t       0 kB", "VmPin:\t       0 kB",
+        f"VmHWM:\t{rss:8} kB", f"VmRSS:\t{rss:8} kB", f"RssAnon:\t{max(rss - text, 0):8} kB",
+        f"RssFile:\t{min(rss, text):8} kB", "RssShmem:\t       0 kB", f"VmData:\t{data:8} kB",
+        "VmStk:\t     132 kB", f"VmExe:\t{text:8} kB", "VmLib:\t       0 kB", "VmPTE:\t      64 kB",
+        "VmSwap:\t       0 kB",
+    ]  # fmt: skip
+
+
+def _status_signals(tg: ThreadGroup, u: Task | None, c: Credentials | None) -> list[str]:
+    ignored, caught = _signal_sets(tg)
+    queued = len(tg.pending.infos) + (len(u.pending.infos) if u is not None else 0)
+    out = [
+        f"SigQ:\t{queued}/{min(tg.rlimits[11][0], 1 << 31)}",
+        f"SigPnd:\t{u.pending.mask if u is not None else 0:016x}", f"ShdPnd:\t{tg.pending.mask:016x}",
+        f"SigBlk:\t{u.blocked if u is not None else 0:016x}", f"SigIgn:\t{ignored:016x}",
+        f"SigCgt:\t{caught:016x}",
+    ]  # fmt: skip
+    if c is not None:
+        out += [
+            f"CapInh:\t{c.cap_inheritable:016x}", f"CapPrm:\t{c.cap_permitted:016x}",
+            f"CapEff:\t{c.cap_effective:016x}", f"CapBnd:\t{c.cap_bset:016x}",
+            f"CapAmb:\t{c.cap_ambient:016x}", f"NoNewPrivs:\t{int(c.no_new_privs)}",
+        ]  # fmt: skip
+    n = tg.k.ncpu
+    mask = f"{(1 << n) - 1:x}"
+    return [
+        *out, "Seccomp:\t0", "Seccomp_filters:\t0", "Speculation_Store_Bypass:\tthread vulnerable",
+        f"Cpus_allowed:\t{mask}", f"Cpus_allowed_list:\t{'0' if n == 1 else f'0-{n - 1}'}",
+        "Mems_allowed:\t1", "Mems_allowed_list:\t0", "voluntary_ctxt_switches:\t0",
+        "nonvoluntary_ctxt_switches:\t0",
+    ]  # fmt: skip
+
+
+def limits(tg: ThreadGroup) -> bytes:
+    def show(v: int) -> str:
+        return "unlimited" if v == INF else str(v)
+
+    lines = [f"{'Limit':<25} {'Soft Limit':<20} {'Hard Limit':<20} {'Units':<10}"]
+    for name, n, unit in LIMITS:
+        soft, hard = tg.rlimits[n]
+        lines.append(f"{name:<25} {show(soft):<20} {show(hard):<20} {unit:<10}")
+    return ("\n".join(lines) + "\n").encode()
+
+
+def maps(t: Task, mm: MM, smaps: bool = False) -> bytes:
+    """proc(5) /proc/PID/maps; ``smaps`` adds the size lines that are known."""
+    out = []
+    root = t.fs.root
+    for start, end, prot, shared, offset, f, name in mm.maps():
+        dev = ino = 0
+        if f is not None:
+            i = f.inode
+            dev, ino = i.fs.dev, i.ino
+            if not name:
+                name = path_name(f.path, root) if f.path is not None else b"/dev/zero (deleted)"
+        perm = "".join(
+            (
+                "r" if prot & 1 else "-", "w" if prot & 2 else "-", "x" if prot & 4 else "-",
+                "s" if shared else "p",
+            )
+        )  # fmt: skip
+        head = f"{start:08x}-{end:08x} {perm} {offset:08x} {dev >> 8:02x}:{dev & 0xFF:02x} {ino} "
+        line = head.encode()
+        if name:
+            line = line.ljust(73) + name.replace(b"\n", b"\\012")
+        out.append(line + b"\n")
+        if smaps:
+            kb = (end - start) >> 10
+            out.append(
+                b"Size:           %8d kB\nKernelPageSize:        4 kB\nMMUPageSize:           4 kB\n"
+                b"Rss:                   0 kB\nPss:                   0 kB\nSwap:                  0 kB\n"
+                b"Locked:                0 kB\nVmFlags: \n" % kb
+            )
+    return b"".join(out)
+
+
+def oom_score_adj_write(t: Task, tg: ThreadGroup, data: bytes) -> int:
+    """Raises EINVAL, EACCES (lowering without CAP_SYS_RESOURCE)."""
+    try:
+        v = int(data.strip() or b"x")
+    except ValueError:
+        raise SysErr(errno.EINVAL) from None
+    if not -1000 <= v <= 1000:
+        raise SysErr(errno.EINVAL)
+    if v < tg.oom_score_adj and not t.creds.capable(CAP_SYS_RESOURCE):
+        raise SysErr(errno.EACCES)
+    tg.oom_score_adj = v
+    return len(data)
+
+
+def comm_write(t: Task, u: Task, data: bytes) -> int:
+    """Only threads of the same process may be named. Raises EINVAL."""
+    if u.tg is not t.tg:
+        raise SysErr(errno.EINVAL)
+    u.comm = data[:15].split(b"\0")[0].rstrip(b"\n")
+    return len(data)
+
+
+__all__ = ["leader", "limits", "maps", "proc_mem", "stat", "statm", "status"]

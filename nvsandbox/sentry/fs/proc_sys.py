@@ -1,0 +1,183 @@
+"""/proc/sys: the parameters programs read, and those root may change (Linux: kernel/sysctl.c; proc_sys(5)).
+
+A writable value is kept and read back only where something here obeys it; others are read-only.
+"""
+
+from __future__ import annotations
+
+import errno
+import secrets
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from ..errors import SysErr
+from ..kernel import kernel as kern
+from ..kernel.creds import CAP_LAST, CAP_SYS_ADMIN
+from ..vfs.synthetic import GenFile, StaticDir
+from . import inotify, pipe
+
+if TYPE_CHECKING:
+    from ..kernel.kernel import Kernel
+    from ..kernel.task import Task
+    from .proc import ProcFs
+
+BOOT_ID: Final = str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)).encode()
+FIXED: Final[dict[bytes, bytes]] = {
+    b"kernel/ostype": b"Linux", b"kernel/osrelease": kern.RELEASE, b"kernel/version": kern.VERSION,
+    b"kernel/pid_max": b"%d" % kern.PID_MAX, b"kernel/threads-max": b"%d" % (2 * kern.MAX_TASKS),
+    b"kernel/cap_last_cap": b"%d" % CAP_LAST, b"kernel/overflowuid": b"65534",
+    b"kernel/overflowgid": b"65534", b"kernel/ngroups_max": b"65536", b"kernel/core_pattern": b"core",
+    b"kernel/core_uses_pid": b"0", b"kernel/tainted": b"0", b"kernel/randomize_va_space": b"2",
+    b"kernel/sched_child_runs_first": b"0", b"kernel/sched_rt_runtime_us": b"950000",
+    b"kernel/sched_rt_period_us": b"1000000", b"kernel/sched_autogroup_enabled": b"0",
+    b"kernel/printk": b"4\t4\t1\t7", b"kernel/perf_event_paranoid": b"3",
+    b"kernel/kptr_restrict": b"1", b"kernel/dmesg_restrict": b"1",
+    b"kernel/unprivileged_bpf_disabled": b"2", b"kernel/seccomp/actions_avail": b"",
+    b"kernel/yama/ptrace_scope": b"0", b"kernel/sem": b"32000\t1024000000\t500\t32000",
+    b"kernel/shmmax": b"18446744073692774399", b"kernel/shmall": b"18446744073692774399",
+    b"kernel/shmmni": b"4096", b"kernel/msgmax": b"8192", b"kernel/msgmnb": b"16384",
+    b"kernel/msgmni": b"32000", b"kernel/modules_disabled": b"1", b"kernel/sysrq": b"0",
+    b"kernel/random/entropy_avail": b"256", b"kernel/random/poolsize": b"256",
+    b"kernel/keys/maxkeys": b"200", b"kernel/io_uring_disabled": b"2",
+    b"kernel/cad_pid": b"1", b"kernel/panic": b"0", b"kernel/unprivileged_userns_clone": b"0",
+    b"vm/overcommit_memory": b"0", b"vm/overcommit_ratio": b"50", b"vm/max_map_count": b"65530",
+    b"vm/mmap_min_addr": b"65536", b"vm/swappiness": b"60", b"vm/nr_hugepages": b"0",
+    b"vm/dirty_ratio": b"20", b"vm/dirty_background_ratio": b"10", b"vm/panic_on_oom": b"0",
+    b"vm/legacy_va_layout": b"0", b"vm/overcommit_kbytes": b"0",
+    b"fs/file-max": b"9223372036854775807", b"fs/nr_open": b"1048576",
+    b"fs/aio-max-nr": b"65536", b"fs/aio-nr": b"0", b"fs/lease-break-time": b"45",
+    b"fs/leases-enable": b"1", b"fs/protected_symlinks": b"1", b"fs/protected_hardlinks": b"1",
+    b"fs/protected_fifos": b"1", b"fs/protected_regular": b"2", b"fs/suid_dumpable": b"0",
+    b"fs/overflowuid": b"65534", b"fs/overflowgid": b"65534", b"fs/epoll/max_user_watches": b"262144",
+    b"fs/mqueue/msg_max": b"10", b"fs/mqueue/msgsize_max": b"8192", b"fs/mqueue/queues_max": b"256",
+    b"fs/mqueue/msg_default": b"10", b"fs/mqueue/msgsize_default": b"8192",
+    b"fs/pipe-user-pages-soft": b"%d" % pipe.SOFT_PAGES, b"fs/pipe-user-pages-hard": b"0",
+    b"fs/mount-max": b"100000", b"user/max_user_namespaces": b"0",
+    b"net/core/somaxconn": b"4096", b"net/core/rmem_max": b"212992",
+    b"net/core/wmem_max": b"212992", b"net/core/rmem_default": b"212992",
+    b"net/core/wmem_default": b"212992", b"net/core/netdev_max_backlog": b"1000",
+    b"net/core/optmem_max": b"20480", b"net/unix/max_dgram_qlen": b"10",
+    b"net/ipv4/ip_local_port_range": b"32768\t60999", b"net/ipv4/ip_forward": b"0",
+    b"net/ipv4/tcp_rmem": b"4096\t131072\t6291456", b"net/ipv4/tcp_wmem": b"4096\t16384\t4194304",
+    b"net/ipv4/tcp_congestion_control": b"cubic", b"net/ipv4/tcp_available_congestion_control": b"cubic",
+    b"net/ipv4/tcp_syncookies": b"1", b"net/ipv4/tcp_keepalive_time": b"7200",
+    b"net/ipv4/tcp_keepalive_intvl": b"75", b"net/ipv4/tcp_keepalive_probes": b"9",
+    b"net/ipv4/tcp_fin_timeout": b"60", b"net/ipv4/tcp_max_syn_backlog": b"4096",
+    b"net/ipv4/tcp_sack": b"1", b"net/ipv4/tcp_timestamps": b"1",
+    b"net/ipv4/tcp_window_scaling": b"1", b"net/ipv4/ip_unprivileged_port_start": b"1024",
+    b"net/ipv4/ping_group_range": b"1\t0", b"net/ipv4/conf/all/forwarding": b"0",
+    b"net/ipv4/conf/lo/forwarding": b"0", b"net/ipv6/conf/all/disable_ipv6": b"0",
+    b"net/ipv6/conf/all/forwarding": b"0", b"net/ipv6/conf/lo/disable_ipv6": b"0",
+    b"net/ipv6/bindv6only": b"0",
+}  # fmt: skip
+
+
+def _number(data: bytes, low: int, high: int) -> int:
+    """Raises EINVAL."""
+    try:
+        v = int(data.strip(b" \t\n\0"))
+    except ValueError:
+        raise SysErr(errno.EINVAL) from None
+    if not low <= v <= high:
+        raise SysErr(errno.EINVAL)
+    return v
+
+
+def _need_root(t: Task) -> None:
+    if not t.creds.capable(CAP_SYS_ADMIN):
+        raise SysErr(errno.EPERM)
+
+
+class Live:
+    """Values that are computed, and those that can be set: name -> (reader, writer or None)."""
+
+    __slots__ = ("k",)
+
+    def __init__(self, k: Kernel) -> None:
+        self.k = k
+
+    def set_hostname(self, t: Task, data: bytes) -> int:
+        _need_root(t)
+        self.k.hostname = data.rstrip(b"\n\0")[:64]
+        return len(data)
+
+    def set_domainname(self, t: Task, data: bytes) -> int:
+        _need_root(t)
+        self.k.domainname = data.rstrip(b"\n\0")[:64]
+        return len(data)
+
+    def set_pipe_max(self, t: Task, data: bytes) -> int:
+        _need_root(t)
+        pipe.max_size = max(_number(data, 1, 1 << 31), pipe.PAGE)
+        return len(data)
+
+    def set_last_pid(self, t: Task, data: bytes) -> int:
+        _need_root(t)
+        self.k.last_pid = _number(data, 0, kern.PID_MAX - 1)
+        return len(data)
+
+    def set_watches(self, t: Task, data: bytes) -> int:
+        _need_root(t)
+        inotify.max_watches = _number(data, 0, inotify.HARD_MAX)
+        return len(data)
+
+    def set_queued(self, t: Task, data: bytes) -> int:
+        _need_root(t)
+        inotify.max_queued = _number(data, 0, inotify.HARD_MAX)
+        return len(data)
+
+    def set_instances(self, t: Task, data: bytes) -> int:
+        _need_root(t)
+        inotify.max_instances = _number(data, 0, inotify.HARD_MAX)
+        return len(data)
+
+    def files(
+        self,
+    ) -> dict[bytes, tuple[Callable[[Task], bytes], Callable[[Task, bytes], int] | None]]:
+        k = self.k
+        return {
+            b"kernel/hostname": (lambda t: k.hostname, self.set_hostname),
+            b"kernel/domainname": (lambda t: k.domainname, self.set_domainname),
+            b"kernel/ns_last_pid": (lambda t: b"%d" % k.last_pid, self.set_last_pid),
+            b"kernel/random/uuid": (lambda t: str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)).encode(), None),
+            b"kernel/random/boot_id": (lambda t: BOOT_ID, None),
+            b"fs/pipe-max-size": (lambda t: b"%d" % pipe.max_size, self.set_pipe_max),
+            b"fs/file-nr": (lambda t: b"%d\t0\t9223372036854775807" % sum(
+                len(u.files.files) for u in k.tasks.values() if u.tid == u.tg.pid and u.files is not None), None),
+            b"fs/inotify/max_user_watches": (lambda t: b"%d" % inotify.max_watches, self.set_watches),
+            b"fs/inotify/max_queued_events": (lambda t: b"%d" % inotify.max_queued, self.set_queued),
+            b"fs/inotify/max_user_instances": (lambda t: b"%d" % inotify.max_instances, self.set_instances),
+        }  # fmt: skip
+
+
+def _place(fs: ProcFs, top: StaticDir, path: bytes) -> tuple[StaticDir, bytes]:
+    """The directory of ``path`` below ``top``, made where missing, and the last name."""
+    *dirs, last = path.split(b"/")
+    d = top
+    for name in dirs:
+        i = d.entries.get(name)
+        if not isinstance(i, StaticDir):
+            i = StaticDir(fs)
+            d.add(name, i)
+        d = i
+    return d, last
+
+
+def make_sys(fs: ProcFs, k: Kernel) -> StaticDir:
+    top = StaticDir(fs)
+    for path, value in FIXED.items():
+        d, name = _place(fs, top, path)
+        d.add(name, GenFile(fs, _constant(value + b"\n"), 0o444))
+    for path, (read, write) in Live(k).files().items():
+        d, name = _place(fs, top, path)
+        d.add(name, GenFile(fs, _line(read), 0o644 if write else 0o444, 0, 0, write))
+    return top
+
+
+def _constant(value: bytes) -> Callable[[Task], bytes]:
+    return lambda t: value
+
+
+def _line(read: Callable[[Task], bytes]) -> Callable[[Task], bytes]:
+    return lambda t: read(t) + b"\n"

@@ -1,0 +1,149 @@
+"""sysfs: the small part that programs look at (Linux: fs/sysfs; sysfs(5)).
+
+Processors, one memory node, the loopback interface, empty buses and block devices. Everything is read-only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final, final
+
+from ..vfs.fstypes import register_filesystem
+from ..vfs.inode import FileSystem, Inode
+from ..vfs.synthetic import GenFile, StaticDir, SynthLink
+
+if TYPE_CHECKING:
+    from ..kernel.kernel import Kernel
+    from ..kernel.task import Task
+
+CACHES: Final = (("1", "Data", "32K"), ("1", "Instruction", "32K"), ("2", "Unified", "1024K"))
+DIRS: Final = (
+    b"block", b"bus/pci/devices", b"bus/pci/drivers", b"bus/usb/devices", b"bus/cpu/devices",
+    b"class/block", b"class/drm", b"class/input", b"class/tty", b"class/mem", b"class/hwmon",
+    b"class/power_supply", b"class/thermal", b"dev/block", b"dev/char", b"devices/platform",
+    b"devices/virtual", b"firmware", b"fs/cgroup", b"hypervisor", b"kernel/debug", b"kernel/security",
+    b"kernel/iommu_groups", b"module", b"power",
+)  # fmt: skip
+NET_LO: Final = {
+    b"address": b"00:00:00:00:00:00", b"addr_len": b"6", b"broadcast": b"00:00:00:00:00:00",
+    b"carrier": b"1", b"dev_id": b"0x0", b"dormant": b"0", b"flags": b"0x9", b"ifindex": b"1",
+    b"iflink": b"1", b"link_mode": b"0", b"mtu": b"65536", b"operstate": b"unknown",
+    b"tx_queue_len": b"1000", b"type": b"772", b"uevent": b"INTERFACE=lo\nIFINDEX=1",
+    b"statistics/rx_bytes": b"0", b"statistics/tx_bytes": b"0", b"statistics/rx_packets": b"0",
+    b"statistics/tx_packets": b"0", b"statistics/rx_errors": b"0", b"statistics/tx_errors": b"0",
+    b"statistics/rx_dropped": b"0", b"statistics/tx_dropped": b"0",
+}  # fmt: skip
+HUGE: Final = {
+    b"enabled": b"always [madvise] never", b"defrag": b"always defer defer+madvise [madvise] never",
+    b"shmem_enabled": b"always within_size advise [never] deny force", b"hpage_pmd_size": b"2097152",
+    b"use_zero_page": b"1",
+}  # fmt: skip
+
+
+def cpu_range(n: int) -> bytes:
+    return b"0" if n == 1 else b"0-%d" % (n - 1)
+
+
+@final
+class SysFs(FileSystem):
+    """One instance; ``root`` is its root directory."""
+
+    __slots__ = ("root",)
+
+    magic: ClassVar[int] = 0x62656572
+    xattr_user_ok: ClassVar[bool] = False
+
+    def __init__(self, k: Kernel) -> None:
+        super().__init__("sysfs", "sysfs")
+        self.root = StaticDir(self, 0o555)
+        for path in DIRS:
+            self.dir(path)
+        self._cpus(k.ncpu)
+        self._node(k)
+        for name, value in NET_LO.items():
+            self.text(b"devices/virtual/net/lo/" + name, value)
+        self.link(b"class/net/lo", b"../../devices/virtual/net/lo")
+        self.link(b"devices/virtual/net/lo/subsystem", b"../../../../class/net")
+        for name, value in HUGE.items():
+            self.text(b"kernel/mm/transparent_hugepage/" + name, value)
+        self.dir(b"kernel/mm/hugepages")
+        self.text(b"kernel/uevent_seqnum", b"0")
+        self.text(b"kernel/profiling", b"0")
+
+    def dir(self, path: bytes) -> StaticDir:
+        """The directory at ``path``, made with what is missing of it."""
+        d = self.root
+        for name in path.split(b"/"):
+            if not name:
+                continue
+            i = d.entries.get(name)
+            if not isinstance(i, StaticDir):
+                i = StaticDir(self, 0o755)
+                d.add(name, i)
+            d = i
+        return d
+
+    def text(self, path: bytes, value: bytes, mode: int = 0o444) -> None:
+        """A file with fixed content."""
+        at, _, name = path.rpartition(b"/")
+        line = value + b"\n"
+        self.dir(at).add(name, GenFile(self, lambda t: line, mode))
+
+    def link(self, path: bytes, target: bytes) -> None:
+        at, _, name = path.rpartition(b"/")
+        self.dir(at).add(name, SynthLink(self, target))
+
+    def _cpus(self, n: int) -> None:
+        base = b"devices/system/cpu/"
+        mask = b"%x" % ((1 << n) - 1)
+        for name in (b"online", b"possible", b"present"):
+            self.text(base + name, cpu_range(n))
+        self.text(base + b"offline", b"")
+        self.text(base + b"isolated", b"")
+        self.text(base + b"kernel_max", b"8191")
+        self.text(base + b"smt/active", b"0")
+        self.text(base + b"smt/control", b"notsupported")
+        for c in range(n):
+            cpu = base + b"cpu%d/" % c
+            one = b"%x" % (1 << c)
+            rows = {
+                b"core_id": b"%d" % c, b"physical_package_id": b"0", b"die_id": b"0",
+                b"thread_siblings": one, b"thread_siblings_list": b"%d" % c, b"core_siblings": mask,
+                b"core_siblings_list": cpu_range(n), b"core_cpus": one, b"core_cpus_list": b"%d" % c,
+                b"package_cpus": mask, b"package_cpus_list": cpu_range(n),
+            }  # fmt: skip
+            for name, value in rows.items():
+                self.text(cpu + b"topology/" + name, value)
+            for i, (level, kind, size) in enumerate(CACHES):
+                at = cpu + b"cache/index%d/" % i
+                for key, text in (("level", level), ("type", kind), ("size", size)):
+                    self.text(at + key.encode(), text.encode())
+                self.text(at + b"coherency_line_size", b"64")
+                self.text(at + b"shared_cpu_list", b"%d" % c)
+                self.text(at + b"shared_cpu_map", one)
+            self.link(cpu + b"node0", b"../../node/node0")
+            if c:
+                self.text(cpu + b"online", b"1")
+
+    def _node(self, k: Kernel) -> None:
+        base = b"devices/system/node/"
+        for name in (b"online", b"possible", b"has_cpu", b"has_memory", b"has_normal_memory"):
+            self.text(base + name, b"0")
+        self.text(base + b"node0/cpulist", cpu_range(k.ncpu))
+        self.text(base + b"node0/cpumap", b"%x" % ((1 << k.ncpu) - 1))
+        self.text(base + b"node0/distance", b"10")
+        self.text(base + b"node0/meminfo", b"Node 0 MemTotal:       %d kB" % (k.mem_total >> 10))
+        self.text(base + b"node0/numastat", b"numa_hit 0\nnuma_miss 0\nnuma_foreign 0")
+
+
+def make_sysfs(k: Kernel) -> SysFs:
+    """A new instance; mount its ``root``."""
+    return SysFs(k)
+
+
+def _factory(t: Task, source: bytes, data: bytes) -> tuple[FileSystem, Inode]:
+    fs = SysFs(t.k)
+    fs.source = source.decode("utf-8", "replace") or "sysfs"
+    return fs, fs.root
+
+
+register_filesystem(b"sysfs", _factory)
