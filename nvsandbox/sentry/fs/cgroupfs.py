@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, final
 from ..vfs.fstypes import register_filesystem
 from ..vfs.inode import FileSystem, Inode
 from ..vfs.synthetic import GenFile, StaticDir
+from .proc_info import used_memory
 
 if TYPE_CHECKING:
     from ..kernel.kernel import Kernel
@@ -70,8 +71,6 @@ class CgroupFs(FileSystem):
         )
 
     def _memory(self) -> bytes:
-        from .proc_info import used_memory
-
         return b"%d\n" % used_memory(self.k)
 
     def _cpu(self) -> bytes:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, final
 from ..errors import SysErr
 from ..vfs.fstypes import register_filesystem
 from ..vfs.inode import FileSystem, Inode
+from ..vfs.mount import mount_of
 from ..vfs.namei import walk
 from ..vfs.path import Dentry, Path
 from ..vfs.special import ANY_MINOR, register_chrdev
@@ -100,8 +101,6 @@ class DevPts(FileSystem):
 
 def _peer_path(t: Task, fs: DevPts, index: int, node: SynthNode) -> Path:
     """Where the slave lies: on a mount of ``fs`` the caller has, or on one of nobody's."""
-    from ..vfs.mount import mount_of
-
     ns = t.fs.ns
     for m in ns.mounts():
         if m.fs is fs:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from ..errors import SysErr
 from ..vfs.inode import Inode
-from ..vfs.path import Path
+from ..vfs.path import Path, path_name
 from ..vfs.synthetic import DynDir, GenFile, StaticDir, SynthLink
 from . import proc_mem, proc_mounts, proc_pid
 from .proc_fd import FdDir, FdInfoDir
@@ -47,8 +47,6 @@ class PlaceLink(SynthLink):
         return p
 
     def readlink(self, t: Task) -> bytes:
-        from ..vfs.path import path_name
-
         return path_name(self._where(t), t.fs.root)
 
     def get_link(self, t: Task) -> bytes | Path:

@@ -14,11 +14,11 @@ from ..abi import tty as a
 from ..errors import ERESTARTSYS, Restart, SysErr
 from ..kernel import signal as sg
 from ..kernel.wait import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM, WaitQueue
+from .tty_ldisc import LineDiscipline
 
 if TYPE_CHECKING:
     from ..kernel.kernel import Kernel
     from ..kernel.task import Task, ThreadGroup
-    from .tty_ldisc import LineDiscipline
 
 INIT_CC: Final = bytes([3, 28, 127, 21, 4, 0, 1, 0, 17, 19, 26, 0, 18, 15, 23, 22, 0, 0, 0])
 WAKE_ALL: Final = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM | POLLHUP | POLLERR
@@ -72,8 +72,6 @@ class Tty:
     )  # fmt: skip
 
     def __init__(self, k: Kernel, index: int) -> None:
-        from .tty_ldisc import LineDiscipline
-
         self.k = k
         self.index = index
         self.termios = Termios()

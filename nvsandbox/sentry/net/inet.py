@@ -13,19 +13,13 @@ from typing import TYPE_CHECKING, Final
 from ..abi.socket import (
     AF_INET,
     AF_INET6,
-    IPPROTO_TCP,
-    IPPROTO_UDP,
     SO_REUSEADDR,
     SO_REUSEPORT,
-    SOCK_DGRAM,
-    SOCK_RAW,
-    SOCK_STREAM,
     SOL_IP,
     SOL_IPV6,
     SOL_SOCKET,
 )
 from ..errors import SysErr
-from ..kernel.creds import CAP_NET_RAW
 from .ports import (
     ANY4,
     ANY6,
@@ -38,7 +32,7 @@ from .ports import (
     parse_sockaddr,
     source_for,
 )
-from .socket import Socket, register_family
+from .socket import Socket
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -140,35 +134,3 @@ class InetSocket(Socket):
         if not -1 <= value <= 255:
             raise SysErr(errno.EINVAL)
         self.opts[level, opt] = kept[opt] if value == -1 else value
-
-
-def create_inet(t: Task, domain: int, type: int, protocol: int) -> Socket:
-    """Raises EPROTONOSUPPORT, ESOCKTNOSUPPORT, EPERM."""
-    from .tcp_local import TcpSocket
-    from .udp_local import UdpSocket
-
-    if not 0 <= protocol < 256:
-        raise SysErr(errno.EINVAL)
-    if type == SOCK_STREAM:
-        if protocol not in (0, IPPROTO_TCP):
-            raise SysErr(errno.EPROTONOSUPPORT)
-        return TcpSocket(t, domain, type, IPPROTO_TCP)
-    if type == SOCK_DGRAM:
-        if protocol not in (0, IPPROTO_UDP):
-            raise SysErr(errno.EPROTONOSUPPORT)
-        return UdpSocket(t, domain, type, IPPROTO_UDP)
-    if type == SOCK_RAW and not t.creds.capable(CAP_NET_RAW):
-        raise SysErr(errno.EPERM)
-    raise SysErr(errno.EPROTONOSUPPORT if type == SOCK_RAW else errno.ESOCKTNOSUPPORT)
-
-
-def _create4(t: Task, type: int, protocol: int) -> Socket:
-    return create_inet(t, AF_INET, type, protocol)
-
-
-def _create6(t: Task, type: int, protocol: int) -> Socket:
-    return create_inet(t, AF_INET6, type, protocol)
-
-
-register_family(AF_INET, _create4)
-register_family(AF_INET6, _create6)

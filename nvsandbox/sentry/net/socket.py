@@ -48,6 +48,7 @@ from ..kernel.creds import CAP_NET_ADMIN
 from ..kernel.wait import WaitQueue
 from ..vfs.file import FileDescription
 from ..vfs.inode import Inode
+from .ifioctl import if_ioctl
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -216,8 +217,6 @@ class Socket(FileDescription):
         if cmd == SIOCOUTQ:
             t.copy_out(arg, struct.pack("<i", self.unsent()))
             return 0
-        from .ifioctl import if_ioctl
-
         return if_ioctl(t, cmd, arg)
 
     # Options

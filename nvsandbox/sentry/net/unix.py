@@ -1,6 +1,6 @@
 """Unix sockets: names, connections, the life of a socket (Linux: net/unix/af_unix.c; unix(7)).
 
-Sending and receiving are in ``unix_stream.py`` and ``unix_dgram.py``. Two connected sockets hold each other as ``peer``;
+Sending and receiving are in ``unix_stream.py`` and ``unix_dgram.py``, tied to it in ``unix_family.py``. Two connected sockets hold each other as ``peer``;
 ``rx`` is what has arrived. Sent bytes count against the sender's SO_SNDBUF until they are received.
 Left out: MSG_OOB, SO_PEEK_OFF, SO_PASSSEC, SO_PASSPIDFD.
 """
@@ -23,7 +23,6 @@ from ..abi.socket import (
     SO_PEERCRED,
     SO_PEERGROUPS,
     SOCK_DGRAM,
-    SOCK_SEQPACKET,
     SOCK_STREAM,
     SOL_SOCKET,
     SOMAXCONN,
@@ -44,7 +43,7 @@ from ..vfs.dirops import mknod_at, prepare_create
 from ..vfs.inode import MAY_WRITE, Inode
 from ..vfs.namei import walk_at
 from . import unix_gc
-from .socket import Received, Socket, Ucred, register_family
+from .socket import Socket, Ucred
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -103,7 +102,7 @@ class Message:
 
 
 class UnixSocket(Socket):
-    """A Unix socket of any type."""
+    """A Unix socket of any type; sending and receiving are its subclasses' (unix_family.py)."""
 
     __slots__ = (
         "addr", "backlog", "bound", "dead", "pass_creds", "peer", "peer_cred", "peer_groups",
@@ -223,7 +222,7 @@ class UnixSocket(Socket):
             if self.dontwait(0):
                 raise SysErr(errno.EAGAIN)
             self.pause(t, other.queue, deadline, self.sndtimeo is not None)
-        new = UnixSocket(t, self.type)
+        new = type(self)(t, self.type)
         new.state = self.state = CONNECTED
         new.addr = other.addr
         new.pass_creds = other.pass_creds
@@ -389,26 +388,6 @@ class UnixSocket(Socket):
             return
         super().setsockopt(t, level, opt, data)
 
-    # Data
-    def send(
-        self, t: Task, data: bytes, addr: bytes | None, flags: int,
-        files: list[FileDescription], creds: Ucred | None,
-    ) -> int:  # fmt: skip
-        from . import unix_dgram, unix_stream
-
-        if files:
-            unix_gc.check_limit(t, len(files))
-        if self.type == SOCK_STREAM:
-            return unix_stream.send(self, t, data, addr, flags, files, creds)
-        return unix_dgram.send(self, t, data, addr, flags, files, creds)
-
-    def recv(self, t: Task, size: int, flags: int) -> Received | int:
-        from . import unix_dgram, unix_stream
-
-        if self.type == SOCK_STREAM:
-            return unix_stream.recv(self, t, size, flags)
-        return unix_dgram.recv(self, t, size, flags)
-
     def creds_for(self, t: Task, to: UnixSocket, creds: Ucred | None) -> Ucred | None:
         """What a message carries: given credentials, or the sender's where one side asked for them."""
         if creds is None and (self.pass_creds or to.pass_creds):
@@ -443,16 +422,3 @@ def find(t: Task, name: bytes, type: int) -> UnixSocket:
 
 ABSTRACT: Final[dict[bytes, UnixSocket]] = {}
 _ordinals: Final = itertools.count(int.from_bytes(os.urandom(3), "little") & 0xFFFFF)
-
-
-def create_unix(t: Task, type: int, protocol: int) -> Socket:
-    if protocol not in (0, AF_UNIX):
-        raise SysErr(errno.EPROTONOSUPPORT)
-    if type == 3:  # SOCK_RAW is taken for SOCK_DGRAM
-        type = SOCK_DGRAM
-    if type not in (SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET):
-        raise SysErr(errno.ESOCKTNOSUPPORT)
-    return UnixSocket(t, type)
-
-
-register_family(AF_UNIX, create_unix)

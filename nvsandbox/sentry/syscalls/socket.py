@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..abi.socket import SHUT_RD, SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_TYPE_MASK
 from ..errors import SysErr
-from ..net import inet, netlink, unix
+from ..net import inet_family, netlink, unix_family
 from ..net.socket import Socket, create_socket
 from .decode import CInt, Table, UserPtr, full, partial
 from .event_pipe import install_pair
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 RLIMIT_NOFILE: Final = 7
 ADDR_MAX: Final = 128
 OPT_MAX: Final = 4096
-FAMILY_MODULES: Final = (inet, netlink, unix)  # importing them registers their families
+FAMILY_MODULES: Final = (
+    inet_family,
+    netlink,
+    unix_family,
+)  # importing them registers their families
 
 
 def get_socket(t: Task, fd: int) -> Socket:
