@@ -20,7 +20,7 @@ from ..kernel.wait import POLL_READ, POLL_WRITE, POLLERR, POLLHUP, Waiter, WaitQ
 from ..vfs.file import O_ACCMODE, FileDescription
 from ..vfs.inode import Inode
 from ..vfs.special import register_fifo
-from .anon import pipe_inode
+from .anon import AnonInode, pipe_inode
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -303,7 +303,8 @@ def open_fifo(t: Task, path: Path, flags: int) -> FileDescription:
     if not isinstance(p, Pipe) or p.max_slots == 0:
         p = i.special = Pipe(i)
     mode = flags & O_ACCMODE
-    if mode == os.O_WRONLY and flags & os.O_NONBLOCK and p.readers == 0:
+    named = not isinstance(i, AnonInode)
+    if named and mode == os.O_WRONLY and flags & os.O_NONBLOCK and p.readers == 0:
         if p.writers == 0:
             p.drop()
             i.special = None
@@ -315,14 +316,15 @@ def open_fifo(t: Task, path: Path, flags: int) -> FileDescription:
     if mode != os.O_RDONLY:
         p.rd_queue.wake(POLL_READ)
     try:
-        if mode == os.O_RDONLY and p.writers == 0:
+        # /proc/self/fd/N of a pipe never waits.
+        if named and mode == os.O_RDONLY and p.writers == 0:
             if flags & os.O_NONBLOCK:
                 f.seen = p.w_counter
             else:
                 came = p.w_counter
                 while came == p.w_counter:
                     t.wait(p.rd_queue)
-        elif mode == os.O_WRONLY and p.readers == 0:
+        elif named and mode == os.O_WRONLY and p.readers == 0:
             came = p.r_counter
             while came == p.r_counter:
                 t.wait(p.wr_queue)

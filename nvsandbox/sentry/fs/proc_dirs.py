@@ -110,7 +110,9 @@ class ProcessDir(DynDir):
         self.gen(b"statm", lambda t: proc_pid.statm(self._mm()))
         self.gen(b"status", lambda t: proc_pid.status(tg, self.task(), self.tid))
         self.gen(b"cmdline", self._cmdline)
-        self.gen(b"comm", lambda t: self.live().comm + b"\n", 0o644, self._comm_write)
+        self.gen(
+            b"comm", lambda t: proc_pid.comm_of(tg, self.task()) + b"\n", 0o644, self._comm_write
+        )
         self.gen(b"environ", self._environ, 0o400, private=True)
         self.gen(b"auxv", lambda t: self._auxv(), 0o400, private=True)
         self.gen(b"limits", lambda t: proc_pid.limits(tg))

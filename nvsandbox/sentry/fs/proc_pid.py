@@ -61,10 +61,16 @@ def check_access(t: Task, tg: ThreadGroup) -> None:
 
 def state_of(tg: ThreadGroup, u: Task | None) -> str:
     if u is None or tg.dead:
-        return "Z (zombie)"
+        return (
+            "Z (zombie)" if tg.dead or not tg.is_init else "S (sleeping)"
+        )  # an init of our own has no task
     if tg.stopped:
         return "T (stopped)"
     return "S (sleeping)" if u.token is not None else "R (running)"
+
+
+def comm_of(tg: ThreadGroup, u: Task | None) -> bytes:
+    return u.comm if u is not None else b"init" if tg.is_init else b""
 
 
 def _sizes(mm: MM | None) -> tuple[int, int, int, int]:
@@ -104,7 +110,7 @@ def _signal_sets(tg: ThreadGroup) -> tuple[int, int]:
 
 def stat(tg: ThreadGroup, u: Task | None, tid: int) -> bytes:
     """proc(5), /proc/PID/stat: 52 fields."""
-    comm = u.comm if u is not None else b""
+    comm = comm_of(tg, u)
     ppid = tg.parent.pid if tg.parent is not None else 0
     total, rss, _, _ = _sizes(u.mm if u is not None else None)
     tty, fg = _tty_nr(tg)
@@ -139,7 +145,7 @@ def status(tg: ThreadGroup, u: Task | None, tid: int) -> bytes:
     c = u.creds if u is not None else tg.leader_cred
     ppid = tg.parent.pid if tg.parent is not None else 0
     lines = [
-        "Name:\t" + (u.comm if u is not None else b"").decode("latin1"),
+        "Name:\t" + comm_of(tg, u).decode("latin1"),
         f"Umask:\t{u.fs.umask:04o}" if u is not None and u.fs is not None else "Umask:\t0022",
         "State:\t" + state_of(tg, u), f"Tgid:\t{tg.pid}", "Ngid:\t0", f"Pid:\t{tid}", f"PPid:\t{ppid}",
         "TracerPid:\t0",

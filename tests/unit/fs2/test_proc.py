@@ -32,6 +32,7 @@ def world(make: Any = make_proc) -> Any:
     tg.tasks, tg.k, tg.parent, tg.dead, tg.stopped = {t.tid: t}, k, None, False, False
     tg.sighand, tg.pending, tg.exit_signal, tg.exit_code = SigHandlers(), Pending(), 17, 0
     tg.cputime = tg.child_utime = tg.child_stime = tg.start_ns = 0
+    tg.is_init = False
     tg.dumpable, tg.oom_score_adj, tg.loginuid, tg.leader_cred = 1, 0, 0xFFFFFFFF, None
     t.pending, t.blocked, t.nice, t.policy, t.rt_priority = Pending(), 0, 0, 0, 0
     t.start_ns = t.utime_ns = t.personality = 0
