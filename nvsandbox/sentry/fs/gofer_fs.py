@@ -118,11 +118,7 @@ class GoferInode(Inode):
         """Brings attributes up to date. May suspend. An unlinked file keeps its last ones."""
         fd = max(self.ro, self.rw)
         if fd >= 0:
-            st = os.fstat(fd)
-            self.mode = self.mode & 0o170000 | st.st_mode & 0o7777
-            self.uid, self.gid, self.nlink = st.st_uid, st.st_gid, st.st_nlink
-            self.size, self.blocks = st.st_size, st.st_blocks
-            self.mtime, self.ctime = st.st_mtime_ns, st.st_ctime_ns
+            self._from_host(fd)
             return
         now = t.k.monotonic_ns()
         if self.seen == -1:  # told by the look-up of this very walk
@@ -130,6 +126,13 @@ class GoferInode(Inode):
         elif not self.gfs.exclusive and now - self.seen > FRESH_NS:
             self.update(self.node.attr())
             self.seen = now
+
+    def _from_host(self, fd: int) -> None:
+        st = os.fstat(fd)
+        self.mode = self.mode & 0o170000 | st.st_mode & 0o7777
+        self.uid, self.gid, self.nlink = st.st_uid, st.st_gid, st.st_nlink
+        self.size, self.blocks = st.st_size, st.st_blocks
+        self.mtime, self.ctime = st.st_mtime_ns, st.st_ctime_ns
 
     def getattr(self, t: Task) -> Stat:
         self.refresh(t)
@@ -275,6 +278,8 @@ class GoferInode(Inode):
     def closed(self, flags: int) -> None:
         self.users -= 1
         if self.users == 0:
+            if self.rw >= 0:
+                self._from_host(self.rw)
             for fd in (self.ro, self.rw):
                 if fd >= 0:
                     os.close(fd)

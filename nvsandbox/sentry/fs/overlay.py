@@ -14,7 +14,7 @@ from ..vfs.inode import StatFs
 from .gofer_client import Node
 from .memfd_pool import MemfdPool
 from .tmpfs_file import MemReg
-from .tmpfs_inode import LinkTable, Lower, LowerEntry, MemDir, MemFs, MemInode, MemLink, MemNode
+from .tmpfs_inode import Lower, LowerEntry, MemDir, MemFs, MemInode, MemLink, MemNode
 
 if TYPE_CHECKING:
     from ...gofer.protocol import Attr
@@ -81,7 +81,7 @@ class OverlayFs(MemFs):
         self.lower_dev = attr.dev
         self.lower_root = root
         self.inos: dict[tuple[int, int], int] = {}
-        self.linked: LinkTable = LinkTable()
+        self.linked: dict[tuple[int, int], MemInode] = {}
         made = self.make(root, attr)
         assert isinstance(made, MemDir)
         self.root = made

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import weakref
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from ..errors import SysErr
@@ -459,6 +458,3 @@ class MemDirFile(FileDescription):
 
     def fsync(self, t: Task, datasync: bool) -> None:
         pass
-
-
-LinkTable = weakref.WeakValueDictionary[tuple[int, int], MemInode]

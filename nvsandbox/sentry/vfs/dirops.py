@@ -222,10 +222,11 @@ def rename(
     if flags & RENAME_WHITEOUT:
         raise SysErr(errno.EINVAL)
     od = lookup_last(t, src)
-    nd = lookup_last(t, dst)
-    oi, ni = od.inode, nd.inode
+    oi = od.inode
     if oi is None:
         raise SysErr(errno.ENOENT)
+    nd = lookup_last(t, dst)
+    ni = nd.inode
     _rename_checks(src, dst, od, nd, flags)
     if oi is ni:
         return

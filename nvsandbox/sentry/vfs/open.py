@@ -72,7 +72,9 @@ def _find_or_create(
         scope = Scope(t.fs.root)
     while True:
         last = walk_parent(t, base, path, scope)
-        if last.kind != LAST_NORM or last.slash:
+        if last.kind != LAST_NORM:  # a directory for certain: the caller finds the right error
+            return walk(t, base, path, True, scope), False
+        if last.slash:
             raise SysErr(errno.EISDIR)
         d = lookup_last(t, last)
         i = d.inode

@@ -13,7 +13,21 @@ from hypothesis import strategies as st
 from vfs.worlds import AT_FDCWD, GoferWorld, HostWorld, Out, tmpfs_world
 
 NAMES = [b"a", b"b", b"d", b"d/a", b"d/b", b"d/e", b"d/e/a", b"l", b"d/l"]
-ODD = [b"", b".", b"..", b"/", b"a/", b"d/", b"d/.", b"d/..", b"a/x", b"no/x", b"x" * 256, b"l/", b"d/e/", b"d/../a"]
+ODD = [
+    b"",
+    b".",
+    b"..",
+    b"a/",
+    b"d/",
+    b"d/.",
+    b"d/..",
+    b"a/x",
+    b"no/x",
+    b"x" * 256,
+    b"l/",
+    b"d/e/",
+    b"d/../a",
+]
 PATHS = st.sampled_from(NAMES * 4 + ODD)
 TARGETS = st.sampled_from([b"a", b"d", b"l", b"../a", b"nowhere", b"d/", b".", b"e/a", b"", b"d/l"])
 MODES = st.sampled_from([0o644, 0o755, 0o600, 0, 0o7777, 0o2755])
@@ -48,14 +62,14 @@ WORLDS = ["tmpfs", "overlay", "direct"]
 def run(w: Any, op: tuple[Any, ...]) -> int:
     """One step; ``write`` is open, write, close with the three results folded into one."""
     if op[0] == "setxattr":
-        op = (*op[:4], len(op[3]), op[5])
+        op = (*op[:3], Out(len(op[3]), op[3]), len(op[3]), op[5])
     if op[0] == "openat" or op[0] == "write":
         path = op[1] if op[0] == "write" else op[2]
         flags, mode = (op[2], op[3]) if op[0] == "write" else (op[3], op[4])
         fd = w.call("openat", AT_FDCWD, path, flags, mode)
         if fd < 0:
             return int(fd)
-        r = w.call("write", fd, op[4], len(op[4])) if op[0] == "write" else 0
+        r = w.call("write", fd, Out(len(op[4]), op[4]), len(op[4])) if op[0] == "write" else 0
         assert w.call("close", fd) == 0
         return int(r)
     return int(w.call(*op))
@@ -138,6 +152,7 @@ def make(kind: str) -> Any:
     """A world whose directory already holds SEED (below the overlay: in the lower)."""
     if kind == "tmpfs":
         w: Any = tmpfs_world()
+        assert w.call("mkdir", b"w", 0o755) == w.call("chdir", b"w") == 0
         for op in SEED:
             run(w, op)
         return w
@@ -146,6 +161,7 @@ def make(kind: str) -> Any:
         run(lower, op)
     w = GoferWorld(kind == "overlay", dir=lower.dir)
     w.lower = lower
+    assert w.call("chdir", b"w") == 0
     return w
 
 
@@ -165,7 +181,9 @@ def host() -> Iterator[HostWorld]:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", WORLDS)
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(ops=st.lists(OPS, max_size=25))
 def test_same_as_the_host(kind: str, ops: list[tuple[Any, ...]]) -> None:

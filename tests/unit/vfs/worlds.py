@@ -55,11 +55,12 @@ class Out:
 
 
 class HostWorld:
-    """The machine's kernel, in a scratch directory."""
+    """The machine's kernel, in a scratch directory. Never pass absolute paths: they are the machine's."""
 
     def __init__(self, base: str | None = None) -> None:
         self.dir = tempfile.mkdtemp(prefix="nvsandbox-test-", dir=base)
-        self.home = os.open(self.dir, os.O_RDONLY)
+        os.mkdir(self.dir + "/w")  # so that ".." is ours too
+        self.home = os.open(self.dir + "/w", os.O_RDONLY)
         self.old_umask = os.umask(0o022)
         self.opened: set[int] = set()
 
@@ -69,6 +70,7 @@ class HostWorld:
         outs: list[tuple[Out, Any]] = []
         for a in args:
             if isinstance(a, bytes):
+                assert not a.startswith(b"/"), "the host's own files"
                 raw.append(ctypes.c_char_p(a))
             elif isinstance(a, Out):
                 buf = ctypes.create_string_buffer(a.data, a.size)
@@ -122,7 +124,9 @@ class SentryWorld:
         return r
 
 
-def start_gofer(root: str, readonly: bool = True, extra: tuple[MountSpec, ...] = ()) -> tuple[GoferClient, int]:
+def start_gofer(
+    root: str, readonly: bool = True, extra: tuple[MountSpec, ...] = ()
+) -> tuple[GoferClient, int]:
     """A real gofer process serving ``root``; returns its client and pid."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
@@ -163,5 +167,3 @@ def tmpfs_world(uid: int = 0) -> SentryWorld:
     ns = MountNamespace(mount_of(fs, fs.root))
     t.fs = FsContext(ns, ns.root_path(), ns.root_path())
     return SentryWorld(t)
-
-
