@@ -8,6 +8,7 @@ import stat
 from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from ..errors import SysErr
+from ..vfs.file import FileDescription
 from ..vfs.fstypes import register_filesystem
 from ..vfs.inode import FileSystem, Inode
 from ..vfs.mount import mount_of
@@ -21,7 +22,6 @@ from .tty_pty import MasterFile, Pty, SlaveFile
 if TYPE_CHECKING:
     from ..kernel.kernel import Kernel
     from ..kernel.task import Task
-    from ..vfs.file import FileDescription
 
 MAX_PTYS: Final = 4096
 PTS_MAJOR: Final = 136
@@ -173,6 +173,8 @@ def open_pts(t: Task, path: Path, flags: int) -> FileDescription:
 def open_tty(t: Task, path: Path, flags: int) -> FileDescription:
     """/dev/tty: the controlling terminal."""
     y = t.tg.tty
+    if isinstance(y, FileDescription):  # the launcher's own terminal (fs/hostfd_tty.py)
+        return y
     if not isinstance(y, Tty):
         raise SysErr(errno.ENXIO)
     if y.master_closed():

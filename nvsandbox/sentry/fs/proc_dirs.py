@@ -63,6 +63,7 @@ class ProcessDir(DynDir):
         self.proc = fs
         self.tg = tg
         self.tid = tid
+        self.set_times(tg.k.realtime_ns())
         self.made: dict[bytes, Inode] = {}
         self.makers: dict[bytes, tuple[int, Callable[[], Inode]]] = {}
         self._fill()
