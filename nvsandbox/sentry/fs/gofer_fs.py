@@ -66,8 +66,7 @@ class GoferFs(FileSystem):
             kind = VolatileInode if not self.exclusive else GoferInode
             i = self.inodes[key] = kind(self, node, a, ino)
         else:
-            if i.node.parent is not node.parent or i.node.name != node.name:
-                i.node.parent, i.node.name = node.parent, node.name
+            i.found_at(node)
             i.update(a)
         return i
 
@@ -90,12 +89,13 @@ class GoferFs(FileSystem):
 class GoferInode(Inode):
     """A file of the gofer's."""
 
-    __slots__ = ("blocks", "gfs", "node", "ro", "rw", "seen", "target", "users")
+    __slots__ = ("blocks", "gfs", "names", "node", "ro", "rw", "seen", "target", "users")
 
     def __init__(self, fs: GoferFs, node: Node, a: p.Attr, ino: int) -> None:
         super().__init__(fs, a.mode, a.uid, a.gid, ino)
         self.gfs = fs
         self.node = node
+        self.names: list[tuple[Node, bytes]] = []  # further places (hard links) it was seen at
         self.rdev = a.rdev
         self.ro = self.rw = -1  # host descriptors while the file is open
         self.users = 0
@@ -112,6 +112,36 @@ class GoferInode(Inode):
         self.atime, self.mtime, self.ctime = a.atime, a.mtime, a.ctime
         self.target = a.target or self.target
         self.seen = -1
+
+    # Names: requests go to ``node``'s place, so that must stay one where the object is
+    def found_at(self, node: Node) -> None:
+        """A look-up found it at ``node``'s place."""
+        n = self.node
+        if (
+            node.parent is None
+            or n.parent is None
+            or (n.parent is node.parent and n.name == node.name)
+        ):
+            return
+        if self.is_dir():  # moved by somebody else
+            n.parent, n.name = node.parent, node.name
+            return
+        self.names = [k for k in self.names if k != (node.parent, node.name)]
+        self.names.append((n.parent, n.name))
+        n.parent, n.name = node.parent, node.name
+        del self.names[:-8]
+
+    def name_moved(self, parent: Node, name: bytes, to: tuple[Node, bytes] | None) -> None:
+        """Its name there is now ``to``, or gone (None)."""
+        n = self.node
+        self.names = [k for k in self.names if k != (parent, name) and k != to]
+        if n.parent is parent and n.name == name:
+            if to is None and self.names:
+                to = self.names.pop()
+            if to is not None:
+                n.parent, n.name = to
+        elif to is not None:
+            self.names.append(to)
 
     # Attributes
     def refresh(self, t: Task) -> None:
@@ -202,6 +232,7 @@ class GoferInode(Inode):
             raise SysErr(errno.EXDEV)
         c.call(p.Link(c.new_id(), handle, old, c.handle(self.node), name))
         src.nlink += 1
+        src.names.append((self.node, name))
 
     def unlink(self, t: Task, name: bytes, inode: Inode) -> None:
         self._remove(name, inode, False)
@@ -215,7 +246,9 @@ class GoferInode(Inode):
         c = self.node.client
         c.call(p.Unlink(c.new_id(), c.handle(self.node), name, directory))
         gone.nlink = 0 if directory else max(0, gone.nlink - 1)
-        c.drop(gone.node)
+        gone.name_moved(self.node, name, None)
+        if gone.nlink == 0:
+            c.drop(gone.node)
 
     def rename(
         self, t: Task, name: bytes, inode: Inode, new_dir: Inode, new_name: bytes,
@@ -226,13 +259,13 @@ class GoferInode(Inode):
         c = self.node.client
         old_h, new_h = c.handle(self.node), c.handle(to.node)
         c.call(p.Rename(c.new_id(), old_h, name, new_h, new_name, flags))
-        moved.node.parent, moved.node.name = to.node, new_name
         if isinstance(target, GoferInode):
-            if flags & 2:
-                target.node.parent, target.node.name = self.node, name
-            else:
+            target.name_moved(to.node, new_name, (self.node, name) if flags & 2 else None)
+            if not flags & 2:
                 target.nlink = 0 if target.is_dir() else max(0, target.nlink - 1)
-                c.drop(target.node)
+                if target.nlink == 0:
+                    c.drop(target.node)
+        moved.name_moved(self.node, name, (to.node, new_name))
 
     def readlink(self, t: Task) -> bytes:
         return self.target

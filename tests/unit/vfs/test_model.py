@@ -56,7 +56,7 @@ OPS = st.one_of(
     st.tuples(st.just("removexattr"), PATHS, st.just(b"user.k")),
 )  # fmt: skip
 
-WORLDS = ["tmpfs", "overlay", "direct"]
+WORLDS = ["tmpfs", "overlay", "direct", "bind"]
 
 
 def run(w: Any, op: tuple[Any, ...]) -> int:
@@ -159,9 +159,9 @@ def make(kind: str) -> Any:
     lower = HostWorld()
     for op in SEED:
         run(lower, op)
-    w = GoferWorld(kind == "overlay", dir=lower.dir)
+    w = GoferWorld(kind == "overlay", dir=lower.dir, bind=kind == "bind")
     w.lower = lower
-    assert w.call("chdir", b"w") == 0
+    assert w.call("chdir", b"/m/w" if kind == "bind" else b"w") == 0
     return w
 
 
@@ -181,7 +181,7 @@ def host() -> Iterator[HostWorld]:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", WORLDS)
 @settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

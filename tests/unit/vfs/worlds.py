@@ -143,12 +143,17 @@ def start_gofer(
 class GoferWorld(SentryWorld):
     """Over a gofer serving a scratch directory: ``overlay`` or written through."""
 
-    def __init__(self, overlay: bool, base: str | None = None, dir: str | None = None) -> None:
+    def __init__(
+        self, overlay: bool, base: str | None = None, dir: str | None = None, bind: bool = False
+    ) -> None:
         super().__init__(FakeTask())
         self.dir = dir or tempfile.mkdtemp(prefix="nvsandbox-lower-", dir=base)
         self.made = dir is None
         self.client, self.pid = start_gofer(self.dir, readonly=overlay)
         b = Builder(self.client, self.t, overlay)  # type: ignore[arg-type]  # FakeTask stands in
+        if bind:
+            b.mount_tmpfs(b"/", b"mode=755")
+            b.bind_gofer(b"/m", 0, False)
         b.boot.fs = FsContext(b.ns, b.ns.root_path(), b.ns.root_path())
         self.builder = b
         self.client.attach_loop(self.t.k.loop)
