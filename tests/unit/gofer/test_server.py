@@ -1,0 +1,196 @@
+"""The gofer against a hostile Sentry, and the client against a lying gofer."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from vfs.worlds import start_gofer
+
+from nvsandbox.gofer import protocol as p
+from nvsandbox.gofer.main import MountSpec
+from nvsandbox.sentry.errors import SysErr
+from nvsandbox.sentry.fs.gofer_client import GoferClient
+
+Served = tuple[GoferClient, Path]
+
+
+@pytest.fixture(params=[True, False], ids=["ro", "rw"])
+def served(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Served]:
+    root = tmp_path / "root"
+    (root / "dir").mkdir(parents=True)
+    (root / "file").write_bytes(b"content")
+    (root / "link").symlink_to("../secret")
+    (root / "up").symlink_to("..")
+    os.mkfifo(root / "fifo")
+    (tmp_path / "secret").write_bytes(b"secret")
+    client, pid = start_gofer(str(root), request.param)
+    yield client, root
+    client.sock.close()
+    os.waitpid(pid, 0)
+
+
+def code(fn: Any, *args: Any) -> int:
+    with pytest.raises(SysErr) as e:
+        fn(*args)
+    return e.value.errno
+
+
+@pytest.mark.parametrize("name", [b"..", b".", b"", b"a/b", b"../secret", b"/etc", b"x\0y"])
+def test_names_that_leave_the_directory(served: Served, name: bytes) -> None:
+    c, _ = served
+    assert code(c.call, p.Find(c.new_id(), 0, [name])) == errno.EINVAL
+    if name:
+        assert code(c.call, p.Open(c.new_id(), 0, name, False)) == errno.EINVAL
+    assert code(c.call, p.OpenDir(c.new_id(), 0, name, 77)) == errno.EINVAL
+
+
+def test_links_are_never_followed(served: Served) -> None:
+    c, _ = served
+    r = c.call(p.Find(c.new_id(), 0, [b"up", b"secret"]))
+    assert [stat.S_IFMT(a.mode) for a in r.attrs] == [stat.S_IFLNK]
+    assert r.attrs[0].target == b".."
+    assert code(c.call, p.OpenDir(c.new_id(), 0, b"up", 77)) in (errno.ELOOP, errno.ENOTDIR)
+    assert code(c.call, p.Open(c.new_id(), 0, b"link", False)) == errno.EINVAL
+
+
+def test_only_regular_files_are_opened(served: Served) -> None:
+    c, _ = served
+    for name in (b"fifo", b"dir", b""):
+        assert code(c.call, p.Open(c.new_id(), 0, name, False)) == errno.EINVAL
+
+
+def test_a_read_descriptor_cannot_write(served: Served) -> None:
+    c, _ = served
+    a = c.roots[0].find(b"file")
+    assert a is not None
+    _, fds = c.call_fds(p.Open(c.new_id(), 0, b"file", False), 1)
+    assert os.read(fds[0], 100) == b"content"
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.write(fds[0], b"x")
+    os.close(fds[0])
+
+
+def test_a_read_only_mount_refuses_every_change(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    c, pid = start_gofer(str(tmp_path), True)
+    i = c.new_id
+    requests: list[p.Request] = [
+        p.Create(i(), 0, b"n", stat.S_IFREG | 0o644, 0, 0, 0, b""),
+        p.Link(i(), 0, b"file", 0, b"n"),
+        p.Unlink(i(), 0, b"file", False),
+        p.Rename(i(), 0, b"file", 0, b"n", 0),
+        p.SetAttr(i(), 0, b"file", 8, 0, 0, 0, 0, 0, 0),
+        p.SetXattr(i(), 0, b"file", b"user.x", b"", 0),
+        p.Open(i(), 0, b"file", True),
+        p.Sync(i(), 0),
+    ]
+    for r in requests:
+        assert code(c.call, r) == errno.EROFS
+    assert (tmp_path / "file").read_bytes() == b"x"
+    c.sock.close()
+    os.waitpid(pid, 0)
+
+
+def test_bad_handles(served: Served) -> None:
+    c, _ = served
+    assert code(c.call, p.Find(c.new_id(), 99, [b"file"])) == errno.EBADF
+    assert code(c.call, p.OpenDir(c.new_id(), 0, b"dir", 0)) == errno.EINVAL
+    c.forget([0, 1, 2])  # the root stays, whatever is asked
+    assert c.roots[0].find(b"file") is not None
+
+
+def test_devices_are_not_made(served: Served) -> None:
+    c, root = served
+    req = p.Create(c.new_id(), 0, b"null", stat.S_IFCHR | 0o666, 0, 0, os.makedev(1, 3), b"")
+    assert code(c.call, req) in (errno.EPERM, errno.EROFS)
+    assert not (root / "null").exists()
+
+
+def test_memfd_pairs(served: Served) -> None:
+    c, _ = served
+    pairs = c.refill_memfds(None)
+    assert len(pairs) == p.MEMFD_BATCH
+    for rw, ro in pairs:
+        assert os.fstat(rw).st_ino == os.fstat(ro).st_ino
+        os.write(rw, b"x")
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.write(ro, b"y")
+        os.close(rw)
+        os.close(ro)
+
+
+def test_requests_overtake_nothing(served: Served) -> None:
+    c, _ = served
+    calls = [c.begin(p.Find(c.new_id(), 0, [n])) for n in (b"file", b"dir", b"link")]
+    kinds = [stat.S_IFMT(c.finish(k)[-1].attrs[0].mode) for k in calls]
+    assert kinds == [stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK]
+
+
+def test_a_long_listing_comes_in_parts(tmp_path: Path) -> None:
+    for k in range(3000):
+        (tmp_path / f"{k:0200}").touch()
+    c, pid = start_gofer(str(tmp_path), True, (MountSpec("/", True),))
+    assert len(c.roots) == 2
+    assert len(c.roots[0].list_dir()) == 3000
+    c.sock.close()
+    os.waitpid(pid, 0)
+
+
+def liar(answer: Any) -> GoferClient:
+    """A client whose gofer greets properly, then answers each request with ``answer(id)``."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    st_ = os.stat("/")
+    root = p.Attr(st_.st_dev, st_.st_ino, st_.st_mode, 1, 0, 0, 0, 0, 0, 0, 0, 0)
+
+    def serve() -> None:
+        hello = p.request_decoder.decode(theirs.recv(p.MAX_MESSAGE))
+        theirs.send(p.encoder.encode(p.Reply(hello.id, attrs=[root], nums=[p.VERSION, 1])))
+        data = theirs.recv(p.MAX_MESSAGE)
+        if data:
+            theirs.send(answer(p.request_decoder.decode(data).id))
+        theirs.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    return GoferClient(ours)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda i: b"",
+        lambda i: b"\xc1garbage",
+        lambda i: p.encoder.encode(p.Reply(i + 5)),
+        lambda i: p.encoder.encode(p.Reply(i)),
+        lambda i: p.encoder.encode(p.Reply(i, fds=1)),
+        lambda i: p.encoder.encode([i, 0, False, 0, [[-1] * 12]]),
+        lambda i: p.encoder.encode([i, 0, False, 0, [[1, 1, 0o777, 1, 0, 0, 0, 0, 0, 0, 0, 0]]]),
+        lambda i: p.encoder.encode([i, 70000]),
+    ],
+)
+def test_a_lying_gofer_is_cut_off(answer: Any) -> None:
+    c = liar(answer)
+    assert code(c.roots[0].find, b"x") == errno.EIO
+    assert c.broken
+    assert code(c.roots[0].find, b"x") == errno.EIO
+    c.sock.close()
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_decode_or_are_refused(data: bytes) -> None:
+
+    for d in (p.request_decoder, p.reply_decoder):
+        try:
+            d.decode(data)
+        except msgspec.MsgspecError:
+            pass
