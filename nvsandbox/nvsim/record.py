@@ -11,12 +11,12 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from nvsandbox.nvproxy.abi import AbiError, database
+from nvsandbox.nvproxy.abi import AbiError, Field, Kind, Release, database
 
 from . import decode
 from .errors import SimError
@@ -143,7 +143,11 @@ class Recorder:
 
 
 class Replay:
-    """Answers of a recording: by command and parameters, then by command in order."""
+    """Answers of a recording: by command and parameters, then by command in order.
+
+    A command whose parameters hold pointers or descriptors is left to the simulator: the recorded
+    ones belong to another process.
+    """
 
     def __init__(self, path: Path) -> None:
         self._exact: dict[tuple[int, bytes], deque[tuple[int, bytes]]] = {}
@@ -154,8 +158,11 @@ class Replay:
             if head.get("format") != FORMAT or head.get("version") != 1:
                 raise ValueError
             self.driver: str = head["driver"]
+            self._release = database().release(self.driver)
             for line in lines[1:]:
                 self._add(json.loads(line))
+        except AbiError as e:
+            raise SimError(f"recording `{path}`: {e}") from None
         except OSError as e:
             raise SimError(f"recording `{path}`: {e.strerror}") from None
         except (ValueError, KeyError, IndexError, AttributeError, TypeError):
@@ -166,10 +173,17 @@ class Replay:
             return
         data = bytes.fromhex(str(row["in"]))
         cmd = int.from_bytes(data[8:12], "little")
+        if not self._plain(cmd):
+            return
         asked, got = bytes.fromhex(str(row["params_in"])), bytes.fromhex(str(row["params_out"]))
         answer = (row["status"], got)
         self._exact.setdefault((cmd, asked), deque()).append(answer)
         self._order.setdefault(cmd, deque()).append(answer)
+
+    def _plain(self, cmd: int) -> bool:
+        command = self._release.commands.get(cmd)
+        struct = self._release.structs.get(command.params) if command else None
+        return struct is None or _plain(self._release, struct.fields)
 
     def answer(self, cmd: int, asked: bytes) -> tuple[Status | int, bytes] | None:
         """Status and parameters recorded for this question; the last answer repeats."""
@@ -180,6 +194,17 @@ class Replay:
                     queue.popleft()
                 return first
         return None
+
+
+def _plain(release: Release, fields: Iterable[Field]) -> bool:
+    """Whether no field is a pointer or descriptor, nested ones included."""
+    for f in fields:
+        if f.kind in (Kind.POINTER, Kind.DESCRIPTOR):
+            return False
+        inner = release.structs[f.ref].fields if f.ref in release.structs else f.fields
+        if f.kind in (Kind.STRUCT, Kind.UNION) and not _plain(release, inner):
+            return False
+    return True
 
 
 def trace(driver: str | None, argv: Sequence[str]) -> int:

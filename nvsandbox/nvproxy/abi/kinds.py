@@ -12,7 +12,9 @@ from typing import Final
 from .model import Field, Kind, Struct
 
 _FD: Final = re.compile(r"^(fd|ctl_fd|uvmFd|rmCtrlFd|memFd|drm_fd|os_fd|.*[a-z]Fd|.*_fd)$")
-_COUNTISH: Final = re.compile(r"^(num|n)[A-Z_]|(Count|Size|Num|Length|count|size|Len)$|^(count|size|bufferSize)$")
+_COUNTISH: Final = re.compile(
+    r"^(num|n)[A-Z_]|(Count|Size|Num|Length|count|size|Len)$|^(count|size|bufferSize)$"
+)
 _INTS: Final = (Kind.UINT, Kind.INT)
 
 DESCRIPTORS: Final = {

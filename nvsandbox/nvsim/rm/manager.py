@@ -23,7 +23,7 @@ from .status import RmError, Status
 assert controls  # importing the package registers its handlers
 
 _ROOT: Final = "RmClientResource"
-_ENGINE_TAILS: Final = (0x6F, 0xB5, 0xC0, 0x97, 0x61, 0xB0, 0xB7, 0xD1, 0xFA)
+_ENGINE_TAILS: Final = (0x6F, 0xB5, 0xC0, 0x97, 0xB0, 0xB7, 0xD1, 0xFA)
 """Low bytes of class numbers that only some generations of cards have."""
 _GENERATION_BASE: Final = 0xB000
 _NO_DISPLAY: Final = ("DispCommon", "NvDispApi", "DispSfUser", "DispSwObj")
