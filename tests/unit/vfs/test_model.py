@@ -193,6 +193,8 @@ def test_same_as_the_host(kind: str, ops: list[tuple[Any, ...]]) -> None:
         for op in SEED:
             run(host, op)
         for op in ops:
+            if op[0] == "mknod" and op[2] == 0o20644 and kind in ("direct", "bind"):
+                continue  # the gofer makes no devices
             assert (op, run(w, op)) == (op, run(host, op))
         assert tree(w) == tree(host)
     finally:
