@@ -41,6 +41,8 @@ class Supervisor:
     def __init__(self, sim: Simulator) -> None:
         self.sim = sim
         self._poller = Poller(sim)
+        self._listed: set[tuple[int, int, int]] = set()
+        """Merged directories whose own entries are still to be listed."""
         handlers: dict[str, Callable[[Request], None]] = {
             "ioctl": self._ioctl, "open": self._open, "openat": self._open,
             "openat2": self._open, "stat": self._stat, "lstat": self._stat,
@@ -236,7 +238,7 @@ class Supervisor:
         fd = request.args[0] & 0xFFFFFFFF
         file = self.sim.files.find(request.stat_fd(fd)) if len(self.sim.files) else None
         if file is not None and file.kind == "dir":
-            self._list(request, file.path, self.sim.nodes[file.path].entries, start=0)
+            self._list(request, file.path, self.sim.nodes[file.path].entries)
             return
         try:
             path = os.readlink(f"/proc/{request.pid}/fd/{fd}")
@@ -257,10 +259,7 @@ class Supervisor:
         finally:
             os.close(ours)
         if not first or key in self._listed:
-            if not first:
-                self._listed.discard(key)
-            else:
-                self._listed.remove(key)
+            self._listed.discard(key)
             request.proceed()
             return
         real = set(os.listdir(path)) if os.path.isdir(path) else set()
@@ -269,22 +268,27 @@ class Supervisor:
             request.proceed()
             return
         self._listed.add(key)
-        self._emit(request, path, names, 0)
+        out, _ = self._entries(request, path, names, 0)
+        request.write(request.args[1], out)
+        request.reply(len(out))
 
-    _listed: set[tuple[int, int, int]] = set()
-
-    def _list(self, request: Request, path: str, names: tuple[str, ...], start: int) -> None:
+    def _list(self, request: Request, path: str, names: tuple[str, ...]) -> None:
         """A directory that is all ours; its position is the memfd's file offset."""
         ours = request.borrow_fd(request.args[0] & 0xFFFFFFFF)
         try:
             at = os.lseek(ours, 0, os.SEEK_CUR)
-            done = self._emit(request, path, (".", "..", *names)[at:], at)
+            out, done = self._entries(request, path, (".", "..", *names)[at:], at)
+            request.write(request.args[1], out)
+            # before the answer: the caller may seek as soon as it has it
             os.lseek(ours, at + done, os.SEEK_SET)
+            request.reply(len(out))
         finally:
             os.close(ours)
 
-    def _emit(self, request: Request, path: str, names: tuple[str, ...], at: int) -> int:
-        """Write as many entries as fit and answer; how many."""
+    def _entries(
+        self, request: Request, path: str, names: tuple[str, ...], at: int
+    ) -> tuple[bytes, int]:
+        """As many entries as fit the caller's buffer, and how many."""
         room, out, done = min(request.args[2], 1 << 20), b"", 0
         wide = NAME_OF[request.nr] == "getdents64"
         for name in names:
@@ -297,9 +301,7 @@ class Supervisor:
             out, done = out + entry, done + 1
         if names and not done:
             raise OSError(errno.EINVAL, "buffer")
-        request.write(request.args[1], out)
-        request.reply(len(out))
-        return done
+        return out, done
 
     # ------------------------------------------------------------------ ioctl
 
