@@ -13,7 +13,6 @@ from typing import Any, final
 
 from ..sentry.boot import Boot, Prepared, ProcessSpec, set_inlining, start_program
 from ..sentry.kernel.task import Task, ThreadGroup
-from ..sentry.mounts import mount_all
 from . import control, isolate
 from .config import Failure, SandboxConfig
 
@@ -84,8 +83,7 @@ class SentryServer:
 
     def serve(self) -> None:
         k = self.k
-        self.ns = self.boot.root(0)
-        mount_all(self.boot, self.ns, self.config)
+        self.ns = self.boot.build(self.config)
         self.boot.client.attach_loop(k.loop)
         k.start_platform()
         set_inlining()

@@ -12,7 +12,7 @@ import pkgutil
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path as HostPath
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import nvsandbox.sentry.syscalls as syscall_package
 
@@ -22,21 +22,22 @@ from ..platform.systrap.space import Systrap, vdso_layout
 from .errors import SysErr
 from .fs.gofer_client import GoferClient
 from .fs.hostfd_tty import open_stdio
-from .fs.memfd_pool import MemfdPool
-from .fs.overlay import make_overlay
-from .fs.tmpfs import make_tmpfs
+from .fs.rootfs import Builder
 from .kernel.creds import Credentials
 from .kernel.exit import reap
 from .kernel.kernel import Kernel
 from .kernel.signal import SIG_IGN, SigAction
 from .kernel.task import RLIM_INFINITY, Task, ThreadGroup
 from .loader.exec import HWCAP, close_program, exec_program, open_program
+from .mounts import mount_all
 from .syscalls.decode import Row
 from .vfs.file import FdTable
 from .vfs.fs_context import FsContext
-from .vfs.inode import FileSystem, Inode
-from .vfs.mount import MountNamespace, mount_of
+from .vfs.mount import MountNamespace
 from .vfs.namei import walk
+
+if TYPE_CHECKING:
+    from ..sandbox.config import SandboxConfig
 
 DEFAULT_PATH: Final = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NR_IN: Final = {
@@ -94,7 +95,9 @@ def prepare() -> Prepared:
     d = HostPath(native.__file__).parent
     read_auxv()
     table = load_table()
-    return Prepared(table, (d / "stub.bin").read_bytes(), (d / "stub.elf.bin").read_bytes(), vdso_layout())
+    return Prepared(
+        table, (d / "stub.bin").read_bytes(), (d / "stub.elf.bin").read_bytes(), vdso_layout()
+    )
 
 
 def read_auxv() -> None:
@@ -126,45 +129,19 @@ class Boot:
         self.k = Kernel(Systrap(prepared.image, prepared.elf), ncpu, prepared.vdso)
         self.k.table = prepared.table
         self.client = GoferClient(gofer)
-        self.pool = MemfdPool(self.client.refill_memfds)
 
-    def root(self, index: int) -> MountNamespace:
-        """The root file system: an overlay over the gofer's mount ``index``."""
-        fs = make_overlay(self.client.roots[index], self.pool)
-        ns = MountNamespace(mount_of(fs, fs.root))
-        self.k.mnt_ns = ns
-        return ns
-
-    def mount(
-        self, t: Task, ns: MountNamespace, fs: FileSystem, root: Inode, target: bytes, flags: int
-    ) -> None:
-        """Mounts ``fs`` on ``target``, made first if it isn't there."""
-        at = ns.root_path()
-        for part in target.split(b"/"):
-            if not part:
-                continue
-            try:
-                at = walk(t, at, part)
-            except SysErr as e:
-                if e.errno != errno.ENOENT:
-                    raise
-                at.dentry.set_child(part, at.inode.mkdir(t, part, 0o755 | 0o040000))
-                at = walk(t, at, part)
-        ns.attach(mount_of(fs, root, flags), at)
-
-    def tmpfs(self, data: bytes = b"", mode: int = 0o1777) -> tuple[FileSystem, Inode]:
-        fs = make_tmpfs(self.pool, self.k.realtime_ns(), data, mode=mode)
-        return fs, fs.root
-
-    def boot_task(self, ns: MountNamespace) -> Task:
-        """A root task that nobody sees, in whose name the first mounts are made."""
+    def build(self, config: SandboxConfig) -> MountNamespace:
+        """The file tree of ``config``. Raises SysErr."""
         tg = ThreadGroup(self.k, 0, None)
         t = Task(self.k, tg, 0)
         t.creds = Credentials()
         t.files = FdTable()
-        root = ns.root_path()
-        t.fs = FsContext(ns, root, root, 0o022)
-        return t
+        b = Builder(self.client, t, overlay=not config.root.write_through)
+        root = b.ns.root_path()
+        t.fs = FsContext(b.ns, root, root, 0o022)
+        self.k.mnt_ns = b.ns
+        mount_all(self.k, b, config)
+        return b.ns
 
     def builtin_init(self) -> ThreadGroup:
         """pid 1 without a program: inherits orphans and reaps them."""
