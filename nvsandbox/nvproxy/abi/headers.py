@@ -137,6 +137,8 @@ def classes(tree: Path, macros: dict[str, str]) -> list[ClassDef]:
     """Classes user-space can allocate, from ``resource_list.h``."""
     path = tree / "src/nvidia/src/kernel/rmapi/resource_list.h"
     text = path.read_text(errors="replace")
+    # Before 530 the table has no privilege flags; classes check for themselves, few refuse users.
+    unflagged = "ALLOC_NON_PRIVILEGED" not in text
     out: dict[int, ClassDef] = {}
     for body in re.split(r"^RS_ENTRY\(", text, flags=re.M)[1:]:
         cells = _split_entry(body)
@@ -150,7 +152,8 @@ def classes(tree: Path, macros: dict[str, str]) -> list[ClassDef]:
         access = Access.KERNEL
         if "ALLOC_PRIVILEGED" in re.sub(r"NON_PRIVILEGED", "", cells[6]):
             access |= Access.PRIVILEGED
-        if "ALLOC_NON_PRIVILEGED" in cells[6] or "RS_ROOT_OBJECT" in cells[3]:
+        root = "RS_ROOT_OBJECT" in cells[3]
+        if unflagged or root or "ALLOC_NON_PRIVILEGED" in cells[6]:
             access |= Access.USER
         out[number] = ClassDef(
             number, cells[0], cells[1], (info and info[2]) or "",
