@@ -52,6 +52,7 @@ DEFAULT_INNER: tuple[InnerMount, ...] = (
     InnerMount(b"/dev/shm", "tmpfs", b"mode=1777"),
     InnerMount(b"/dev/mqueue", "mqueue"),
     InnerMount(b"/sys", "sysfs"),
+    InnerMount(b"/sys/fs/cgroup", "cgroup2"),
 )
 
 

@@ -13,6 +13,7 @@ from typing import Any, final
 
 from ..sentry.boot import Boot, Prepared, ProcessSpec, set_inlining, start_program
 from ..sentry.kernel.task import Task, ThreadGroup
+from ..sentry.strace import Strace
 from . import control, isolate
 from .config import Failure, SandboxConfig
 
@@ -77,8 +78,6 @@ class SentryServer:
         self.ids: dict[int, int] = {}  # pid of a spawned process: the launcher's id for it
         self.procs: dict[int, ThreadGroup] = {}
         if config.strace:
-            from ..sentry.strace import Strace
-
             self.k.strace = Strace()
 
     def serve(self) -> None:
@@ -178,3 +177,4 @@ def setup_logging(config: SandboxConfig, log_fd: int) -> None:
     root = logging.getLogger("nvsandbox")
     root.handlers[:] = [handler]
     root.setLevel(level)
+    logging.getLogger("nvsandbox.strace").setLevel(logging.INFO if config.strace else logging.WARNING)

@@ -7,7 +7,13 @@ import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from .fs.cgroupfs import make_cgroupfs
+from .fs.devpts import make_devpts
+from .fs.proc import make_proc
 from .fs.rootfs import Builder
+from .fs.sysfs import make_sysfs
+from .fs.tty import session_leader_exit
+from .ipc.mqueue import MQUEUES
 from .vfs.path import MS_RELATIME
 
 if TYPE_CHECKING:
@@ -29,11 +35,39 @@ def _dev(k: Kernel, b: Builder, m: InnerMount) -> None:
     b.add_device(dev, b"console", stat.S_IFCHR | 0o600, 5 << 8 | 1)
 
 
-MOUNTERS: Final[dict[str, Mounter]] = {"tmpfs": _tmpfs, "dev": _dev}
+def _proc(k: Kernel, b: Builder, m: InnerMount) -> None:
+    fs = make_proc(k)
+    b.mount(m.target, fs, fs.root, m.flags | MS_RELATIME)
+
+
+def _sysfs(k: Kernel, b: Builder, m: InnerMount) -> None:
+    fs = make_sysfs(k)
+    b.mount(m.target, fs, fs.root, m.flags | MS_RELATIME)
+
+
+def _devpts(k: Kernel, b: Builder, m: InnerMount) -> None:
+    fs = make_devpts(m.data or b"gid=5,mode=620,ptmxmode=666")
+    b.mount(m.target, fs, fs.root, m.flags | MS_RELATIME)
+
+
+def _cgroup(k: Kernel, b: Builder, m: InnerMount) -> None:
+    fs = make_cgroupfs(k)
+    b.mount(m.target, fs, fs.root, m.flags | MS_RELATIME)
+
+
+def _mqueue(k: Kernel, b: Builder, m: InnerMount) -> None:
+    b.mount(m.target, MQUEUES, MQUEUES.root, m.flags | MS_RELATIME)
+
+
+MOUNTERS: Final[dict[str, Mounter]] = {
+    "tmpfs": _tmpfs, "dev": _dev, "proc": _proc, "sysfs": _sysfs, "devpts": _devpts, "cgroup": _cgroup,
+    "cgroup2": _cgroup, "mqueue": _mqueue,
+}  # fmt: skip
 
 
 def mount_all(k: Kernel, b: Builder, config: SandboxConfig) -> None:
     """Mounts everything of ``config`` below the root, in order. Raises SysErr for a target that can't be made."""
+    k.tty_hangup = session_leader_exit
     for i, hm in enumerate(config.mounts, 1):
         b.bind_gofer(hm.target, i, hm.readonly)
     for m in config.inner:
