@@ -66,7 +66,7 @@ def run(w: Any, op: tuple[Any, ...]) -> int:
     if op[0] == "openat" or op[0] == "write":
         path = op[1] if op[0] == "write" else op[2]
         flags, mode = (op[2], op[3]) if op[0] == "write" else (op[3], op[4])
-        fd = w.call("openat", AT_FDCWD, path, flags, mode)
+        fd = w.call("openat", AT_FDCWD, path, flags | 0o4000, mode)  # a FIFO would wait
         if fd < 0:
             return int(fd)
         r = w.call("write", fd, Out(len(op[4]), op[4]), len(op[4])) if op[0] == "write" else 0
@@ -123,7 +123,7 @@ def describe(w: Any, path: bytes, ids: dict[int, int]) -> tuple[Any, ...]:
     kind = mode & 0o170000
     content: Any = None
     if kind == 0o100000:
-        fd = w.call("openat", AT_FDCWD, path, 0, 0)
+        fd = w.call("openat", AT_FDCWD, path, 0o4000, 0)
         data = Out(200)
         n = w.call("read", fd, data, data.size)
         content = data.data[:n]
