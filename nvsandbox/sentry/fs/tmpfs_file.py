@@ -161,6 +161,9 @@ class MemReg(MemInode):
             raise from_oserror(e) from None
 
     def write_at(self, t: Task, offset: int, data: bytes) -> int:
+        start = self.size if offset < 0 else offset
+        if self.buf is not None and start + len(data) > INLINE_MAX:
+            self.to_host(t)  # may suspend, so before anything depends on the size
         if offset < 0:
             offset = self.size
         end = offset + len(data)
@@ -172,10 +175,6 @@ class MemReg(MemInode):
                     raise SysErr(errno.ENOSPC)
                 data = data[:room]
                 end = offset + len(data)
-                grow = end - self.size
-        if self.buf is not None and end > INLINE_MAX:
-            self.to_host(t)
-            if self.size > offset:
                 grow = end - self.size
         if self.buf is not None:
             if offset > len(self.buf):

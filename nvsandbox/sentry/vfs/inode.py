@@ -263,14 +263,17 @@ class Inode:
 
     # Content of regular files (vfs/regular.py)
     def prepare_write(self, t: Task) -> None:
-        """Makes the content writable (copy-up). May suspend; after it ``write_at`` does not."""
+        """Makes the content writable (copy-up). May suspend."""
 
     def read_at(self, t: Task, offset: int, size: int) -> bytes:
         """Up to ``size`` bytes; b"" at or past the end. May suspend."""
         raise SysErr(errno.EINVAL)
 
     def write_at(self, t: Task, offset: int, data: bytes) -> int:
-        """Writes at ``offset`` (at the end of file if negative) after ``prepare_write``; returns how much."""
+        """Writes at ``offset`` (at the end of file if negative) after ``prepare_write``; returns how much.
+
+        May suspend, but finds the end of file after that.
+        """
         raise SysErr(errno.EINVAL)
 
     def end(self, t: Task) -> int:
