@@ -34,6 +34,7 @@ class SandboxConfig:
     mounts: list[HostMount] = field(default_factory=list)
     inner: list[InnerMount] = field(default_factory=list)
     hostname: bytes = b"nvsandbox"
+    root_readonly: bool = False  # inside, by the OCI spec
     network: str = "none"
     platform: str = "auto"
     strace: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import termios
 from typing import Any, Final
 
 from . import control
@@ -24,6 +25,7 @@ def run_foreground(config: SandboxConfig, process: control.Message, init: bool =
     signal.set_wakeup_fd(w, warn_on_full_buffer=False)
     for s in FORWARDED:
         signal.signal(s, _noop)
+    terminal = {fd: termios.tcgetattr(fd) for fd in (0,) if os.isatty(fd)}
     try:
         ident = sb.spawn(process, (0, 1, 2), init)
         while True:
@@ -37,6 +39,8 @@ def run_foreground(config: SandboxConfig, process: control.Message, init: bool =
                 if status is not None:
                     return exit_code(status)
     finally:
+        for fd, mode in terminal.items():
+            termios.tcsetattr(fd, termios.TCSADRAIN, mode)
         signal.set_wakeup_fd(-1)
         os.close(r)
         os.close(w)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import socket
+import time
 from typing import final
 
 from ..gofer.main import MountSpec
@@ -151,29 +152,32 @@ class RunningSandbox:
 
     def wait(self, ident: int, timeout: float | None = None) -> int | None:
         """The wait status of a process, None when ``timeout`` seconds pass first. Raises Failure."""
-        if not self._select(timeout):
-            return None
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while deadline is not None and not any(m.get("id") == ident for m in self._events):
+            left = max(deadline - time.monotonic(), 0)
+            if not select.select([self.ctl], [], [], left)[0]:
+                return None
+            self._take()
         return int(self._wait_for("exited", ident)["status"])
-
-    def _select(self, timeout: float | None) -> bool:
-        if timeout is None or self._events:
-            return True
-        return bool(select.select([self.ctl], [], [], timeout)[0])
 
     def _wait_for(self, kind: str, ident: int) -> control.Message:
         while True:
             for i, m in enumerate(self._events):
                 if m.get("id", 0) == ident and m["ev"] in (kind, "failed"):
                     return self._events.pop(i)
-            got = control.receive(self.ctl)
-            if got is None:
-                raise Failure("the sandbox died unexpectedly")
-            msg, fds = got
-            for fd in fds:
-                os.close(fd)
-            if msg["ev"] == "dead":
-                raise Failure(str(msg["msg"]))
-            self._events.append(msg)
+            self._take()
+
+    def _take(self) -> None:
+        """One more message from the Sentry. Raises Failure when it is dead."""
+        got = control.receive(self.ctl)
+        if got is None:
+            raise Failure("the sandbox died unexpectedly")
+        msg, fds = got
+        for fd in fds:
+            os.close(fd)
+        if msg["ev"] == "dead":
+            raise Failure(str(msg["msg"]))
+        self._events.append(msg)
 
     def close(self) -> None:
         """Ends the sandbox and waits for its processes."""

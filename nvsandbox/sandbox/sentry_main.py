@@ -21,7 +21,12 @@ log = logging.getLogger("nvsandbox.sentry")
 
 
 def run(
-    config: SandboxConfig, prepared: Prepared, gofer: socket.socket, ctl: socket.socket, ident: int, log_fd: int
+    config: SandboxConfig,
+    prepared: Prepared,
+    gofer: socket.socket,
+    ctl: socket.socket,
+    ident: int,
+    log_fd: int,
 ) -> None:
     """Never returns: the process ends with the sandbox."""
     code = 1
@@ -66,7 +71,8 @@ def _confine(config: SandboxConfig, keep: set[int], ident: int) -> None:
 class SentryServer:
     """Boot, control messages, the end."""
 
-    def __init__(self, config: SandboxConfig, prepared: Prepared, gofer: socket.socket, ctl: socket.socket
+    def __init__(
+        self, config: SandboxConfig, prepared: Prepared, gofer: socket.socket, ctl: socket.socket
     ) -> None:
         self.config = config
         self.ctl = ctl
@@ -177,4 +183,6 @@ def setup_logging(config: SandboxConfig, log_fd: int) -> None:
     root = logging.getLogger("nvsandbox")
     root.handlers[:] = [handler]
     root.setLevel(level)
-    logging.getLogger("nvsandbox.strace").setLevel(logging.INFO if config.strace else logging.WARNING)
+    logging.getLogger("nvsandbox.strace").setLevel(
+        logging.INFO if config.strace else logging.WARNING
+    )

@@ -22,13 +22,16 @@ from ..platform.systrap.space import Systrap, vdso_layout
 from .errors import SysErr
 from .fs.gofer_client import GoferClient
 from .fs.hostfd_tty import open_stdio
+from .fs.proc_mem import register_reader
 from .fs.rootfs import Builder
+from .ipc import sem
 from .kernel.creds import Credentials
 from .kernel.exit import reap
 from .kernel.kernel import Kernel
 from .kernel.signal import SIG_IGN, SigAction
 from .kernel.task import RLIM_INFINITY, Task, ThreadGroup
 from .loader.exec import HWCAP, close_program, exec_program, open_program
+from .mm.mm import MM
 from .mounts import mount_all
 from .syscalls.decode import Row
 from .vfs.file import FdTable
@@ -81,6 +84,12 @@ def load_table() -> dict[int, Row]:
     return table
 
 
+def _exec_block(t: Task, mm: MM, addr: int, size: int) -> bytes:
+    """Another process's arguments and environment, as exec left them: its memory is not ours to read while it runs."""
+    start = addr - mm.arg_start
+    return mm.args[start : start + size] if start >= 0 else b""
+
+
 class Prepared(NamedTuple):
     """What must be read while the host's files are still there."""
 
@@ -95,6 +104,7 @@ def prepare() -> Prepared:
     d = HostPath(native.__file__).parent
     read_auxv()
     table = load_table()
+    register_reader(_exec_block)
     return Prepared(
         table, (d / "stub.bin").read_bytes(), (d / "stub.elf.bin").read_bytes(), vdso_layout()
     )
@@ -128,6 +138,7 @@ class Boot:
     def __init__(self, prepared: Prepared, gofer: socket.socket, ncpu: int) -> None:
         self.k = Kernel(Systrap(prepared.image, prepared.elf), ncpu, prepared.vdso)
         self.k.table = prepared.table
+        self.k.exit_hooks.append(lambda tg: sem.exit_process(tg.pid))
         self.client = GoferClient(gofer)
 
     def build(self, config: SandboxConfig) -> MountNamespace:
@@ -136,7 +147,9 @@ class Boot:
         t = Task(self.k, tg, 0)
         t.creds = Credentials()
         t.files = FdTable()
-        b = Builder(self.client, t, overlay=not config.root.write_through)
+        b = Builder(
+            self.client, t, overlay=not config.root.write_through, readonly=config.root_readonly
+        )
         root = b.ns.root_path()
         t.fs = FsContext(b.ns, root, root, 0o022)
         self.k.mnt_ns = b.ns

@@ -49,7 +49,9 @@ class Strace:
         try:
             r = fn(t, *args)
         except SysErr as e:
-            self._line(t, row, shown, f"-1 {errno.errorcode.get(e.errno, e.errno)} ({_text(e.errno)})")
+            self._line(
+                t, row, shown, f"-1 {errno.errorcode.get(e.errno, e.errno)} ({_text(e.errno)})"
+            )
             raise
         except Restart as e:
             self._line(t, row, shown, f"? ERESTART {e.code}")

@@ -117,6 +117,8 @@ def _group_dead(tg: ThreadGroup) -> None:
     for timer in [*tg.posix_timers.values(), *tg.itimers.values()]:
         timer.cancel()
     tg.pidfd_queue.wake()
+    for hook in k.exit_hooks:
+        hook(tg)
     k.session_leader_exit(tg)
     reaper = _reaper(tg)
     for child in list(tg.children.values()):

@@ -56,6 +56,9 @@ class Kernel:
         self.init: ThreadGroup | None = None
         self.on_process_exit: Callable[[ThreadGroup], None] | None = None
         self.on_exit: Callable[[int], None] | None = None
+        self.exit_hooks: list[
+            Callable[[ThreadGroup], None]
+        ] = []  # subsystems with per-process state
         self.futex = FutexTable()
         self.strace: Any = None
         self.missing: dict[int, int] = {}

@@ -371,6 +371,7 @@ def _build_stack(t: Task, prog: Program, mm: MM, top: int, aux: list[tuple[int, 
     mm.arg_start = start
     mm.arg_end = mm.env_start = ptrs[argc] if len(ptrs) > argc else at
     mm.env_end = at
+    mm.args = strings
     push(bytes((top - len(blob)) & 15))
     platform = push(b"x86_64\0".ljust(16, b"\0"))
     rand = push(secrets.token_bytes(16))

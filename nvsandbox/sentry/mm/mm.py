@@ -75,7 +75,7 @@ class MM:
     """One address space, living in one host process (``space``)."""
 
     __slots__ = (
-        "_busy", "_lock_queue", "arg_end", "arg_start", "auxv", "brk", "brk_start", "dumpable",
+        "_busy", "_lock_queue", "arg_end", "arg_start", "args", "auxv", "brk", "brk_start", "dumpable",
         "env_end", "env_start", "exe", "map", "membarrier", "mmap_base", "space", "stack_start",
         "users", "vdso",
     )  # fmt: skip
@@ -89,6 +89,7 @@ class MM:
         self.stack_start = 0
         self.arg_start = self.arg_end = self.env_start = self.env_end = 0
         self.auxv = b""
+        self.args = b""  # the argument and environment block as exec made it, from arg_start on
         self.exe: Path | None = None
         self.dumpable = 1
         self.membarrier = 0
