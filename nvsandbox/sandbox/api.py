@@ -136,9 +136,9 @@ class Sandbox:
             host.append(
                 HostMount(os.path.abspath(source), os.fsencode(target), mode == "ro", mode != "ro")
             )
-        root = HostMount(os.path.abspath(os.fspath(rootfs)))  # type: ignore[type-var,arg-type]  # bytes paths too
+        root = HostMount(os.path.abspath(os.fsdecode(rootfs)))
         self._config = SandboxConfig(
-            root, host, list(DEFAULT_INNER), hostname.encode(), network, platform
+            root, host, list(DEFAULT_INNER), hostname.encode(), network=network, platform=platform
         )
         self._sb: RunningSandbox | None = None
 

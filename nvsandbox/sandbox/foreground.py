@@ -29,12 +29,12 @@ def run_foreground(config: SandboxConfig, process: control.Message, init: bool =
     try:
         ident = sb.spawn(process, (0, 1, 2), init)
         while True:
-            ready, _, _ = select.select([r, sb.ctl], [], [])
+            ready, _, _ = select.select([r, sb.ctl.fileno()], [], [])
             if r in ready:
-                for s in set(os.read(r, 256)):
-                    if s in FORWARDED:
-                        sb.signal(ident, s)
-            if sb.ctl in ready:
+                for n in set(os.read(r, 256)):
+                    if n in FORWARDED:
+                        sb.signal(ident, n)
+            if sb.ctl.fileno() in ready:
                 status = sb.wait(ident)
                 if status is not None:
                     return exit_code(status)

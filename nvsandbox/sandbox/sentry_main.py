@@ -11,6 +11,7 @@ import socket
 import sys
 from typing import Any, final
 
+from ..platform.native._native import lib
 from ..sentry.boot import Boot, Prepared, ProcessSpec, set_inlining, start_program
 from ..sentry.kernel.task import Task, ThreadGroup
 from ..sentry.strace import Strace
@@ -62,7 +63,7 @@ def _confine(config: SandboxConfig, keep: set[int], ident: int) -> None:
     flags = isolate.CLONE_NEWNS | isolate.CLONE_NEWIPC | isolate.CLONE_NEWUTS
     if config.network != "host":
         flags |= isolate.CLONE_NEWNET
-    isolate.check("unshare", isolate.lib.nv_unshare(flags))
+    isolate.check("unshare", lib.nv_unshare(flags))
     isolate.enter_tree(isolate.private_tree())
     isolate.drop_to_nobody(ident)
 

@@ -103,7 +103,7 @@ def _invoke(k: Kernel, t: Task, row: Row, a: list[int]) -> int:
     fn = row.handler
     assert fn is not None
     if k.strace is not None:
-        return k.strace.call(t, row, a)
+        return int(k.strace.call(t, row, a))
     n = len(row.widths)
     if n == 3:
         return fn(t, a[0], a[1], a[2])
