@@ -60,10 +60,16 @@ def mask(arg: int, allowed: int) -> Test:
 class Rule(NamedTuple):
     nr: int
     tests: tuple[Test, ...] = ()
+    ret: int = RET_ALLOW
 
 
 def allow(nr: int, *tests: Test) -> Rule:
     return Rule(nr, tests)
+
+
+def refuse(nr: int, errno: int) -> Rule:
+    """The call fails with ``errno``, whatever the default is."""
+    return Rule(nr, (), RET_ERRNO | errno)
 
 
 class _Asm:
@@ -107,7 +113,7 @@ def _emit_rule(a: _Asm, index: int, rule: Rule, deny_ret: int) -> None:
         else:
             a.emit(JSET, ~t.values[0], f"no{index}", ok)
         a.label(ok)
-    a.emit(RET, RET_ALLOW)
+    a.emit(RET, rule.ret)
     if rule.tests:
         a.label(f"no{index}")
         a.emit(LD, NR)  # another rule of the same call may match

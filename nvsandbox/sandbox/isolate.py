@@ -8,7 +8,7 @@ import signal
 import tempfile
 from typing import Final
 
-from ..platform.native._native import lib
+from ..platform.native._native import ffi, lib
 from .config import Failure, HostMount
 
 CLONE_NEWNS: Final = 0x00020000
@@ -50,8 +50,6 @@ def mount(src: str, dst: str, fstype: str, flags: int, data: str = "") -> None:
 
 
 def set_name(name: str) -> None:
-    from ..platform.native._native import ffi
-
     buf = ffi.new("char[]", name.encode())
     lib.nv_prctl(PR_SET_NAME, int(ffi.cast("uintptr_t", buf)), 0, 0, 0)
 
@@ -164,6 +162,11 @@ def bind_mounts(base: str, mounts: list[HostMount], sources: list[int]) -> list[
                 lib.nv_umount(f"{dst}/{sub}".encode(), MNT_DETACH)
         out.append(dst)
     return out
+
+
+def install_filter(prog: bytes) -> None:
+    """The process's last seccomp filter."""
+    check("seccomp", lib.nv_set_filter(ffi.from_buffer(prog), len(prog) // 8))
 
 
 def drop_to_nobody(ident: int) -> None:

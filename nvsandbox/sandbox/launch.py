@@ -12,6 +12,7 @@ from typing import final
 from ..gofer.main import MountSpec
 from ..gofer.main import main as gofer_main
 from ..platform.native._native import lib
+from ..platform.sentry_filter import gofer_filter
 from ..sentry.boot import prepare
 from . import control, isolate, sentry_main
 from .config import Failure, SandboxConfig
@@ -44,6 +45,7 @@ def _gofer_process(config: SandboxConfig, sock: socket.socket, parent: int, read
             isolate.check("no_new_privs", lib.nv_prctl(isolate.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
             os.write(ready, b"\n")
             os.close(ready)
+            isolate.install_filter(gofer_filter())
 
         gofer_main(sock.detach(), specs, locked)
         code = 0

@@ -12,6 +12,7 @@ import sys
 from typing import Any, final
 
 from ..platform.native._native import lib
+from ..platform.sentry_filter import sentry_filter
 from ..sentry.boot import Boot, Prepared, ProcessSpec, set_inlining, start_program
 from ..sentry.kernel.task import Task, ThreadGroup
 from ..sentry.strace import Strace
@@ -95,6 +96,7 @@ class SentryServer:
         set_inlining()
         self.ctl.setblocking(False)
         k.loop.watch_fd(self.ctl.fileno(), select.EPOLLIN, self._control)
+        isolate.install_filter(sentry_filter(self.config.platform == "ptrace"))
         control.send(self.ctl, {"ev": "ready"})
         gc.collect()
         gc.freeze()

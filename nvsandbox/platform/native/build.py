@@ -48,7 +48,7 @@ ffi.set_source(
     '#include "native.h"\n#include "host.h"\n',
     sources=[str(HERE / "native.c"), str(HERE / "host.c")],
     include_dirs=[str(HERE)],
-    extra_compile_args=HARDENING + ["-Wno-unused-parameter"],
+    extra_compile_args=[*HARDENING, "-Wno-unused-parameter"],
     extra_link_args=["-Wl,-z,relro,-z,now"],
 )
 

@@ -323,9 +323,13 @@ class Systrap:
     def eventfd(self) -> int:
         return _eventfd
 
-    def find_vdso(self, layout: list[tuple[int, int, bool]], run: Callable[[Thread], object]) -> None:
+    def find_vdso(
+        self, layout: list[tuple[int, int, bool]], run: Callable[[Thread], object]
+    ) -> None:
         """Where the host put vvar and vdso in the zygote: it knows the vdso; ``layout`` (see vdso_layout) the rest."""
-        run(self.zygote_thread)  # no operations: an acknowledgement that carries what the zygote left there
+        run(
+            self.zygote_thread
+        )  # no operations: an acknowledgement that carries what the zygote left there
         ehdr = int(self.zygote_thread.ev[int(lib.NV_E_CRET)])
         at = next((lo for lo, _n, code in layout if code), 0)
         if not ehdr or len(layout) > 3:

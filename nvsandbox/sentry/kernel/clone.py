@@ -126,10 +126,6 @@ def do_clone(t: Task, a: CloneArgs) -> int:
         _undo(t, child)
         raise SysErr(e.errno if isinstance(e, SysErr) else errno.EAGAIN) from None
     _publish(t, child, a)
-    if f & CLONE_VFORK:
-        done = WaitQueue()
-        child.vfork_done = None
-        _ = done
     return tid
 
 
@@ -265,7 +261,7 @@ def _fork(t: Task, c: Task, a: CloneArgs) -> None:
 
 def _vfork(t: Task, c: Task, a: CloneArgs) -> int:
     """The child runs on this host thread until it execs or exits; then the parent goes on where it was."""
-    k, th = t.k, t.thread
+    th = t.thread
     saved = th.regs.tolist()
     c.thread, c.mm = th, t.mm
     c.mm.users += 1

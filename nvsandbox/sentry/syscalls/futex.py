@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import struct
 from typing import Final
 
 from ..errors import ERESTART_RESTARTBLOCK, Restart, SysErr
 from ..kernel.futex import ANY
 from ..kernel.task import Task
 from .decode import CInt, CUInt, CULong, Table, UserPtr, full, missing, partial
+from .time import timespec
 
 (
     WAIT,
@@ -29,17 +29,13 @@ CMP_REQUEUE_PI: Final = 12
 LOCK_PI2: Final = 13
 PRIVATE: Final = 128
 CLOCK_REALTIME: Final = 256
-NSEC: Final = 1_000_000_000
 
 
 def _timeout(t: Task, addr: int, relative: bool, realtime: bool) -> int | None:
     """The deadline on CLOCK_MONOTONIC."""
     if not addr:
         return None
-    sec, ns = struct.unpack("<qq", t.copy_in(addr, 16))
-    if sec < 0 or not 0 <= ns < NSEC:
-        raise SysErr(errno.EINVAL)
-    v = min(sec, 1 << 33) * NSEC + ns
+    v = timespec(t, addr)
     if relative:
         return v + t.k.monotonic_ns()
     if realtime:

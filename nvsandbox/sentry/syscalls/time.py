@@ -52,9 +52,14 @@ def cpu_ns(t: Task, process: bool) -> int:
         return t.k.monotonic_ns() - t.start_ns
 
 
+def _pair(raw: bytes) -> tuple[int, int]:
+    a, b = struct.unpack("<qq", raw)
+    return int(a), int(b)
+
+
 def timespec(t: Task, addr: int) -> int:
     """A struct timespec as ns. Raises EINVAL, EFAULT."""
-    sec, ns = struct.unpack("<qq", t.copy_in(addr, 16))
+    sec, ns = _pair(t.copy_in(addr, 16))
     if sec < 0 or not 0 <= ns < NSEC:
         raise SysErr(errno.EINVAL)
     return min(sec, 1 << 33) * NSEC + ns
@@ -206,7 +211,7 @@ def _itimer(t: Task, which: int) -> SignalTimer:
 
 
 def _timeval(raw: bytes) -> int:
-    sec, us = struct.unpack("<qq", raw)
+    sec, us = _pair(raw)
     if sec < 0 or not 0 <= us < 1_000_000:
         raise SysErr(errno.EINVAL)
     return min(sec, 1 << 33) * NSEC + us * 1000
