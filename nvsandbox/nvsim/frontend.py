@@ -350,7 +350,9 @@ def rm_map_dma(e: Escape) -> None:
 
     def map_dma() -> None:
         memory = e.sim.rm.memory_of(e.caller, p["hClient"], p["hMemory"])
-        p["dmaOffset"] = e.sim.mappings.map_dma(memory, p["offset"], p["length"], p["dmaOffset"])
+        p["dmaOffset"] = e.sim.mappings.map_dma(
+            e.caller.pid, memory, p["offset"], p["length"], p["dmaOffset"]
+        )
 
     _status(p, map_dma)
 
@@ -359,7 +361,7 @@ def rm_map_dma(e: Escape) -> None:
 def rm_unmap_dma(e: Escape) -> None:
     """Undo it."""
     p = e.view("NVOS47_PARAMETERS")
-    _status(p, lambda: e.sim.mappings.unmap_dma(p["dmaOffset"]))
+    _status(p, lambda: e.sim.mappings.unmap_dma(e.caller.pid, p["dmaOffset"]))
 
 
 @escape("NV_ESC_RM_UPDATE_DEVICE_MAPPING_INFO")

@@ -32,8 +32,7 @@ class Mappings:
         self._sim = sim
         self._next_linear = _LINEAR_BASE
         self._next_dma = _DMA_BASE
-        self._bases: list[int] = []
-        self._ranges: dict[int, tuple[int, Memory, int, OpenFile | None]] = {}
+        self._spaces: dict[int, _Ranges] = {}
 
     def prepare(
         self, request: Request, file: OpenFile, fd: int, memory: Memory, offset: int, length: int
@@ -55,54 +54,70 @@ class Mappings:
         self._next_linear += -(-length // _DMA_ALIGN) * _DMA_ALIGN
         return at
 
-    def map_dma(self, memory: Memory, offset: int, length: int, wanted: int) -> int:
+    def map_dma(self, pid: int, memory: Memory, offset: int, length: int, wanted: int) -> int:
         """Map ``memory`` at a card address, chosen here when ``wanted`` is 0."""
         if not wanted:
             wanted = self._next_dma
             self._next_dma += -(-max(length, 1) // _DMA_ALIGN) * _DMA_ALIGN
-        self._insert(wanted, length, memory, offset, None)
+        self._space(pid).insert(wanted, (length, memory, offset, None))
         return wanted
 
-    def unmap_dma(self, at: int) -> None:
+    def unmap_dma(self, pid: int, at: int) -> None:
         """Undo ``map_dma``."""
-        self._remove(at)
+        self._space(pid).remove(at)
 
     def map_range(
-        self, file: OpenFile, base: int, memory: Memory, offset: int, length: int
+        self, file: OpenFile, pid: int, base: int, memory: Memory, offset: int, length: int
     ) -> None:
         """UVM maps ``memory`` at ``base`` of the va-space of ``file``."""
-        self._insert(base, length, memory, offset, file)
+        self._space(pid).insert(base, (length, memory, offset, file))
 
-    def unmap_range(self, file: OpenFile, base: int) -> None:
+    def unmap_range(self, pid: int, base: int) -> None:
         """Undo ``map_range``."""
-        if base in self._ranges and self._ranges[base][3] is file:
-            self._remove(base)
+        self._space(pid).remove(base)
 
     def forget(self, file: OpenFile) -> None:
         """The va-space is gone."""
-        for base in [b for b, r in self._ranges.items() if r[3] is file]:
-            self._remove(base)
+        for pid, space in list(self._spaces.items()):
+            for base in [b for b, r in space.ranges.items() if r[3] is file]:
+                space.remove(base)
+            if not space.ranges:
+                del self._spaces[pid]
 
-    def _insert(
-        self, base: int, length: int, memory: Memory, offset: int, file: OpenFile | None
-    ) -> None:
-        if base not in self._ranges:
-            if len(self._bases) >= 1 << 18:
-                raise RmError(Status.NO_MEMORY)
-            bisect.insort(self._bases, base)
-        self._ranges[base] = (length, memory, offset, file)
+    def _space(self, pid: int) -> _Ranges:
+        return self._spaces.setdefault(pid, _Ranges())
 
-    def _remove(self, base: int) -> None:
-        if self._ranges.pop(base, None) is not None:
-            del self._bases[bisect.bisect_left(self._bases, base)]
-
-    def resolve(self, address: int) -> tuple[Memory, int, int] | None:
-        """Memory behind a card address: the object, offset in it, bytes left."""
-        i = bisect.bisect_right(self._bases, address) - 1
+    def resolve(self, pid: int, address: int) -> tuple[Memory, int, int] | None:
+        """Memory behind a card address of a process: the object, offset in it, bytes left."""
+        space = self._spaces.get(pid)
+        if space is None:
+            return None
+        i = bisect.bisect_right(space.bases, address) - 1
         if i < 0:
             return None
-        base = self._bases[i]
-        length, memory, offset, _ = self._ranges[base]
-        if address >= base + length:
+        base = space.bases[i]
+        length, memory, offset, _ = space.ranges[base]
+        if address >= base + length or memory.place is Place.USER_PAGES:
             return None
         return memory, offset + address - base, base + length - address
+
+
+class _Ranges:
+    """Card addresses of one process, by base."""
+
+    def __init__(self) -> None:
+        self.bases: list[int] = []
+        self.ranges: dict[int, tuple[int, Memory, int, OpenFile | None]] = {}
+
+    def insert(self, base: int, item: tuple[int, Memory, int, OpenFile | None]) -> None:
+        """Add or replace the range at ``base``."""
+        if base not in self.ranges:
+            if len(self.bases) >= 1 << 18:
+                raise RmError(Status.NO_MEMORY)
+            bisect.insort(self.bases, base)
+        self.ranges[base] = item
+
+    def remove(self, base: int) -> None:
+        """Forget the range at ``base``, if any."""
+        if self.ranges.pop(base, None) is not None:
+            del self.bases[bisect.bisect_left(self.bases, base)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from nvsandbox.nvproxy.abi import AbiError, database
 
 from . import nodes, profile
+from .channel import Channels
 from .errors import SimError
 from .events import Events
 from .faults import Fault, Faults
@@ -31,6 +32,8 @@ class Config:
     driver: str = "535.261.03"
     memory_mib: int | None = None
     faults: Sequence[Fault] = field(default_factory=tuple)
+    contexts: bool = True
+    """Whether channels can be allocated; without them a context fails at once."""
 
 
 class Simulator:
@@ -51,6 +54,10 @@ class Simulator:
         self.rm = Manager(release, cards, log)
         self.events = Events(self)
         self.rm.on_event_free = self.events.unbind
+        self.channels = Channels(self)
+        self.rm.channels = config.contexts
+        self.rm.on_channel = self.channels.add
+        self.rm.on_channel_free = self.channels.remove
         self.files = FileTable(self._closed)
         self.mappings = Mappings(self)
         self.va_spaces: dict[OpenFile, VaSpace] = {}

@@ -87,15 +87,18 @@ class Supervisor:
                         self.handle(request)
                 elif events & select.POLLHUP:  # no task uses the filter any more
                     return
+            self.sim.channels.step()
             self.sim.faults.apply(self.sim.rm, self.sim.events)
             self._poller.check()
 
     def _timeout(self) -> int | None:
         """Milliseconds until something is due."""
         dues = [d for d in (self.sim.faults.next_due(), self._poller.next_due()) if d is not None]
+        interval = self.sim.channels.interval()
         if not dues:
-            return None
-        return max(0, int((min(dues) - time.monotonic()) * 1000) + 1)
+            return None if interval is None else int(interval * 1000)
+        due = max(0, int((min(dues) - time.monotonic()) * 1000) + 1)
+        return due if interval is None else min(due, int(interval * 1000))
 
     def handle(self, request: Request) -> None:
         """Answer one call; whatever it holds, nothing of ours may escape."""

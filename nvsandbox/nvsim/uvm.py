@@ -187,7 +187,7 @@ def map_external(call: UvmCall) -> Status | None:
     base, length, offset = p["base"], p["length"], p["offset"]
     if length == 0 or length + base > 1 << 57:
         return Status.INVALID_ADDRESS
-    call.sim.mappings.map_range(call.file, base, memory, offset, length)
+    call.sim.mappings.map_range(call.file, caller.pid, base, memory, offset, length)
     return None
 
 
@@ -195,7 +195,7 @@ def map_external(call: UvmCall) -> Status | None:
 def free(call: UvmCall) -> Status | None:
     """Forget a range."""
     call.space.ranges.pop(call.p["base"], None)
-    call.sim.mappings.unmap_range(call.file, call.p["base"])
+    call.sim.mappings.unmap_range(call.request.tgid(), call.p["base"])
     return None
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from nvsandbox.nvproxy.abi import Access, Command
 from nvsandbox.nvproxy.abi.model import LEGACY_BIT
 
-from ..view import Value, View
+from ..view import Layouts, Value, View
 from .gpu import Gpu
 from .objects import DEVICE, SUBDEVICE, Client, Object
 from .status import RmError, Status
@@ -121,6 +121,18 @@ def _belongs(cmd: int, target: Object) -> bool:
     return cmd >> 16 == target.cls.id or target.cls.internal not in _OWNERS.values()
 
 
+def _published(rm: Manager, cmd: int, size: int) -> tuple[Command, Layouts] | None:
+    """A legacy command whose number without bit 15 is published with the same size.
+
+    Later releases publish some that were legacy in earlier ones; the layout stayed.
+    """
+    for layouts in (rm.layouts, rm.newest) if cmd & LEGACY_BIT else ():
+        command = layouts.release.commands.get(cmd & ~LEGACY_BIT)
+        if command is not None and command.size == size:
+            return command, layouts
+    return None
+
+
 def _permitted(command: Command, root: bool) -> bool:
     if not command.exported or command.access & Access.USER:
         return True
@@ -133,7 +145,9 @@ def dispatch(
     """Answer ``cmd`` on object ``obj``, reading and changing ``buf``, the parameters."""
     owner = rm.tree.client(client, caller.owners)
     target = rm.tree.find(owner, obj)
-    command = rm.release.commands.get(cmd)
+    command, layouts = rm.release.commands.get(cmd), rm.layouts
+    if command is None and (later := _published(rm, cmd, len(buf))) is not None:
+        command, layouts = later
     if not _belongs(cmd, target):
         return Status.INVALID_ARGUMENT
     params: View | None = None
@@ -143,7 +157,7 @@ def dispatch(
         if not _permitted(command, caller.root):
             return Status.INSUFFICIENT_PERMISSIONS
         if command.params:
-            params = rm.layouts.view(command.params, buf)
+            params = layouts.view(command.params, buf)
     if target.gpu is not None and target.gpu.lost:
         return Status.GPU_IS_LOST
     call = Call(rm, caller, owner, target, cmd, buf, command, params)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from nvsandbox.nvproxy.abi import Access, ClassDef, Release
+from nvsandbox.nvproxy.abi import Access, ClassDef, Release, database
 
 from ..profile import Profile
 from ..view import Layouts, View
@@ -25,6 +25,7 @@ assert controls  # importing the package registers its handlers
 _ROOT: Final = "RmClientResource"
 _ENGINE_TAILS: Final = (0x6F, 0xB5, 0xC0, 0x97, 0xB0, 0xB7, 0xD1, 0xFA)
 """Low bytes of class numbers that only some generations of cards have."""
+MAX_GPFIFO: Final = 1 << 20
 _GENERATION_BASE: Final = 0xB000
 _NO_DISPLAY: Final = ("DispCommon", "NvDispApi", "DispSfUser", "DispSwObj")
 
@@ -37,12 +38,15 @@ class Manager:
     ) -> None:
         self.release = release
         self.layouts = Layouts(release)
+        self.newest = Layouts(database().release(database().versions[-1]))
         self.gpus: list[Gpu] = [make(i, p) for i, p in enumerate(cards)]
         self.tree = Tree(self._freed)
         self.log = log
         self.channels = False
         """Whether channel classes can be allocated; off, ``cuCtxCreate`` fails at once."""
         self.on_event_free: Callable[[Object], None] = lambda o: None
+        self.on_channel: Callable[[Object], None] = lambda o: None
+        self.on_channel_free: Callable[[Object], None] = lambda o: None
         self._unknown: set[int] = set()
 
     def unknown(self, cmd: int, name: str) -> None:
@@ -57,6 +61,8 @@ class Manager:
             o.memory = None
         if o.cls.internal == "Event":
             self.on_event_free(o)
+        elif o.cls.internal == "KernelChannel":
+            self.on_channel_free(o)
 
     # ------------------------------------------------------------------ allocation
 
@@ -124,6 +130,16 @@ class Manager:
             )
         elif internal == "UserModeApi":
             made.memory = Memory(Place.REGISTERS, 0x10000)
+        elif internal == "KernelChannel":
+            assert params is not None
+            made.data = {
+                "gpfifo": params["gpFifoOffset"],
+                "entries": min(params["gpFifoEntries"], MAX_GPFIFO),
+                "userd": params["hUserdMemory"],
+                "userd_offset": params["userdOffset"],
+                "error": params["hObjectError"],
+            }
+            self.on_channel(made)
         elif internal == "Event":
             assert params is not None
             self._event(made, params)

@@ -49,6 +49,18 @@ class Memory:
             os.ftruncate(self.fd, max(self.size, PAGE))
         return self.fd
 
+    def peek(self, offset: int, n: int) -> bytes:
+        """Contents, as far as they reach; nothing of memory that was freed."""
+        if self.refs <= 0 or offset >= self.size or self.place is Place.USER_PAGES:
+            return b""
+        return os.pread(self.backing(), min(n, self.size - offset), offset)
+
+    def poke(self, offset: int, data: bytes) -> int:
+        """Write contents; how many bytes there was room for."""
+        if self.refs <= 0 or offset >= self.size or self.place is Place.USER_PAGES:
+            return 0
+        return os.pwrite(self.backing(), data[: self.size - offset], offset)
+
     def release(self) -> None:
         """One reference less; the last one gives the memory back."""
         self.refs -= 1

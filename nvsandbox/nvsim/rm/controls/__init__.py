@@ -1,5 +1,16 @@
 """Handlers of control commands, one module a subject; importing them registers them."""
 
-from . import bus, ecc, fb, gr, nvlink, process, subdevice, system, thermal
+from . import bus, channel, ecc, fb, gr, nvlink, process, subdevice, system, thermal
 
-__all__ = ["bus", "ecc", "fb", "gr", "nvlink", "process", "subdevice", "system", "thermal"]
+__all__ = [
+    "bus",
+    "channel",
+    "ecc",
+    "fb",
+    "gr",
+    "nvlink",
+    "process",
+    "subdevice",
+    "system",
+    "thermal",
+]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from ..control import Call, control
 from ..status import Status
 from .subdevice import by_index, info_list, info_pointer
@@ -75,3 +77,12 @@ def tpc_mask(call: Call) -> Status | None:
 def num_gpcs(call: Call) -> None:
     """Clusters present."""
     call.p.put(numGpcs=call.gpu.profile.gpcs)
+
+
+_CONTEXT_BUFFER: Final = 16 << 20
+
+
+@control("NV2080_CTRL_CMD_GR_GET_CTX_BUFFER_SIZE")
+def context_buffer(call: Call) -> None:
+    """Memory the engine saves a context in."""
+    call.p["totalBufferSize"] = _CONTEXT_BUFFER
