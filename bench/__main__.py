@@ -1,0 +1,149 @@
+"""Timings side by side: native, other OCI runtimes that are there, and nvsandbox. ``python -m bench --help``.
+
+Writes ``{"rows": {ROW: {RUNTIME: {"median": …, "unit": …, "min": …, "max": …, "n": …}}}}`` and prints a table with the ratio to
+native. Runs are interleaved, since machines are noisy; what counts is the ratio within one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+NVSANDBOX = Path(sys.executable).parent / "nvsandbox"
+MACRO = {
+    "do_true": ["true"],
+    "python_pass": ["python3", "-c", "pass"],
+    "find_usr": ["sh", "-c", "find /usr >/dev/null"],
+    "tar_usr_share": ["sh", "-c", "tar cf - /usr/share 2>/dev/null | cat >/dev/null"],
+    "sha256_64m": ["sh", "-c", "head -c 67108864 /dev/zero | sha256sum >/dev/null"],
+    "gcc_O2": ["sh", "-c", "cd /tmp; echo 'int main(){return 0;}' >a.c; gcc -O2 a.c"],
+    "compileall_json": ["sh", "-c", "cp -r /usr/lib/python3.11/json /tmp/; python3 -m compileall -q -f /tmp/json"],
+}  # fmt: skip
+
+Results = dict[str, dict[str, list[float]]]
+
+
+def build(out: Path) -> Path:
+    exe = out / "microbench"
+    src = HERE / "microbench.c"
+    if not exe.exists() or exe.stat().st_mtime < src.stat().st_mtime:
+        out.mkdir(parents=True, exist_ok=True)
+        subprocess.run(
+            ["gcc", "-O2", "-static", "-pthread", "-w", "-o", str(exe), str(src)], check=True
+        )
+    return exe
+
+
+class Runtime:
+    """How a command is run under one runtime."""
+
+    def __init__(self, name: str, prefix: list[str]) -> None:
+        self.name = name
+        self.prefix = prefix
+
+    def run(self, argv: list[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*self.prefix, *argv], capture_output=True, text=True, timeout=300)
+
+
+def runc_prefix(runtime: str, rootfs: str, extra: Path) -> list[str]:
+    return [sys.executable, "-m", "bench.ociwrap", runtime, rootfs, str(extra)]
+
+
+def runtimes(args: argparse.Namespace, bindir: Path) -> list[Runtime]:
+    chroot = ["chroot", args.rootfs]
+    out = [Runtime("native", chroot)]
+    for spec in args.runtime:
+        name, _, path = spec.partition("=")
+        out.append(Runtime(name, runc_prefix(path or name, args.rootfs, bindir)))
+    if not args.runtime and shutil.which("runc"):
+        out.append(Runtime("runc", runc_prefix("runc", args.rootfs, bindir)))
+    for platform in args.platform.split(","):
+        do = [str(NVSANDBOX), f"--platform={platform}", "do", "--rootfs", args.rootfs]
+        out.append(Runtime(f"nvsandbox-{platform}", [*do, "-v", f"{bindir}:/bench:ro", "--"]))
+    return out
+
+
+def micro(rts: list[Runtime], exe: Path, args: argparse.Namespace, res: Results) -> None:
+    for _ in range(args.repeat):
+        for rt in rts:
+            if rt.name == "native":
+                r = subprocess.run(
+                    [str(exe), tempfile.gettempdir(), str(args.scale), *args.only],
+                    capture_output=True, text=True, timeout=600,
+                )  # fmt: skip
+            else:
+                r = rt.run(["/bench/microbench", "/tmp", str(args.scale), *args.only])
+            for line in r.stdout.splitlines():
+                name, _, value = line.partition(" ")
+                res.setdefault(name, {}).setdefault(rt.name, []).append(float(value))
+            if r.returncode:
+                print(
+                    f"{rt.name}: microbench: exit {r.returncode} {r.stderr[-300:]}", file=sys.stderr
+                )
+
+
+def macro(rts: list[Runtime], args: argparse.Namespace, res: Results) -> None:
+    for name, argv in MACRO.items():
+        if args.only and not any(o in name for o in args.only):
+            continue
+        for _ in range(args.repeat):
+            for rt in rts:
+                start = time.perf_counter()
+                r = rt.run(argv)
+                took = (time.perf_counter() - start) * 1e9
+                if r.returncode:
+                    print(
+                        f"{rt.name}: {name}: exit {r.returncode} {r.stderr[-200:]}", file=sys.stderr
+                    )
+                else:
+                    res.setdefault(name, {}).setdefault(rt.name, []).append(took)
+
+
+def main() -> int:
+    p = argparse.ArgumentParser(prog="bench", description=__doc__)
+    p.add_argument("--rootfs", required=True)
+    p.add_argument("--json", default="build/bench.json")
+    p.add_argument("--runtime", action="append", default=[], metavar="NAME=PATH")
+    p.add_argument("--platform", default="systrap")
+    p.add_argument("--rows", dest="only", action="append", default=[], metavar="NAME")
+    p.add_argument("--repeat", type=int, default=3)
+    p.add_argument("--scale", type=float, default=0.5, help="length of the micro rows")
+    args = p.parse_args()
+    exe = build(Path("build/bench"))
+    rts = runtimes(args, exe.parent.resolve())
+    res: Results = {}
+    micro(rts, exe, args, res)
+    macro(rts, args, res)
+    rows = {
+        row: {
+            rt: {"median": statistics.median(v), "unit": "ns", "min": min(v), "max": max(v), "n": len(v)}
+            for rt, v in per.items()
+        }
+        for row, per in res.items()
+    }  # fmt: skip
+    Path(args.json).parent.mkdir(parents=True, exist_ok=True)
+    Path(args.json).write_text(json.dumps({"rows": rows, "cpus": os.cpu_count()}, indent=1) + "\n")
+    names = [r.name for r in rts]
+    print(f"{'row':24}" + "".join(f"{n:>26}" for n in names))
+    for row, per in rows.items():
+        base = per.get("native", {}).get("median")
+        cells = ""
+        for n in names:
+            m = per.get(n, {}).get("median")
+            ratio = f" ({m / base:.2f}x)" if m and base and n != "native" else ""
+            cells += f"{(f'{m / 1000:.2f} us' if m else '-') + ratio:>26}"
+        print(f"{row:24}{cells}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
