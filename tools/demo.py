@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -37,7 +38,36 @@ def main() -> int:
             flush=True,
         )
         bad += r.returncode != 0
+    bad += nvidia_smi()
     return 1 if bad else 0
+
+
+def nvidia_smi() -> int:
+    """NVIDIA's own program on the simulated driver; natively, until nvproxy brings it inside."""
+    print("\n== nvidia-smi on the simulated driver (natively)", flush=True)
+    fetch = subprocess.run(
+        [sys.executable, Path(__file__).parent / "nvidia_libs.py"], capture_output=True, text=True
+    )
+    if fetch.returncode:
+        print(fetch.stderr.strip() or "NVIDIA's libraries could not be fetched", file=sys.stderr)
+        return 1
+    start = time.monotonic()
+    root = Path(fetch.stdout.strip().splitlines()[-1])
+    tools = root / "usr/lib/nvidia/current"
+    libs = ":".join(
+        str(p)
+        for p in (
+            tools,
+            root / "usr/lib/x86_64-linux-gnu/nvidia/current",
+            root / "usr/lib/x86_64-linux-gnu",
+        )
+    )
+    r = subprocess.run(
+        [NVSANDBOX, "gpu", "sim", "--", tools / "nvidia-smi"],
+        env={**os.environ, "LD_LIBRARY_PATH": libs},
+    )
+    print(f"-- {time.monotonic() - start:.2f} s", flush=True)
+    return int(r.returncode != 0)
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ class ComputeEngine(Engine):
         self._inline = bytearray()
         self.launches |= {
             0x1B0: self._start_inline, 0x1B4: self._inline_word, 0x1B0C: self._report,
-            0x2BC: self._kernel, 0x2C0: self._kernel, 0x2B8: self._kernel,
+            0x2B8: self._kernel, 0x2BC: self._kernel, 0x2C0: self._kernel, 0x320: self._kernel,
         }  # fmt: skip
 
     def _start_inline(self, flags: int) -> None:

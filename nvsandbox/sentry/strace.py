@@ -72,7 +72,7 @@ class Strace:
             name = row.args[i]
             if row.name in PATH_CALLS and name in PATHS:
                 out.append(_string(t, v))
-            elif name in ("flags", "prot", "mode") or row.widths[i] == 0 and v > 0xFFFF:
+            elif name in ("flags", "prot", "mode") or (row.widths[i] == 0 and v > 0xFFFF):
                 out.append(hex(v))
             else:
                 out.append("AT_FDCWD" if name == "dirfd" and v == -100 else str(v))

@@ -83,7 +83,7 @@ def sim() -> Sim:
 def cc(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The C client of libcuda and of bare system calls, compiled."""
     out = tmp_path_factory.mktemp("bin")
-    for name in ("cuda_client", "calls_client"):
+    for name in ("cuda_client", "calls_client", "memory_client"):
         source = Path(__file__).with_name(f"{name}.c")
         subprocess.run(["gcc", "-O1", "-o", str(out / name), str(source), "-ldl", "-lpthread"],
                        check=True)  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -156,3 +157,65 @@ def test_libcuda_sees_the_cards(sim: Sim, cc: str, card: str) -> None:
 def test_processes_in_a_pid_and_mount_namespace(sim: Sim) -> None:
     out = sim.run("unshare", "--pid", "--fork", "--mount", "--mount-proc", sim.smi, "-L").stdout
     assert out.startswith("GPU 0: NVIDIA H100 80GB HBM3")
+
+
+MEMORY = """\
+init 0
+context 0
+alloc 0 64
+htod 0
+dtoh 0 0
+small 0 hello
+stream 0
+events 0 1
+pinned 0 0
+register 0
+managed 0 51
+"""
+
+
+@pytest.mark.parametrize("card", MODERN)
+def test_contexts_memory_and_copies(sim: Sim, cc: str, card: str) -> None:
+    done = sim.run(f"{cc}/memory_client", opts=["--gpu", card])
+    assert done.stdout == MEMORY + "free 0\ndestroy 0\n"
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("card", MODERN)
+def test_a_kernel_launch_is_refused_by_name(sim: Sim, cc: str, card: str) -> None:
+    done = sim.run(f"{cc}/memory_client", "kernel", opts=["--gpu", card])
+    assert done.stdout == MEMORY + "kernel 719\n"
+    assert "Xid (PCI:0000:01:00.0): 13, kernel launch: arithmetic is not simulated" in done.stderr
+
+
+def test_a_small_fill_works(sim: Sim, cc: str) -> None:
+    assert "memset32 0 0\n" in sim.run(f"{cc}/memory_client", "fill").stdout
+
+
+HOLDER = """
+import ctypes, subprocess, sys
+cu = ctypes.CDLL("libcuda.so.1"); ctx = ctypes.c_void_p(); at = ctypes.c_uint64()
+assert cu.cuInit(0) == 0 and cu.cuCtxCreate_v2(ctypes.byref(ctx), 0, 0) == 0
+assert cu.cuMemAlloc_v2(ctypes.byref(at), ctypes.c_size_t(1 << 30)) == 0
+import os
+print(os.getpid(), flush=True)
+smi = sys.argv[1]
+subprocess.run([smi, "--query-gpu=memory.used,memory.free,memory.reserved,memory.total",
+                "--format=csv,noheader,nounits"])
+subprocess.run([smi, "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"])
+"""
+
+
+def test_nvidia_smi_shows_a_process_and_its_memory_and_that_it_went(sim: Sim) -> None:
+    query = f"{sim.smi} --query-gpu=memory.used --format=csv,noheader"
+    script = f"{sys.executable} -c '{HOLDER}' {sim.smi} && {query}"
+    lines = sim.run("sh", "-c", script).stdout.splitlines()
+    used, free, reserved, total = map(int, lines[1].split(", "))
+    assert used > 1024 and used + free + reserved == total
+    assert lines[2].split(", ")[0] == lines[0] and int(lines[2].split(", ")[1]) >= 1024
+    assert lines[-1] == "0 MiB"
+
+
+def test_an_allocation_can_be_made_to_fail(sim: Sim, cc: str) -> None:
+    done = sim.run(f"{cc}/cuda_client", opts=["--fault", "alloc-fail:3"])
+    assert "context 2\n" in done.stdout  # CUDA_ERROR_OUT_OF_MEMORY
