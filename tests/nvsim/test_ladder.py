@@ -211,7 +211,8 @@ def test_nvidia_smi_shows_a_process_and_its_memory_and_that_it_went(sim: Sim) ->
     script = f"{sys.executable} -c '{HOLDER}' {sim.smi} && {query}"
     lines = sim.run("sh", "-c", script).stdout.splitlines()
     used, free, reserved, total = map(int, lines[1].split(", "))
-    assert used > 1024 and used + free + reserved == total
+    assert used > 1024
+    assert 0 <= total - (used + free + reserved) <= 2  # each is cut to whole MiB
     assert lines[2].split(", ")[0] == lines[0] and int(lines[2].split(", ")[1]) >= 1024
     assert lines[-1] == "0 MiB"
 
