@@ -74,4 +74,5 @@ MAX_OPS: Final = int(lib.NV_MAXOPS)
 
 KICK_SIGNAL: Final = 62
 DATA_OFF: Final = IN_MAXBUF  # window bytes below hold inputs inlined at entry
+WIN_DATA: Final = WIN_OFF + DATA_OFF
 DATA_LEN: Final = WIN_LEN - DATA_OFF

@@ -56,6 +56,7 @@ RULES: Final = (
     allow(149),  # mlock: bounded by the host's RLIMIT_MEMLOCK
     allow(150),  # munlock
     allow(324, eq(0, *MEMBARRIER)),
+    allow(228, eq(0, 3)),  # clock_gettime of the thread's own CPU time
     allow(334),  # rseq
 )
 

@@ -20,6 +20,7 @@ from ..vfs.file import FileDescription
 from ..vfs.inode import ATTR_CTIME, ATTR_SIZE, Attrs, FileSystem, Inode, Stat, StatFs, init_owner
 from ..vfs.regular import RegMappable, open_regular
 from .gofer_client import Node
+from .hostio import read_host
 from .tmpfs_file import host_fallocate
 
 if TYPE_CHECKING:
@@ -344,11 +345,7 @@ class GoferInode(Inode):
         return self.ro if self.ro >= 0 else self.rw if self.rw >= 0 else self._fd(False)
 
     def read_at(self, t: Task, offset: int, size: int) -> bytes:
-        fd = self._any_fd()
-        try:
-            return os.pread(fd, size, offset)
-        except OSError as e:
-            raise from_oserror(e) from None
+        return read_host(t, self._any_fd(), size, offset)
 
     def write_at(self, t: Task, offset: int, data: bytes) -> int:
         fd = self._fd(True)

@@ -21,6 +21,7 @@ from ..vfs.regular import (
     RegMappable,
     open_regular,
 )
+from .hostio import read_host
 from .tmpfs_inode import MemInode
 
 if TYPE_CHECKING:
@@ -110,11 +111,7 @@ class MemReg(MemInode):
 
     def _read_lower(self, t: Task, offset: int, size: int) -> bytes:
         assert self.lower is not None
-        fd = self.lower.fd(t)
-        try:
-            return os.pread(fd, size, offset)
-        except OSError as e:
-            raise from_oserror(e) from None
+        return read_host(t, self.lower.fd(t), size, offset)
 
     def _replaced(self) -> None:
         if isinstance(self.map, RegMappable):
@@ -154,11 +151,7 @@ class MemReg(MemInode):
         size = min(size, self.size - offset)
         if size <= 0:
             return b""
-        fd = self._fd(t)
-        try:
-            return os.pread(fd, size, offset)
-        except OSError as e:
-            raise from_oserror(e) from None
+        return read_host(t, self._fd(t), size, offset)
 
     def write_at(self, t: Task, offset: int, data: bytes) -> int:
         start = self.size if offset < 0 else offset

@@ -8,6 +8,7 @@ from ...platform.interface import OP_EXIT
 from ...platform.native._native import lib
 from ..errors import SysErr, TaskExit
 from . import signal as sg
+from .cputime import group_ns
 
 if TYPE_CHECKING:
     from .task import Task, ThreadGroup
@@ -42,6 +43,8 @@ def leave_mm(t: Task) -> None:
     mm, th = t.mm, t.thread
     if mm is None:
         return
+    if t.vfork_done is None and (mm.users == 1 or len(t.tg.tasks) == 1):
+        t.tg.cputime_base = group_ns(t.tg)
     mm.users -= 1
     last = mm.users == 0
     if not last and not mm.space.killed:
@@ -190,7 +193,7 @@ def reap(tg: ThreadGroup) -> None:
     k = tg.k
     if tg.parent is not None:
         tg.parent.children.pop(tg.pid, None)
-        tg.parent.child_utime += tg.cputime
+        tg.parent.child_utime += tg.cputime_base + tg.child_utime
     k.procs.pop(tg.pid, None)
     k.tasks.pop(tg.pid, None)
     k.free_pid(tg)

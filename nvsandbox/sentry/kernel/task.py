@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ERESTARTSYS, Restart, SysErr, TaskExit
 from . import signal as sg
+from .cputime import group_ns, task_ns
 from .thread import PATH_MAX, HostThread
 from .wait import POLL_ALL, Waiter, WaitQueue
 
@@ -59,7 +60,7 @@ class ThreadGroup:
         "children",
         "comm_exec",
         "cont_reported",
-        "cputime",
+        "cputime_base",
         "dead",
         "did_exec",
         "dumpable",
@@ -128,7 +129,7 @@ class ThreadGroup:
         self.itimers: dict[int, Any] = {}
         self.did_exec = False
         self.start_ns = k.monotonic_ns()
-        self.cputime = 0
+        self.cputime_base = 0  # of stubs that are gone
         self.child_utime = self.child_stime = 0
         self.loginuid = 0xFFFFFFFF
         self.dumpable = 1
@@ -140,6 +141,11 @@ class ThreadGroup:
         for t in self.tasks.values():
             return t.mm
         return None
+
+    @property
+    def cputime(self) -> int:
+        """CPU time used, ns."""
+        return group_ns(self)
 
     def rlimit(self, which: int) -> int:
         """The soft limit."""
@@ -235,7 +241,6 @@ class Task:
         "token",
         "undo",
         "uninterruptible",
-        "utime_ns",
         "vfork_done",
         "vforker",
         "waitable",
@@ -279,8 +284,12 @@ class Task:
         self.personality = 0
         self.start_ns = k.monotonic_ns()
         self.keepcaps = False
-        self.utime_ns = 0
         self.pdeath_signal = 0
+
+    @property
+    def utime_ns(self) -> int:
+        """CPU time used, ns."""
+        return task_ns(self)
 
     # Waiting
     def wait(

@@ -21,13 +21,15 @@ from ...platform.interface import (
     E_KIND,
     EV_CMDFAIL,
     IN_MAXSTR,
-    MAX_OPS,
     OF_EFAULT,
     OP_CMPXCHG,
     OP_COPYIN,
     OP_COPYOUT,
     OP_COPYSTR,
     OP_SYSCALL,
+    SLOT_OFF,
+    SLOT_SIZE,
+    WIN_DATA,
     WIN_OFF,
 )
 from ...platform.native._native import lib
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
 USER_TOP: Final = 0x7FFF_FFFF_F000
 SPINS: Final = 3000  # pauses to wait for an acknowledgement before another task runs
 PATH_MAX: Final = 4096
-WIN_DATA: Final = WIN_OFF + DATA_OFF
 
 
 @final
@@ -94,6 +95,11 @@ class HostThread:
         if self.ev[E_KIND] == EV_CMDFAIL:
             raise SysErr(min(max(-self.ev[E_CRET], 1), 4095))
         return self.ev[E_CRET]
+
+    def window(self) -> int:
+        """The stub's address of the window's data area: where its own host calls may put results."""
+        space = self.native.space
+        return space.base + SLOT_OFF + self.native.index * SLOT_SIZE + WIN_DATA
 
     # Memory
     def copy_in(self, addr: int, size: int) -> bytes:
@@ -186,6 +192,3 @@ class HostThread:
         """Atomic compare-and-exchange of a 32-bit word; the value found. Raises EFAULT. May suspend."""
         self.op(OP_CMPXCHG, 0, 0, addr, old, new)
         return self.run()
-
-
-__all__ = ["MAX_OPS", "HostThread"]

@@ -10,6 +10,7 @@ from typing import Final
 from ..errors import SysErr
 from ..kernel import kernel as kern
 from ..kernel import signal as sg
+from ..kernel.cputime import group_ns, own_ns, pack_rusage
 from ..kernel.creds import (
     CAP_LAST,
     CAP_SETPCAP,
@@ -21,7 +22,7 @@ from ..kernel.task import RLIM_NLIMITS, RLIMIT_NOFILE, Task
 from ..mm.mm import TASK_SIZE
 from ..vfs.file import NR_OPEN_MAX
 from .decode import CInt, CUInt, CULong, Table, UserPtr, full, missing, partial
-from .time import NSEC, cpu_ns, pack_ts
+from .time import NSEC, pack_ts
 
 GRND_FLAGS: Final = 7
 ARCH_SET_GS, ARCH_SET_FS, ARCH_GET_FS, ARCH_GET_GS = 0x1001, 0x1002, 0x1003, 0x1004
@@ -149,10 +150,9 @@ def sys_getrusage(t: Task, who: CInt, out: UserPtr) -> int:
     """getrusage(2)."""
     if who not in (0, -1, 1):
         raise SysErr(errno.EINVAL)
-    ns = t.tg.child_utime if who == -1 else cpu_ns(t, who == 0)
+    ns = t.tg.child_utime if who == -1 else group_ns(t.tg) if who == 0 else own_ns(t)
     rss = 0 if who == -1 else t.mm.total() // 1024
-    buf = struct.pack("<qqqqq", ns // NSEC, ns % NSEC // 1000, 0, 0, min(rss, 1 << 40))
-    t.copy_out(out, buf.ljust(144, b"\0"))
+    t.copy_out(out, pack_rusage(ns, min(rss, 1 << 40)))
     return 0
 
 

@@ -286,7 +286,7 @@ def sys_mincore(t: Task, addr: CULong, length: CULong, vec: UserPtr) -> int:
     if addr > TASK_SIZE - size or not t.mm.map.covered(addr, addr + size):
         raise SysErr(errno.ENOMEM)
     th = t.thread
-    win = th.native.space.base + _slot_window(t)
+    win = th.window()
     for off in range(0, size // PAGE, DATA_LEN):
         n = min(DATA_LEN, size // PAGE - off)
         th.host(27, addr + off * PAGE, n * PAGE, win)
@@ -294,12 +294,6 @@ def sys_mincore(t: Task, addr: CULong, length: CULong, vec: UserPtr) -> int:
         t.copy_out(vec + off, bytes(th.mem[WIN_OFF + DATA_OFF : WIN_OFF + DATA_OFF + n]))
         t.flush()
     return 0
-
-
-def _slot_window(t: Task) -> int:
-    from ...platform.interface import SLOT_OFF, SLOT_SIZE
-
-    return SLOT_OFF + t.thread.native.index * SLOT_SIZE + WIN_OFF + DATA_OFF
 
 
 def _locked_bytes(t: Task) -> int:

@@ -11,6 +11,7 @@ from ..errors import SysErr, TaskExit
 from ..kernel import clone as cl
 from ..kernel import signal as sg
 from ..kernel.clone import CloneArgs, do_clone
+from ..kernel.cputime import pack_rusage
 from ..kernel.dispatch import NO_REPLY
 from ..kernel.exit import exit_info, reap
 from ..kernel.task import Task, ThreadGroup
@@ -256,7 +257,7 @@ def sys_wait4(t: Task, pid: CInt, status: UserPtr, options: CInt, rusage: UserPt
     if status:
         t.copy_out(status, code.to_bytes(4, "little"))
     if rusage:
-        t.copy_out(rusage, bytes(144))
+        t.copy_out(rusage, pack_rusage(c.cputime + c.child_utime))
     return c.pid
 
 
@@ -306,7 +307,7 @@ def _waitid_out(
             si.signo = sg.SIGCHLD
             t.copy_out(info, si.pack()[:48])
     if rusage and got is not None:
-        t.copy_out(rusage, bytes(144))
+        t.copy_out(rusage, pack_rusage(got[0].cputime + got[0].child_utime))
     return 0
 
 
@@ -451,7 +452,7 @@ TABLE: Final[Table] = {
     58: full("vfork", sys_vfork),
     59: full("execve", sys_execve),
     60: full("exit", sys_exit),
-    61: partial("wait4", sys_wait4, "rusage is zero"),
+    61: partial("wait4", sys_wait4, "rusage: user time only"),
     109: full("setpgid", sys_setpgid),
     110: full("getppid", sys_getppid),
     111: full("getpgrp", sys_getpgrp),
@@ -462,7 +463,7 @@ TABLE: Final[Table] = {
     218: full("set_tid_address", sys_set_tid_address),
     219: full("restart_syscall", sys_restart_syscall),
     231: full("exit_group", sys_exit_group),
-    247: partial("waitid", sys_waitid, "rusage is zero"),
+    247: partial("waitid", sys_waitid, "rusage: user time only"),
     272: partial("unshare", sys_unshare, "namespaces"),
     308: missing("setns"),
     322: full("execveat", sys_execveat),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from ..errors import ERESTART_RESTARTBLOCK, ERESTARTNOHAND, Restart, SysErr
 from ..kernel import signal as sg
+from ..kernel.cputime import group_ns, own_ns
 from ..kernel.task import Task, ThreadGroup
 from .decode import CInt, Table, UserPtr, full, partial
 
@@ -35,21 +36,10 @@ def clock_ns(t: Task, clock: int) -> int:
     if host is not None:
         return time.clock_gettime_ns(host)
     if clock == CLOCK_PROCESS_CPUTIME_ID or (clock < 0 and clock & 4 == 0):
-        return cpu_ns(t, True)
+        return group_ns(t.tg)
     if clock == CLOCK_THREAD_CPUTIME_ID or clock < 0:
-        return cpu_ns(t, False)
+        return own_ns(t)
     raise SysErr(errno.EINVAL)
-
-
-def cpu_ns(t: Task, process: bool) -> int:
-    """CPU time: what the host measured for the stub's threads."""
-    th = t.thread
-    pid, tid = th.native.space.pid, th.native.host_tid()
-    clock = ((~(pid if process else tid or pid)) << 3) | (2 if process else 6)
-    try:
-        return time.clock_gettime_ns(clock)
-    except OSError:
-        return t.k.monotonic_ns() - t.start_ns
 
 
 def _pair(raw: bytes) -> tuple[int, int]:
@@ -111,7 +101,7 @@ def sys_time(t: Task, out: UserPtr) -> int:
 def sys_times(t: Task, out: UserPtr) -> int:
     """times(2)."""
     if out:
-        ticks = cpu_ns(t, True) // 10_000_000
+        ticks = group_ns(t.tg) // 10_000_000
         t.copy_out(out, struct.pack("<qqqq", ticks, 0, t.tg.child_utime // 10_000_000, 0))
     return (t.k.monotonic_ns() // 10_000_000) & 0x7FFF_FFFF_FFFF_FFFF
 

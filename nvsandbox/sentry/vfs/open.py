@@ -122,7 +122,11 @@ def open_found(t: Task, p: Path, flags: int, made: bool) -> FileDescription:
     may_open(t, p, flags, mask)
     if flags & 3 and kind in (stat.S_IFREG, stat.S_IFDIR):
         p.mount.want_write()
-    f = i.open(t, p, flags & ~O_DROPPED | O_LARGEFILE)
+    drop = O_DROPPED
+    if kind == stat.S_IFCHR:  # opening a terminal asks for it
+        drop &= ~os.O_NOCTTY
+    f = i.open(t, p, flags & ~drop | O_LARGEFILE)
+    f.flags &= ~os.O_NOCTTY
     if trunc:
         try:
             truncate(t, i, 0)
