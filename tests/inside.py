@@ -1,0 +1,44 @@
+"""Running commands in a sandbox from a test: which platforms, which environment, which command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parent.parent
+PLATFORMS = os.environ.get("NVSANDBOX_TEST_PLATFORMS", "systrap").split(",")
+ENV = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LC_ALL": "C.UTF-8",
+}
+
+
+@dataclass
+class Ran:
+    """How a command ended."""
+
+    status: int
+    out: bytes
+    err: bytes
+
+    @property
+    def text(self) -> str:
+        return self.out.decode("utf-8", "replace")
+
+
+def cli(platform: str, root: Path, *flags: str) -> list[str]:
+    """The start of a command line that runs what follows in a sandbox."""
+    return [
+        *(sys.executable, "-m", "nvsandbox.cli.main", f"--platform={platform}"),
+        *("do", "--rootfs", str(root)),
+        *(x for k, v in ENV.items() for x in ("-e", f"{k}={v}")),
+        *flags,
+        "--",
+    ]
+
+
+SandboxRun = Callable[..., Ran]

@@ -1,0 +1,51 @@
+#include "t.h"
+
+int main(void) {
+  int fd = memfd_create("name", MFD_ALLOW_SEALING | MFD_CLOEXEC);
+  R(fcntl(fd, F_GETFD));
+  R(ftruncate(fd, 8192));
+  R(fcntl(fd, F_GET_SEALS));
+  R(fcntl(fd, F_ADD_SEALS, F_SEAL_GROW));
+  R(ftruncate(fd, 16384));
+  R(ftruncate(fd, 4096));
+  R(pwrite(fd, "x", 1, 8192));
+  R(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK));
+  R(ftruncate(fd, 100));
+  char *p = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  R(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE));
+  munmap(p, 4096);
+  R(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE));
+  R(pwrite(fd, "x", 1, 0));
+  OK(mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+  OK(mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0));
+  OK(mmap(0, 4096, PROT_READ, MAP_SHARED, fd, 0));
+  R(fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL));
+  R(fcntl(fd, F_ADD_SEALS, F_SEAL_GROW));
+  R(fcntl(fd, F_GET_SEALS));
+  int g = memfd_create("b", 0);
+  R(fcntl(g, F_GET_SEALS));
+  R(fcntl(g, F_ADD_SEALS, F_SEAL_GROW));
+  int h = memfd_create("c", MFD_ALLOW_SEALING);
+  char *m = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, h, 0);
+  ftruncate(h, 4096);
+  R(fcntl(h, F_ADD_SEALS, F_SEAL_FUTURE_WRITE));
+  m[0] = 1;
+  R(pwrite(h, "x", 1, 0));
+  OK(mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, h, 0));
+  R(fcntl(open("f", O_RDWR | O_CREAT, 0600), F_GET_SEALS));
+  OK(memfd_create("x", 0x1000));
+  char b[300];
+  memset(b, 'n', 299);
+  b[299] = 0;
+  OK(memfd_create(b, 0));
+  b[249] = 0;
+  OK(memfd_create(b, 0));
+  struct stat st;
+  fstat(h, &st);
+  printf("%o %ld\n", st.st_mode, (long)st.st_nlink);
+  char link[100] = "", path[40];
+  sprintf(path, "/proc/self/fd/%d", h);
+  readlink(path, link, 99);
+  puts(link);
+  return 0;
+}
