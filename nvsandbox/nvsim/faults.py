@@ -22,7 +22,8 @@ _FORM: Final = re.compile(
     r"(?:after=(?P<after>\d+(?:\.\d+)?),)?(?P<kind>xid|ecc|lost|alloc-fail|slow)"
     r"(?::(?P<arg>\d+))?(?:@(?P<gpu>\d+))?"
 )
-_NOTIFIER_XID: Final = 0
+_NOTIFIER_RC_ERROR: Final = 37  # cl2080_notification.h
+_NOTIFIER_ECC_DBE: Final = 112
 _XID_DOUBLE_BIT: Final = 48
 _XID_FALLEN_OFF: Final = 79
 _MEMORY_CLASSES: Final = (0x3E, 0x40)
@@ -76,7 +77,9 @@ class Faults:
             gpu.lost |= f.kind == "lost"
             gpu.xids.append(xid)
             rm.log(f"NVRM: Xid (PCI:{gpu.pci_name}): {xid}")
-            events.fire(f.gpu, _NOTIFIER_XID, xid)
+            events.fire(f.gpu, _NOTIFIER_RC_ERROR, xid)
+            if f.kind == "ecc":
+                events.fire(f.gpu, _NOTIFIER_ECC_DBE, max(f.arg, 1))
 
     def before_alloc(self, rm: Manager, cls: int) -> None:
         """Fail an allocation of memory when its turn has come."""

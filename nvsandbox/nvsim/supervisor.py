@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import select
 import signal
 import stat
@@ -58,6 +59,7 @@ class Supervisor:
     def run(self, argv: Sequence[str]) -> int:
         """Run ``argv`` to its end and that of all it left behind; its exit status."""
         pid, fd = spawn(argv)
+        _raise_file_limit()  # after the command has started: it keeps its own
         listener = Listener(fd)
         previous = {
             signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
@@ -326,6 +328,12 @@ class Supervisor:
         except OSError as e:
             result = -(e.errno or errno.EIO)
         request.reply(result)
+
+
+def _raise_file_limit() -> None:
+    """Each memory object that is mapped or copied has a descriptor here."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _forward(pid: int) -> None:

@@ -220,3 +220,38 @@ def test_nvidia_smi_shows_a_process_and_its_memory_and_that_it_went(sim: Sim) ->
 def test_an_allocation_can_be_made_to_fail(sim: Sim, cc: str) -> None:
     done = sim.run(f"{cc}/cuda_client", opts=["--fault", "alloc-fail:3"])
     assert "context 2\n" in done.stdout  # CUDA_ERROR_OUT_OF_MEMORY
+
+
+EVENTS = """
+import pynvml as n
+n.nvmlInit(); h = n.nvmlDeviceGetHandleByIndex(0); s = n.nvmlEventSetCreate()
+n.nvmlDeviceRegisterEvents(h, n.nvmlEventTypeXidCriticalError, s)
+e = n.nvmlEventSetWait_v2(s, 10000)
+print(e.eventType == n.nvmlEventTypeXidCriticalError, e.eventData)
+"""
+
+
+def test_an_xid_reaches_whoever_waits_for_events(sim: Sim) -> None:
+    assert sim.python(EVENTS, ["--fault", "after=1.5,xid:31"]).stdout == "True 31\n"
+
+
+SEVERAL = """
+import ctypes
+cu = ctypes.CDLL("libcuda.so.1"); assert cu.cuInit(0) == 0
+ref, bad = ctypes.byref, 0
+for d in range(3):
+    c, p = ctypes.c_void_p(), ctypes.c_uint64()
+    bad |= cu.cuDevicePrimaryCtxRetain(ref(c), d) | cu.cuCtxSetCurrent(c)
+    bad |= cu.cuMemAlloc_v2(ref(p), ctypes.c_size_t(1 << 20))
+    data = b"card%d" % d * 5000
+    back = ctypes.create_string_buffer(len(data))
+    bad |= cu.cuMemcpyHtoD_v2(p, data, len(data)) | cu.cuMemcpyDtoH_v2(back, p, len(data))
+    bad |= back.raw != data
+m, f = ctypes.c_void_p(), ctypes.c_void_p()
+ptx = b".version 7.0\\n.target sm_75\\n.address_size 64\\n.visible .entry k() { ret; }\\n\\0"
+print(bad, cu.cuModuleLoadData(ref(m), ptx), cu.cuModuleGetFunction(ref(f), m, b"k"))
+"""
+
+
+def test_contexts_on_several_cards_and_a_module(sim: Sim) -> None:
+    assert sim.python(SEVERAL, ["--count", "3"]).stdout == "0 0 0\n"
