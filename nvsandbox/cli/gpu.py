@@ -7,12 +7,16 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nvsandbox.nvproxy.abi import AbiError, Access, Field, Release, Struct, database
 from nvsandbox.nvproxy.abi.db import compare_commands, compare_structs
+
+if TYPE_CHECKING:
+    from nvsandbox.nvsim.record import Replay
+    from nvsandbox.nvsim.simulator import Config
 
 
 class _Group(click.Group):
@@ -180,16 +184,30 @@ def abi_check(repo: Path, tags: Sequence[str]) -> None:
 @click.option(
     "--fault", "faults", multiple=True, help="xid:N, ecc[:N], lost, alloc-fail[:N], slow:MS."
 )
+@click.option(
+    "--kernels",
+    type=click.Choice(["refuse", "skip"]),
+    default="refuse",
+    show_default=True,
+    help="Kernel launches fail, or (Hopper) end without having been executed.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Name what is not simulated.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def sim(card: str, count: int, driver: str, memory: str | None, mig: str | None,
-        faults: Sequence[str], verbose: bool, command: Sequence[str]) -> None:  # fmt: skip
+        faults: Sequence[str], kernels: str, verbose: bool,
+        command: Sequence[str]) -> None:  # fmt: skip
     """Run COMMAND with simulated NVIDIA cards."""
     from nvsandbox.nvsim.errors import SimError
+    from nvsandbox.nvsim.faults import parse
+    from nvsandbox.nvsim.simulator import Config
 
     if mig:
         raise SimError("--mig: MIG partitions are not simulated yet")
-    sys.exit(_run_sim(card, count, driver, memory, faults, verbose, command))
+    found = [parse(f) for f in faults]
+    if kernels == "skip":
+        click.echo("nvsim: --kernels skip: launches end at once, nothing is computed", err=True)
+    config = Config(card, count, driver, _mib(memory), found, skip_kernels=kernels == "skip")
+    sys.exit(_run_sim(config, verbose, command))
 
 
 def _mib(text: str | None) -> int | None:
@@ -204,11 +222,10 @@ def _mib(text: str | None) -> int | None:
     return int(number) * scale
 
 
-def _run_sim(card: str, count: int, driver: str, memory: str | None, faults: Sequence[str],
-             verbose: bool, command: Sequence[str], recorded: Path | None = None) -> int:  # fmt: skip
-    from nvsandbox.nvsim.faults import parse
-    from nvsandbox.nvsim.record import Replay
-    from nvsandbox.nvsim.simulator import Config, Simulator
+def _run_sim(
+    config: Config, verbose: bool, command: Sequence[str], recording: Replay | None = None
+) -> int:
+    from nvsandbox.nvsim.simulator import Simulator
     from nvsandbox.nvsim.supervisor import run
 
     said: set[str] = set()
@@ -220,10 +237,6 @@ def _run_sim(card: str, count: int, driver: str, memory: str | None, faults: Seq
         if verbose or text.startswith(("NVRM", "fault", "user-space")):
             os.write(2, f"nvsim: {text}\n".encode())
 
-    recording = Replay(recorded) if recorded else None
-    if recording is not None:
-        driver = recording.driver
-    config = Config(card, count, driver, _mib(memory), [parse(f) for f in faults])
     return run(Simulator(config, log, recording), command)
 
 
@@ -259,7 +272,12 @@ def trace(driver: str | None, command: Sequence[str]) -> None:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def replay(card: str, count: int, verbose: bool, recording: Path, command: Sequence[str]) -> None:
     """Run COMMAND with the control commands answered from RECORDING."""
-    sys.exit(_run_sim(card, count, "", None, (), verbose, command, recording))
+    from nvsandbox.nvsim.record import Replay
+    from nvsandbox.nvsim.simulator import Config
+
+    recorded = Replay(recording)
+    config = Config(card, count, recorded.driver)
+    sys.exit(_run_sim(config, verbose, command, recorded))
 
 
 def main() -> None:

@@ -149,7 +149,7 @@ class Channel:
                 if engine is not None:
                     engine.method(method, value)
             elif method == 0:
-                self._engines[sub] = engine_for(value & 0xFFFF, self._space)
+                self._engines[sub] = engine_for(value & 0xFFFF, self._space, self._sim.skip_kernels)
             else:
                 yield from self._host_method(method, value)
 

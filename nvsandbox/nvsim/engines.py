@@ -2,7 +2,9 @@
 
 Copy engine (``clb0b5.h`` … ``clc8b5.h``): copies between pitch-linear ranges, fills by remapped
 constants, semaphores. Compute class (``clc3c0.h``): inline data and report semaphores; a kernel
-launch is refused by name. Blocklinear layouts and reductions of the copy engine are not modelled.
+launch is refused by name, or completed without being executed when the user asked for that and the
+launch descriptor's layout is public (``clcbc0qmd.h`` of NVIDIA's open-gpu-doc,
+version 4, Hopper). Blocklinear layouts and reductions of the copy engine are not modelled.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 _CHUNK: Final = 8 << 20
+_QMD_BYTES: Final = 384
+_MAX_CHAIN: Final = 64
 
 
 class AddressSpace(Protocol):
@@ -111,8 +115,9 @@ class CopyEngine(Engine):
 class ComputeEngine(Engine):
     """Compute classes (c0), graphics (97) and inline-to-memory (a140)."""
 
-    def __init__(self, space: AddressSpace) -> None:
+    def __init__(self, space: AddressSpace, skip_kernels: bool) -> None:
         super().__init__(space)
+        self._skip = skip_kernels
         self._inline = bytearray()
         self.launches |= {
             0x1B0: self._start_inline, 0x1B4: self._inline_word, 0x1B0C: self._report,
@@ -141,14 +146,51 @@ class ComputeEngine(Engine):
             release(self.space, at, self.state.get(0x1B08, 0), not flags >> 28 & 1)
 
     def _kernel(self, value: int) -> None:
-        raise Unsupported("kernel launch: arithmetic is not simulated")
+        if not self._skip:
+            raise Unsupported("kernel launch: arithmetic is not simulated")
+        at = self.state.get(0x2B4, 0) << 8
+        if not at:
+            raise Unsupported("kernel launch: descriptor is not in memory; can't be skipped")
+        seen: set[int] = set()
+        todo = [at]
+        while todo:
+            at = todo.pop()
+            if at not in seen and len(seen) < _MAX_CHAIN:
+                seen.add(at)
+                raw = self.space.read(at, _QMD_BYTES)
+                todo += _complete(self.space, int.from_bytes(raw, "little"))
 
 
-def engine_for(cls: int, space: AddressSpace) -> Engine:
+def _complete(space: AddressSpace, qmd: int) -> list[int]:
+    """Do what a launch descriptor of version 4 does at its end.
+
+    It releases up to three semaphores and launches up to two other descriptors, which are returned.
+    """
+
+    def bits(low: int, width: int = 1) -> int:
+        return qmd >> low & (1 << width) - 1
+
+    if not qmd:
+        return []  # a place for a descriptor that is launched on its own later
+    if bits(580, 4) != 4:
+        raise Unsupported("kernel launch: unknown descriptor; can't be skipped")
+    for i in range(3):
+        flags, base = 320 + 16 * i, 640 + 128 * i
+        if not bits(flags):
+            continue
+        if bits(flags + 4):
+            raise Unsupported("kernel launch: reduction at the end; can't be skipped")
+        wide = bool(bits(flags + 12))
+        payload = bits(base + 64, 64 if wide else 32)
+        release(space, bits(base, 57), payload, bits(flags + 1, 2) == 0, wide)
+    return [bits(448 + 32 * i, 32) << 8 for i in range(2) if bits(368 + 5 * i)]
+
+
+def engine_for(cls: int, space: AddressSpace, skip_kernels: bool = False) -> Engine:
     """The engine a class number stands for."""
     tail = cls & 0xFF
     if tail == 0xB5:
         return CopyEngine(space)
     if tail in (0xC0, 0x97, 0x40):
-        return ComputeEngine(space)
+        return ComputeEngine(space, skip_kernels)
     return Engine(space)

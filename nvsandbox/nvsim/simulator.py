@@ -34,6 +34,8 @@ class Config:
     faults: Sequence[Fault] = field(default_factory=tuple)
     contexts: bool = True
     """Whether channels can be allocated; without them a context fails at once."""
+    skip_kernels: bool = False
+    """Whether kernel launches complete without being executed, where that can be done."""
 
 
 class Simulator:
@@ -56,6 +58,7 @@ class Simulator:
         self.rm.on_event_free = self.events.unbind
         self.channels = Channels(self)
         self.rm.channels = config.contexts
+        self.skip_kernels = config.skip_kernels
         self.rm.on_channel = self.channels.add
         self.rm.on_channel_free = self.channels.remove
         self.files = FileTable(self._closed)

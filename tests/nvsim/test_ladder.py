@@ -188,6 +188,13 @@ def test_a_kernel_launch_is_refused_by_name(sim: Sim, cc: str, card: str) -> Non
     assert "Xid (PCI:0000:01:00.0): 13, kernel launch: arithmetic is not simulated" in done.stderr
 
 
+def test_kernel_launches_can_be_skipped_on_hopper(sim: Sim, cc: str) -> None:
+    done = sim.run(f"{cc}/memory_client", "kernel", opts=["--kernels", "skip"])
+    assert done.stdout == MEMORY + "kernel 0\n"
+    done = sim.run(f"{cc}/memory_client", "kernel", opts=["--kernels", "skip", "--gpu", "t4"])
+    assert done.stdout == MEMORY + "kernel 719\n" and "can't be skipped" in done.stderr
+
+
 def test_a_small_fill_works(sim: Sim, cc: str) -> None:
     assert "memset32 0 0\n" in sim.run(f"{cc}/memory_client", "fill").stdout
 
