@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from .fs.cgroupfs import make_cgroupfs
 from .fs.devpts import make_devpts
+from .fs.pidfd import PidFd
 from .fs.proc import make_proc
 from .fs.rootfs import Builder
 from .fs.sysfs import make_sysfs
@@ -68,6 +69,7 @@ MOUNTERS: Final[dict[str, Mounter]] = {
 def mount_all(k: Kernel, b: Builder, config: SandboxConfig) -> None:
     """Mounts everything of ``config`` below the root, in order. Raises SysErr for a target that can't be made."""
     k.tty_hangup = session_leader_exit
+    k.pidfd_factory = PidFd
     for i, hm in enumerate(config.mounts, 1):
         b.bind_gofer(hm.target, i, hm.readonly)
     for m in config.inner:

@@ -250,6 +250,7 @@ def _fork(t: Task, c: Task, a: CloneArgs) -> None:
             space.set_pid(int(p.ev[E_CRET]))
         except BaseException:
             th.task = None
+            c.mm.put_exe()
             k.drop_thread(th)
             space.kill()
             space.never_born()

@@ -51,6 +51,8 @@ log = logging.getLogger("nvsandbox.sentry")
 NO_REPLY: Final = -(1 << 62)  # a handler that has arranged the registers itself
 ENOSYS: Final = -errno.ENOSYS
 NR_RESTART: Final = 219
+M64: Final = (1 << 64) - 1
+U64: Final = 0  # ``decode.WIDTHS``
 SYSCALL_LEN: Final = 2
 
 
@@ -86,6 +88,8 @@ def call(k: Kernel, t: Task, nr: int, a: list[int]) -> int:
     if row is None or row.handler is None:
         k.count_missing(nr)
         return ENOSYS
+    if min(a) < 0:
+        a = unsigned(row, a)
     try:
         return _invoke(k, t, row, a)
     except SysErr as e:
@@ -97,6 +101,11 @@ def call(k: Kernel, t: Task, nr: int, a: list[int]) -> int:
         log.exception("%s[%d]: handler of %s failed", t.comm.decode("latin1"), t.tid, row.name)
         t.tg.kill(sg.SIGSYS)
         raise TaskExit from None
+
+
+def unsigned(row: Row, a: list[int]) -> list[int]:
+    """The event carries registers as signed numbers; addresses and unsigned longs are not."""
+    return [v & M64 if w == U64 else v for v, w in zip(a, row.widths, strict=False)]
 
 
 def _invoke(k: Kernel, t: Task, row: Row, a: list[int]) -> int:

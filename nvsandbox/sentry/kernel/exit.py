@@ -47,6 +47,8 @@ def leave_mm(t: Task) -> None:
         t.tg.cputime_base = group_ns(t.tg)
     mm.users -= 1
     last = mm.users == 0
+    if last:
+        mm.put_exe()
     if not last and not mm.space.killed:
         try:
             _release_memory_words(t)
@@ -175,7 +177,9 @@ def _reparent(child: ThreadGroup, reaper: ThreadGroup | None) -> None:
     child.exit_signal = sg.SIGCHLD
     for t in child.tasks.values():
         if t.pdeath_signal:
-            t.send_signal(t.pdeath_signal)
+            uid = old.leader_cred.uid if old is not None and old.leader_cred is not None else 0
+            info = sg.SigInfo(t.pdeath_signal, sg.SI_USER, old.pid if old is not None else 0, uid)
+            sg.send(child, None, info)
     if reaper is None:
         return
     reaper.children[child.pid] = child

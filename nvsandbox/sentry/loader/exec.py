@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..vfs.path import Path
 
 HEAD: Final = 4096
-MAX_INTERP: Final = 4
+MAX_INTERP: Final = 5
 ARG_MAX_STRLEN: Final = 131072
 MAX_STACK: Final = 1 << 30
 MIN_STACK: Final = 1 << 17
@@ -109,12 +109,28 @@ def _load_header(t: Task, f: FileDescription, head: bytes) -> elf.Elf:
     return elf.parse(head, table)
 
 
+def _open(t: Task, base: Path, path: bytes, follow: bool = True) -> FileDescription:
+    """A program or interpreter, which nobody writes to until ``_close``. Raises ETXTBSY."""
+    f = open_exec(t, base, path, follow).incref()
+    try:
+        f.inode.deny_write()
+    except SysErr:
+        f.decref()
+        raise
+    return f
+
+
+def _close(f: FileDescription) -> None:
+    f.inode.allow_write()
+    f.decref()
+
+
 def open_program(
     t: Task, base: Path, path: bytes, argv: list[bytes], envp: list[bytes], follow: bool = True,
     shown: bytes | None = None,
 ) -> Program:  # fmt: skip
     """Opens ``path`` and follows ``#!`` lines to an ELF program and its interpreter. May suspend."""
-    f = open_exec(t, base, path, follow).incref()
+    f = _open(t, base, path, follow)
     prog = Program(f, path if shown is None else shown, argv, envp)
     try:
         while True:
@@ -129,7 +145,7 @@ def open_program(
             if len(name) != size or name[-1:] != b"\0":
                 raise SysErr(errno.ENOEXEC)
             name = name.split(b"\0", 1)[0]
-            prog.interp = open_exec(t, start_at(t, AT_FDCWD, name), name).incref()
+            prog.interp = _open(t, start_at(t, AT_FDCWD, name), name)
             ihead = _read(t, prog.interp, HEAD, 0)
             try:
                 prog.interp_header = _load_header(t, prog.interp, ihead)
@@ -142,9 +158,9 @@ def open_program(
 
 
 def close_program(prog: Program) -> None:
-    prog.file.decref()
+    _close(prog.file)
     if prog.interp is not None:
-        prog.interp.decref()
+        _close(prog.interp)
 
 
 def _script(t: Task, prog: Program, head: bytes) -> None:
@@ -165,8 +181,8 @@ def _script(t: Task, prog: Program, head: bytes) -> None:
     if len(parts) > 1 and parts[1].strip():
         args.append(line[len(interp) :].strip(b" \t"))
     prog.argv = [*args, prog.execfn, *prog.argv[1:]]
-    f = open_exec(t, start_at(t, AT_FDCWD, interp), interp).incref()
-    prog.file.decref()
+    f = _open(t, start_at(t, AT_FDCWD, interp), interp)
+    _close(prog.file)
     prog.file = f
     prog.execfn = interp
 
@@ -185,7 +201,8 @@ def exec_program(t: Task, prog: Program) -> None:
         raise SysErr(errno.EAGAIN) from None
     mm = MM(space)
     mm.users = 1
-    mm.exe = prog.file.path
+    assert prog.file.path is not None
+    mm.set_exe(prog.file.path)
     th.task = t
     old = (t.thread, t.mm)
     t.thread, t.mm = th, mm
@@ -194,6 +211,7 @@ def exec_program(t: Task, prog: Program) -> None:
         th.run()
     except BaseException:
         t.thread, t.mm = old
+        mm.put_exe()
         k.drop_thread(th)
         space.kill()
         raise

@@ -122,10 +122,23 @@ class MM:
         new._busy = False
         new._lock_queue = WaitQueue()
         drop = [v for v in new.map.vmas if v.flags & (DONTFORK | LOCKED)]
+        if new.exe is not None:
+            new.exe.inode.deny_write()
         for v in drop:
             keep = [] if v.flags & DONTFORK else [v.with_(flags=v.flags & ~LOCKED)]
             new.map.replace(v.start, v.end, keep)
         return new
+
+    def set_exe(self, exe: Path) -> None:
+        """The program it runs: nobody writes to the file until ``put_exe``. Raises ETXTBSY."""
+        exe.inode.deny_write()
+        self.exe = exe
+
+    def put_exe(self) -> None:
+        """The address space ends, or was never used."""
+        if self.exe is not None:
+            self.exe.inode.allow_write()
+            self.exe = None
 
     # Changes are made one at a time when several threads could make them
     def lock(self, t: Task) -> None:

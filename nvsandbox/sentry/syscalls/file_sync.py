@@ -26,7 +26,7 @@ MFD_ALLOW_SEALING: Final = 2
 MFD_HUGETLB: Final = 4
 MFD_NOEXEC_SEAL: Final = 8
 MFD_EXEC: Final = 16
-MFD_NAME_MAX: Final = 249
+MFD_NAME_MAX: Final = 250  # with the NUL
 
 
 def sys_sync(t: Task) -> int:

@@ -64,7 +64,7 @@ def sys_getcwd(t: Task, buf: UserPtr, size: CULong) -> int:
     cwd = t.fs.cwd
     if cwd.dentry.unlinked:
         raise SysErr(errno.ENOENT)
-    name = path_name(cwd, t.fs.root) + b"\0"
+    name = path_name(cwd, t.fs.root, True) + b"\0"
     if len(name) > 4096:
         raise SysErr(errno.ENAMETOOLONG)
     if len(name) > size:

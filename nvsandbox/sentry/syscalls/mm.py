@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Final
 
-from ...platform.interface import DATA_LEN, DATA_OFF, WIN_OFF
+from ...platform.interface import DATA_LEN, DATA_OFF, OF_IGNORE, WIN_OFF
 from ..errors import SysErr
 from ..kernel.creds import CAP_IPC_LOCK
 from ..kernel.task import RLIMIT_MEMLOCK, Task
@@ -45,8 +45,12 @@ LEGACY_FLAGS: Final = (
     | 0x10000
     | 0x20000
     | 0x40000
+    | 0x3F << 26  # huge page sizes
 )
 USER_BITS: Final = 7
+GROWS: Final = 0x03000000  # PROT_GROWSDOWN | PROT_GROWSUP
+MADV_POPULATE_READ: Final = 22
+MADV_POPULATE_WRITE: Final = 23
 
 
 def _with_lock(t: Task) -> bool:
@@ -129,14 +133,14 @@ def sys_munmap(t: Task, addr: CULong, length: CULong) -> int:
 
 def sys_mprotect(t: Task, addr: CULong, length: CULong, prot: CULong) -> int:
     """mprotect(2). PROT_GROWSDOWN and PROT_GROWSUP apply to the range as given."""
-    if addr & (PAGE - 1):
+    if addr & (PAGE - 1) or prot & GROWS == GROWS:
         raise SysErr(errno.EINVAL)
     if length == 0:
         return 0
     size = page_up(length)
     if size == 0 or addr > TASK_SIZE - size:
         raise SysErr(errno.ENOMEM)
-    if prot & ~(USER_BITS | 8 | 0x03000000):
+    if prot & ~(USER_BITS | 8 | GROWS):
         raise SysErr(errno.EINVAL)
     locked = _with_lock(t)
     try:
@@ -312,17 +316,27 @@ def _mark_locked(t: Task, addr: int, size: int, on: bool = True) -> None:
 
 def sys_mlock(t: Task, addr: CULong, length: CULong) -> int:
     """mlock(2): accounted here; the host may still page, nothing of the application can tell."""
-    return _mlock(t, addr, length)
+    return _mlock(t, addr, length, True)
 
 
 def sys_mlock2(t: Task, addr: CULong, length: CULong, flags: CInt) -> int:
     """mlock2(2)."""
     if flags & ~1:
         raise SysErr(errno.EINVAL)
-    return _mlock(t, addr, length)
+    return _mlock(t, addr, length, not flags)
 
 
-def _mlock(t: Task, addr: int, length: int) -> int:
+def _populate(t: Task, start: int, end: int) -> None:
+    """Makes the pages present, as far as the host can."""
+    for v in t.mm.map.overlapping(start, end):
+        if v.kind in (STUB, VDSO) or not v.prot & 1:
+            continue
+        lo, hi = max(v.start, start), min(v.end, end)
+        how = MADV_POPULATE_WRITE if v.prot & 2 and not v.shared else MADV_POPULATE_READ
+        t.thread.host(28, lo, hi - lo, how, flags=OF_IGNORE)
+
+
+def _mlock(t: Task, addr: int, length: int, populate: bool) -> int:
     start = addr & ~(PAGE - 1)
     size = page_up(length + (addr - start))
     if size == 0:
@@ -336,6 +350,8 @@ def _mlock(t: Task, addr: int, length: int) -> int:
     if start > TASK_SIZE - size or not t.mm.map.covered(start, start + size):
         raise SysErr(errno.ENOMEM)
     _mark_locked(t, start, size)
+    if populate:
+        _populate(t, start, start + size)
     return 0
 
 

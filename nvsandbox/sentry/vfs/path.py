@@ -148,10 +148,11 @@ class Path:
             m, d = m.parent, at
 
 
-def path_name(path: Path, root: Path | None = None) -> bytes:
+def path_name(path: Path, root: Path | None = None, mark: bool = False) -> bytes:
     """Its absolute name as seen from ``root`` (Linux: d_path): getcwd, /proc/PID/{cwd,exe,fd,maps}.
 
-    " (deleted)" is appended when it was unlinked, "(unreachable)" put before it when it is not under ``root``.
+    " (deleted)" is appended when it was unlinked, "(unreachable)" put before it when
+    ``mark`` is set (getcwd) and it is not under ``root``.
     """
     parts: list[bytes] = []
     m, d = path.mount, path.dentry
@@ -171,6 +172,6 @@ def path_name(path: Path, root: Path | None = None) -> bytes:
         d = d.parent
     parts.reverse()
     name = b"/" + b"/".join(parts)
-    if root is not None and not reached:
+    if mark and root is not None and not reached:
         name = b"(unreachable)" + name
     return name + b" (deleted)" if deleted else name

@@ -1,6 +1,8 @@
 #include "t.h"
 
+static char buf[BUFSIZ];
 int main(void) {
+  setvbuf(stdout, buf, _IOFBF, sizeof buf);
   char *b = sbrk(0);
   C(sbrk(10000) == b);
   b[9999] = 5;

@@ -16,7 +16,7 @@ int main(void) {
   OK(mmap((void *)0x7ffffffff000, 8192, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
   OK(mmap(0, 1UL << 62, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   OK(mmap(0, -1UL, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-  OK(mmap(0, 4096, PROT_READ, MAP_SHARED_VALIDATE | 0x40000000, fd, 0));
+  OK(mmap(0, 4096, PROT_READ, MAP_SHARED_VALIDATE | MAP_SYNC, fd, 0));
   OK(mmap(0, 4096, PROT_READ, MAP_SHARED | MAP_PRIVATE | 0x8, fd, 0));
   int dir = open(".", O_RDONLY), p[2];
   OK(mmap(0, 4096, PROT_READ, MAP_PRIVATE, dir, 0));

@@ -1,6 +1,6 @@
 #include "t.h"
 
-#include <spawn.h>
+
 int main(void) {
   int n = 100000;
   char **av = calloc(n + 2, sizeof *av);

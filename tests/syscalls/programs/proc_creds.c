@@ -24,6 +24,7 @@ int main(void) {
   CHILD("b", R(setuid(7)); show("b"); R(setuid(0)); R(setgid(5)); R(setgroups(0, 0)));
   CHILD("c", R(setreuid(5, 6)); show("c"); R(setreuid(6, 5)); show("c"); R(setreuid(0, -1)));
   CHILD("d", R(setgid(8)); show("d"); R(setregid(9, -1)); show("d"); R(setresgid(-1, 4, -1)); show("d"));
+  chmod(".", 0777);
   CHILD("e", N(setfsuid(44)); show("e"); put("f", ""); struct stat st; stat("f", &st); N(st.st_uid); N(setfsuid(0)));
   CHILD("f", chmod(".", 0777); R(seteuid(1000)); R(mkdir("d", 0700)); R(chown("d", 0, 0)); R(seteuid(0)); show("f"));
   CHILD("g", R(setresuid(-1, -1, -1)); R(setresuid(-2, -1, -1)); show("g"));

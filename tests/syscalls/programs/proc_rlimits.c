@@ -26,7 +26,7 @@ int main(void) {
   R(prlimit(999999, RLIMIT_NOFILE, 0, &o));
   for (int i = 3; i < 20; i++) close(i);
   CHILD("not root", setuid(1000); l.rlim_cur = 5; l.rlim_max = 30; R(setrlimit(RLIMIT_NOFILE, &l)); l.rlim_max = 15;
-        R(setrlimit(RLIMIT_NOFILE, &l)); l.rlim_max = 20; R(setrlimit(RLIMIT_NOFILE, &l)); R(prlimit(1, RLIMIT_CPU, 0, &o)));
+        R(setrlimit(RLIMIT_NOFILE, &l)); l.rlim_max = 20; R(setrlimit(RLIMIT_NOFILE, &l)); R(prlimit(getppid(), RLIMIT_CPU, 0, &o)));
   signal(SIGXFSZ, SIG_IGN);
   l.rlim_cur = l.rlim_max = 10;
   R(setrlimit(RLIMIT_FSIZE, &l));

@@ -40,7 +40,7 @@ int main(void) {
   R(getpriority(PRIO_PROCESS, 999999));
   CHILD("not root", setuid(1000); R(nice(-5)); R(nice(1) >= 0); R(setpriority(PRIO_PROCESS, 0, 0)));
   R(syscall(SYS_ioprio_get, 1, 0) >= 0);
-  R(syscall(SYS_ioprio_set, 1, 0, 9 << 13));
+  R(syscall(SYS_ioprio_set, 1, 0, 5 << 13));
   R(syscall(SYS_ioprio_set, 1, 0, (2 << 13) | 3));
   R(syscall(SYS_ioprio_get, 1, 0));
   return 0;

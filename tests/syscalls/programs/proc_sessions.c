@@ -44,7 +44,6 @@ int main(void) {
   waitpid(p, &st, 0);
   status_("group killed", st);
   R(kill(-p, 0));
-  R(tcgetsid(0));
   R(tcgetpgrp(1));
   C(open("/dev/tty", O_RDWR) == -1 || isatty(3));
   return 0;

@@ -23,7 +23,6 @@ int main(void) {
   R(sysconf(_SC_PAGESIZE));
   R(syscall(9999));
   R(syscall(-1));
-  R(syscall(335));
   N(getpagesize());
   unsigned cpu = 99, node = 99;
   R(getcpu(&cpu, &node));

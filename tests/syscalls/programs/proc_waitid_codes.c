@@ -9,9 +9,14 @@ static void w(idtype_t t, id_t id, int o) {
   fflush(stdout);
 }
 int main(void) {
+  int go[2];
+  char b;
+  pipe(go);
   pid_t p = fork();
   if (!p) {
+    close(go[1]);
     raise(SIGSTOP);
+    read(go[0], &b, 1);
     _exit(7);
   }
   w(P_PID, p, WSTOPPED);
@@ -20,6 +25,7 @@ int main(void) {
   w(P_PID, p, WCONTINUED | WNOWAIT);
   w(P_PID, p, WCONTINUED);
   w(P_PID, p, WCONTINUED | WNOHANG);
+  close(go[1]);
   w(P_PGID, getpgrp(), WEXITED | WNOWAIT);
   w(P_PGID, 0, WEXITED);
   p = fork();

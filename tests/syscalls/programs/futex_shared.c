@@ -1,0 +1,35 @@
+#include "t.h"
+
+#include <linux/futex.h>
+int main(void) {
+  int fd = memfd_create("x", 0);
+  ftruncate(fd, 4096);
+  unsigned *a = mmap(0, 4096, 3, MAP_SHARED, fd, 0), *b = mmap(0, 4096, 3, MAP_SHARED, fd, 0);
+  pid_t p = fork();
+  if (!p) {
+    long r = syscall(SYS_futex, b + 3, FUTEX_WAIT, 0, 0, 0, 0);
+    _exit(r == 0 ? 7 : 8);
+  }
+  ms(100);
+  R(syscall(SYS_futex, a + 3, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0));
+  R(syscall(SYS_futex, a + 3, FUTEX_WAKE, 1, 0, 0, 0));
+  int st;
+  waitpid(p, &st, 0);
+  status_("child", st);
+  unsigned *s = mmap(0, 4096, 3, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  pthread_mutexattr_t at;
+  pthread_mutexattr_init(&at);
+  pthread_mutexattr_setpshared(&at, PTHREAD_PROCESS_SHARED);
+  pthread_mutex_t *m = (void *)(s + 16);
+  pthread_mutex_init(m, &at);
+  fflush(stdout);
+  for (int i = 0; i < 4; i++)
+    if (!fork()) {
+      for (int k = 0; k < 500; k++) pthread_mutex_lock(m), s[0]++, pthread_mutex_unlock(m);
+      _exit(0);
+    }
+  while (wait(0) > 0) {
+  }
+  N(s[0]);
+  return 0;
+}
