@@ -105,6 +105,8 @@ class Channel:
             self._fail(str(e))
         except StopIteration:
             self.dead = True
+        except (OSError, struct.error, ValueError, OverflowError, MemoryError) as e:
+            self._fail(f"{type(e).__name__}: {e}")
         return False
 
     def _fail(self, text: str) -> None:

@@ -15,6 +15,9 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 _CHUNK: Final = 8 << 20
+_MAX_LINES: Final = 1 << 18
+_MAX_TRANSFER: Final = 1 << 36
+_MAX_INLINE: Final = 64 << 20
 _QMD_BYTES: Final = 384
 _MAX_CHAIN: Final = 64
 
@@ -83,6 +86,8 @@ class CopyEngine(Engine):
         lines = self.state.get(0x41C, 0) if flags >> 9 & 1 else 1
         if not flags >> 8 & 1 or (not flags >> 7 & 1 and not flags >> 10 & 1):
             raise Unsupported("copy engine: blocklinear layout")
+        if lines > _MAX_LINES or lines * length > _MAX_TRANSFER:
+            raise Unsupported("copy engine: transfer too large")
         src, dst = self.wide(0x400, 0x404), self.wide(0x408, 0x40C)
         for line in range(lines):
             to = dst + line * self.state.get(0x414, 0)
@@ -130,6 +135,8 @@ class ComputeEngine(Engine):
     def _inline_word(self, value: int) -> None:
         self._inline += struct.pack("<I", value)
         length, lines = self.state.get(0x180, 0), max(self.state.get(0x184, 1), 1)
+        if len(self._inline) > _MAX_INLINE or lines > _MAX_LINES:
+            raise Unsupported("inline data: too much at once")
         if len(self._inline) < length * lines:
             return
         to, pitch = self.wide(0x188, 0x18C), self.state.get(0x190, 0)

@@ -11,6 +11,7 @@ import array
 import ctypes
 import errno
 import os
+import signal
 import socket
 import struct
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ _NR_SECCOMP: Final = 317
 _SET_MODE_FILTER: Final = 1
 _NEW_LISTENER: Final = 1 << 3
 _WAIT_KILLABLE_RECV: Final = 1 << 5
+_PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _RET_ALLOW: Final = 0x7FFF0000
 _RET_USER_NOTIF: Final = 0x7FC00000
@@ -85,7 +87,11 @@ _REASONS: Final = {
 
 
 def _child(sock: socket.socket, argv: Sequence[str]) -> None:
-    """Install, hand the listener over, exec. Nothing in between may make a notified call."""
+    """Install, hand the listener over, exec. Nothing in between may make a notified call.
+
+    The command dies with its supervisor: without one every notified call would be ENOSYS.
+    """
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     try:
         fd = _install()
     except OSError as e:

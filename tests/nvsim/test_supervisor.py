@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+import time
 
 from .conftest import Sim
 
@@ -102,3 +105,24 @@ def test_trace_names_commands_and_fields(sim: Sim) -> None:
     under = [sys.executable, "-m", "nvsandbox.cli.gpu", "sim"]
     err = sim.gpu("trace", "--", *under, "--", sim.smi, "-L").stderr
     assert "NV2080_CTRL_CMD_MC_GET_ARCH_INFO {architecture=0x180, revision=0xa1} = 0 OK" in err
+
+
+def test_the_command_dies_with_its_supervisor(sim: Sim) -> None:
+    run = [
+        sys.executable,
+        "-m",
+        "nvsandbox.cli.gpu",
+        "sim",
+        "--",
+        "sh",
+        "-c",
+        "echo $$; exec sleep 60",
+    ]
+    with subprocess.Popen(run, stdout=subprocess.PIPE, text=True, env=sim.env()) as supervisor:
+        assert supervisor.stdout is not None
+        pid = int(supervisor.stdout.readline())
+        supervisor.kill()
+    deadline = time.monotonic() + 10
+    while os.path.exists(f"/proc/{pid}/exe") and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not os.path.exists(f"/proc/{pid}/exe")
