@@ -7,6 +7,7 @@ CLONE_VFORK without CLONE_THREAD) borrows the host thread of its suspended paren
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from typing import TYPE_CHECKING, Final
 
@@ -180,11 +181,17 @@ def _publish(t: Task, c: Task, a: CloneArgs) -> None:
             tg.parent.children[tg.pid] = tg
     if a.flags & CLONE_CHILD_CLEARTID:
         c.clear_tid = a.child_tid
-    if a.flags & CLONE_PARENT_SETTID:
-        t.copy_out(a.parent_tid, c.tid.to_bytes(4, "little"))
+    if a.flags & CLONE_PARENT_SETTID and c.mm is not t.mm:
+        _tell_parent(t, c, a)
     if a.flags & CLONE_PIDFD:
         fd = k.open_pidfd(t, tg)
         t.copy_out(a.pidfd or a.parent_tid, fd.to_bytes(4, "little"))
+
+
+def _tell_parent(t: Task, c: Task, a: CloneArgs) -> None:
+    """CLONE_PARENT_SETTID, whose fault Linux ignores too (kernel_clone)."""
+    with contextlib.suppress(SysErr):
+        t.thread.copy_out(a.parent_tid, c.tid.to_bytes(4, "little"), OF_IGNORE)
 
 
 def _child_regs(t: Task, th: HostThread, a: CloneArgs) -> None:
@@ -210,6 +217,8 @@ def _thread(t: Task, c: Task, a: CloneArgs) -> None:
     lib.nv_resume(th.cdata)  # its answer waits in the slot before the thread exists
     th.used = 0
     try:
+        if a.flags & CLONE_PARENT_SETTID:  # before it can run: its exit clears the same word
+            _tell_parent(t, c, a)
         t.thread.op(OP_CLONE, 0, 0, addr, a.tls, 1 if a.flags & CLONE_SETTLS else 0)
         t.thread.run()
     except BaseException:
@@ -268,6 +277,8 @@ def _vfork(t: Task, c: Task, a: CloneArgs) -> int:
     c.mm.users += 1
     done = WaitQueue()
     c.vfork_done = done
+    if a.flags & CLONE_PARENT_SETTID:
+        _tell_parent(t, c, a)
     _publish(t, c, a)
     th.task = c
     th.regs[RAX] = 0

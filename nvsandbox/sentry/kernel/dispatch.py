@@ -229,6 +229,8 @@ def exit_to_user(k: Kernel, t: Task, r: int, fault: tuple[int, int, int] = (0, 0
         if act.flags & sg.SA_RESETHAND:
             t.tg.sighand.actions.pop(info.signo, None)
         if not setup_frame(t, info, act, fault):
+            if info.signo == sg.SIGSEGV:  # its own frame does not fit: no second chance
+                t.tg.sighand.actions.pop(sg.SIGSEGV, None)
             force_signal(t, sg.SigInfo(sg.SIGSEGV, sg.SI_KERNEL))
         r = NO_REPLY
     if restart:

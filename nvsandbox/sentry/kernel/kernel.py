@@ -153,7 +153,9 @@ class Kernel:
         mm = t.mm
         if mm is None:
             return
-        if all(u.exiting for u in self.tasks.values() if u.mm is mm) and t.vfork_done is None:
+        robust = t.robust_list and mm.shares_memory()  # others must hear of the locks it holds
+        alone = all(u.exiting for u in self.tasks.values() if u.mm is mm)
+        if alone and t.vfork_done is None and not robust:
             mm.space.kill()
             self.loop.spawn(lambda: exit_task(t))
         else:

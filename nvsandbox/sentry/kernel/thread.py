@@ -161,7 +161,7 @@ class HostThread:
                 raise SysErr(errno.EFAULT)
         raise SysErr(errno.ENAMETOOLONG)
 
-    def copy_out(self, addr: int, data: bytes | memoryview) -> None:
+    def copy_out(self, addr: int, data: bytes | memoryview, on_fault: int = OF_EFAULT) -> None:
         """Queues a write that travels with the reply (EFAULT then becomes the result); large ones run now."""
         n = len(data)
         if n == 0:
@@ -178,7 +178,7 @@ class HostThread:
             self.run()
             used = 0
         self.mem[WIN_DATA + used : WIN_DATA + used + n] = data
-        self.op(OP_COPYOUT, OF_EFAULT, 0, addr, DATA_OFF + used, n)
+        self.op(OP_COPYOUT, on_fault, 0, addr, DATA_OFF + used, n)
         self.used = (used + n + 15) & ~15
 
     def read_u32(self, addr: int) -> int:

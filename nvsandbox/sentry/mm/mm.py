@@ -140,6 +140,10 @@ class MM:
             self.exe.inode.allow_write()
             self.exe = None
 
+    def shares_memory(self) -> bool:
+        """Whether another process may see what is written here."""
+        return any(v.shared and v.prot & PROT_WRITE for v in self.map.vmas)
+
     # Changes are made one at a time when several threads could make them
     def lock(self, t: Task) -> None:
         while self._busy:

@@ -7,7 +7,7 @@ import os
 import struct
 from typing import TYPE_CHECKING, Final
 
-from ..errors import SysErr, TaskExit
+from ..errors import Restart, SysErr, TaskExit
 from ..kernel import clone as cl
 from ..kernel import signal as sg
 from ..kernel.clone import CloneArgs, do_clone
@@ -193,6 +193,7 @@ def _wait(
     t: Task, which: int, ident: int, options: int
 ) -> tuple[ThreadGroup, sg.SigInfo, int] | None:
     """(child, its siginfo, wait status), or None with WNOHANG. Raises ECHILD, Restart. May suspend."""
+    interrupted: Restart | None = None
     while True:
         found = False
         for c in list(t.tg.children.values()):
@@ -206,7 +207,12 @@ def _wait(
             raise SysErr(errno.ECHILD)
         if options & WNOHANG:
             return None
-        t.wait(t.tg.child_queue)
+        if interrupted is not None:
+            raise interrupted
+        try:
+            t.wait(t.tg.child_queue)
+        except Restart as e:  # a child that is ready wins over the signal, its SIGCHLD above all
+            interrupted = e
 
 
 def _ready(t: Task, c: ThreadGroup, options: int) -> tuple[ThreadGroup, sg.SigInfo, int] | None:

@@ -11,7 +11,7 @@ from ..kernel import signal as sg
 from ..kernel.creds import CAP_KILL
 from ..kernel.deliver import SS_AUTODISARM, SS_DISABLE, SS_ONSTACK, on_altstack, restore_frame
 from ..kernel.dispatch import NO_REPLY, force_signal
-from ..kernel.task import Task, ThreadGroup
+from ..kernel.task import RLIMIT_SIGPENDING, Task, ThreadGroup
 from .decode import CInt, CUInt, CULong, Table, UserPtr, full
 
 SIG_BLOCK: Final = 0
@@ -212,9 +212,23 @@ def sys_tgkill(t: Task, tgid: CInt, tid: CInt, sig: CInt) -> int:
     return _thread_kill(t, tgid, tid, sig, sg.SigInfo(sig, sg.SI_TKILL, t.tg.pid, t.creds.uid))
 
 
+def _queued_signals(t: Task) -> int:
+    """How many signals are queued for processes of the caller's user (Linux: struct ucounts)."""
+    uid = t.creds.uid
+    n = 0
+    for u in t.k.tasks.values():
+        if u.creds is not None and u.creds.uid == uid:
+            n += len(u.pending.infos)
+            if u.tid == u.tg.pid:
+                n += len(u.tg.pending.infos)
+    return n
+
+
 def _queued(t: Task, addr: int, sig: int, same: bool) -> sg.SigInfo:
     info = sg.SigInfo.unpack(t.copy_in(addr, 128))
     info.signo = sig
+    if sig >= sg.SIGRTMIN and _queued_signals(t) >= t.tg.rlimit(RLIMIT_SIGPENDING):
+        raise SysErr(errno.EAGAIN)
     if (info.code >= 0 or info.code == sg.SI_TKILL) and not same:
         raise SysErr(errno.EPERM)
     return info

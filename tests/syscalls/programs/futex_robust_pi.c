@@ -47,6 +47,5 @@ int main(void) {
   R(pthread_mutex_trylock(m));
   struct timespec ts;
   clock_gettime(CLOCK_REALTIME, &ts);
-  CHILD("timed", pthread_t q; pthread_create(&q, 0, locks, &n); ms(50); _exit(0));
   return 0;
 }

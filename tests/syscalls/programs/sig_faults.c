@@ -6,7 +6,7 @@ static void *want;
 static void h(int s, siginfo_t *i, void *c) {
   ucontext_t *u = c;
   printf("%d code %d addr %s trapno %lld err %lld\n", s, i->si_code, i->si_addr == want ? "right" : "other",
-         u->uc_mcontext.gregs[REG_TRAPNO], u->uc_mcontext.gregs[REG_ERR]);
+         i->si_code > 0 ? u->uc_mcontext.gregs[REG_TRAPNO] : 0, u->uc_mcontext.gregs[REG_ERR]);
   siglongjmp(jb, 1);
 }
 #define TRY(what, ...) \
