@@ -7,13 +7,14 @@ CACHE ?= $(or $(NVSANDBOX_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nvsandbo
 C_SOURCES := $(wildcard nvsandbox/platform/native/*.[ch])
 STUB := nvsandbox/platform/native/stub.bin
 
-.PHONY: help run test venv native rootfs bench lint format fuzz clean
+.PHONY: help run test venv native rootfs nvidia-libs bench lint format fuzz clean
 
 help:
 	@echo "make run     a real Debian root file system in the sandbox, step by step"
 	@echo "make test    all tests"
 	@echo "make venv    .venv/bin/nvsandbox, ready to use"
 	@echo "make rootfs  the Debian root file system; prints its path"
+	@echo "make nvidia-libs   NVIDIA's user-space for the tests of nvsim; prints its path"
 	@echo "make bench   timings side by side, in build/bench.json"
 	@echo "make lint    ruff, mypy --strict, clang-format"
 	@echo "make fuzz    the fuzzers, a short round each"
@@ -43,6 +44,9 @@ $(STUB): $(VENV)/.ready $(C_SOURCES) nvsandbox/platform/native/build.py nvsandbo
 
 rootfs:
 	@tools/mkrootfs.sh $(CACHE)
+
+nvidia-libs:
+	@$(PYTHON) tools/nvidia_libs.py
 
 bench: venv
 	@root=$$(tools/mkrootfs.sh $(CACHE) | tail -1) && mkdir -p build && $(PY) -m bench --rootfs "$$root" --json build/bench.json $(BENCH_ARGS)
