@@ -148,18 +148,9 @@ class Kernel:
         lib.nv_drop(th.cdata)
         th.native.space.put()
 
-    def exit_running(self, t: Task) -> None:
-        """A task whose host thread runs the application is to end (its group was killed)."""
-        mm = t.mm
-        if mm is None:
-            return
-        robust = t.robust_list and mm.shares_memory()  # others must hear of the locks it holds
-        alone = all(u.exiting for u in self.tasks.values() if u.mm is mm)
-        if alone and t.vfork_done is None and not robust:
-            mm.space.kill()
-            self.loop.spawn(lambda: exit_task(t))
-        else:
-            t.thread.native.space.kick(t.thread.native)
+    def exit_task(self, t: Task) -> None:
+        """The end of a task whose stub is dead. May suspend."""
+        exit_task(t)
 
     def start_platform(self) -> None:
         """After the loop exists: hands over its descriptors, watches for dead children."""
@@ -197,6 +188,10 @@ class Kernel:
                 continue
             unexpected = not space.killed
             space.reaped()
+            for th in list(self.threads.values()):
+                if th.native.space is space and th.token is not None:
+                    token, th.token = th.token, None
+                    self.loop.resume(token, False)  # who waits for an answer gets none
             if unexpected:
                 self._stub_died(space, status)
 
