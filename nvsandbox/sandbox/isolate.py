@@ -157,6 +157,9 @@ def bind_mounts(base: str, mounts: list[HostMount], sources: list[int]) -> list[
         mount("none", dst, "", MS_REC | MS_PRIVATE)
         flags = MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NODEV | (MS_RDONLY if m.readonly else 0)
         mount("none", dst, "", flags)
+        inside = os.path.relpath(base, os.path.realpath(m.source))
+        if not inside.startswith(".."):  # our own tmpfs hides what the host has there
+            lib.nv_umount(f"{dst}/{inside}".encode(), MNT_DETACH)
         if os.path.realpath(m.source) == "/":
             for sub in ("proc", "sys", "dev"):  # ours are mounted there inside
                 lib.nv_umount(f"{dst}/{sub}".encode(), MNT_DETACH)

@@ -189,8 +189,16 @@ class ThreadGroup:
         if not self.exited:
             self.exited = True
             self.exit_code = status
-        for t in list(self.tasks.values()):
-            t.kill()
+        tasks = list(self.tasks.values())
+        running = [t for t in tasks if t.runs_application()]
+        for t in tasks:
+            t.exiting = t.work = True
+        mm = self.mm
+        if mm is not None and mm.users == sum(t.mm is mm for t in tasks):
+            if all(t.vfork_done is None for t in tasks):
+                mm.space.kill()  # nobody else lives there
+        for t in tasks:
+            t.leave(t in running)
 
 
 class Task:
@@ -349,17 +357,36 @@ class Task:
         if self.token is not None:
             if not self.uninterruptible:
                 self._resume(INTERRUPTED)
-        elif self.thread is not None and self.thread.cdata.run >= 0 and self.thread.token is None:
+        elif self.runs_application():
             self.thread.native.space.kick(self.thread.native)
 
+    def runs_application(self) -> bool:
+        """Whether its host thread runs the application (and not operations for a handler)."""
+        th = self.thread
+        return th is not None and self.token is None and th.token is None and th.cdata.run >= 0
+
     def kill(self) -> None:
-        """The group is ending: this task unwinds wherever it is."""
-        self.exiting = True
-        self.work = True
+        """This task alone is to end (another thread execs)."""
+        running = self.runs_application()
+        self.exiting = self.work = True
+        self.leave(running)
+
+    def leave(self, running: bool) -> None:
+        """Makes an exiting task unwind wherever it is. ``running``: in the application, before its stub was killed."""
+        th = self.thread
         if self.token is not None:
             self._resume(KILLED)
-        elif self.thread is not None and self.thread.cdata.run >= 0 and self.thread.token is None:
-            self.k.exit_running(self)
+        elif th is None:
+            return
+        elif th.token is not None:
+            if th.native.space.killed:  # the acknowledgement it waits for won't come
+                token, th.token = th.token, None
+                self.k.loop.resume(token, False)
+        elif running:
+            if th.native.space.killed:
+                self.k.loop.spawn(lambda: self.k.exit_task(self))
+            else:
+                th.native.space.kick(th.native)
 
     def send_signal(self, sig: int, info: sg.SigInfo | None = None) -> None:
         """Sends to this thread only."""
