@@ -186,14 +186,13 @@ class Kernel:
         for space, status in self.platform.reap():
             if space is None:
                 continue
-            unexpected = not space.killed
+            if not space.killed:
+                self._stub_died(space, status)  # while it is still known which threads ran
             space.reaped()
             for th in list(self.threads.values()):
                 if th.native.space is space and th.token is not None:
                     token, th.token = th.token, None
                     self.loop.resume(token, False)  # who waits for an answer gets none
-            if unexpected:
-                self._stub_died(space, status)
 
     def _stub_died(self, space: Space, status: int) -> None:
         """A stub ended without our asking: killed from outside, or by its own tampering. Its tasks are gone."""
