@@ -13,6 +13,7 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
+REL = "nvsandbox/platform/native"
 HARDENING = [
     "-O2", "-g0", "-Wall", "-Wextra", "-Werror", "-fstack-protector-strong", "-D_FORTIFY_SOURCE=2",
     "-fcf-protection=none",
@@ -46,8 +47,8 @@ ffi.cdef(_cdef())
 ffi.set_source(
     "nvsandbox.platform.native._native",
     '#include "native.h"\n#include "host.h"\n',
-    sources=[str(HERE / "native.c"), str(HERE / "host.c")],
-    include_dirs=[str(HERE)],
+    sources=[f"{REL}/native.c", f"{REL}/host.c"],  # setuptools wants them relative to setup.py
+    include_dirs=[REL],
     extra_compile_args=[*HARDENING, "-Wno-unused-parameter"],
     extra_link_args=["-Wl,-z,relro,-z,now"],
 )
