@@ -180,7 +180,7 @@ def abi_check(repo: Path, tags: Sequence[str]) -> None:
 @click.option("--count", default=1, show_default=True, help="Number of cards, 1 to 8.")
 @click.option("--driver", default="535.261.03", show_default=True, help="Driver version.")
 @click.option("--memory", default=None, help="Memory of a card, e.g. 16g or 8192m.")
-@click.option("--mig", default=None, help="MIG layout (not simulated yet).")
+@click.option("--mig", default=None, help="MIG instances of each card, e.g. 1g.10gb,2g.20gb or 7.")
 @click.option(
     "--fault", "faults", multiple=True, help="xid:N, ecc[:N], lost, alloc-fail[:N], slow:MS."
 )
@@ -197,16 +197,15 @@ def sim(card: str, count: int, driver: str, memory: str | None, mig: str | None,
         faults: Sequence[str], kernels: str, verbose: bool,
         command: Sequence[str]) -> None:  # fmt: skip
     """Run COMMAND with simulated NVIDIA cards."""
-    from nvsandbox.nvsim.errors import SimError
     from nvsandbox.nvsim.faults import parse
     from nvsandbox.nvsim.simulator import Config
 
-    if mig:
-        raise SimError("--mig: MIG partitions are not simulated yet")
     found = [parse(f) for f in faults]
     if kernels == "skip":
         click.echo("nvsim: --kernels skip: launches end at once, nothing is computed", err=True)
-    config = Config(card, count, driver, _mib(memory), found, skip_kernels=kernels == "skip")
+    config = Config(
+        card, count, driver, _mib(memory), found, mig=mig, skip_kernels=kernels == "skip"
+    )
     sys.exit(_run_sim(config, verbose, command))
 
 

@@ -111,6 +111,50 @@ def _sysfs(gpu: Gpu) -> dict[str, Node]:
     return {f"{_SYSFS}/{gpu.pci_name}/{name}": _file(text) for name, text in texts.items()}
 
 
+_CIS: Final = 8
+_GIS: Final = 15
+_CAP_GPUS: Final = 32
+
+
+def _minors() -> dict[str, int]:
+    """Capability -> minor of its device file, numbered in the order of ``nv-caps.c``'s tables."""
+    names = ["fabric-mgmt", "config", "monitor"]
+    for gpu in range(_CAP_GPUS):
+        for gi in range(_GIS):
+            names.append(f"gpu{gpu}/gi{gi}/access")
+            names += [f"gpu{gpu}/gi{gi}/ci{ci}/access" for ci in range(_CIS)]
+    return {name: i for i, name in enumerate(names)}
+
+
+def _capability(minor: int, mode: int) -> tuple[Node, Node]:
+    text = f"DeviceFileMinor: {minor}\nDeviceFileMode: {mode}\nDeviceFileModify: 1\n"
+    return _file(text), Node("cap", stat.S_IFCHR | mode, (CAPS_MAJOR, minor))
+
+
+def _capabilities(rm: Manager) -> dict[str, Node]:
+    """Those of MIG; a descriptor of the device file is the right to use what it stands for."""
+    minors, root = _minors(), "/proc/driver/nvidia/capabilities"
+    lines = "".join(f"{name} {i}\n" for name, i in minors.items() if name != "fabric-mgmt")
+    nodes = {
+        "/proc/driver/nvidia-caps/mig-minors": _file(lines),
+        "/proc/driver/nvidia-caps/nvlink-minors": _file("fabric-mgmt 0\n"),
+        "/proc/driver/nvidia-caps/sys-minors": _file(""),
+    }
+    if not any(g.profile.mig for g in rm.gpus):
+        return nodes
+    found = {"config": f"{root}/mig/config", "monitor": f"{root}/mig/monitor"}
+    for gpu in rm.gpus:
+        for gi in gpu.mig.instances.values() if gpu.mig else ():
+            base = f"{root}/gpu{gpu.index}/mig/gi{gi.swizz}"
+            found[f"gpu{gpu.index}/gi{gi.swizz}/access"] = f"{base}/access"
+            for ci in gi.computes:
+                found[f"gpu{gpu.index}/gi{gi.swizz}/ci{ci}/access"] = f"{base}/ci{ci}/access"
+    for name, path in found.items():
+        minor, mode = minors[name], 0o400 if name == "config" else 0o444
+        nodes[path], nodes[f"/dev/nvidia-caps/nvidia-cap{minor}"] = _capability(minor, mode)
+    return nodes
+
+
 def _directories(nodes: dict[str, Node], merged: set[str]) -> None:
     """Add every directory above the nodes, with its entries."""
     children: dict[str, set[str]] = {}
@@ -147,6 +191,7 @@ def build(rm: Manager, proc_devices: str) -> dict[str, Node]:
         nodes[f"{base}/information"] = _file(_information(gpu, version))
         nodes[f"{base}/registry"] = _file('Binary: ""\n')
         nodes |= _sysfs(gpu)
+    nodes |= _capabilities(rm)
     lines = f"{NV_MAJOR} nvidia-frontend\n{UVM_MAJOR} nvidia-uvm\n{CAPS_MAJOR} nvidia-caps\n"
     head, sep, tail = proc_devices.partition("\nBlock devices:")
     nodes["/proc/devices"] = _file(f"{head.rstrip()}\n{lines}{sep}{tail}")

@@ -17,6 +17,7 @@ from .mapping import Mappings
 from .record import Replay
 from .rm.control import Caller
 from .rm.manager import Manager
+from .rm.mig import layout
 from .task import Request
 from .uvm import VaSpace
 
@@ -34,6 +35,8 @@ class Config:
     faults: Sequence[Fault] = field(default_factory=tuple)
     contexts: bool = True
     """Whether channels can be allocated; without them a context fails at once."""
+    mig: str | None = None
+    """MIG instances each card is cut into: profile names, or a number of the smallest."""
     skip_kernels: bool = False
     """Whether kernel launches complete without being executed, where that can be done."""
 
@@ -53,7 +56,9 @@ class Simulator:
         cards = [profile.load(config.gpu, config.memory_mib)] * config.count
         self.log = log
         self.replay = replay
-        self.rm = Manager(release, cards, log)
+        instances = layout(cards[0], config.mig) if config.mig else ()
+        self.rm = Manager(release, cards, log, instances)
+        self.rm.on_mig = self._nodes
         self.events = Events(self)
         self.rm.on_event_free = self.events.unbind
         self.channels = Channels(self)
@@ -65,6 +70,10 @@ class Simulator:
         self.mappings = Mappings(self)
         self.va_spaces: dict[OpenFile, VaSpace] = {}
         self.faults = Faults(list(config.faults))
+        self._nodes()
+
+    def _nodes(self) -> None:
+        """The files there are; MIG instances come and go."""
         with open("/proc/devices") as f:
             self.nodes = nodes.build(self.rm, f.read())
 

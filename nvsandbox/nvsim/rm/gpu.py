@@ -14,6 +14,7 @@ from typing import Final
 
 from ..profile import MIB, Profile
 from .memory import Heap
+from .mig import Mig, partition
 
 FIRST_BUS: Final = 1
 _NAMESPACE: Final = uuid.UUID("5e1f0a7c-1d2b-4c3d-9e4f-a0b1c2d3e4f5")
@@ -45,6 +46,8 @@ class Gpu:
     ecc: EccCounters = field(default_factory=EccCounters)
     accounting: bool = False
     lost: bool = False
+    mig: Mig | None = None
+    """Set when MIG mode is on."""
     xids: list[int] = field(default_factory=list)
     busy_until: float = 0.0
     born: float = field(default_factory=time.monotonic)
@@ -98,8 +101,12 @@ class Gpu:
         return round(34 + self.index + 2 * self._ripple(90) + 6 * filled + 20 * self.load())
 
 
-def make(index: int, profile: Profile) -> Gpu:
+def make(index: int, profile: Profile, instances: tuple[str, ...] = ()) -> Gpu:
     """Card ``index``; identities depend on model and slot only, so runs are repeatable."""
     ident = uuid.uuid5(_NAMESPACE, f"{profile.name}/{index}")
     heap = Heap(profile.memory_mib * MIB, profile.reserved_mib * MIB)
-    return Gpu(index, profile, heap, ident.bytes, ecc_on=profile.ecc)
+    gpu = Gpu(index, profile, heap, ident.bytes, ecc_on=profile.ecc)
+    if instances:
+        gpu.mig = Mig(profile, gpu.uuid_text)
+        partition(gpu.mig, instances)
+    return gpu

@@ -26,6 +26,8 @@ _ROOT: Final = "RmClientResource"
 _ENGINE_TAILS: Final = (0x6F, 0xB5, 0xC0, 0x97, 0xB0, 0xB7, 0xD1, 0xFA)
 """Low bytes of class numbers that only some generations of cards have."""
 MAX_GPFIFO: Final = 1 << 20
+DEVICE_SWIZZ: Final = 0xFFFFFFFE
+"""Subscribes root to the whole card (``clc637.h``)."""
 _GENERATION_BASE: Final = 0xB000
 _NO_DISPLAY: Final = ("DispCommon", "NvDispApi", "DispSfUser", "DispSwObj")
 
@@ -34,16 +36,21 @@ class Manager:
     """State of the driver. ``log`` gets one line for each thing it can't do."""
 
     def __init__(
-        self, release: Release, cards: Sequence[Profile], log: Callable[[str], None]
+        self,
+        release: Release,
+        cards: Sequence[Profile],
+        log: Callable[[str], None],
+        instances: tuple[str, ...] = (),
     ) -> None:
         self.release = release
         self.layouts = Layouts(release)
         self.newest = Layouts(database().release(database().versions[-1]))
-        self.gpus: list[Gpu] = [make(i, p) for i, p in enumerate(cards)]
+        self.gpus: list[Gpu] = [make(i, p, instances) for i, p in enumerate(cards)]
         self.tree = Tree(self._freed)
         self.log = log
         self.channels = False
         """Whether channel classes can be allocated; off, ``cuCtxCreate`` fails at once."""
+        self.on_mig: Callable[[], None] = lambda: None
         self.on_event_free: Callable[[Object], None] = lambda o: None
         self.on_channel: Callable[[Object], None] = lambda o: None
         self.on_channel_free: Callable[[Object], None] = lambda o: None
@@ -140,9 +147,29 @@ class Manager:
                 "error": params["hObjectError"],
             }
             self.on_channel(made)
+        elif internal in ("GPUInstanceSubscription", "ComputeInstanceSubscription"):
+            self._subscribe(made, params, caller)
         elif internal == "Event":
             assert params is not None
             self._event(made, params)
+
+    @staticmethod
+    def _subscribe(made: Object, params: View | None, caller: Caller) -> None:
+        """To a GPU instance, or to a compute instance within it."""
+        if params is None or made.gpu is None or made.gpu.mig is None:
+            raise RmError(Status.NOT_SUPPORTED)
+        if made.cls.internal == "GPUInstanceSubscription":
+            swizz = params["swizzId"]
+            whole = swizz == DEVICE_SWIZZ and caller.root
+            if swizz not in made.gpu.mig.instances and not whole:
+                raise RmError(Status.INVALID_ARGUMENT)
+            made.data = {"swizz": swizz}
+            return
+        parent = made.parent.data.get("swizz", -1) if made.parent else -1
+        found = made.gpu.mig.instances.get(parent)
+        if found is None or params["execPartitionId"] not in found.computes:
+            raise RmError(Status.INVALID_ARGUMENT)
+        made.data = {"compute": params["execPartitionId"]}
 
     def _memory_object(self, made: Object, params: View, caller: Caller) -> None:
         size = params["size"]

@@ -1,6 +1,6 @@
 """Handlers of control commands, one module a subject; importing them registers them."""
 
-from . import bus, channel, ecc, fb, gr, nvlink, process, subdevice, system, thermal
+from . import bus, channel, ecc, fb, gr, mig, nvlink, process, subdevice, system, thermal
 
 __all__ = [
     "bus",
@@ -8,6 +8,7 @@ __all__ = [
     "ecc",
     "fb",
     "gr",
+    "mig",
     "nvlink",
     "process",
     "subdevice",

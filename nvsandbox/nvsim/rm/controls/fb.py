@@ -4,21 +4,38 @@ from __future__ import annotations
 
 from ..control import Call, control
 from ..status import Status
+from .mig import subscribed
 from .subdevice import by_index, info_list, info_pointer
 
 _KIB = 10
+_MIB = 20
 
 
 def _fb_info(call: Call) -> dict[int, int]:
     """Indices of ``NV2080_CTRL_FB_INFO_INDEX_*``; sizes in KiB."""
     p, heap = call.gpu.profile, call.gpu.heap
     bar1 = p.bar1_mib << _KIB
+    instance = subscribed(call)
+    if instance is not None:
+        return _instance_info(call, instance.shape.memory)
     total, usable, free = heap.total >> 10, (heap.total - heap.reserved) >> 10, heap.free >> 10
     return by_index(p.fb_info) | {
         0x04: p.fbps, 0x05: bar1, 0x07: total, 0x08: total, 0x09: usable, 0x0A: usable,
         0x0B: p.bus_width, 0x0D: p.ram_type, 0x12: free, 0x16: free, 0x19: p.fbps,
         0x1A: (1 << p.fbps) - 1, 0x1B: p.l2_bytes, 0x1D: bar1 - 1024, 0x1F: bar1 - 1024,
         0x20: total, 0x22: p.ltcs, 0x23: 2 * p.ltcs, 0x2A: int(p.ecc),
+    }  # fmt: skip
+
+
+def _instance_info(call: Call, size: int) -> dict[int, int]:
+    """The same within a MIG instance: its own memory. Allocations are accounted to the card."""
+    p, kib = call.gpu.profile, size >> _KIB
+    free = min(kib, call.gpu.heap.free >> _KIB)
+    bar1 = (p.bar1_mib << _KIB) * size // (p.memory_mib << _MIB)
+    return by_index(p.fb_info) | {
+        0x05: bar1, 0x07: kib, 0x08: kib, 0x09: kib, 0x0A: kib, 0x0B: p.bus_width,
+        0x0D: p.ram_type, 0x12: free, 0x16: free, 0x1D: bar1, 0x1F: bar1, 0x20: kib,
+        0x2A: int(p.ecc),
     }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from ..control import Call, control
 from ..status import Status
+from .mig import subscribed
 from .subdevice import by_index, info_list, info_pointer
 
 
@@ -35,10 +36,12 @@ def gr_info_v2(call: Call) -> None:
 @control("NV2080_CTRL_CMD_GR_GET_GLOBAL_SM_ORDER")
 def sm_order(call: Call) -> None:
     """Multiprocessors dealt out round robin over the clusters."""
-    p, profile = call.p, call.gpu.profile
-    for i in range(profile.sms):
+    p, profile, instance = call.p, call.gpu.profile, subscribed(call)
+    sms = instance.shape.sms if instance else profile.sms
+    gpcs = instance.shape.compute if instance else profile.gpcs
+    for i in range(sms):
         tpc = i // profile.sms_per_tpc
-        gpc, local = tpc % profile.gpcs, tpc // profile.gpcs
+        gpc, local = tpc % gpcs, tpc // gpcs
         p.sub("globalSmId", i).put(
             gpcId=gpc,
             localTpcId=local,
@@ -47,7 +50,7 @@ def sm_order(call: Call) -> None:
             virtualGpcId=gpc,
             migratableTpcId=local,
         )
-    p.put(numSm=profile.sms, numTpc=profile.tpcs)
+    p.put(numSm=sms, numTpc=sms // profile.sms_per_tpc)
 
 
 @control("NV2080_CTRL_CMD_GR_GET_CAPS_V2")

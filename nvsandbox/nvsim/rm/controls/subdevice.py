@@ -14,7 +14,8 @@ _ENGINE_GR0: Final = 1
 _ENGINE_COPY0: Final = 9
 _ENGINES_MEDIA: Final = (0x13, 0x1B, 0x22, 0x2B, 0x33)
 _BRAND_INDEX: Final = 0x11
-_SM_INDEX: Final = 0x2C
+_SMC_MODE_INDEX: Final = 0x2A
+_SMC_UNSUPPORTED, _SMC_ENABLED, _SMC_DISABLED = range(3)
 
 
 def info_list(call: Call, size: str, items: str, known: dict[int, int]) -> None:
@@ -48,7 +49,10 @@ def by_index(table: dict[str, int]) -> dict[int, int]:
 def gpu_info(call: Call) -> None:
     """Facts by index."""
     profile = call.gpu.profile
-    known = by_index(profile.gpu_info) | {_BRAND_INDEX: profile.brand_info}
+    mode = _SMC_DISABLED if profile.mig else _SMC_UNSUPPORTED
+    if call.gpu.mig is not None:
+        mode = _SMC_ENABLED
+    known = by_index(profile.gpu_info) | {_BRAND_INDEX: profile.brand_info, _SMC_MODE_INDEX: mode}
     info_list(call, "gpuInfoListSize", "gpuInfoList", known)
 
 

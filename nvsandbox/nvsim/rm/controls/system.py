@@ -16,6 +16,7 @@ _BINARY: Final = 2
 _ACCOUNTING_DISABLED: Final = 1
 _PERSISTENCE: Final = {True: 0, False: 1}
 _CHANGELIST: Final = 36000000
+_INFO_PARENT, _INFO_CLASS = 1, 2
 
 
 def _gpu_by_id(call: Call) -> Gpu | None:
@@ -152,6 +153,22 @@ def addr_space_type(call: Call) -> Status | None:
     else:
         kind = 1
     call.p["addrSpaceType"] = kind
+    return None
+
+
+@control("NV0000_CTRL_CMD_CLIENT_GET_HANDLE_INFO")
+def handle_info(call: Call) -> Status | None:
+    """Parent (1) or class (2) of a handle."""
+    target = call.client.objects.get(call.p["hObject"])
+    if target is None:
+        return Status.OBJECT_NOT_FOUND
+    data = call.p.sub("data")
+    if call.p["index"] == _INFO_PARENT:
+        data["hResult"] = target.parent.handle if target.parent else target.handle
+    elif call.p["index"] == _INFO_CLASS:
+        data["iResult"] = target.cls.id
+    else:
+        return Status.INVALID_ARGUMENT
     return None
 
 
