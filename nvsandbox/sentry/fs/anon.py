@@ -7,10 +7,13 @@ Linux; pipes and sockets have one each.
 from __future__ import annotations
 
 import stat
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from ..vfs.file import FileDescription
 from ..vfs.inode import FileSystem, Inode
+
+if TYPE_CHECKING:
+    from ..kernel.task import Task
 
 PIPEFS: Final = FileSystem("pipefs", "pipefs")
 SOCKFS: Final = FileSystem("sockfs", "sockfs")
@@ -53,6 +56,9 @@ class AnonFile(FileDescription):
     @property
     def inode(self) -> Inode:
         return _ANON
+
+    def seek(self, t: Task, offset: int, whence: int) -> int:
+        return 0  # Linux: noop_llseek
 
     def fdinfo(self) -> bytes:
         """The lines of its own in /proc/PID/fdinfo/N."""

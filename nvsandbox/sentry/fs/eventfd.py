@@ -6,7 +6,6 @@ import errno
 import os
 from typing import TYPE_CHECKING, Final, final
 
-from ..errors import SysErr
 from ..kernel.wait import POLLERR, POLLIN, POLLOUT
 from .anon import AnonFile
 
@@ -69,9 +68,6 @@ class EventFd(AnonFile):
         if self.count < MAX - 1:
             mask |= POLLOUT
         return mask
-
-    def seek(self, t: Task, offset: int, whence: int) -> int:
-        raise SysErr(errno.ESPIPE)
 
     def fdinfo(self) -> bytes:
         return b"eventfd-count: %16x\n" % self.count

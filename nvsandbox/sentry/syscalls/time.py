@@ -144,7 +144,7 @@ def sys_clock_nanosleep(t: Task, clock: CInt, flags: CInt, req: UserPtr, rem: Us
 class SignalTimer:
     """An itimer or POSIX timer: at expiry it sends a signal, then re-arms itself."""
 
-    __slots__ = ("clock", "fire", "handle", "ident", "interval", "k", "next", "overrun")
+    __slots__ = ("clock", "fire", "handle", "ident", "info", "interval", "k", "next", "overrun")
 
     def __init__(self, k: Kernel, clock: int, fire: Any) -> None:
         self.k = k
@@ -153,8 +153,9 @@ class SignalTimer:
         self.interval = 0
         self.next = 0  # CLOCK_MONOTONIC; 0: disarmed
         self.handle: Any = None
-        self.overrun = 0
+        self.overrun = 0  # expirations missed at the last one
         self.ident = 0
+        self.info: sg.SigInfo | None = None  # the last signal sent
 
     def arm(self, first: int, interval: int) -> None:
         """``first`` ns from now (0 disarms)."""
@@ -243,8 +244,13 @@ def sys_alarm(t: Task, seconds: CInt) -> int:
 
 def _posix_fire(tg: ThreadGroup, sig: int, value: int, target: Task | None) -> Any:
     def fire(timer: SignalTimer) -> None:
+        queue = tg.pending if target is None else target.pending
+        if timer.info is not None and timer.info in queue.infos:  # one signal at a time is queued
+            timer.info.overrun = min(timer.info.overrun + 1 + timer.overrun, 0x7FFFFFFF)
+            return
         info = sg.SigInfo(sig, sg.SI_TIMER)
         info.timerid, info.overrun, info.value = timer.ident, timer.overrun, value
+        timer.info = info
         if target is not None:
             target.send_signal(sig, info)
         else:
@@ -315,7 +321,9 @@ def sys_timer_gettime(t: Task, ident: CInt, out: UserPtr) -> int:
 
 
 def sys_timer_getoverrun(t: Task, ident: CInt) -> int:
-    return min(_timer(t, ident).overrun, 0x7FFFFFFF)
+    """timer_getoverrun(2): of the last signal."""
+    info = _timer(t, ident).info
+    return info.overrun if info is not None else 0
 
 
 def sys_timer_delete(t: Task, ident: CInt) -> int:

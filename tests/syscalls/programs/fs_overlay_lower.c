@@ -5,7 +5,7 @@ static void show(const char *p) {
   struct stat st;
   char b[20] = "";
   int r = stat(p, &st), fd = open(p, O_RDONLY);
-  if (fd >= 0) read(fd, b, 19), close(fd);
+  if (fd >= 0) read(fd, b, 2), close(fd);
   b[strcspn(b, "\n")] = 0;
   printf("%s: %s %o nlink %ld %s\n", p, r ? strerrorname_np(errno) : "ok", r ? 0 : st.st_mode, r ? 0 : (long)st.st_nlink, b);
 }
@@ -16,14 +16,12 @@ int main(void) {
   chdir(base);
   show("issue");
   int ro = open("issue", O_RDONLY);
-  char *m = mmap(0, 4096, PROT_READ, MAP_SHARED, ro, 0);
-  char c = m[0];
   int fd = open("issue", O_RDWR);
   R(pwrite(fd, "Z", 1, 0));
   show("issue");
   char b[3] = "";
   pread(ro, b, 1, 0);
-  printf("old descriptor %s, old mapping %s\n", b, m[0] == 'Z' ? "new" : m[0] == c ? "old" : "?");
+  printf("old descriptor %s\n", b);
   R(chmod("debian_version", 0600));
   show("debian_version");
   R(unlink("debian_version"));
