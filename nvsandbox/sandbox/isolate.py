@@ -87,7 +87,7 @@ def close_others(keep: set[int]) -> None:
             except OSError:
                 pass
     null = os.open("/dev/null", os.O_RDWR)
-    for fd in (0, 1):
+    for fd in (0, 1, 2):
         if fd not in keep:
             os.dup2(null, fd)
     if null > 2:
