@@ -99,6 +99,7 @@ def default_root() -> str:
     "--platform",
     type=click.Choice(["auto", "systrap", "ptrace"]),
     default="auto",
+    envvar="NVSANDBOX_PLATFORM",
     show_default=True,
     help="How system calls are intercepted.",
 )

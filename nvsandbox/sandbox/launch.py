@@ -12,6 +12,7 @@ from typing import final
 from ..gofer.main import MountSpec
 from ..gofer.main import main as gofer_main
 from ..platform.native._native import lib
+from ..platform.probe import NoPlatform, choose
 from ..platform.sentry_filter import gofer_filter
 from ..sentry.boot import prepare
 from . import control, isolate, sentry_main
@@ -131,6 +132,10 @@ class RunningSandbox:
         elif config.debug or config.strace:
             log_fd = os.dup(2)
         sentry_main.setup_logging(config, log_fd)
+        try:
+            config.platform = choose(config.platform).NAME
+        except NoPlatform as e:
+            raise Failure(str(e)) from None
         gofer, self.gofer_pid = _start_gofer(config)
         self.ctl, self.sentry_pid = _start_sentry(config, gofer, log_fd)
         gofer.close()

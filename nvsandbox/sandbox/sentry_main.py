@@ -12,6 +12,7 @@ import sys
 from typing import Any, final
 
 from ..platform.native._native import lib
+from ..platform.probe import CLASSES
 from ..platform.sentry_filter import sentry_filter
 from ..sentry.boot import Boot, Prepared, ProcessSpec, set_inlining, start_program
 from ..sentry.kernel.task import Task, ThreadGroup
@@ -78,7 +79,7 @@ class SentryServer:
     ) -> None:
         self.config = config
         self.ctl = ctl
-        self.boot = Boot(prepared, gofer, config.ncpu)
+        self.boot = Boot(prepared, gofer, config.ncpu, CLASSES[config.platform])
         self.k = self.boot.k
         self.k.hostname = config.hostname
         self.k.on_exit = self._ended
@@ -96,7 +97,7 @@ class SentryServer:
         set_inlining()
         self.ctl.setblocking(False)
         k.loop.watch_fd(self.ctl.fileno(), select.EPOLLIN, self._control)
-        isolate.install_filter(sentry_filter(self.config.platform == "ptrace"))
+        isolate.install_filter(sentry_filter(self.k.platform.TRACES))
         control.send(self.ctl, {"ev": "ready"})
         gc.collect()
         gc.freeze()

@@ -18,7 +18,7 @@ import nvsandbox.sentry.syscalls as syscall_package
 
 from ..platform import native
 from ..platform.native._native import lib
-from ..platform.systrap.space import Systrap, vdso_layout
+from ..platform.space import HostPlatform, vdso_layout
 from .errors import SysErr
 from .fs.gofer_client import GoferClient
 from .fs.hostfd_tty import open_stdio
@@ -135,8 +135,14 @@ def set_inlining() -> None:
 class Boot:
     """The steps from descriptors to a running first process."""
 
-    def __init__(self, prepared: Prepared, gofer: socket.socket, ncpu: int) -> None:
-        self.k = Kernel(Systrap(prepared.image, prepared.elf), ncpu, prepared.vdso)
+    def __init__(
+        self,
+        prepared: Prepared,
+        gofer: socket.socket,
+        ncpu: int,
+        platform: type[HostPlatform],
+    ) -> None:
+        self.k = Kernel(platform(prepared.image, prepared.elf), ncpu, prepared.vdso)
         self.k.table = prepared.table
         self.k.exit_hooks.append(lambda tg: sem.exit_process(tg.pid))
         self.client = GoferClient(gofer)

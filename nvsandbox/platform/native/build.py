@@ -38,7 +38,7 @@ def _cdef() -> str:
     host = (HERE / "host.h").read_text()
     host = re.sub(r"/\*.*?\*/", "", host[host.index("int nv_unshare") :], flags=re.S)
     decls += host.replace("#endif", "")
-    kuser = "struct nv_kuser { ...; };\nstruct nv_slot { ...; };\nstruct nv_cmds { ...; };\n"
+    kuser = "struct nv_kuser { uint32_t ptrace; ...; };\nstruct nv_slot { ...; };\nstruct nv_cmds { ...; };\nstruct nv_pt;\n"
     return f"{consts}\n{enums}\n{kuser}{decls}"
 
 
@@ -47,7 +47,8 @@ ffi.cdef(_cdef())
 ffi.set_source(
     "nvsandbox.platform.native._native",
     '#include "native.h"\n#include "host.h"\n',
-    sources=[f"{REL}/native.c", f"{REL}/host.c"],  # setuptools wants them relative to setup.py
+    # setuptools wants them relative to setup.py
+    sources=[f"{REL}/{f}" for f in ("native.c", "host.c", "ptrace.c", "probe.c")],
     include_dirs=[REL],
     extra_compile_args=[*HARDENING, "-Wno-unused-parameter"],
     extra_link_args=["-Wl,-z,relro,-z,now"],

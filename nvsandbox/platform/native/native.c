@@ -3,7 +3,7 @@
  * Allocates nothing per event; takes no value of a slot twice.
  */
 #define _GNU_SOURCE
-#include "native.h"
+#include "ptrace.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -82,7 +82,7 @@ struct nv_task *nv_task_new(uint32_t id, char *slots, char *cmds, uint64_t stub_
   return t;
 }
 
-static void run_add(struct nv_task *t) {
+void nv_listen(struct nv_task *t) {
   if (t->run >= 0)
     return;
   if (L.nrun == L.caprun) {
@@ -97,7 +97,7 @@ static void run_add(struct nv_task *t) {
   L.run[L.nrun++] = t;
 }
 
-void nv_drop(struct nv_task *t) {
+void nv_unlisten(struct nv_task *t) {
   if (t->run < 0)
     return;
   struct nv_task *last = L.run[--L.nrun];
@@ -106,8 +106,16 @@ void nv_drop(struct nv_task *t) {
   t->run = -1;
 }
 
+void nv_drop(struct nv_task *t) {
+  nv_unlisten(t);
+  if (t->pt)
+    nv_pt_mute(t);
+}
+
 void nv_task_free(struct nv_task *t) {
-  nv_drop(t);
+  nv_unlisten(t);
+  if (t->pt)
+    nv_pt_free(t);
   free(t);
 }
 
@@ -122,27 +130,34 @@ static int64_t widen(uint64_t v, unsigned how) {
   }
 }
 
+void nv_decode(struct nv_task *t) {
+  static const uint8_t argreg[6] = {NV_RDI, NV_RSI, NV_RDX, NV_R10, NV_R8, NV_R9};
+  uint64_t nr = t->regs[NV_RAX];
+  t->ev[NV_E_NR] = (int64_t)nr;
+  const uint8_t *w = widths[nr < 512 ? nr : 511];
+  for (int i = 0; i < 6; i++)
+    t->ev[NV_E_ARG0 + i] = widen(t->regs[argreg[i]], w[i]);
+}
+
 /* Copies the event out of the slot. Every field is read once. */
 static void take(struct nv_task *t) {
-  static const uint8_t argreg[6] = {NV_RDI, NV_RSI, NV_RDX, NV_R10, NV_R8, NV_R9};
   struct nv_slot *s = t->slot;
-  nv_drop(t);
+  nv_unlisten(t);
   __atomic_store_n(&s->state, NV_ST_RUN, __ATOMIC_RELAXED);
   uint32_t kind = *(volatile uint32_t *)&s->kind;
   t->ev[NV_E_KIND] = kind;
   t->ev[NV_E_CRET] = *(volatile int64_t *)&s->cret;
   t->ev[NV_E_FAIL] = *(volatile uint32_t *)&s->fail;
+  if (t->pt && kind != NV_EV_ACK) { /* anything else can only be an invention of the stub's */
+    t->ev[NV_E_KIND] = kind = NV_EV_CMDFAIL;
+  }
   if (kind == NV_EV_ACK || kind == NV_EV_CMDFAIL) {
     t->ev[NV_E_TID] = s->host_tid;
     return;
   }
   for (int i = 0; i < NV_NREG; i++)
     t->regs[i] = *(volatile uint64_t *)&s->regs[i];
-  uint64_t nr = t->regs[NV_RAX];
-  t->ev[NV_E_NR] = (int64_t)nr;
-  const uint8_t *w = widths[nr < 512 ? nr : 511];
-  for (int i = 0; i < 6; i++)
-    t->ev[NV_E_ARG0 + i] = widen(t->regs[argreg[i]], w[i]);
+  nv_decode(t);
   t->ev[NV_E_SIG] = *(volatile uint32_t *)&s->sig;
   t->ev[NV_E_CODE] = (int32_t) * (volatile uint32_t *)&s->code;
   t->ev[NV_E_ADDR] = (int64_t) * (volatile uint64_t *)&s->fault_addr;
@@ -175,6 +190,23 @@ static struct nv_task *scan(void) {
   return NULL;
 }
 
+/* The next event, copied into its task. */
+static struct nv_task *find(void) {
+  struct nv_task *t = nv_pt.head ? nv_pt_next() : scan();
+  if (t && t->run >= 0)
+    take(t);
+  return t;
+}
+
+/* Dead children are Python's to see to: it finds the signal descriptor ready. */
+static int tell_deaths(void) {
+  if (!nv_pt.ndeaths || L.nready == MAX_READY)
+    return 0;
+  L.ready[L.nready].data.fd = nv_pt.sigfd;
+  L.ready[L.nready++].events = EPOLLIN;
+  return 1;
+}
+
 static int poll_fds(int timeout_ms) {
   int n = epoll_wait(L.epfd, L.ready, MAX_READY, timeout_ms);
   L.since_poll = 0;
@@ -188,6 +220,11 @@ static int poll_fds(int timeout_ms) {
       if (read(L.eventfd, &v, 8) < 0) { /* somebody else's wake: nothing to do */
       }
       woken = 1;
+    } else if (nv_pt.on && L.ready[i].data.fd == nv_pt.sigfd) {
+      struct signalfd_siginfo si;
+      while (read(nv_pt.sigfd, &si, sizeof si) > 0) {
+      }
+      nv_pt_poll();
     } else {
       L.ready[L.nready++] = L.ready[i];
     }
@@ -212,7 +249,6 @@ static int64_t got(struct nv_task *t, uint64_t waited) {
   L.avg_ns = (L.avg_ns * 7 + waited) / 8;
   L.since_poll++;
   nv_stats.events++;
-  take(t);
   return t->id;
 }
 
@@ -238,26 +274,36 @@ static int sleep_once(int64_t deadline, uint64_t now) {
 int64_t nv_wait(int64_t deadline) {
   uint64_t t0 = now_ns();
   struct nv_task *t;
+  if (nv_pt.on)
+    nv_pt_poll();
   if (L.since_poll < POLL_EVERY) {
-    if ((t = scan())) return got(t, 0);
+    if ((t = find())) return got(t, 0);
   } else if (poll_fds(0)) {
     return -1;
   }
   if (deadline >= 0 && (uint64_t)deadline <= t0) return -1;
-  if ((t = scan())) return got(t, 0);
-  int crowded = (int)L.nrun >= L.ncpu;
-  uint64_t budget = !L.nrun                   ? 0
+  if ((t = find())) return got(t, 0);
+  if (tell_deaths())
+    return -1;
+  uint32_t busy = L.nrun + nv_pt.napp;
+  int crowded = (int)busy >= L.ncpu;
+  uint64_t budget = !busy                   ? 0
                     : crowded                 ? 0
                     : L.avg_ns < SPIN_LONG_NS ? SPIN_LONG_NS
                                               : SPIN_SHORT_NS;
   L.kuser->spins = crowded ? 50 : 1500;
   uint64_t now = t0;
   for (uint32_t i = 1; budget; i++) {
-    if ((t = scan()))
+    if ((t = find()))
       return got(t, now_ns() - t0);
     __asm__ volatile("pause");
     if (i % 32)
       continue;
+    if (nv_pt.on) {
+      nv_pt_poll();
+      if (tell_deaths())
+        return -1;
+    }
     now = now_ns();
     if (now - t0 > budget || (deadline >= 0 && (uint64_t)deadline <= now))
       break;
@@ -266,16 +312,16 @@ int64_t nv_wait(int64_t deadline) {
   }
   for (;;) {
     __atomic_exchange_n(&L.kuser->sentry_asleep, 1, __ATOMIC_SEQ_CST);
-    if ((t = scan())) {
+    if ((t = find())) {
       L.kuser->sentry_asleep = 0;
       return got(t, now_ns() - t0);
     }
     nv_stats.sleeps++;
     int ready = sleep_once(deadline, now_ns());
     L.kuser->sentry_asleep = 0;
-    if (ready)
+    if (ready + tell_deaths())
       return -1;
-    if ((t = scan()))
+    if ((t = find()))
       return got(t, now_ns() - t0);
     if (deadline >= 0 && (uint64_t)deadline <= now_ns())
       return -1;
@@ -287,8 +333,10 @@ static void send_reply(struct nv_task *t, uint32_t flags) {
   t->cmd->n = t->nops;
   t->cmd->flags = flags;
   t->nops = 0;
-  run_add(t);
+  nv_listen(t);
   __atomic_exchange_n(&s->state, NV_ST_REPLY, __ATOMIC_SEQ_CST);
+  if (t->pt)
+    nv_pt_answered(t, flags & NV_CF_RESUME);
   if (s->asleep) {
     nv_stats.wakes++;
     syscall(SYS_futex, &s->state, FUTEX_WAKE, 1, 0, 0, 0);
@@ -296,6 +344,10 @@ static void send_reply(struct nv_task *t, uint32_t flags) {
 }
 
 void nv_resume(struct nv_task *t) {
+  if (t->pt && !t->nops && nv_pt_in_app(t)) {
+    nv_pt_enter_app(t);
+    return;
+  }
   for (int i = 0; i < NV_NREG; i++)
     t->slot->regs[i] = t->regs[i];
   send_reply(t, NV_CF_RESUME);
@@ -339,6 +391,8 @@ int nv_run(struct nv_task *t, uint32_t spins) {
       take(t);
       return 1;
     }
+    if (t->pt && i % 64 == 63)
+      nv_pt_poll(); /* a clone, a fault that a copy expects */
     __asm__ volatile("pause");
   }
   return 0;
@@ -349,6 +403,8 @@ void nv_post(struct nv_task *t) {
   t->cmd->flags = 0;
   t->nops = 0;
   __atomic_exchange_n(&t->slot->state, NV_ST_REPLY, __ATOMIC_SEQ_CST);
+  if (t->pt)
+    nv_pt_answered(t, 0);
   if (t->slot->asleep)
     syscall(SYS_futex, &t->slot->state, FUTEX_WAKE, 1, 0, 0, 0);
 }

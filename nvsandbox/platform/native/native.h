@@ -35,6 +35,7 @@ struct nv_task {
   int32_t run;        /* index in the running list, -1: the Sentry has it */
   uint32_t id;
   uint32_t nops;
+  struct nv_pt *pt; /* ptrace platform: what the tracer knows of the thread; else NULL */
 };
 
 int nv_init(int eventfd, int epfd, struct nv_kuser *kuser, int ncpu);
@@ -74,6 +75,22 @@ int nv_send_fds(int sock, const int *fds, int n);
 int nv_recv_pid(int sock);
 int nv_tgkill(int pid, int tid, int sig);
 int nv_signalfd(int sig);
+/* The ptrace platform (ptrace.c). `sigfd`: a signalfd of SIGCHLD, already in the epoll set. */
+void nv_pt_init(int sigfd);
+/* The thread of `t` will be traced; `image`: where its stub has the image. */
+int nv_pt_new(struct nv_task *t, uint64_t image);
+/* Traces a clean stub whose only thread waits for orders. */
+int nv_pt_seize(struct nv_task *t, int pid);
+/* The next clone of `parent` makes the thread of `child`; NULL: it won't after all. */
+void nv_pt_expect(struct nv_task *parent, struct nv_task *child, int thread);
+/* The thread's extended state in its slot, at ev[NV_E_FPOFF]; nothing to do on systrap. */
+int nv_fp_load(struct nv_task *t);
+void nv_fp_store(struct nv_task *t);
+/* One dead child: pid and wait status. 0: none. */
+int nv_pt_death(int32_t *out);
+/* Whether the host lets us: 0 or -errno (probe.c). */
+int nv_probe_systrap(void);
+int nv_probe_ptrace(void);
 struct nv_stats {
   uint64_t events, sleeps, spins, wakes;
 };

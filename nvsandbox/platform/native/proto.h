@@ -146,6 +146,12 @@ struct nv_kuser {
   volatile uint32_t sentry_asleep;
   volatile uint32_t spins;
   uint8_t intab[512];
+  uint32_t ptrace; /* stubs are traced: `serve` ends in a breakpoint instead of the application */
 };
+
+/* Fixed places in the image, for the tracer: where it sends a thread to have operations done, and
+ * the breakpoint that says they are. */
+#define NV_PTRACE_ENTRY 32u
+#define NV_PTRACE_TRAP 48u
 
 #endif

@@ -504,6 +504,8 @@ NORETURN __attribute__((used, noinline)) static void thread_entry(void) {
   serve(s, 0);
   uint64_t none = 0;
   SYS4(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &none, 0, 8);
+  if (kuser()->ptrace)
+    __asm__ volatile("jmp nv_ptrace_trap");
   /* From here on a kick finds rip in the image and works on the slot's registers instead. */
   __asm__ volatile(
       "mov %0,%%rax\n"
@@ -666,4 +668,20 @@ NORETURN __attribute__((used)) static void zygote(const uint64_t *sp0) {
   __builtin_unreachable();
 }
 
-__asm__(".section .start,\"ax\"\n.globl _start\n_start:\n xor %ebp,%ebp\n mov %rsp,%rdi\n jmp zygote\n.text\n");
+/* What a traced thread runs between two stretches of the application: its registers are with the
+ * tracer, so none need keeping, and the stack is the top of its slot's signal stack. */
+__attribute__((used)) static void ptrace_serve(void) { serve(slot_of_stack(), 0); }
+
+__asm__(".section .start,\"ax\"\n"
+        ".globl _start\n"
+        "_start:\n"
+        "  xor %ebp,%ebp\n"
+        "  mov %rsp,%rdi\n"
+        "  jmp zygote\n"
+        "  .org 32\n" /* NV_PTRACE_ENTRY */
+        "  call ptrace_serve\n"
+        "  .org 48,0x90\n" /* NV_PTRACE_TRAP */
+        "nv_ptrace_trap:\n"
+        "  int3\n"
+        "  ud2\n"
+        ".text\n");

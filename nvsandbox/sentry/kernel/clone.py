@@ -23,8 +23,8 @@ from ...platform.interface import (
     SLOT_OFF,
     SLOT_SIZE,
 )
-from ...platform.native._native import lib
-from ...platform.systrap.space import PlatformError
+from ...platform.native._native import ffi, lib
+from ...platform.space import PlatformError
 from ..errors import Restart, SysErr, TaskExit
 from . import signal as sg
 from .exit import reap
@@ -220,8 +220,10 @@ def _thread(t: Task, c: Task, a: CloneArgs) -> None:
         if a.flags & CLONE_PARENT_SETTID:  # before it can run: its exit clears the same word
             _tell_parent(t, c, a)
         t.thread.op(OP_CLONE, 0, 0, addr, a.tls, 1 if a.flags & CLONE_SETTLS else 0)
+        lib.nv_pt_expect(t.thread.cdata, th.cdata, 1)
         t.thread.run()
     except BaseException:
+        lib.nv_pt_expect(t.thread.cdata, ffi.NULL, 1)
         t.mm.users -= 1
         th.task = None
         k.drop_thread(th)
@@ -254,10 +256,12 @@ def _fork(t: Task, c: Task, a: CloneArgs) -> None:
         p.op(OP_FORK, 0, 0)
         for i in range(3):
             p.host(NR_CLOSE, i, flags=OF_FD0 | OF_IGNORE)
+        lib.nv_pt_expect(p.cdata, th.cdata, 0)
         try:
             p.run()
             space.set_pid(int(p.ev[E_CRET]))
         except BaseException:
+            lib.nv_pt_expect(p.cdata, ffi.NULL, 0)
             th.task = None
             c.mm.put_exe()
             k.drop_thread(th)

@@ -81,6 +81,7 @@ def setup_frame(t: Task, info: sg.SigInfo, act: sg.SigAction, fault: tuple[int, 
     sp = _stack_for(t, act)
     if not sp or not act.flags & sg.SA_RESTORER:
         return False
+    th.load_fp()
     fpoff, fpsize = fp_area(t)
     fp = (sp - fpsize) & ~63
     frame = ((fp - FRAME) & ~15) - 8
@@ -140,6 +141,7 @@ def restore_frame(t: Task) -> bool:
     """rt_sigreturn(2): registers, mask, alternate stack and extended state from the frame. False: bad frame."""
     th = t.thread
     frame = th.regs[RSP] - 8
+    th.load_fp()
     try:
         buf = th.copy_in(frame, FRAME)
         regs = struct.unpack_from("<18Q", buf, MC)
@@ -149,6 +151,7 @@ def restore_frame(t: Task) -> bool:
         if fp and size:
             state = th.copy_in(fp, size)
             th.mem[off : off + size] = _checked_fp(state, bytes(th.mem[off + 464 : off + 512]))
+            th.store_fp()
     except SysErr:
         return False
     keep = th.regs[EFL] & ~EFL_USER

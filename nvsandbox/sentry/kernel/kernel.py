@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, final
 
 from ...platform.native._native import lib
-from ...platform.systrap.space import PlatformError, Space, Systrap, Thread
+from ...platform.space import HostPlatform, PlatformError, Space, Thread
 from ..errors import SysErr
 from . import signal as sg
 from .creds import CAP_SYS_ADMIN, CAP_SYS_RESOURCE
@@ -42,7 +42,7 @@ class Kernel:
     """One sandbox. Made once, before the Sentry locks itself down."""
 
     def __init__(
-        self, platform: Systrap, ncpu: int, vdso_layout: list[tuple[int, int, bool]]
+        self, platform: HostPlatform, ncpu: int, vdso_layout: list[tuple[int, int, bool]]
     ) -> None:
         self.platform = platform
         self.ncpu = ncpu
@@ -162,6 +162,7 @@ class Kernel:
         if fd < 0:
             raise PlatformError("signalfd")
         self.loop.watch_fd(fd, select.EPOLLIN, lambda _e: self._children(fd))
+        p.watch_children(fd)
         self.loop.spawn(self._start_zygote)
         for nr, row in self.table.items():
             packed = 0
@@ -259,6 +260,7 @@ class Kernel:
             self.loop.watch_fd(space.sock, select.EPOLLIN, lambda _e: self._once(space, token))
             self.loop.suspend()
         space.identified = 1
+        self.platform.clean_ready(space)
 
     def _once(self, space: Space, token: Any) -> None:
         self.loop.unwatch_fd(space.sock)

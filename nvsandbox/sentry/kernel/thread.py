@@ -33,7 +33,7 @@ from ...platform.interface import (
     WIN_OFF,
 )
 from ...platform.native._native import lib
-from ...platform.systrap.space import Thread
+from ...platform.space import Thread
 from ..errors import SysErr, TaskExit
 
 if TYPE_CHECKING:
@@ -100,6 +100,15 @@ class HostThread:
         """The stub's address of the window's data area: where its own host calls may put results."""
         space = self.native.space
         return space.base + SLOT_OFF + self.native.index * SLOT_SIZE + WIN_DATA
+
+    # Extended state, at ev[E_FPOFF] of the slot
+    def load_fp(self) -> None:
+        """Fetches it; where the host's own signal frame holds it, it is there already."""
+        lib.nv_fp_load(self.cdata)
+
+    def store_fp(self) -> None:
+        """The slot's copy was changed: it is the application's from its next instruction on."""
+        lib.nv_fp_store(self.cdata)
 
     # Memory
     def copy_in(self, addr: int, size: int) -> bytes:

@@ -12,7 +12,7 @@ import struct
 from typing import TYPE_CHECKING, Final, final
 
 from ...platform.interface import EFL, NREG, RIP, RSP
-from ...platform.systrap.space import PlatformError
+from ...platform.space import PlatformError
 from ..errors import SysErr, TaskExit
 from ..kernel import signal as sg
 from ..kernel.exit import leave_mm

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, final
 
 from ...platform.interface import OF_FD0, OF_FD4, OF_IGNORE, OP_RECVFD, REGION_LEN, VDSO_OFF
-from ...platform.systrap.space import Space
+from ...platform.space import Space
 from ..errors import SysErr
 from ..kernel.wait import WaitQueue
 from .vma import (

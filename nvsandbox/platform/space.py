@@ -1,4 +1,4 @@
-"""Host processes of the systrap platform: the zygote, clean stubs and forked stubs.
+"""Host processes: the zygote, clean stubs and forked stubs, whatever the platform.
 
 A ``Space`` is one host process, so one application address space. Its descriptors and mappings are made by the
 Sentry; the process gets them over the socket of the one that clones it. Who a process is, the host kernel says
@@ -16,9 +16,9 @@ import secrets
 import signal
 import socket
 from collections.abc import Callable
-from typing import Any, Final, final
+from typing import Any, ClassVar, Final, final
 
-from ..interface import (
+from .interface import (
     CMD_LEN,
     KICK_SIGNAL,
     OP_FORK,
@@ -32,8 +32,8 @@ from ..interface import (
     VDSO_OFF,
     WIN_OFF,
 )
-from ..native._native import ffi, lib
-from ..stub_filter import stub_filter
+from .native._native import ffi, lib
+from .stub_filter import stub_filter
 
 F_ADD_SEALS: Final = 1033
 F_SEAL_SEAL: Final = 1
@@ -129,7 +129,7 @@ class Space:
         "users",
     )  # fmt: skip
 
-    def __init__(self, platform: Systrap, shell: Shell, base: int) -> None:
+    def __init__(self, platform: HostPlatform, shell: Shell, base: int) -> None:
         self.platform = platform
         self.base = base
         self.slots = ffi.cast("char *", shell.slots)
@@ -163,6 +163,8 @@ class Space:
                 raise MemoryError
             self._next += 1
         th = Thread(self, index, task_id)
+        if self.platform.tracing and lib.nv_pt_new(th.cdata, self.base):
+            raise MemoryError
         self.threads[index] = th
         return th
 
@@ -266,18 +268,21 @@ def free_thread(th: Thread) -> None:
     th.cdata = ffi.NULL
 
 
-@final
-class Systrap:
-    """The platform: starts the zygote, makes clean stubs, reaps."""
+class HostPlatform:
+    """The part of a platform that all share: starts the zygote, makes clean stubs, reaps."""
+
+    NAME: ClassVar[str] = ""
+    TRACES: ClassVar[bool] = False
 
     __slots__ = (
-        "by_pid", "image_len", "kuser", "kuser_fd", "vdso", "vdso_distance", "zygote",
+        "by_pid", "image_len", "kuser", "kuser_fd", "tracing", "vdso", "vdso_distance", "zygote",
         "zygote_thread",
     )  # fmt: skip
 
     def __init__(self, image: bytes, elf: bytes) -> None:
         self.by_pid: dict[int, Space] = {}
         self.image_len = len(image)
+        self.tracing = False
         image_fd = os.memfd_create("nv-stub", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.write(image_fd, image)
         fcntl.fcntl(image_fd, F_ADD_SEALS, 0xF)
@@ -291,6 +296,7 @@ class Systrap:
         self.vdso: list[tuple[int, int]] = []
         self.vdso_distance = 0
         self.zygote, self.zygote_thread = self._start_zygote(image_fd, elf)
+        self.tracing = self.TRACES  # the zygote itself runs nothing but ours
         os.close(image_fd)
 
     def start_loop(self, eventfd: int, epfd: int, ncpu: int) -> None:
@@ -375,6 +381,12 @@ class Systrap:
         space = Space(self, shell, parent.base)
         return space, space.new_thread(0)
 
+    def watch_children(self, sigfd: int) -> None:
+        """``sigfd``: SIGCHLD's descriptor, already in the loop's epoll set."""
+
+    def clean_ready(self, space: Space) -> None:
+        """A clean stub has locked itself down and waits for orders. Raises PlatformError."""
+
     def reap(self) -> list[tuple[Space | None, int]]:
         """Collects dead children: (space or None for a stranger, wait status)."""
         out: list[tuple[Space | None, int]] = []
@@ -403,7 +415,7 @@ def vdso_layout() -> list[tuple[int, int, bool]]:
 
 def _close_received(th: Thread) -> None:
     """Queues the closing of the three descriptors of a fork in the parent."""
-    from ..interface import OF_FD0, OF_IGNORE, OP_SYSCALL
+    from .interface import OF_FD0, OF_IGNORE, OP_SYSCALL
 
     for i in range(3):
         lib.nv_op(th.cdata, OP_SYSCALL, OF_FD0 | OF_IGNORE, 3, i, 0, 0, 0, 0, 0)

@@ -1,0 +1,547 @@
+/*
+ * The tracer: system calls by PTRACE_SYSEMU.
+ *
+ * A traced thread is in one of two modes. In application mode it runs under SYSEMU, so none of its
+ * system calls reach the host (nor the seccomp filter, which comes later in the kernel's entry
+ * path); every stop is an event and its registers are here. In stub mode it runs `serve` in the
+ * image and talks through its slot as on systrap; the breakpoint at NV_PTRACE_TRAP takes it back.
+ * The application's registers are never in the slot in between, except rax, which a failed copy
+ * changes.
+ *
+ * A slot is only listened to in stub mode: in application mode its content is the application's.
+ */
+#define _GNU_SOURCE
+#include "ptrace.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <linux/audit.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/uio.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define KICK 62
+#define OPTIONS                                                                                    \
+  (PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL)
+#define EVENT_STOP 128
+#define BUCKETS 1024u
+#define BATCH 64 /* stops seen to before others get their turn */
+#define EFLAGS_PLAIN 0x202u
+
+enum mode { STUB, APP, STOPPED, GONE };
+
+struct nv_pt {
+  int tid; /* 0: not known yet, or gone */
+  enum mode mode;
+  int resuming;  /* stub mode ends with the operations at hand */
+  int kick;      /* came in stub mode */
+  int muted;     /* nobody wants its events any more */
+  int queued;    /* has an event that was not fetched */
+  int fp_dirty;  /* the extended state in the slot is newer */
+  int is_thread; /* not the first of its process */
+  uint32_t fp_size, fp_off;
+  uint64_t image;
+  struct user_regs_struct u;
+  struct nv_task *next_event, *next_tid;
+  struct nv_task *expect, *expected_by;
+  int expect_thread;
+};
+
+struct nv_pt_state nv_pt;
+
+static struct nv_task *by_tid[BUCKETS];
+static uint32_t expecting;
+
+/* Stops of threads that are nobody's yet: a child may be reported before its parent's clone. */
+static struct stash { int tid, status; } * stash;
+static uint32_t nstash, capstash;
+
+/* nv_regs in NV_* order within user_regs_struct. */
+#define U(f) offsetof(struct user_regs_struct, f)
+static const uint16_t place[NV_NREG] = {U(r8),  U(r9),  U(r10), U(r11), U(r12), U(r13),
+                                        U(r14), U(r15), U(rdi), U(rsi), U(rbp), U(rbx),
+                                        U(rdx), U(rax), U(rcx), U(rsp), U(rip), U(eflags)};
+
+static void *grown(void *p, uint32_t n, uint32_t *cap, size_t size) {
+  if (n < *cap)
+    return p;
+  *cap = *cap ? 2 * *cap : 64;
+  p = realloc(p, *cap * size);
+  if (!p)
+    abort();
+  return p;
+}
+
+static long request(int req, const struct nv_pt *p, void *addr, void *data) {
+  return ptrace((enum __ptrace_request)req, p->tid, addr, data);
+}
+
+static void resume(struct nv_pt *p, int req, int sig) {
+  request(req, p, NULL, (void *)(intptr_t)sig); /* fails when it was killed: its end will be told */
+}
+
+static void set_mode(struct nv_pt *p, enum mode m) {
+  nv_pt.napp -= p->mode == APP;
+  p->mode = m;
+  nv_pt.napp += p->mode == APP;
+}
+
+void nv_pt_init(int sigfd) {
+  nv_pt.on = 1;
+  nv_pt.sigfd = sigfd;
+}
+
+int nv_pt_new(struct nv_task *t, uint64_t image) {
+  t->pt = calloc(1, sizeof *t->pt);
+  if (!t->pt)
+    return -ENOMEM;
+  t->pt->image = image;
+  t->pt->mode = STUB;
+  return 0;
+}
+
+/* Threads by host id */
+static struct nv_task *find_tid(int tid) {
+  struct nv_task *t = by_tid[(unsigned)tid % BUCKETS];
+  while (t && t->pt->tid != tid)
+    t = t->pt->next_tid;
+  return t;
+}
+
+static void unbind(struct nv_task *t) {
+  struct nv_pt *p = t->pt;
+  if (!p->tid)
+    return;
+  struct nv_task **at = &by_tid[(unsigned)p->tid % BUCKETS];
+  while (*at != t)
+    at = &(*at)->pt->next_tid;
+  *at = p->next_tid;
+  p->tid = 0;
+}
+
+static void handle(struct nv_task *t, int status);
+
+static int unstash(int tid, int *status) {
+  for (uint32_t i = 0; i < nstash; i++)
+    if (stash[i].tid == tid) {
+      *status = stash[i].status;
+      stash[i] = stash[--nstash];
+      return 1;
+    }
+  return 0;
+}
+
+static void bind_tid(struct nv_task *t, int tid) {
+  struct nv_pt *p = t->pt;
+  int status;
+  unbind(t);
+  p->tid = tid;
+  p->next_tid = by_tid[(unsigned)tid % BUCKETS];
+  by_tid[(unsigned)tid % BUCKETS] = t;
+  if (unstash(tid, &status))
+    handle(t, status);
+}
+
+int nv_pt_seize(struct nv_task *t, int pid) {
+  if (ptrace(PTRACE_SEIZE, pid, NULL, (void *)(uintptr_t)OPTIONS))
+    return -errno;
+  bind_tid(t, pid);
+  return 0;
+}
+
+static void no_longer_expect(struct nv_pt *p) {
+  if (p->expect) {
+    p->expect->pt->expected_by = NULL;
+    p->expect = NULL;
+    expecting--;
+  }
+}
+
+/* A thread that stopped and that no order of ours made, now that none is under way: made by a stub
+ * that was tampered with. It never runs. */
+static void kill_strangers(void) {
+  if (expecting)
+    return;
+  while (nstash)
+    ptrace(PTRACE_KILL, stash[--nstash].tid, NULL, NULL);
+}
+
+void nv_pt_expect(struct nv_task *parent, struct nv_task *child, int thread) {
+  if (!parent->pt)
+    return;
+  no_longer_expect(parent->pt);
+  if (child && child->pt) {
+    parent->pt->expect = child;
+    parent->pt->expect_thread = thread;
+    child->pt->expected_by = parent;
+    expecting++;
+  } else {
+    kill_strangers();
+  }
+}
+
+/* Events */
+static void queue(struct nv_task *t) {
+  struct nv_pt *p = t->pt;
+  if (p->muted)
+    return;
+  p->queued = 1;
+  p->next_event = NULL;
+  if (nv_pt.tail)
+    nv_pt.tail->pt->next_event = t;
+  else
+    nv_pt.head = t;
+  nv_pt.tail = t;
+}
+
+struct nv_task *nv_pt_next(void) {
+  struct nv_task *t = nv_pt.head;
+  nv_pt.head = t->pt->next_event;
+  if (!nv_pt.head)
+    nv_pt.tail = NULL;
+  t->pt->queued = 0;
+  return t;
+}
+
+static void unqueue(struct nv_task *t) {
+  struct nv_task *prev = NULL;
+  if (!t->pt->queued)
+    return;
+  for (struct nv_task *u = nv_pt.head; u != t; u = u->pt->next_event)
+    prev = u;
+  if (prev)
+    prev->pt->next_event = t->pt->next_event;
+  else
+    nv_pt.head = t->pt->next_event;
+  if (nv_pt.tail == t)
+    nv_pt.tail = prev;
+  t->pt->queued = 0;
+}
+
+void nv_pt_mute(struct nv_task *t) {
+  t->pt->muted = 1;
+  unqueue(t);
+}
+
+void nv_pt_free(struct nv_task *t) {
+  struct nv_pt *p = t->pt;
+  unqueue(t);
+  unbind(t);
+  set_mode(p, GONE);
+  no_longer_expect(p);
+  if (p->expected_by)
+    no_longer_expect(p->expected_by->pt);
+  t->pt = NULL;
+  free(p);
+}
+
+/* The application's registers become the event's. */
+static void show_regs(struct nv_task *t) {
+  const char *u = (const char *)&t->pt->u;
+  for (int i = 0; i < NV_NREG; i++)
+    memcpy(&t->regs[i], u + place[i], 8);
+  for (int i = 0; i < NV_E_N; i++)
+    t->ev[i] = 0;
+  t->ev[NV_E_TID] = t->pt->tid;
+}
+
+static void system_call(struct nv_task *t) {
+  struct nv_pt *p = t->pt;
+  struct __ptrace_syscall_info si;
+  memset(&si, 0, sizeof si);
+  request(PTRACE_GET_SYSCALL_INFO, p, (void *)sizeof si, &si);
+  show_regs(t);
+  t->regs[NV_RAX] = (uint32_t)p->u.orig_rax;
+  t->ev[NV_E_KIND] = si.arch == AUDIT_ARCH_X86_64 ? NV_EV_SYSCALL : NV_EV_BADARCH;
+  t->ev[NV_E_SIG] = 31;
+  nv_decode(t);
+  queue(t);
+}
+
+/* The trap number and error code that a frame shows. A tracer is not told; what can be concluded
+ * from the code is. */
+static void guess_trap(struct nv_task *t, const siginfo_t *si) {
+  int64_t trap = 14, err = 0;
+  switch (si->si_signo) {
+    case SIGFPE:
+      trap = si->si_code == FPE_INTDIV ? 0 : 19;
+      break;
+    case SIGILL:
+      trap = 6;
+      break;
+    case SIGTRAP:
+      trap = si->si_code == SI_KERNEL ? 3 : 1;
+      break;
+    case SIGBUS:
+      trap = si->si_code == BUS_ADRALN ? 17 : 14;
+      err = trap == 14 ? 4 : 0;
+      break;
+    default:
+      if (si->si_code == SI_KERNEL)
+        trap = 13;
+      else
+        err = 4 | (si->si_code == SEGV_ACCERR);
+  }
+  t->ev[NV_E_TRAPNO] = trap;
+  t->ev[NV_E_ERR] = err;
+}
+
+static int is_fault(int sig) {
+  return sig == SIGSEGV || sig == SIGBUS || sig == SIGFPE || sig == SIGILL || sig == SIGTRAP;
+}
+
+/* A signal for a thread that runs the application. */
+static void app_signal(struct nv_task *t, int sig) {
+  struct nv_pt *p = t->pt;
+  siginfo_t si;
+  if (request(PTRACE_GETSIGINFO, p, NULL, &si))
+    memset(&si, 0, sizeof si);
+  if (sig != KICK && !is_fault(sig)) { /* from outside the sandbox */
+    resume(p, PTRACE_SYSEMU, sig);
+    return;
+  }
+  set_mode(p, STOPPED);
+  request(PTRACE_GETREGS, p, NULL, &p->u);
+  show_regs(t);
+  t->ev[NV_E_SIG] = sig;
+  t->ev[NV_E_CODE] = si.si_code;
+  t->ev[NV_E_KIND] = NV_EV_KICK;
+  if (sig != KICK) {
+    t->ev[NV_E_KIND] = NV_EV_FAULT;
+    t->ev[NV_E_ADDR] = (int64_t)(uintptr_t)si.si_addr;
+    guess_trap(t, &si);
+  }
+  queue(t);
+}
+
+/* Extended state that the Sentry changed in the slot. */
+static void put_fp(struct nv_task *t) {
+  struct nv_pt *p = t->pt;
+  struct iovec iov = {(char *)t->slot + p->fp_off, p->fp_size};
+  if (p->fp_dirty)
+    request(PTRACE_SETREGSET, p, (void *)NT_X86_XSTATE, &iov);
+  p->fp_dirty = 0;
+}
+
+/* The breakpoint at the end of stub mode. */
+static void served(struct nv_task *t) {
+  struct nv_pt *p = t->pt;
+  if (!p->resuming) { /* not at our word: the stub was tampered with */
+    request(PTRACE_KILL, p, NULL, NULL);
+    return;
+  }
+  p->resuming = 0;
+  nv_unlisten(t);
+  t->regs[NV_RAX] = *(volatile uint64_t *)&t->slot->regs[NV_RAX];
+  set_mode(p, STOPPED);
+  put_fp(t);
+  if (!p->kick) {
+    nv_pt_enter_app(t);
+    return;
+  }
+  p->kick = 0;
+  for (int i = 0; i < NV_E_N; i++)
+    t->ev[i] = 0;
+  t->ev[NV_E_TID] = p->tid;
+  t->ev[NV_E_SIG] = KICK;
+  t->ev[NV_E_KIND] = NV_EV_KICK;
+  queue(t);
+}
+
+static void stub_signal(struct nv_task *t, int sig) {
+  struct nv_pt *p = t->pt;
+  if (sig == SIGTRAP) {
+    request(PTRACE_GETREGS, p, NULL, &p->u);
+    if (p->u.rip == p->image + NV_PTRACE_TRAP + 1) {
+      served(t);
+      return;
+    }
+  }
+  if (sig == KICK) {
+    p->kick = 1;
+    sig = 0;
+  }
+  resume(p, PTRACE_CONT, sig);
+}
+
+static void cloned(struct nv_task *t, int thread) {
+  struct nv_pt *p = t->pt;
+  struct nv_task *child = p->expect;
+  unsigned long tid = 0;
+  request(PTRACE_GETEVENTMSG, p, NULL, &tid);
+  resume(p, PTRACE_CONT, 0);
+  if (!child || p->expect_thread != thread || !tid)
+    return; /* not by our order: see kill_strangers */
+  no_longer_expect(p);
+  child->pt->is_thread = thread;
+  bind_tid(child, (int)tid);
+}
+
+static void handle(struct nv_task *t, int status) {
+  struct nv_pt *p = t->pt;
+  int event = status >> 16, sig = WSTOPSIG(status);
+  if (event == PTRACE_EVENT_CLONE || event == PTRACE_EVENT_FORK) {
+    cloned(t, event == PTRACE_EVENT_CLONE);
+  } else if (event) {
+    resume(p, p->mode == APP ? PTRACE_SYSEMU : PTRACE_CONT, 0);
+  } else if (sig == (SIGTRAP | 0x80)) {
+    request(PTRACE_GETREGS, p, NULL, &p->u);
+    set_mode(p, STOPPED);
+    system_call(t);
+  } else if (p->mode == APP) {
+    app_signal(t, sig);
+  } else {
+    stub_signal(t, sig);
+  }
+}
+
+static void died(int tid, int status) {
+  struct nv_task *t = find_tid(tid);
+  int thread = t && t->pt->is_thread, old;
+  unstash(tid, &old);
+  if (t) {
+    unbind(t);
+    set_mode(t->pt, GONE);
+  }
+  if (thread)
+    return;
+  nv_pt.deaths = grown(nv_pt.deaths, nv_pt.ndeaths, &nv_pt.capdeaths, sizeof *nv_pt.deaths);
+  nv_pt.deaths[nv_pt.ndeaths].pid = tid;
+  nv_pt.deaths[nv_pt.ndeaths++].status = status;
+}
+
+int nv_pt_death(int32_t *out) {
+  if (!nv_pt.ndeaths)
+    return 0;
+  struct nv_death d = nv_pt.deaths[--nv_pt.ndeaths];
+  out[0] = d.pid;
+  out[1] = d.status;
+  return 1;
+}
+
+void nv_pt_poll(void) {
+  for (int i = 0; i < BATCH; i++) {
+    int status;
+    pid_t tid = waitpid(-1, &status, __WALL | WNOHANG);
+    if (tid <= 0)
+      break;
+    if (!WIFSTOPPED(status)) {
+      died(tid, status);
+      continue;
+    }
+    struct nv_task *t = find_tid(tid);
+    if (t) {
+      handle(t, status);
+      continue;
+    }
+    stash = grown(stash, nstash, &capstash, sizeof *stash);
+    stash[nstash++] = (struct stash){tid, status};
+  }
+  if (nstash)
+    kill_strangers();
+}
+
+/* Answers */
+int nv_pt_in_app(struct nv_task *t) { return t->pt->mode == STOPPED; }
+
+static void set_regs(struct nv_pt *p, struct user_regs_struct *u) {
+  u->orig_rax = (unsigned long long)-1; /* no system call that the host could want to restart */
+  u->cs = 0x33;
+  u->ss = 0x2b;
+  request(PTRACE_SETREGS, p, NULL, u);
+}
+
+void nv_pt_enter_app(struct nv_task *t) {
+  struct nv_pt *p = t->pt;
+  p->muted = 0;
+  put_fp(t);
+  char *u = (char *)&p->u;
+  for (int i = 0; i < NV_NREG; i++)
+    memcpy(u + place[i], &t->regs[i], 8);
+  set_regs(p, &p->u);
+  set_mode(p, APP);
+  resume(p, PTRACE_SYSEMU, 0);
+}
+
+void nv_pt_enter_stub(struct nv_task *t) {
+  struct nv_pt *p = t->pt;
+  struct user_regs_struct u = p->u;
+  u.rip = p->image + NV_PTRACE_ENTRY;
+  u.rsp = t->stub_slot + NV_STACK_OFF + NV_STACK_LEN - 64;
+  u.rbp = 0;
+  u.eflags = EFLAGS_PLAIN; /* no TF, AC or DF of the application's */
+  set_regs(p, &u);
+  set_mode(p, STUB);
+  resume(p, PTRACE_CONT, 0);
+}
+
+/* The slot holds operations. */
+void nv_pt_answered(struct nv_task *t, int resume_app) {
+  struct nv_pt *p = t->pt;
+  p->muted = 0;
+  p->resuming = resume_app;
+  if (p->mode == STOPPED)
+    nv_pt_enter_stub(t);
+}
+
+/* Extended state */
+static void get_fp(struct nv_task *t) {
+  struct nv_pt *p = t->pt;
+  static char buf[NV_STACK_LEN];
+  struct iovec iov = {buf, sizeof buf};
+  if (request(PTRACE_GETREGSET, p, (void *)NT_X86_XSTATE, &iov) || iov.iov_len < 576)
+    return;
+  uint32_t size = (uint32_t)iov.iov_len;
+  /* The window's place for inlined input is not used here; a state with tiles only fits the far end
+   * of the signal stack. */
+  uint32_t off = size + 4 <= NV_IN_MAXBUF ? NV_WIN_OFF : NV_STACK_OFF;
+  if (size + 4 > NV_STACK_LEN - 0x1000)
+    return;
+  /* As the host's signal frames describe it: struct _fpx_sw_bytes; here the first word is XCR0. */
+  uint64_t xcr0;
+  uint32_t magic1 = 0x46505853, magic2 = 0x46505845, extended = size + 4;
+  memcpy(&xcr0, buf + 464, 8);
+  memset(buf + 464, 0, 48);
+  memcpy(buf + 464, &magic1, 4);
+  memcpy(buf + 468, &extended, 4);
+  memcpy(buf + 472, &xcr0, 8);
+  memcpy(buf + 480, &size, 4);
+  memcpy((char *)t->slot + off, buf, size);
+  memcpy((char *)t->slot + off + size, &magic2, 4);
+  p->fp_size = size;
+  p->fp_off = off;
+  t->ev[NV_E_FPOFF] = off;
+}
+
+int nv_fp_load(struct nv_task *t) {
+  struct nv_pt *p = t->pt;
+  int status;
+  if (!p || t->ev[NV_E_FPOFF])
+    return 0;
+  if (p->mode == STUB && p->tid) { /* it waits in `serve`, the state untouched: stop it there */
+    if (request(PTRACE_INTERRUPT, p, NULL, NULL))
+      return 0;
+    if (waitpid(p->tid, &status, __WALL) != p->tid)
+      return 0;
+    if (!WIFSTOPPED(status)) {
+      died(p->tid, status);
+      return 0;
+    }
+    get_fp(t);
+    handle(t, status);
+  } else if (p->mode == STOPPED) {
+    get_fp(t);
+  }
+  return 0;
+}
+
+void nv_fp_store(struct nv_task *t) {
+  if (t->pt && t->pt->fp_size)
+    t->pt->fp_dirty = 1;
+}
