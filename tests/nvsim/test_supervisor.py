@@ -24,7 +24,7 @@ import os
 print(sorted(n for n in os.listdir("/dev") if n.startswith("nvidia")))
 print("null" in os.listdir("/dev"), os.listdir("/proc/driver/nvidia/gpus"))
 fd = os.open("/proc/driver/nvidia", os.O_RDONLY | os.O_DIRECTORY)
-print(sorted(os.listdir(fd)), sorted(os.listdir(fd)))
+print(*sorted(os.listdir(fd)), sorted(os.listdir(fd)) == sorted(os.listdir(fd)))
 inner = os.open("version", os.O_RDONLY, dir_fd=fd)
 print(os.read(inner, 12))
 print("0000:01:00.0" in os.listdir("/sys/bus/pci/devices"))
@@ -37,9 +37,9 @@ print(os.path.exists("/dev/nvidia2"), os.access("/dev/nvidia1", os.R_OK | os.W_O
 def test_directories_show_the_nodes(sim: Sim) -> None:
     out = sim.python(LISTING, ["--count", "2"]).stdout.splitlines()
     assert out == [
-        "['nvidia-uvm', 'nvidia-uvm-tools', 'nvidia0', 'nvidia1', 'nvidiactl']",
+        "['nvidia-caps', 'nvidia-uvm', 'nvidia-uvm-tools', 'nvidia0', 'nvidia1', 'nvidiactl']",
         "True ['0000:01:00.0', '0000:02:00.0']",
-        "['gpus', 'params', 'registry', 'version'] ['gpus', 'params', 'registry', 'version']",
+        "capabilities gpus params registry version True",
         "b'NVRM version'",
         "True",
         "0x10de",
