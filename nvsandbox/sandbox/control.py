@@ -3,6 +3,7 @@
 Launcher to Sentry:
   {"op": "spawn", "id": N, "process": {...}, "init": bool}  with the descriptors for 0, 1, 2
   {"op": "signal", "id": N, "sig": S}
+  {"op": "resize", "id": N, "rows": R, "cols": C}   of a process with "terminal"
   {"op": "stop"}
 Sentry to launcher:
   {"ev": "ready"} · {"ev": "started", "id": N, "pid": P} · {"ev": "failed", "id": N, "errno": E, "msg": TEXT} ·

@@ -6,10 +6,11 @@ import os
 import select
 import signal
 import termios
+import tty
 from typing import Any, Final
 
 from . import control
-from .config import SandboxConfig
+from .config import Failure, SandboxConfig
 from .launch import RunningSandbox
 
 FORWARDED: Final = (
@@ -19,32 +20,58 @@ FORWARDED: Final = (
 
 
 def run_foreground(config: SandboxConfig, process: control.Message, init: bool = False) -> int:
-    """Exit code as a shell gives it: the program's own, or 128 + signal. Raises Failure."""
+    """Exit code as a shell gives it: the program's own, or 128 + signal. Raises Failure.
+
+    With ``process["terminal"]`` our own terminal is handed over in raw mode and given back at the end.
+    """
+    terminal = bool(process.get("terminal"))
+    if terminal:
+        if not (os.isatty(0) and os.isatty(1)):
+            raise Failure("a terminal is asked for, but stdin and stdout are not one")
+        process["rows"], process["cols"] = _size()
     sb = RunningSandbox(config)
     r, w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(w, warn_on_full_buffer=False)
     for s in FORWARDED:
         signal.signal(s, _noop)
-    terminal = {fd: termios.tcgetattr(fd) for fd in (0,) if os.isatty(fd)}
+    saved = termios.tcgetattr(0) if terminal else None
     try:
         ident = sb.spawn(process, (0, 1, 2), init)
-        while True:
-            ready, _, _ = select.select([r, sb.ctl.fileno()], [], [])
-            if r in ready:
-                for n in set(os.read(r, 256)):
-                    if n in FORWARDED:
-                        sb.signal(ident, n)
-            if sb.ctl.fileno() in ready:
-                status = sb.wait(ident)
-                if status is not None:
-                    return exit_code(status)
+        if terminal:
+            tty.setraw(0)
+        return _wait(sb, ident, r, terminal)
     finally:
-        for fd, mode in terminal.items():
-            termios.tcsetattr(fd, termios.TCSADRAIN, mode)
+        if saved is not None:
+            termios.tcsetattr(0, termios.TCSADRAIN, saved)
         signal.set_wakeup_fd(-1)
         os.close(r)
         os.close(w)
         sb.close()
+
+
+def _wait(sb: RunningSandbox, ident: int, wakeup: int, terminal: bool) -> int:
+    while True:
+        ready, _, _ = select.select([wakeup, sb.ctl.fileno()], [], [])
+        if wakeup in ready:
+            for n in set(os.read(wakeup, 256)):
+                if n == signal.SIGWINCH and terminal:
+                    rows, cols = _size()
+                    sb.resize(ident, rows, cols)
+                elif n in FORWARDED:
+                    sb.signal(ident, n)
+        if sb.ctl.fileno() in ready:
+            status = sb.wait(ident)
+            if status is not None:
+                return exit_code(status)
+
+
+def _size() -> tuple[int, int]:
+    """Rows and columns of our terminal."""
+    try:
+        size = os.get_terminal_size(0)
+    except OSError:
+        return 24, 80
+    return size.lines, size.columns
 
 
 def _noop(_sig: int, _frame: Any) -> None:

@@ -157,6 +157,10 @@ class RunningSandbox:
         with contextlib.suppress(OSError):
             control.send(self.ctl, {"op": "signal", "id": ident, "sig": sig})
 
+    def resize(self, ident: int, rows: int, cols: int) -> None:
+        with contextlib.suppress(OSError):
+            control.send(self.ctl, {"op": "resize", "id": ident, "rows": rows, "cols": cols})
+
     def wait(self, ident: int, timeout: float | None = None) -> int | None:
         """The wait status of a process, None when ``timeout`` seconds pass first. Raises Failure."""
         deadline = None if timeout is None else time.monotonic() + timeout

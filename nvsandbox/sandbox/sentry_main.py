@@ -15,6 +15,7 @@ from ..platform.native._native import lib
 from ..platform.probe import CLASSES
 from ..platform.sentry_filter import sentry_filter
 from ..sentry.boot import Boot, Prepared, ProcessSpec, set_inlining, start_program
+from ..sentry.console import Console
 from ..sentry.kernel.task import Task, ThreadGroup
 from ..sentry.strace import Strace
 from . import control, isolate
@@ -86,6 +87,7 @@ class SentryServer:
         self.k.on_process_exit = self._process_exited
         self.ids: dict[int, int] = {}  # pid of a spawned process: the launcher's id for it
         self.procs: dict[int, ThreadGroup] = {}
+        self.consoles: dict[int, Console] = {}
         if config.strace:
             self.k.strace = Strace()
 
@@ -125,6 +127,10 @@ class SentryServer:
                 tg.is_init, was = False, tg.is_init
                 tg.send_signal(sig)
                 tg.is_init = was
+        elif op == "resize":
+            console = self.consoles.get(int(msg["id"]))
+            if console is not None:
+                console.resize(int(msg["rows"]), int(msg["cols"]))
         elif op == "stop":
             self.k.shutdown(signal.SIGKILL)
 
@@ -140,7 +146,10 @@ class SentryServer:
         t = self.boot.first_task(self.ns, spec, bool(msg.get("init")))
         self.ids[t.tg.pid] = ident
         self.procs[ident] = t.tg
-        self.boot.install_stdio(t, fds, bool(p.get("terminal")))
+        console = self.boot.install_stdio(t, fds, bool(p.get("terminal")))
+        if console is not None:
+            self.consoles[ident] = console
+            console.resize(int(p.get("rows", 24)), int(p.get("cols", 80)))
         failed: list[tuple[int, str]] = []
         start_program(t, spec, lambda e, s: failed.append((e, s)))
         if failed:
@@ -165,6 +174,9 @@ class SentryServer:
         ident = self.ids.pop(tg.pid, None)
         if ident is not None:
             self.procs.pop(ident, None)
+            console = self.consoles.pop(ident, None)
+            if console is not None:
+                console.close()
             self._tell({"ev": "exited", "id": ident, "status": tg.exit_code})
 
     def _ended(self, status: int) -> None:

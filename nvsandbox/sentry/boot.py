@@ -19,6 +19,7 @@ import nvsandbox.sentry.syscalls as syscall_package
 from ..platform import native
 from ..platform.native._native import lib
 from ..platform.space import HostPlatform, vdso_layout
+from .console import Console
 from .errors import SysErr
 from .fs.gofer_client import GoferClient
 from .fs.hostfd_tty import open_stdio
@@ -208,10 +209,18 @@ class Boot:
         self.k.tasks.pop(t.tid, None)
         reap(tg)
 
-    def install_stdio(self, t: Task, fds: list[int], terminal: bool) -> None:
-        """Descriptors 0, 1, 2… of the first program, from the launcher's."""
-        for fd in fds:
-            t.files.install(open_stdio(fd, self.k.loop), 1 << 20)
+    def install_stdio(self, t: Task, fds: list[int], terminal: bool) -> Console | None:
+        """Descriptors 0, 1, 2… of the first program: the launcher's, or a console tied to them."""
+        if not terminal:
+            for fd in fds:
+                t.files.install(open_stdio(fd, self.k.loop), 1 << 20)
+            return None
+        console = Console(self.k, t, (fds[0], fds[1]))
+        for _ in range(3):
+            t.files.install(console.slave, 1 << 20)
+        for fd in fds[2:]:
+            os.close(fd)
+        return console
 
 
 def first_creds(spec: ProcessSpec) -> Credentials:

@@ -54,5 +54,6 @@ def do(
         os.fsencode(where),
         uid,
         gid,
+        terminal=os.isatty(0) and os.isatty(1),
     )
     raise click.exceptions.Exit(run_foreground(config, process))

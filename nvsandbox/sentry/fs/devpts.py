@@ -95,11 +95,11 @@ class DevPts(FileSystem):
         node = self.nodes.get(p.index)
         if node is None:
             raise SysErr(errno.EIO)
-        path = _peer_path(t, self, p.index, node)
+        path = peer_path(t, self, p.index, node)
         return open_slave(t, path, flags, p)
 
 
-def _peer_path(t: Task, fs: DevPts, index: int, node: SynthNode) -> Path:
+def peer_path(t: Task, fs: DevPts, index: int, node: SynthNode) -> Path:
     """Where the slave lies: on a mount of ``fs`` the caller has, or on one of nobody's."""
     ns = t.fs.ns
     for m in ns.mounts():
