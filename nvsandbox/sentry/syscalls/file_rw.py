@@ -91,6 +91,21 @@ def _take(iov: Iov, want: int) -> tuple[Iov, Iov]:
     return head, []
 
 
+def _gather(t: Task, iov: Iov) -> bytes:
+    """The bytes of ``iov``, up to the first part that faults. Raises EFAULT when that is the first one."""
+    if len(iov) == 1:
+        return t.copy_in(*iov[0])
+    parts: list[bytes] = []
+    for addr, size in iov:
+        try:
+            parts.append(t.copy_in(addr, size))
+        except SysErr:
+            if not any(parts):
+                raise
+            break
+    return b"".join(parts)
+
+
 def _scatter(t: Task, iov: Iov, data: bytes) -> None:
     pos = 0
     for addr, size in iov:
@@ -133,11 +148,8 @@ def do_write(t: Task, f: FileDescription, iov: Iov, offset: int) -> int:
     while True:
         want = min(size - total, CHUNK)
         try:
-            if len(iov) == 1:
-                data = t.copy_in(iov[0][0] + total, want)
-            else:
-                head, iov = _take(iov, want)
-                data = b"".join(t.copy_in(a, n) for a, n in head)
+            head, iov = _take(iov, want)
+            data = _gather(t, head)
             n = f.write(t, data) if offset < 0 else f.pwrite(t, data, offset + total)
         except SysErr as e:
             if total:

@@ -53,6 +53,8 @@ def _check(t: Task, i: Inode, name: bytes, write: bool) -> None:
             cap = CAP_SETFCAP if name == b"security.capability" else CAP_SYS_ADMIN
             if not t.creds.capable(cap):
                 raise SysErr(errno.EPERM)
+    elif name in (b"user.", b"trusted.", b"security."):
+        raise SysErr(errno.EINVAL)
     else:
         raise SysErr(errno.EOPNOTSUPP)
 

@@ -196,11 +196,11 @@ def _removed(dir: Path, d: Dentry, i: Inode, isdir: int) -> None:
     dir.dentry.drop_child(d.name)
     d.unlinked = True
     if active():
-        notify_inode(dir.inode, IN_DELETE | isdir, 0, d.name)
+        if not isdir:
+            notify_inode(i, IN_ATTRIB)  # its link count
         if i.nlink == 0 or isdir:
             notify_inode(i, IN_DELETE_SELF)
-        else:
-            notify_inode(i, IN_ATTRIB)
+        notify_inode(dir.inode, IN_DELETE | isdir, 0, d.name)
 
 
 def rename(
