@@ -409,6 +409,10 @@ void nv_post(struct nv_task *t) {
     syscall(SYS_futex, &t->slot->state, FUTEX_WAKE, 1, 0, 0, 0);
 }
 
+int nv_running(const struct nv_task *t) {
+  return t->run >= 0 || (t->pt && nv_pt_running(t));
+}
+
 uint32_t nv_slot_tid(struct nv_task *t) { return t->slot->host_tid; }
 
 void *nv_map(int fd, uint64_t len, int writable) {

@@ -62,6 +62,8 @@ int nv_run(struct nv_task *t, uint32_t spins);
 /* Posts the queued operations of a thread that is not to be listened to (not started yet, or
  * exiting). */
 void nv_post(struct nv_task *t);
+/* Whether the thread was let go and its next event has not been fetched. */
+int nv_running(const struct nv_task *t);
 uint32_t nv_slot_tid(struct nv_task *t);
 /* Forgets a task that runs (its process is being killed). */
 void nv_drop(struct nv_task *t);

@@ -447,6 +447,8 @@ void nv_pt_poll(void) {
     kill_strangers();
 }
 
+int nv_pt_running(const struct nv_task *t) { return t->pt->mode == APP || t->pt->queued; }
+
 /* Answers */
 int nv_pt_in_app(struct nv_task *t) { return t->pt->mode == STOPPED; }
 

@@ -22,9 +22,10 @@ extern struct nv_pt_state {
 
 struct nv_task *nv_pt_next(void);
 void nv_pt_poll(void);
-int nv_pt_in_app(struct nv_task *t);      /* stopped, its registers with us */
-void nv_pt_enter_app(struct nv_task *t);  /* goes on with t->regs */
-void nv_pt_enter_stub(struct nv_task *t); /* runs `serve` */
+int nv_pt_running(const struct nv_task *t); /* the application, or its event waits */
+int nv_pt_in_app(struct nv_task *t);        /* stopped, its registers with us */
+void nv_pt_enter_app(struct nv_task *t);    /* goes on with t->regs */
+void nv_pt_enter_stub(struct nv_task *t);   /* runs `serve` */
 void nv_pt_answered(struct nv_task *t, int resume);
 void nv_pt_mute(struct nv_task *t);
 void nv_pt_free(struct nv_task *t);

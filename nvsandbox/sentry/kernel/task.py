@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Any, Final
 
+from ...platform.native._native import lib
 from ..errors import ERESTARTSYS, Restart, SysErr, TaskExit
 from . import signal as sg
 from .cputime import group_ns, task_ns
@@ -363,7 +364,7 @@ class Task:
     def runs_application(self) -> bool:
         """Whether its host thread runs the application (and not operations for a handler)."""
         th = self.thread
-        return th is not None and self.token is None and th.token is None and th.cdata.run >= 0
+        return th is not None and self.token is None and th.token is None and bool(lib.nv_running(th.cdata))
 
     def kill(self) -> None:
         """This task alone is to end (another thread execs)."""
