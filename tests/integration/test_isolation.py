@@ -34,7 +34,9 @@ def test_shadow_is_the_roots_own(bash: Bash, rootfs: Path) -> None:
 
 def test_root_stays_as_it_was(bash: Bash, rootfs: Path) -> None:
     before = sorted(os.listdir(rootfs)), (rootfs / "etc/passwd").read_bytes()
-    bash("echo x >> /etc/passwd; rm -rf /usr/share/doc; touch /new; mv /etc/issue /etc/issue2; chmod 0 /bin/true")
+    bash(
+        "echo x >> /etc/passwd; rm -rf /usr/share/doc; touch /new; mv /etc/issue /etc/issue2; chmod 0 /bin/true"
+    )
     assert (sorted(os.listdir(rootfs)), (rootfs / "etc/passwd").read_bytes()) == before
     assert (rootfs / "etc/issue").exists() and os.access(rootfs / "bin/true", os.X_OK)
 
@@ -68,13 +70,17 @@ def test_only_own_processes_are_seen(bash: Bash) -> None:
 
 def test_kernel_of_the_host_is_not_shown(bash: Bash) -> None:
     release = os.uname().release
-    out = bash("uname -a; cat /proc/version; cat /proc/mounts; cat /proc/cmdline; dmesg 2>/dev/null; true")
+    out = bash(
+        "uname -a; cat /proc/version; cat /proc/mounts; cat /proc/cmdline; dmesg 2>/dev/null; true"
+    )
     assert release not in out
     assert "nvsandbox" in out
 
 
 def test_no_network_but_loopback(bash: Bash) -> None:
-    out = bash("cat /proc/net/dev | tail -n +3 | cut -d: -f1; : 2>/dev/null </dev/tcp/192.0.2.1/80 || echo no")
+    out = bash(
+        "cat /proc/net/dev | tail -n +3 | cut -d: -f1; : 2>/dev/null </dev/tcp/192.0.2.1/80 || echo no"
+    )
     assert out.split() == ["lo", "no"]
 
 

@@ -31,7 +31,7 @@ READS = ("Get", "Query", "IsMig", "OnSame", "Validate")
 for name, f in sorted(vars(n).items()):
     if not name.startswith("nvml") or not inspect.isfunction(f) or not any(r in name for r in READS):
         continue
-    if "Unit" in name or name.startswith(("nvmlVgpu", "nvmlGpuInstance", "nvmlGpm", "nvmlEvent")):
+    if "Unit" in name or name == "nvmlDeviceGetHandleByUUIDV" or name.startswith(("nvmlVgpu", "nvmlGpuInstance", "nvmlGpm", "nvmlEvent")):
         continue
     need = [p.name for p in inspect.signature(f).parameters.values() if p.default is p.empty]
     if not need:
@@ -150,7 +150,7 @@ MOVES = """
 import ctypes, os, time, pynvml as n
 n.nvmlInit(); h = n.nvmlDeviceGetHandleByIndex(0)
 def row():
-    m = n.nvmlDeviceGetMemoryInfo(h)
+    m = n.nvmlDeviceGetMemoryInfo(h, version=n.nvmlMemory_v2)
     apps = n.nvmlDeviceGetComputeRunningProcesses(h)
     return n.nvmlDeviceGetTemperature(h, 0), m.used, [(p.pid, p.usedGpuMemory) for p in apps]
 cold, none, nobody = row()

@@ -37,7 +37,9 @@ def results(rootfs: Path, platform: str) -> Results:
 @pytest.fixture(scope="session")
 def wanted(request: pytest.FixtureRequest) -> list[str]:
     """The programs this session is going to look at."""
-    chosen = {i.callspec.params.get("name") for i in request.session.items if hasattr(i, "callspec")}
+    chosen = {
+        i.callspec.params.get("name") for i in request.session.items if hasattr(i, "callspec")
+    }
     return [n for n in NAMES if n in chosen]
 
 
