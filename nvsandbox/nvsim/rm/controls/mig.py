@@ -10,7 +10,7 @@ from typing import Final
 
 from ...view import View
 from ..control import Call, control
-from ..mig import MAX_INSTANCES, VEIDS_PER_GPC, GpuInstance, Mig, Shape
+from ..mig import MAX_INSTANCES, VEIDS_PER_GPC, GpuInstance, Mig, Shape, shapes
 from ..status import RmError, Status
 
 _PLACE_AT_SPAN: Final = 1 << 31
@@ -22,7 +22,7 @@ def _mig(call: Call) -> Mig:
     if not call.gpu.profile.mig:
         raise RmError(Status.NOT_SUPPORTED)
     if call.gpu.mig is None:
-        raise RmError(Status.INVALID_STATE)
+        raise RmError(Status.NOT_SUPPORTED)
     return call.gpu.mig
 
 
@@ -94,14 +94,17 @@ def partitions(call: Call) -> Status | None:
 
 
 @control("NV2080_CTRL_CMD_GPU_DESCRIBE_PARTITIONS")
-def describe(call: Call) -> None:
-    """What the card can be cut into."""
-    mig = _mig(call)
-    for i, shape in enumerate(mig.shapes):
+def describe(call: Call) -> Status | None:
+    """What the card can be cut into, whether or not MIG is on."""
+    known = shapes(call.gpu.profile)
+    if not known:
+        return Status.NOT_SUPPORTED
+    for i, shape in enumerate(known):
         row = call.p.sub("partitionDescs", i)
         row.put(partitionFlag=shape.flag, grCount=shape.compute, gfxGrCount=0,
                 memorySize=shape.memory, **_engines(shape))  # fmt: skip
-    call.p["descCount"] = len(mig.shapes)
+    call.p["descCount"] = len(known)
+    return None
 
 
 def _spans(p: View, name: str, starts: list[int], length: int) -> None:
