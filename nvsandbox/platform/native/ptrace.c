@@ -514,6 +514,7 @@ static void get_fp(struct nv_task *t) {
   memcpy(buf + 468, &extended, 4);
   memcpy(buf + 472, &xcr0, 8);
   memcpy(buf + 480, &size, 4);
+  buf[512] |= 3; /* as in the host's frames, x87 and SSE count even in their initial state */
   memcpy((char *)t->slot + off, buf, size);
   memcpy((char *)t->slot + off + size, &magic2, 4);
   p->fp_size = size;
