@@ -81,7 +81,8 @@ def _install() -> int:
 _REASONS: Final = {
     errno.EBUSY: "another supervisor already listens here (a nested nvsim?); start only one",
     errno.EINVAL: "the kernel lacks WAIT_KILLABLE_RECV; Linux 5.19 or newer is needed",
-    errno.EACCES: "not permitted; allow seccomp(2) with NEW_LISTENER for this process",
+    errno.EACCES: "not permitted; allow seccomp(2) and no_new_privs for this process, or be root",
+    errno.EPERM: "refused, by a container's filter perhaps; allow seccomp(2) for this process",
     errno.ENOSYS: "seccomp(2) is not available here; allow it for this process",
 }
 

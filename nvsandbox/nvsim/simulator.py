@@ -52,7 +52,7 @@ class Simulator:
         try:
             release = database().release(config.driver)
         except AbiError as e:
-            raise SimError(f"--driver: {e}") from None
+            raise SimError(f"--driver: {e}; `nvsandbox gpu abi list` shows all") from None
         cards = [profile.load(config.gpu, config.memory_mib)] * config.count
         self.log = log
         self.replay = replay
