@@ -51,7 +51,7 @@ def running(rootfs: Path, platform: str) -> Iterator[dict[str, list[int]]]:
                 if kind in name:
                     kinds[kind].append(pid)
         below = children(kinds["sentry"][0])
-        zygote = [x for x in below if "zygote" in Path(f"/proc/{x}/comm").read_text()]
+        zygote = below[:1]  # the first child, from which the others come
         kinds["stub"] = [x for x in below if x not in zygote]
         yield kinds
     finally:

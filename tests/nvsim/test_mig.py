@@ -111,6 +111,25 @@ def test_libcuda_runs_in_a_mig_device(sim: Sim, cc: str) -> None:
     assert "context 0\n" in out
 
 
+HOLD = """
+import ctypes, os, pynvml as n
+n.nvmlInit(); h = n.nvmlDeviceGetHandleByIndex(0)
+first, second = (n.nvmlDeviceGetMigDeviceHandleByIndex(h, i) for i in (0, 1))
+os.environ["CUDA_VISIBLE_DEVICES"] = n.nvmlDeviceGetUUID(second)
+cu = ctypes.CDLL("libcuda.so.1"); ctx = ctypes.c_void_p(); at = ctypes.c_uint64()
+free, total = ctypes.c_size_t(), ctypes.c_size_t()
+assert cu.cuInit(0) == 0 and cu.cuCtxCreate_v2(ctypes.byref(ctx), 0, 0) == 0
+assert cu.cuMemAlloc_v2(ctypes.byref(at), ctypes.c_size_t(1 << 30)) == 0
+assert cu.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)) == 0
+a, b = n.nvmlDeviceGetMemoryInfo(first), n.nvmlDeviceGetMemoryInfo(second)
+print(a.used, b.used >= 1 << 30, b.used + b.free == b.total == total.value, b.free == free.value)
+"""
+
+
+def test_memory_of_a_chosen_mig_device(sim: Sim) -> None:
+    assert sim.python(HOLD, ["--mig", "1g.10gb,2g.20gb"]).stdout == "0 True True True\n"
+
+
 @pytest.mark.parametrize(
     ("opts", "reason"),
     [

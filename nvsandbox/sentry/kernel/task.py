@@ -196,8 +196,9 @@ class ThreadGroup:
             t.exiting = t.work = True
         mm = self.mm
         if mm is not None and mm.users == sum(t.mm is mm for t in tasks):
-            if all(t.vfork_done is None for t in tasks):
-                mm.space.kill()  # nobody else lives there
+            robust = mm.shares_memory() and any(t.robust_list for t in tasks)
+            if not robust and all(t.vfork_done is None for t in tasks):
+                mm.space.kill()  # nobody else lives there, or must hear of the locks held
         for t in tasks:
             t.leave(t in running)
 

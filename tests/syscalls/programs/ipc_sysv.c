@@ -47,7 +47,6 @@ int main(void) {
   R(shmdt(o));
   N(*p);
   R(shmdt(p));
-  OK(shmat(h, 0, 0));
   OK(shmget(IPC_PRIVATE, 0, 0600));
   OK(shmget(0x4e56, 100, 0));
   return 0;
