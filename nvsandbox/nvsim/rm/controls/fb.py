@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ..control import Call, control
+from ..mig import GpuInstance
 from ..status import Status
-from .mig import subscribed
+from .mig import subscribed, used_memory
 from .subdevice import by_index, info_list, info_pointer
 
 _KIB = 10
@@ -17,7 +18,7 @@ def _fb_info(call: Call) -> dict[int, int]:
     bar1 = p.bar1_mib << _KIB
     instance = subscribed(call)
     if instance is not None:
-        return _instance_info(call, instance.shape.memory)
+        return _instance_info(call, instance)
     total, usable, free = heap.total >> 10, (heap.total - heap.reserved) >> 10, heap.free >> 10
     return by_index(p.fb_info) | {
         0x04: p.fbps, 0x05: bar1, 0x07: total, 0x08: total, 0x09: usable, 0x0A: usable,
@@ -27,10 +28,11 @@ def _fb_info(call: Call) -> dict[int, int]:
     }  # fmt: skip
 
 
-def _instance_info(call: Call, size: int) -> dict[int, int]:
-    """The same within a MIG instance: its own memory. Allocations are accounted to the card."""
-    p, kib = call.gpu.profile, size >> _KIB
-    free = min(kib, call.gpu.heap.free >> _KIB)
+def _instance_info(call: Call, instance: GpuInstance) -> dict[int, int]:
+    """The same within a MIG instance: its own memory."""
+    p, size = call.gpu.profile, instance.shape.memory
+    kib = size >> _KIB
+    free = max(0, kib - (used_memory(call, instance) >> _KIB))
     bar1 = (p.bar1_mib << _KIB) * size // (p.memory_mib << _MIB)
     return by_index(p.fb_info) | {
         0x05: bar1, 0x07: kib, 0x08: kib, 0x09: kib, 0x0A: kib, 0x0B: p.bus_width,

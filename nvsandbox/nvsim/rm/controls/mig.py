@@ -10,6 +10,7 @@ from typing import Final
 
 from ...view import View
 from ..control import Call, control
+from ..memory import Place
 from ..mig import MAX_INSTANCES, VEIDS_PER_GPC, GpuInstance, Mig, Shape, shapes
 from ..status import RmError, Status
 
@@ -46,6 +47,17 @@ def subscribed(call: Call) -> GpuInstance | None:
         )  # fmt: skip
         at = next(found, None)
     return mig.instances.get(at.data.get("swizz", -1)) if at else None
+
+
+def used_memory(call: Call, instance: GpuInstance) -> int:
+    """Bytes allocated by clients subscribed to ``instance``; duplicates are counted once."""
+    found: dict[int, int] = {}
+    for client in call.rm.tree.clients.values():
+        objects = [o for o in client.objects.values() if o.gpu is call.gpu]
+        if any(o.data.get("swizz") == instance.swizz for o in objects):
+            memories = (o.memory for o in objects if o.memory is not None)
+            found |= {id(m): m.size for m in memories if m.place is Place.VIDEO}
+    return sum(found.values())
 
 
 def _instance(call: Call) -> GpuInstance:
