@@ -4,7 +4,7 @@ PYTHON ?= $(firstword $(wildcard /usr/bin/python3.13 /usr/bin/python3.12 /usr/bi
 VENV := .venv
 PY := $(VENV)/bin/python
 CACHE ?= $(or $(NVSANDBOX_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nvsandbox)
-C_SOURCES := $(wildcard nvsandbox/platform/native/*.[ch])
+C_SOURCES := $(filter-out %/_native.c,$(wildcard nvsandbox/platform/native/*.[ch]))
 STUB := nvsandbox/platform/native/stub.bin
 
 .PHONY: help run test venv native rootfs nvidia-libs bench lint format fuzz clean

@@ -277,17 +277,20 @@ int64_t nv_wait(int64_t deadline) {
   if (nv_pt.on)
     nv_pt_poll();
   if (L.since_poll < POLL_EVERY) {
-    if ((t = find())) return got(t, 0);
+    if ((t = find()))
+      return got(t, 0);
   } else if (poll_fds(0)) {
     return -1;
   }
-  if (deadline >= 0 && (uint64_t)deadline <= t0) return -1;
-  if ((t = find())) return got(t, 0);
+  if (deadline >= 0 && (uint64_t)deadline <= t0)
+    return -1;
+  if ((t = find()))
+    return got(t, 0);
   if (tell_deaths())
     return -1;
   uint32_t busy = L.nrun + nv_pt.napp;
   int crowded = (int)busy >= L.ncpu;
-  uint64_t budget = !busy                   ? 0
+  uint64_t budget = !busy                     ? 0
                     : crowded                 ? 0
                     : L.avg_ns < SPIN_LONG_NS ? SPIN_LONG_NS
                                               : SPIN_SHORT_NS;
@@ -393,6 +396,8 @@ int nv_run(struct nv_task *t, uint32_t spins) {
     }
     if (t->pt && i % 64 == 63)
       nv_pt_poll(); /* a clone, a fault that a copy expects */
+    if (i % 64 == 63)
+      sched_yield(); /* the stub may be waiting for this very core */
     __asm__ volatile("pause");
   }
   return 0;
@@ -409,9 +414,7 @@ void nv_post(struct nv_task *t) {
     syscall(SYS_futex, &t->slot->state, FUTEX_WAKE, 1, 0, 0, 0);
 }
 
-int nv_running(const struct nv_task *t) {
-  return t->run >= 0 || (t->pt && nv_pt_running(t));
-}
+int nv_running(const struct nv_task *t) { return t->run >= 0 || (t->pt && nv_pt_running(t)); }
 
 uint32_t nv_slot_tid(struct nv_task *t) { return t->slot->host_tid; }
 

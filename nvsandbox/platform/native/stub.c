@@ -195,7 +195,10 @@ static void wait_reply(struct nv_slot *s) {
   for (uint32_t n = kuser()->spins; n; n--) {
     if (s->state == NV_ST_REPLY)
       goto out;
-    __asm__ volatile("pause");
+    if (n % 64)
+      __asm__ volatile("pause");
+    else
+      SYS0(__NR_sched_yield); /* the Sentry may be waiting for this very core */
   }
   for (;;) {
     __atomic_exchange_n(&s->asleep, 1, __ATOMIC_SEQ_CST);
@@ -654,9 +657,11 @@ NORETURN __attribute__((used)) static void zygote(const uint64_t *sp0) {
     die();
   SYS1(__NR_close, 4);
   SYS1(__NR_close, 5);
-  /* Past argc, argv and envp: the auxiliary vector tells where the vdso is; the Sentry reads it from cret. */
+  /* Past argc, argv and envp: the auxiliary vector tells where the vdso is; the Sentry reads it
+   * from cret. */
   const uint64_t *p = sp0 + 1 + sp0[0] + 1;
-  while (*p) p++;
+  while (*p)
+    p++;
   for (p++; p[0] && p[0] != 33 /* AT_SYSINFO_EHDR */; p += 2) {
   }
   ((struct nv_slot *)(r + NV_SLOT_OFF))->cret = (int64_t)p[1];
