@@ -365,7 +365,12 @@ class Task:
     def runs_application(self) -> bool:
         """Whether its host thread runs the application (and not operations for a handler)."""
         th = self.thread
-        return th is not None and self.token is None and th.token is None and bool(lib.nv_running(th.cdata))
+        return (
+            th is not None
+            and self.token is None
+            and th.token is None
+            and bool(lib.nv_running(th.cdata))
+        )
 
     def kill(self) -> None:
         """This task alone is to end (another thread execs)."""

@@ -14,7 +14,9 @@ INSIDE = BASE + 0x100
 X86_64 = bpf.AUDIT_ARCH_X86_64
 
 
-def run(prog: bytes, nr: int, args: tuple[int, ...] = (), ip: int = INSIDE, arch: int = X86_64) -> int:
+def run(
+    prog: bytes, nr: int, args: tuple[int, ...] = (), ip: int = INSIDE, arch: int = X86_64
+) -> int:
     """What the host would do with the call: a SECCOMP_RET_ value."""
     padded = (*args, 0, 0, 0, 0, 0, 0)[:6]
     data = struct.pack("<IIQ6Q", nr, arch, ip, *(a & (2**64 - 1) for a in padded))
