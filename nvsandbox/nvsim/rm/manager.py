@@ -156,7 +156,11 @@ class Manager:
     @staticmethod
     def _subscribe(made: Object, params: View | None, caller: Caller) -> None:
         """To a GPU instance, or to a compute instance within it."""
-        if params is None or made.gpu is None or made.gpu.mig is None:
+        if params is None or made.gpu is None:
+            raise RmError(Status.INVALID_ARGUMENT)
+        if not made.gpu.profile.mig:
+            raise RmError(Status.INVALID_CLASS)  # not among the card's classes
+        if made.gpu.mig is None:
             raise RmError(Status.NOT_SUPPORTED)
         if made.cls.internal == "GPUInstanceSubscription":
             swizz = params["swizzId"]
