@@ -15,6 +15,13 @@ static void key(const char *p, const char *k) {
     if (!strncmp(l, k, strlen(k))) printf("%s", l);
   if (f) fclose(f);
 }
+static void ignored(int sig) {
+  char l[500];
+  FILE *f = fopen("/proc/self/status", "r");
+  while (f && fgets(l, 500, f))
+    if (!strncmp(l, "SigIgn:", 7)) printf("ignored: %d\n", (int)(strtoull(l + 7, 0, 16) >> (sig - 1) & 1));
+  if (f) fclose(f);
+}
 int main(void) {
   first("/proc/self/comm");
   key("/proc/self/status", "Name:");
@@ -31,7 +38,7 @@ int main(void) {
   signal(SIGUSR2, SIG_IGN);
   key("/proc/self/status", "SigPnd:");
   key("/proc/self/status", "SigBlk:");
-  key("/proc/self/status", "SigIgn:");
+  ignored(SIGUSR2); /* whoever started us may have others ignored */
   first("/proc/self/oom_score_adj");
   first("/proc/self/wchan") ;
   first("/proc/self/nothing");
