@@ -44,6 +44,10 @@ RLIMIT_RTTIME: Final = 15
 RLIM_NLIMITS: Final = 16
 RLIM_INFINITY: Final = (1 << 64) - 1
 
+KILL_PATIENCE: Final = (
+    1_000_000_000  # ns for the threads of a killed process to give up their locks
+)
+
 KILLED: Final = 2  # value a suspended task is resumed with
 WOKEN: Final = 1
 INTERRUPTED: Final = 3
@@ -199,7 +203,20 @@ class ThreadGroup:
             robust = mm.shares_memory() and any(t.robust_list for t in tasks)
             if not robust and all(t.vfork_done is None for t in tasks):
                 mm.space.kill()  # nobody else lives there, or must hear of the locks held
+            elif robust:
+                self.k.loop.call_at(self.k.monotonic_ns() + KILL_PATIENCE, self._force)
         for t in tasks:
+            t.leave(t in running)
+
+    def _force(self) -> None:
+        """A stub that does not let its threads say goodbye (it may block our kicks, hazard B4) is killed all the same."""
+        left = list(self.tasks.values())
+        mm = self.mm
+        if mm is None or mm.users != sum(t.mm is mm for t in left):
+            return
+        running = [t for t in left if t.runs_application()]
+        mm.space.kill()
+        for t in left:
             t.leave(t in running)
 
 
