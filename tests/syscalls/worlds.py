@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -89,6 +90,18 @@ def _parse(data: bytes) -> Iterator[tuple[str, Result]]:
         yield name.decode(), Result(int(status), *texts)
 
 
+def _plain() -> None:
+    """What a fresh sandbox starts with, whoever started us: dispositions, mask, priority."""
+    for s in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        try:
+            signal.signal(s, signal.SIG_DFL)
+        except (OSError, ValueError):
+            pass  # the C library's own
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    if os.geteuid() == 0:
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
+
+
 def run_host(names: Sequence[str], env: dict[str, str]) -> dict[str, Result]:
     bin_ = build(names)
     work = tempfile.mkdtemp(prefix="nvsandbox-test-")
@@ -97,6 +110,7 @@ def run_host(names: Sequence[str], env: dict[str, str]) -> dict[str, Result]:
         done = subprocess.run(
             ["bash", "-c", DRIVER, "driver", str(bin_), work, *names], env=env,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd="/",
+            preexec_fn=_plain,
         )  # fmt: skip
     finally:
         shutil.rmtree(work, ignore_errors=True)
