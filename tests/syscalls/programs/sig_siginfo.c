@@ -9,6 +9,13 @@ static void h(int s, siginfo_t *i, void *c) {
   if (s == SIGCHLD) printf("status %d\n", i->si_status);
   fflush(stdout);
 }
+/* The child may be dead before fork returns: its SIGCHLD waits until its pid is known. */
+static void forked(int how) {
+  sigset_t m;
+  sigemptyset(&m);
+  sigaddset(&m, SIGCHLD);
+  sigprocmask(how, &m, 0);
+}
 int main(void) {
   struct sigaction a = {.sa_sigaction = h, .sa_flags = SA_SIGINFO};
   int sigs[] = {SIGUSR1, SIGCHLD, SIGRTMIN, SIGRTMAX, SIGALRM};
@@ -22,13 +29,17 @@ int main(void) {
   R(sigqueue(getpid(), 99, v));
   R(sigqueue(999999, SIGUSR1, v));
   pthread_kill(pthread_self(), SIGRTMAX);
+  forked(SIG_BLOCK);
   from = fork();
   if (!from) _exit(5);
+  forked(SIG_UNBLOCK);
   int st;
   while (waitpid(from, &st, 0) < 0) puts(strerrorname_np(errno));
   fflush(stdout);
+  forked(SIG_BLOCK);
   from = fork();
   if (!from) kill(getpid(), SIGTERM);
+  forked(SIG_UNBLOCK);
   while (waitpid(from, &st, 0) < 0) puts(strerrorname_np(errno));
   siginfo_t q = {.si_signo = SIGUSR1, .si_code = 5};
   R(syscall(SYS_rt_sigqueueinfo, getppid(), SIGUSR1, &q));
