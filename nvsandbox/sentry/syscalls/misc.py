@@ -15,20 +15,17 @@ from ..kernel.creds import (
     CAP_LAST,
     CAP_SETPCAP,
     CAP_SYS_ADMIN,
-    CAP_SYS_NICE,
     CAP_SYS_RESOURCE,
 )
 from ..kernel.task import RLIM_NLIMITS, RLIMIT_NOFILE, Task
 from ..mm.mm import TASK_SIZE
 from ..vfs.file import NR_OPEN_MAX
 from .decode import CInt, CUInt, CULong, Table, UserPtr, full, missing, partial
-from .time import NSEC, pack_ts
+from .time import NSEC
 
 GRND_FLAGS: Final = 7
 ARCH_SET_GS, ARCH_SET_FS, ARCH_GET_FS, ARCH_GET_GS = 0x1001, 0x1002, 0x1003, 0x1004
 ARCH_GET_CPUID, ARCH_SET_CPUID = 0x1011, 0x1012
-PRIO_PROCESS, PRIO_PGRP, PRIO_USER = 0, 1, 2
-SCHED_POLICIES: Final = {0: (0, 0), 1: (1, 99), 2: (1, 99), 3: (0, 0), 5: (0, 0), 6: (0, 0)}
 
 
 def sys_uname(t: Task, out: UserPtr) -> int:
@@ -335,192 +332,6 @@ def sys_personality(t: Task, persona: CUInt) -> int:
     return old
 
 
-# Scheduling
-def _task(t: Task, pid: int) -> Task:
-    if pid < 0:
-        raise SysErr(errno.EINVAL)
-    u = t.k.tasks.get(pid) if pid else t
-    if u is None:
-        raise SysErr(errno.ESRCH)
-    return u
-
-
-def sys_sched_yield(t: Task) -> int:
-    t.thread.host(24, flags=1)
-    return 0
-
-
-def sys_sched_getaffinity(t: Task, pid: CInt, size: CUInt, out: UserPtr) -> int:
-    """sched_getaffinity(2): as many bytes as the kernel's mask has."""
-    u = _task(t, pid)
-    n = (t.k.ncpu + 63) // 64 * 8
-    if size * 8 < t.k.ncpu or size & 7:
-        raise SysErr(errno.EINVAL)
-    n = min(n, size)
-    mask = u.cpu_mask or (1 << t.k.ncpu) - 1
-    t.copy_out(out, mask.to_bytes(n, "little"))
-    return n
-
-
-def sys_sched_setaffinity(t: Task, pid: CInt, size: CUInt, addr: UserPtr) -> int:
-    """sched_setaffinity(2): remembered and shown; where threads run stays the host's decision."""
-    raw = t.copy_in(addr, min(size, 128))
-    u = _task(t, pid)
-    mask = int.from_bytes(raw, "little") & ((1 << t.k.ncpu) - 1)
-    if not mask:
-        raise SysErr(errno.EINVAL)
-    if (
-        u.tg is not t.tg
-        and t.creds.euid not in (u.creds.uid, u.creds.euid)
-        and not t.creds.capable(CAP_SYS_NICE)
-    ):
-        raise SysErr(errno.EPERM)
-    u.cpu_mask = mask
-    return 0
-
-
-def sys_sched_getscheduler(t: Task, pid: CInt) -> int:
-    return _task(t, pid).policy
-
-
-def _set_policy(t: Task, u: Task, policy: int, prio: int) -> int:
-    policy &= ~0x40000000
-    if policy not in SCHED_POLICIES:
-        raise SysErr(errno.EINVAL)
-    lo, hi = SCHED_POLICIES[policy]
-    if not lo <= prio <= hi:
-        raise SysErr(errno.EINVAL)
-    if policy in (1, 2) and not t.creds.capable(CAP_SYS_NICE) and t.tg.rlimit(14) < prio:
-        raise SysErr(errno.EPERM)
-    u.policy, u.rt_priority = policy, prio
-    return 0
-
-
-def sys_sched_setscheduler(t: Task, pid: CInt, policy: CInt, param: UserPtr) -> int:
-    if policy < 0 or not param:
-        raise SysErr(errno.EINVAL)
-    prio = struct.unpack("<i", t.copy_in(param, 4))[0]
-    return _set_policy(t, _task(t, pid), policy, prio)
-
-
-def sys_sched_setparam(t: Task, pid: CInt, param: UserPtr) -> int:
-    if not param:
-        raise SysErr(errno.EINVAL)
-    prio = struct.unpack("<i", t.copy_in(param, 4))[0]
-    u = _task(t, pid)
-    return _set_policy(t, u, u.policy, prio)
-
-
-def sys_sched_getparam(t: Task, pid: CInt, param: UserPtr) -> int:
-    if not param:
-        raise SysErr(errno.EINVAL)
-    t.copy_out(param, _task(t, pid).rt_priority.to_bytes(4, "little"))
-    return 0
-
-
-def sys_sched_get_priority_max(t: Task, policy: CInt) -> int:
-    if policy not in SCHED_POLICIES:
-        raise SysErr(errno.EINVAL)
-    return SCHED_POLICIES[policy][1]
-
-
-def sys_sched_get_priority_min(t: Task, policy: CInt) -> int:
-    if policy not in SCHED_POLICIES:
-        raise SysErr(errno.EINVAL)
-    return SCHED_POLICIES[policy][0]
-
-
-def sys_sched_rr_get_interval(t: Task, pid: CInt, out: UserPtr) -> int:
-    u = _task(t, pid)
-    t.copy_out(out, pack_ts(100_000_000 if u.policy == 2 else 4_000_000 if u.policy != 1 else 0))
-    return 0
-
-
-def sys_sched_getattr(t: Task, pid: CInt, out: UserPtr, size: CUInt, flags: CUInt) -> int:
-    if flags or not 48 <= size <= 4096:
-        raise SysErr(errno.EINVAL)
-    u = _task(t, pid)
-    t.copy_out(out, struct.pack("<IIQiIQQQ", 48, u.policy, 0, u.nice, u.rt_priority, 0, 0, 0))
-    return 0
-
-
-def sys_sched_setattr(t: Task, pid: CInt, attr: UserPtr, flags: CUInt) -> int:
-    if flags or not attr:
-        raise SysErr(errno.EINVAL)
-    size, policy, _f, nice, prio = struct.unpack_from("<IIQiI", t.copy_in(attr, 48))
-    if size and size < 48:
-        raise SysErr(errno.E2BIG)
-    u = _task(t, pid)
-    _set_policy(t, u, policy, prio)
-    if policy in (0, 3):
-        u.nice = max(-20, min(19, nice))
-    return 0
-
-
-def sys_getcpu(t: Task, cpu: UserPtr, node: UserPtr) -> int:
-    if cpu:
-        t.copy_out(cpu, bytes(4))
-    if node:
-        t.copy_out(node, bytes(4))
-    return 0
-
-
-def _prio_targets(t: Task, which: int, who: int) -> list[Task]:
-    if which == PRIO_PROCESS:
-        u = t.k.tasks.get(who) if who else t
-        return [u] if u is not None else []
-    if which == PRIO_PGRP:
-        return [u for u in t.k.tasks.values() if u.tg.pgid == (who or t.tg.pgid)]
-    if which == PRIO_USER:
-        return [u for u in t.k.tasks.values() if u.creds.uid == (who or t.creds.uid)]
-    raise SysErr(errno.EINVAL)
-
-
-def sys_getpriority(t: Task, which: CInt, who: CInt) -> int:
-    """getpriority(2): the call itself answers 20 - nice."""
-    found = _prio_targets(t, which, who)
-    if not found:
-        raise SysErr(errno.ESRCH)
-    return max(20 - u.nice for u in found)
-
-
-def sys_setpriority(t: Task, which: CInt, who: CInt, nice: CInt) -> int:
-    """setpriority(2): remembered; the host gives every thread of a sandbox the same share."""
-    nice = max(-20, min(19, nice))
-    found = _prio_targets(t, which, who)
-    if not found:
-        raise SysErr(errno.ESRCH)
-    for u in found:
-        if (
-            u.creds.uid != t.creds.euid
-            and u.creds.euid != t.creds.euid
-            and not t.creds.capable(CAP_SYS_NICE)
-        ):
-            raise SysErr(errno.EPERM)
-        if nice < u.nice and not t.creds.capable(CAP_SYS_NICE) and 20 - nice > t.tg.rlimit(13):
-            raise SysErr(errno.EACCES)
-        u.nice = nice
-    return 0
-
-
-def sys_ioprio_get(t: Task, which: CInt, who: CInt) -> int:
-    found = _prio_targets(t, which - 1, who)
-    if not found:
-        raise SysErr(errno.ESRCH)
-    return found[0].ioprio
-
-
-def sys_ioprio_set(t: Task, which: CInt, who: CInt, prio: CInt) -> int:
-    if prio >> 13 > 3 or prio & 0x1FFF > 7:
-        raise SysErr(errno.EINVAL)
-    found = _prio_targets(t, which - 1, who)
-    if not found:
-        raise SysErr(errno.ESRCH)
-    for u in found:
-        u.ioprio = prio
-    return 0
-
-
 def sys_process_vm_readv(
     t: Task, pid: CInt, lvec: UserPtr, ln: CULong, rvec: UserPtr, rn: CULong, flags: CULong
 ) -> int:
@@ -583,7 +394,6 @@ def sys_denied(t: Task) -> int:
 
 
 TABLE: Final[Table] = {
-    24: full("sched_yield", sys_sched_yield),
     63: full("uname", sys_uname),
     97: full("getrlimit", sys_getrlimit),
     98: partial("getrusage", sys_getrusage, "system time, faults"),
@@ -592,15 +402,6 @@ TABLE: Final[Table] = {
     103: full("syslog", sys_syslog),
     134: missing("uselib"),
     135: full("personality", sys_personality),
-    140: full("getpriority", sys_getpriority),
-    141: full("setpriority", sys_setpriority),
-    142: full("sched_setparam", sys_sched_setparam),
-    143: full("sched_getparam", sys_sched_getparam),
-    144: full("sched_setscheduler", sys_sched_setscheduler),
-    145: full("sched_getscheduler", sys_sched_getscheduler),
-    146: full("sched_get_priority_max", sys_sched_get_priority_max),
-    147: full("sched_get_priority_min", sys_sched_get_priority_min),
-    148: full("sched_rr_get_interval", sys_sched_rr_get_interval),
     154: missing("modify_ldt"),
     157: partial("prctl", sys_prctl, "seccomp, speculation control, PR_SET_MM"),
     158: partial("arch_prctl", sys_arch_prctl, "ARCH_GET_GS, xstate permissions"),
@@ -616,19 +417,12 @@ TABLE: Final[Table] = {
     173: partial("ioperm", sys_denied, "always EPERM"),
     175: partial("init_module", sys_denied, "always EPERM"),
     176: partial("delete_module", sys_denied, "always EPERM"),
-    203: full("sched_setaffinity", sys_sched_setaffinity),
-    204: full("sched_getaffinity", sys_sched_getaffinity),
     246: partial("kexec_load", sys_denied, "always EPERM"),
-    251: full("ioprio_set", sys_ioprio_set),
-    252: full("ioprio_get", sys_ioprio_get),
     298: partial("perf_event_open", sys_denied, "always EPERM"),
     302: full("prlimit64", sys_prlimit64),
-    309: full("getcpu", sys_getcpu),
     310: partial("process_vm_readv", sys_process_vm_readv, "other processes"),
     312: full("kcmp", sys_kcmp),
     313: partial("finit_module", sys_denied, "always EPERM"),
-    314: full("sched_setattr", sys_sched_setattr),
-    315: full("sched_getattr", sys_sched_getattr),
     317: missing("seccomp"),
     318: full("getrandom", sys_getrandom),
     321: partial("bpf", sys_denied, "always EPERM"),
