@@ -77,7 +77,6 @@
 #define NV_OF_FD4 2u    /* a[4] of a SYSCALL is fdreg[a[4]] */
 #define NV_OF_FD0 4u    /* a[0] of a SYSCALL is fdreg[a[0]] */
 #define NV_OF_EFAULT 8u /* a failed COPYOUT sets rax to -EFAULT and goes on */
-#define NV_OF_FRAME 16u /* a failed COPYOUT of a signal frame: event CMDFAIL */
 
 enum {
   NV_R8,

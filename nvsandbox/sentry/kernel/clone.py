@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ...platform.interface import (
     E_CRET,
@@ -25,15 +25,11 @@ from ...platform.interface import (
 )
 from ...platform.native._native import ffi, lib
 from ...platform.space import PlatformError
-from ..errors import Restart, SysErr, TaskExit
+from ..errors import SysErr, TaskExit
 from . import signal as sg
-from .exit import reap
 from .task import Task, ThreadGroup
 from .thread import HostThread
 from .wait import WaitQueue
-
-if TYPE_CHECKING:
-    from .kernel import Kernel
 
 CSIGNAL: Final = 0xFF
 CLONE_VM: Final = 0x100
@@ -70,7 +66,6 @@ class CloneArgs:
         "flags",
         "parent_tid",
         "pidfd",
-        "set_tid",
         "stack",
         "tls",
     )
@@ -310,6 +305,3 @@ def _vfork(t: Task, c: Task, a: CloneArgs) -> int:
         t.exiting = True
         raise TaskExit
     return c.tid
-
-
-__all__ = ["CloneArgs", "Kernel", "Restart", "do_clone", "reap"]

@@ -7,11 +7,10 @@ signals reach the application in ``kernel/deliver.py``.
 
 from __future__ import annotations
 
-import errno
 from typing import TYPE_CHECKING, Any, Final
 
 from ...platform.native._native import lib
-from ..errors import ERESTARTSYS, Restart, SysErr, TaskExit
+from ..errors import ERESTARTSYS, Restart, TaskExit
 from . import signal as sg
 from .cputime import group_ns, task_ns
 from .thread import PATH_MAX, HostThread
@@ -63,13 +62,11 @@ class ThreadGroup:
         "child_stime",
         "child_utime",
         "children",
-        "comm_exec",
         "cont_reported",
         "cputime_base",
         "dead",
         "did_exec",
         "dumpable",
-        "exec_id",
         "exit_code",
         "exit_signal",
         "exited",
@@ -86,7 +83,6 @@ class ThreadGroup:
         "pid",
         "pidfd_queue",
         "posix_timers",
-        "reaper",
         "rlimits",
         "sid",
         "sighand",
@@ -99,7 +95,6 @@ class ThreadGroup:
         "tasks",
         "timer_ids",
         "tty",
-        "waited_status",
     )  # fmt: skip
 
     def __init__(self, k: Kernel, pid: int, parent: ThreadGroup | None) -> None:
@@ -231,26 +226,18 @@ class Task:
         "comm",
         "cpu_mask",
         "creds",
-        "ex",
         "exiting",
         "files",
         "fs",
-        "futex_waiter",
-        "in_wait",
         "ioprio",
         "k",
-        "keepcaps",
         "mm",
-        "mm_done",
-        "name_hint",
         "nice",
-        "no_restart",
         "orig_nr",
         "pdeath_signal",
         "pending",
         "personality",
         "policy",
-        "prctl",
         "restart_fn",
         "robust_list",
         "rseq",
@@ -260,7 +247,6 @@ class Task:
         "sigwait_mask",
         "start_ns",
         "stop_pending",
-        "syscalls",
         "tg",
         "thread",
         "tid",
@@ -269,8 +255,6 @@ class Task:
         "undo",
         "uninterruptible",
         "vfork_done",
-        "vforker",
-        "waitable",
         "work",
     )  # fmt: skip
 
@@ -310,7 +294,6 @@ class Task:
         self.timer_slack = 50000
         self.personality = 0
         self.start_ns = k.monotonic_ns()
-        self.keepcaps = False
         self.pdeath_signal = 0
 
     @property
@@ -463,6 +446,3 @@ class Task:
         """Has queued copies done now, for a call that must know that they worked."""
         if self.thread.used:
             self.thread.run()
-
-    def zero_fault(self) -> SysErr:
-        return SysErr(errno.EFAULT)

@@ -262,7 +262,6 @@ def _reset(t: Task, prog: Program, secure: bool) -> None:
     t.clear_tid = t.robust_list = 0
     t.rseq = None
     t.undo = None
-    t.keepcaps = False
     tg.did_exec = True
     tg.exit_signal = sg.SIGCHLD if tg.exit_signal else tg.exit_signal
     tg.dumpable = 0 if secure else 1

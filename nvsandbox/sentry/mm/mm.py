@@ -336,9 +336,6 @@ class MM:
         self.brk = want
         return want
 
-    def fault_is_growth(self, addr: int) -> bool:
-        return False
-
     def maps(self) -> Iterator[tuple[int, int, int, bool, int, FileDescription | None, bytes]]:
         """(start, end, prot, shared, offset, file, name) of everything the application may see."""
         for v in self.map.vmas:
