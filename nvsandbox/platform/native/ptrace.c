@@ -34,7 +34,7 @@
 #define BATCH 64 /* stops seen to before others get their turn */
 #define EFLAGS_PLAIN 0x202u
 
-enum mode { STUB, APP, STOPPED, GONE };
+enum mode { STUB, APP, STOPPED, FAULTED, GONE };
 
 struct nv_pt {
   int tid; /* 0: not known yet, or gone */
@@ -264,32 +264,72 @@ static void system_call(struct nv_task *t) {
   queue(t);
 }
 
-/* The trap number and error code that a frame shows. A tracer is not told; what can be concluded
- * from the code is. */
-static void guess_trap(struct nv_task *t, const siginfo_t *si) {
-  int64_t trap = 14, err = 0;
-  switch (si->si_signo) {
-    case SIGFPE:
-      trap = si->si_code == FPE_INTDIV ? 0 : 19;
-      break;
-    case SIGILL:
-      trap = 6;
-      break;
-    case SIGTRAP:
-      trap = si->si_code == SI_KERNEL ? 3 : 1;
-      break;
-    case SIGBUS:
-      trap = si->si_code == BUS_ADRALN ? 17 : 14;
-      err = trap == 14 ? 4 : 0;
-      break;
-    default:
-      if (si->si_code == SI_KERNEL)
-        trap = 13;
-      else
-        err = 4 | (si->si_code == SEGV_ACCERR);
+static void get_fp(struct nv_task *t) {
+  struct nv_pt *p = t->pt;
+  static char buf[NV_STACK_LEN];
+  struct iovec iov = {buf, sizeof buf};
+  if (request(PTRACE_GETREGSET, p, (void *)NT_X86_XSTATE, &iov) || iov.iov_len < 576)
+    return;
+  uint32_t size = (uint32_t)iov.iov_len;
+  /* The window's place for inlined input is not used here; a state with tiles only fits the far end
+   * of the signal stack. */
+  uint32_t off = size + 4 <= NV_IN_MAXBUF ? NV_WIN_OFF : NV_STACK_OFF;
+  if (size + 4 > NV_STACK_LEN - 0x1000)
+    return;
+  /* As the host's signal frames describe it: struct _fpx_sw_bytes; here the first word is XCR0. */
+  uint64_t xcr0;
+  uint32_t magic1 = 0x46505853, magic2 = 0x46505845, extended = size + 4;
+  memcpy(&xcr0, buf + 464, 8);
+  memset(buf + 464, 0, 48);
+  memcpy(buf + 464, &magic1, 4);
+  memcpy(buf + 468, &extended, 4);
+  memcpy(buf + 472, &xcr0, 8);
+  memcpy(buf + 480, &size, 4);
+  buf[512] |= 3; /* as in the host's frames, x87 and SSE count even in their initial state */
+  memcpy((char *)t->slot + off, buf, size);
+  memcpy((char *)t->slot + off + size, &magic2, 4);
+  p->fp_size = size;
+  p->fp_off = off;
+  t->ev[NV_E_FPOFF] = off;
+}
+
+/* The trap number and error code that a frame shows. A tracer is not told them, but a signal frame
+ * holds them: the host is made to build one for the stub's handler, and the thread is stopped at
+ * the handler's first instruction (a single step that delivers a signal ends there). The frame lies
+ * in the slot, so it is read here. What building it changed is put back: registers and extended
+ * state with the next answer, the mask at once. What is found is the thread's to forge, as on
+ * systrap. */
+static void ask_trap(struct nv_task *t, int sig) {
+  struct nv_pt *p = t->pt;
+  get_fp(t);
+  p->fp_dirty = p->fp_size != 0;
+  t->ev[NV_E_FPOFF] = p->fp_dirty ? p->fp_off : 0;
+  if (!p->fp_dirty || p->fp_off != NV_WIN_OFF) { /* no room for the frame besides the state */
+    queue(t);
+    return;
   }
-  t->ev[NV_E_TRAPNO] = trap;
-  t->ev[NV_E_ERR] = err;
+  set_mode(p, FAULTED);
+  resume(p, PTRACE_SINGLESTEP, sig);
+}
+
+#define FRAME_ERR 200 /* offsets in struct rt_sigframe (asm/sigframe.h) */
+#define FRAME_TRAPNO 208
+
+/* The stop that ask_trap asked for. */
+static void trap_asked(struct nv_task *t, int sig) {
+  struct nv_pt *p = t->pt;
+  struct user_regs_struct u;
+  uint64_t mask = 0, at;
+  set_mode(p, STOPPED);
+  if (sig == SIGTRAP && !request(PTRACE_GETREGS, p, NULL, &u)) {
+    at = u.rsp - t->stub_slot;
+    if (at >= NV_STACK_OFF && at + FRAME_TRAPNO + 8 <= NV_STACK_OFF + NV_STACK_LEN) {
+      memcpy(&t->ev[NV_E_ERR], (char *)t->slot + at + FRAME_ERR, 8);
+      memcpy(&t->ev[NV_E_TRAPNO], (char *)t->slot + at + FRAME_TRAPNO, 8);
+    }
+  }
+  request(PTRACE_SETSIGMASK, p, (void *)sizeof mask, &mask);
+  queue(t);
 }
 
 static int is_fault(int sig) {
@@ -315,7 +355,8 @@ static void app_signal(struct nv_task *t, int sig) {
   if (sig != KICK) {
     t->ev[NV_E_KIND] = NV_EV_FAULT;
     t->ev[NV_E_ADDR] = (int64_t)(uintptr_t)si.si_addr;
-    guess_trap(t, &si);
+    ask_trap(t, sig);
+    return;
   }
   queue(t);
 }
@@ -389,6 +430,8 @@ static void handle(struct nv_task *t, int status) {
   if (event == PTRACE_EVENT_CLONE || event == PTRACE_EVENT_FORK) {
     cloned(t, event == PTRACE_EVENT_CLONE);
   } else if (event) {
+    if (p->mode == FAULTED) /* its signal is lost: it faults again */
+      set_mode(p, APP);
     resume(p, p->mode == APP ? PTRACE_SYSEMU : PTRACE_CONT, 0);
   } else if (sig == (SIGTRAP | 0x80)) {
     request(PTRACE_GETREGS, p, NULL, &p->u);
@@ -396,6 +439,8 @@ static void handle(struct nv_task *t, int status) {
     system_call(t);
   } else if (p->mode == APP) {
     app_signal(t, sig);
+  } else if (p->mode == FAULTED) {
+    trap_asked(t, sig);
   } else {
     stub_signal(t, sig);
   }
@@ -447,7 +492,9 @@ void nv_pt_poll(void) {
     kill_strangers();
 }
 
-int nv_pt_running(const struct nv_task *t) { return t->pt->mode == APP || t->pt->queued; }
+int nv_pt_running(const struct nv_task *t) {
+  return t->pt->mode == APP || t->pt->mode == FAULTED || t->pt->queued;
+}
 
 /* Answers */
 int nv_pt_in_app(struct nv_task *t) { return t->pt->mode == STOPPED; }
@@ -493,35 +540,6 @@ void nv_pt_answered(struct nv_task *t, int resume_app) {
 }
 
 /* Extended state */
-static void get_fp(struct nv_task *t) {
-  struct nv_pt *p = t->pt;
-  static char buf[NV_STACK_LEN];
-  struct iovec iov = {buf, sizeof buf};
-  if (request(PTRACE_GETREGSET, p, (void *)NT_X86_XSTATE, &iov) || iov.iov_len < 576)
-    return;
-  uint32_t size = (uint32_t)iov.iov_len;
-  /* The window's place for inlined input is not used here; a state with tiles only fits the far end
-   * of the signal stack. */
-  uint32_t off = size + 4 <= NV_IN_MAXBUF ? NV_WIN_OFF : NV_STACK_OFF;
-  if (size + 4 > NV_STACK_LEN - 0x1000)
-    return;
-  /* As the host's signal frames describe it: struct _fpx_sw_bytes; here the first word is XCR0. */
-  uint64_t xcr0;
-  uint32_t magic1 = 0x46505853, magic2 = 0x46505845, extended = size + 4;
-  memcpy(&xcr0, buf + 464, 8);
-  memset(buf + 464, 0, 48);
-  memcpy(buf + 464, &magic1, 4);
-  memcpy(buf + 468, &extended, 4);
-  memcpy(buf + 472, &xcr0, 8);
-  memcpy(buf + 480, &size, 4);
-  buf[512] |= 3; /* as in the host's frames, x87 and SSE count even in their initial state */
-  memcpy((char *)t->slot + off, buf, size);
-  memcpy((char *)t->slot + off + size, &magic2, 4);
-  p->fp_size = size;
-  p->fp_off = off;
-  t->ev[NV_E_FPOFF] = off;
-}
-
 int nv_fp_load(struct nv_task *t) {
   struct nv_pt *p = t->pt;
   int status;
