@@ -22,6 +22,7 @@ from .futex import FutexTable
 from .loop import EventLoop
 from .task import RLIMIT_NPROC, Task, ThreadGroup
 from .thread import HostThread
+from ..mm.patch import Patcher
 
 if TYPE_CHECKING:
     from ..syscalls.decode import Row
@@ -61,6 +62,8 @@ class Kernel:
         ] = []  # subsystems with per-process state
         self.futex = FutexTable()
         self.strace: Any = None
+        self.patching = "on"  # or "off", "forced" (mm/patch.py)
+        self.patcher: Patcher | None = None
         self.missing: dict[int, int] = {}
         self.hostname = b"nvsandbox"
         self.domainname = b"(none)"
@@ -174,6 +177,9 @@ class Kernel:
         zygote = self._zygote
         assert zygote is not None
         self.platform.find_vdso(self.vdso_layout, lambda _th: zygote.run())
+        low = self.platform.low
+        if low is not None and self.patching != "off":
+            self.patcher = Patcher(low, self.patching)
         self._zygote_ready = True
         self._wake_pool_waiters()
         self._refill()
