@@ -37,6 +37,9 @@ class SandboxConfig:
     root_readonly: bool = False  # inside, by the OCI spec
     network: str = "none"
     platform: str = "auto"
+    patching: str = field(
+        default_factory=lambda: os.environ.get("NVSANDBOX_SYSTRAP_PATCHING", "on")
+    )
     strace: bool = False
     debug: bool = False
     log_path: str = ""

@@ -83,6 +83,7 @@ class SentryServer:
         self.boot = Boot(prepared, gofer, config.ncpu, CLASSES[config.platform])
         self.k = self.boot.k
         self.k.hostname = config.hostname
+        self.k.patching = config.patching
         self.k.on_exit = self._ended
         self.k.on_process_exit = self._process_exited
         self.ids: dict[int, int] = {}  # pid of a spawned process: the launcher's id for it

@@ -13,8 +13,8 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/auxv.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -195,7 +195,7 @@ void nv_decode(struct nv_task *t) {
     if (w[i] == 0)
       any |= v;
   }
-  if (any < 0)
+  if (any < 0 && t->ev[NV_E_KIND] == NV_EV_SYSCALL)
     t->ev[NV_E_KIND] |= NV_EV_UNCOMMON;
 }
 

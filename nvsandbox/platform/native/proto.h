@@ -28,8 +28,8 @@
 #define NV_VDSO_OFF (NV_SLOT_OFF + NV_SLOT_LEN)
 #define NV_REGION_LEN (NV_VDSO_OFF + 0x20000ul)
 
-/* A site is `jmp *table[i]`; bytes 5 and 6 of that instruction are then 06 00, so that a jump to the
- * old place of its `syscall` is an invalid instruction, which the Sentry emulates. */
+/* A site is `jmp *table[i]`; bytes 5 and 6 of that instruction are then 06 00, so that a jump to
+ * the old place of its `syscall` is an invalid instruction, which the Sentry emulates. */
 #define NV_LOW_SITES 8192u
 #define NV_LOW_TABLE 0x60000ul
 #define NV_LOW_CODE 0x70000ul
@@ -150,10 +150,10 @@ struct nv_slot {
   uint32_t fdreg[4];
   uint64_t regs[NV_NREG];
   /* Patched call sites; gs points at the slot */
-  uint64_t self;  /* the slot's address */
-  uint64_t entry; /* trampolines jump here */
-  uint64_t site;  /* the address after the site's `syscall` */
-  uint64_t jump;  /* where the site goes on */
+  uint64_t self;            /* the slot's address */
+  uint64_t entry;           /* trampolines jump here */
+  uint64_t site;            /* the address after the site's `syscall` */
+  uint64_t jump;            /* where the site goes on */
   volatile uint32_t inside; /* between a trampoline's entry and its exit */
   volatile uint32_t kicked; /* a kick came in between */
   /* Answers that need no Sentry, plus one, published by it; 0: ask. Only the process itself could

@@ -717,9 +717,9 @@ __attribute__((naked, used, noinline)) static void tramp(void) {
       "  mov %c[jump](%%rbx),%%rcx\n"
       "  mov %c[rax](%%rbx),%%rax\n"
       "  pushq %%r11\n"
-      "  mov %c[rbx](%%rbx),%%rbx\n"
       "  popfq\n"
-      "  mov %%gs:%c[rsp],%%rsp\n"
+      "  mov %c[rsp](%%rbx),%%rsp\n" /* gs may be the application's by now */
+      "  mov %c[rbx](%%rbx),%%rbx\n"
       "  jmp *%%rcx\n"
       "3:\n"
       "  pushq $0x2b\n"
@@ -736,11 +736,10 @@ __attribute__((naked, used, noinline)) static void tramp(void) {
       :
       : [self] "i"(offsetof(struct nv_slot, self)), [jump] "i"(offsetof(struct nv_slot, jump)),
         [site] "i"(offsetof(struct nv_slot, site)), [kicked] "i"(offsetof(struct nv_slot, kicked)),
-        [inside] "i"(offsetof(struct nv_slot, inside)),
-        [stk] "i"(NV_STACK_OFF + NV_STACK_LEN - 64), [rsp] R(RSP), [rip] R(RIP), [rcx] R(RCX),
-        [efl] R(EFL), [r11] R(R11), [rax] R(RAX), [r8] R(R8), [r9] R(R9), [r10] R(R10),
-        [r12] R(R12), [r13] R(R13), [r14] R(R14), [r15] R(R15), [rdi] R(RDI), [rsi] R(RSI),
-        [rbp] R(RBP), [rbx] R(RBX), [rdx] R(RDX));
+        [inside] "i"(offsetof(struct nv_slot, inside)), [stk] "i"(NV_STACK_OFF + NV_STACK_LEN - 64),
+        [rsp] R(RSP), [rip] R(RIP), [rcx] R(RCX), [efl] R(EFL), [r11] R(R11), [rax] R(RAX),
+        [r8] R(R8), [r9] R(R9), [r10] R(R10), [r12] R(R12), [r13] R(R13), [r14] R(R14),
+        [r15] R(R15), [rdi] R(RDI), [rsi] R(RSI), [rbp] R(RBP), [rbx] R(RBX), [rdx] R(RDX));
 }
 #undef R
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 from ...platform.native._native import lib
 from ...platform.space import HostPlatform, PlatformError, Space, Thread
 from ..errors import SysErr
+from ..mm.patch import Patcher
 from . import signal as sg
 from .creds import CAP_SYS_ADMIN, CAP_SYS_RESOURCE
 from .dispatch import on_event
@@ -22,7 +23,6 @@ from .futex import FutexTable
 from .loop import EventLoop
 from .task import RLIMIT_NPROC, Task, ThreadGroup
 from .thread import HostThread
-from ..mm.patch import Patcher
 
 if TYPE_CHECKING:
     from ..syscalls.decode import Row

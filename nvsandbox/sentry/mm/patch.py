@@ -27,6 +27,7 @@ import time
 from typing import TYPE_CHECKING, Final, final
 
 from ...platform.interface import (
+    EFL,
     ENTRY_OFF,
     KNOWN_OFF,
     LOW_CODE,
@@ -38,11 +39,10 @@ from ...platform.interface import (
     OF_FD4,
     OF_IGNORE,
     OP_RECVFD,
+    R11,
     RAX,
     RCX,
-    EFL,
     RIP,
-    R11,
 )
 from ...platform.native._native import lib
 from ..vfs.regular import RegMappable
@@ -59,8 +59,8 @@ MOV: Final = 0  # mov $nr,%eax; syscall
 XOR: Final = 1  # xor %eax,%eax; syscall; cmp $…,%rax
 NINE: Final = 2  # mov 8(%rsp),%r9; syscall: syscall(3)
 
-# rt_sigreturn, clone, fork, vfork, execve, exit, arch_prctl, exit_group, execveat, clone3: they need the thread's whole state in
-# a frame, or never return
+# rt_sigreturn, clone, fork, vfork, execve, exit, arch_prctl, exit_group, execveat, clone3: rare, or they need the thread's whole
+# state in a frame
 NEVER: Final = frozenset((15, 56, 57, 58, 59, 60, 158, 231, 322, 435))
 # getpid gettid getppid getuid geteuid getgid getegid: place in the slot's known[]
 KNOWN: Final = {39: 0, 186: 1, 110: 2, 102: 3, 107: 4, 104: 5, 108: 6}
@@ -202,7 +202,11 @@ class Patcher:
                 return False  # the immediate of another instruction
             nr = imm
         elif before[-4:-2] == b"\x31\xc0" and nr <= 0:
-            if after[:2] != b"\x48\x3d" or after[2:3] not in (b"\0", b"\1") or after[3:6] != b"\xf0\xff\xff":
+            if (
+                after[:2] != b"\x48\x3d"
+                or after[2:3] not in (b"\0", b"\1")
+                or after[3:6] != b"\xf0\xff\xff"
+            ):
                 return False
             if before[-5:-4] and before[-5] & 0xF0 == 0x40:
                 return False
@@ -307,7 +311,16 @@ class Patcher:
                 continue
             mm.space.send_fds(gen.fd)
             th.op(OP_RECVFD, 0, 0, 1)
-            th.host(NR_MMAP, base + a, b - a, PROT_READ | PROT_EXEC, MAP_PRIVATE_FIXED, 0, a, flags=OF_FD4)
+            th.host(
+                NR_MMAP,
+                base + a,
+                b - a,
+                PROT_READ | PROT_EXEC,
+                MAP_PRIVATE_FIXED,
+                0,
+                a,
+                flags=OF_FD4,
+            )
             th.host(NR_CLOSE, 0, flags=OF_FD0 | OF_IGNORE)
         mm.patches.append(Mapped(text, gen, base))
         return True
@@ -393,7 +406,7 @@ class Patcher:
             hit = False
             for a, b in p.gen.ranges:
                 for v in mm.map.overlapping(max(lo, p.base + a), min(hi, p.base + b)):
-                    if v.file is not None and self._same(v, p):
+                    if v.file is not None and patchable(v) and self._same(v, p):
                         at, end = max(v.start, p.base + a), min(v.end, p.base + b)
                         fd = v.file.mappable(t).host_fd(t, False)
                         off = v.offset + at - v.start
