@@ -8,6 +8,7 @@ and with the kick signal, or by pidfd with SIGKILL).
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from typing import Final
 
 from . import bpf
@@ -58,9 +59,9 @@ def sentry_rules(traces: bool) -> list[Rule]:
     return rules
 
 
-def sentry_filter(traces: bool) -> bytes:
-    """``struct sock_filter`` array for the Sentry."""
-    return bpf.program(sentry_rules(traces), bpf.RET_ERRNO | errno.EPERM)
+def sentry_filter(traces: bool, extra: Sequence[Rule] = ()) -> bytes:
+    """``struct sock_filter`` array for the Sentry. ``extra``: what a device proxy needs besides."""
+    return bpf.program([*extra, *sentry_rules(traces)], bpf.RET_ERRNO | errno.EPERM)
 
 
 # As gofer/server.py SYSCALLS says, by number.

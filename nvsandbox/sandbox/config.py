@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ..failure import Failure
+
+if TYPE_CHECKING:
+    from ..nvproxy.model import GpuConfig
 
 
 @dataclass
@@ -77,6 +81,8 @@ class SandboxConfig:
     debug: bool = False
     log_path: str = ""
     ncpu: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    links: dict[bytes, bytes] = field(default_factory=dict)  # symbolic links made inside
+    gpu: GpuConfig | None = None  # nvproxy's; None: no GPU inside
     init_is_program: bool = (
         False  # the first program is pid 1 (OCI) or has a built-in init above it
     )

@@ -143,9 +143,17 @@ class RunningSandbox:
             config.platform = choose(config.platform).NAME
         except NoPlatform as e:
             raise Failure(str(e)) from None
+        self.broker_pid = 0
+        if config.gpu is not None:
+            from ..nvproxy import attach, broker  # here: nothing can be imported later
+
+            attach.warm_up(config.gpu)
+            config.gpu.broker_fd, self.broker_pid = broker.start([d.path for d in config.gpu.devices])
         gofer, self.gofer_pid = _start_gofer(config)
         self.ctl, self.sentry_pid = _start_sentry(config, gofer, log_fd, listener)
         gofer.close()
+        if config.gpu is not None:
+            os.close(config.gpu.broker_fd)  # the Sentry's: the broker ends with it
         self._next = 0
         self._events: list[control.Message] = []
         self._wait_for("ready", 0)
@@ -218,6 +226,6 @@ class RunningSandbox:
         with contextlib.suppress(OSError):
             control.send(self.ctl, {"op": "stop"})
         self.ctl.close()
-        for pid in (self.sentry_pid, self.gofer_pid):
+        for pid in (self.sentry_pid, self.gofer_pid, *([self.broker_pid] if self.broker_pid else [])):
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)

@@ -31,6 +31,8 @@ def run(
         keep = {gofer.fileno(), ctl.fileno(), log_fd}
         if listener is not None:
             keep.add(listener.fileno())
+        if config.gpu is not None:
+            keep |= {config.gpu.broker_fd, config.gpu.audit_fd}
         _confine(config, keep, ident)
         SentryServer(config, prepared, gofer, ctl, listener).serve()
         code = 0

@@ -11,6 +11,7 @@ import socket
 import sys
 from typing import Final, final
 
+from ..platform.bpf import Rule
 from ..platform.probe import CLASSES
 from ..platform.sentry_filter import sentry_filter
 from ..sentry.boot import Boot, CapSets, Prepared, ProcessSpec, set_inlining, start_program
@@ -92,6 +93,11 @@ class SentryServer:
 
     def serve(self) -> None:
         k = self.k
+        extra: list[Rule] = []
+        if self.config.gpu is not None:
+            from ..nvproxy.attach import attach  # imported by the launcher already
+
+            extra = attach(k, self.config.gpu)
         self.containers[""] = Container(self.boot.build(self.config))
         self.boot.client.attach_loop(k.loop)
         k.start_platform()
@@ -102,7 +108,7 @@ class SentryServer:
         if self.listener is not None:
             self.listener.setblocking(False)
             k.loop.watch_fd(self.listener.fileno(), select.EPOLLIN, lambda _e: self._accept())
-        isolate.install_filter(sentry_filter(self.k.platform.TRACES))
+        isolate.install_filter(sentry_filter(self.k.platform.TRACES, extra))
         self.primary.tell({"ev": "ready"})
         gc.collect()
         gc.freeze()

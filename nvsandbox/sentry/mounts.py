@@ -83,6 +83,8 @@ def mount_all(k: Kernel, b: Builder, config: SandboxConfig) -> None:
             log.warning("no file system of type %s", m.type)
     for d in config.devices:
         _device(b, d)
+    for link, target in config.links.items():
+        _link(b, link, target)
     for path in config.masked:
         _mask(b, path)
     for path in config.readonly_paths:
@@ -99,6 +101,18 @@ def _device(b: Builder, d: DeviceNode) -> None:
     node = MemNode(dir.mem, d.mode, d.uid, d.gid, 0, time.time_ns())
     node.rdev = d.rdev
     dir.add(name, node)
+
+
+def _link(b: Builder, path: bytes, target: bytes) -> None:
+    """A symbolic link; a name that is there already stays."""
+    where, _, name = path.rpartition(b"/")
+    dir = b.place(where, True).inode
+    if not name or not dir.is_dir():
+        return
+    try:
+        dir.lookup(b.boot, name)
+    except SysErr:
+        dir.symlink(b.boot, name, target)
 
 
 def _mask(b: Builder, path: bytes) -> None:

@@ -16,6 +16,7 @@ from .store import Release
 _FORMAT: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _AGGREGATE: Final = (Kind.STRUCT, Kind.UNION)
 Value = int | bytes | str | Iterable[int]
+Buffer = bytearray | memoryview
 
 
 class Layouts:
@@ -40,7 +41,7 @@ class Layouts:
         """Bytes of struct ``name``."""
         return self.release.structs[name].size
 
-    def view(self, name: str, buf: bytearray, base: int = 0) -> View:
+    def view(self, name: str, buf: Buffer, base: int = 0) -> View:
         """A view of struct ``name`` at ``base`` of ``buf``."""
         return View(self, self.table(name), buf, base)
 
@@ -55,7 +56,7 @@ class View:
     __slots__ = ("_layouts", "_table", "base", "buf")
 
     def __init__(
-        self, layouts: Layouts, table: Mapping[str, Field], buf: bytearray, base: int = 0
+        self, layouts: Layouts, table: Mapping[str, Field], buf: Buffer, base: int = 0
     ) -> None:
         self._layouts, self._table = layouts, table
         self.buf, self.base = buf, base
@@ -76,6 +77,10 @@ class View:
             raise IndexError(name)
         at = self.base + f.offset + index * f.size
         return int(struct.unpack_from("<" + _FORMAT[f.size], self.buf, at)[0])
+
+    def opt(self, name: str, default: int = 0) -> int:
+        """As ``get``, ``default`` for a field that this version lacks."""
+        return self.get(name) if name in self._table else default
 
     def set(self, name: str, value: Value, index: int = 0) -> None:
         """Write a scalar; bytes or text into an array of bytes; integers into an array."""
