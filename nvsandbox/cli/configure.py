@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ..sandbox.config import DEFAULT_INNER, Failure, HostMount, InnerMount, SandboxConfig
-from .main import Globals
+from .globals import Globals
 
 DEFAULT_ENV = {
     b"PATH": b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -71,5 +71,5 @@ def sandbox_config(
         platform=g.platform,
         strace=g.strace,
         debug=g.debug,
-        log_path=g.log if g.debug else "",
+        log_path=g.debug_log or (g.log if g.debug else ""),
     )

@@ -3,43 +3,65 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import Final
 
+from ..failure import Failure
 from ..sandbox import control
-from ..sandbox.config import Failure, HostMount, InnerMount, SandboxConfig
-from .spec import RLIMITS, Mount, Spec, capability_mask
+from ..sandbox.config import DeviceNode, HostMount, IdMap, InnerMount, SandboxConfig
+from . import capabilities
+from .rlimits import RLIMITS
+from .spec import Capabilities, Device, Mount, Process, Spec
 
-FLAGS: Final = {"ro": 1, "nosuid": 2, "nodev": 4, "noexec": 8, "noatime": 1024, "nodiratime": 2048}
+FLAGS: Final = {
+    "ro": 1, "nosuid": 2, "nodev": 4, "noexec": 8, "noatime": 1024, "nodiratime": 2048,
+    "strictatime": 1 << 24,
+}  # fmt: skip
+CLEARS: Final = {
+    "rw": 1, "suid": 2, "dev": 4, "exec": 8, "atime": 1024, "diratime": 2048, "nostrictatime": 1 << 24,
+}  # fmt: skip
+# What has no meaning inside, where nothing propagates and everything is written when the host writes it.
 IGNORED: Final = frozenset(
     (
-        "rw", "suid", "dev", "exec", "defaults", "relatime", "norelatime", "strictatime", "atime", "bind", "rbind",
-        "private", "rprivate", "shared", "rshared", "slave", "rslave", "unbindable", "runbindable", "newinstance",
-        "sync", "async", "tmpcopyup", "nostrictatime", "diratime",
+        "defaults", "relatime", "norelatime", "bind", "rbind", "private", "rprivate", "shared", "rshared",
+        "slave", "rslave", "unbindable", "runbindable", "newinstance", "sync", "async", "tmpcopyup", "dirsync",
+        "lazytime", "nolazytime", "silent", "loud", "iversion", "noiversion", "mand", "nomand", "remount",
+        "nosymfollow", "symfollow", "z", "Z", "copy", "nocopy", "idmap", "ridmap", "rro", "rrw", "rnosuid",
+        "rnodev", "rnoexec", "U", "acl", "noacl", "consistent", "cached", "delegated",
     )
 )  # fmt: skip
+INNER: Final = ("tmpfs", "proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2")
+KINDS: Final = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
 
 
-def mounts_of(spec: Spec, bundle: str) -> tuple[list[HostMount], list[InnerMount]]:
-    """(the gofer's, our own). Raises Failure for a type we don't have or a source that isn't there."""
+def mounts_of(spec: Spec, bundle: str) -> tuple[list[HostMount], list[HostMount | InnerMount]]:
+    """(the gofer's, all in their order). Raises Failure for a type we don't have or a source that isn't there."""
     host: list[HostMount] = []
-    inner: list[InnerMount] = []
-    for m in spec.mounts:
+    order: list[HostMount | InnerMount] = []
+    for i, m in enumerate(spec.mounts):
         flags, data = options(m)
         target = os.fsencode(m.destination)
-        if m.type in ("bind", "rbind") or "bind" in m.options or "rbind" in m.options:
+        bind = m.type in ("bind", "rbind") or "bind" in m.options or "rbind" in m.options
+        if bind:
             source = os.path.join(bundle, m.source)
             if not os.path.exists(source):
-                raise Failure(f"mount `{m.source}` on `{m.destination}`: no such file or directory")
+                raise Failure(
+                    f"$.mounts[{i}]: mount `{m.source}` on `{m.destination}`: no such file or directory"
+                )
             ro = bool(flags & 1)
-            host.append(HostMount(source, target, ro, not ro))
+            hm = HostMount(source, target, ro, not ro, flags)
+            host.append(hm)
+            order.append(hm)
         elif m.type == "tmpfs" and m.destination == "/dev":
-            inner.append(InnerMount(target, "dev", b"", flags))
-        elif m.type in ("tmpfs", "proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2"):
+            order.append(InnerMount(target, "dev", b"", flags))
+        elif m.type in INNER:
             keep = data if m.type in ("tmpfs", "devpts") else []
-            inner.append(InnerMount(target, m.type, ",".join(keep).encode(), flags))
+            order.append(InnerMount(target, m.type, ",".join(keep).encode(), flags))
         else:
-            raise Failure(f"mount `{m.destination}`: file system type `{m.type}` is not supported")
-    return host, inner
+            raise Failure(
+                f"$.mounts[{i}]: mount `{m.destination}`: file system type `{m.type}` is not supported"
+            )
+    return host, order
 
 
 def options(m: Mount) -> tuple[int, list[str]]:
@@ -49,37 +71,76 @@ def options(m: Mount) -> tuple[int, list[str]]:
     for o in m.options:
         if o in FLAGS:
             flags |= FLAGS[o]
+        elif o in CLEARS:
+            flags &= ~CLEARS[o]
         elif o not in IGNORED:
             data.append(o)
     return flags, data
 
 
-def process_of(spec: Spec) -> control.Message:
+def capability_sets(c: Capabilities) -> list[int]:
+    """Masks in the order of ``boot.CapSets``."""
+    return [
+        capabilities.mask(s)
+        for s in (c.bounding, c.effective, c.inheritable, c.permitted, c.ambient)
+    ]
+
+
+def process_of(p: Process) -> control.Message:
     """The spawn message's process object."""
-    p = spec.process
-    caps = p.capabilities
-    env = [os.fsencode(e) for e in p.env]
+    size = p.consoleSize
+    more = {"rows": size.height, "cols": size.width} if size is not None and size.height else {}
     return control.process(
-        [os.fsencode(a) for a in p.args], env, os.fsencode(p.cwd), p.user.uid, p.user.gid,
-        groups=list(p.user.additionalGids), umask=0o022 if p.user.umask is None else p.user.umask & 0o777,
+        [os.fsencode(a) for a in p.args], [os.fsencode(e) for e in p.env], os.fsencode(p.cwd),
+        p.user.uid, p.user.gid, groups=list(p.user.additionalGids),
+        umask=0o022 if p.user.umask is None else p.user.umask & 0o777,
         rlimits={str(RLIMITS[r.type]): (r.soft, r.hard) for r in p.rlimits},
-        caps=None if caps is None else capability_mask(caps.permitted or caps.effective),
-        no_new_privs=p.noNewPrivileges, terminal=p.terminal,
+        caps=None if p.capabilities is None else capability_sets(p.capabilities),
+        no_new_privs=p.noNewPrivileges, terminal=p.terminal, oom_score_adj=p.oomScoreAdj or 0, **more,
     )  # fmt: skip
 
 
+def device_of(d: Device, i: int) -> DeviceNode:
+    """Raises Failure for a type that is none, or a path outside of the tree."""
+    if d.type not in KINDS:
+        raise Failure(f"$.linux.devices[{i}].type: unknown `{d.type}`")
+    if not d.path.startswith("/") or ".." in d.path.split("/") or "\0" in d.path:
+        raise Failure(f"$.linux.devices[{i}].path: `{d.path}` is not an absolute path")
+    if not (0 <= d.major < 1 << 12 and 0 <= d.minor < 1 << 20):
+        raise Failure(f"$.linux.devices[{i}]: number {d.major}:{d.minor} out of range")
+    mode = KINDS[d.type] | (0o666 if d.fileMode is None else d.fileMode & 0o7777)
+    rdev = os.makedev(d.major, d.minor)
+    return DeviceNode(os.fsencode(d.path), mode, rdev, d.uid or 0, d.gid or 0)
+
+
+def id_maps(spec: Spec) -> tuple[list[IdMap], list[IdMap]]:
+    """User namespace mappings; none when ids are the host's."""
+    if not any(n.type == "user" and not n.path for n in spec.linux.namespaces):
+        return [], []
+    if not spec.linux.uidMappings or not spec.linux.gidMappings:
+        raise Failure("$.linux: a user namespace needs uidMappings and gidMappings")
+    return tuple(  # type: ignore[return-value]  # two lists
+        [IdMap(m.containerID, m.hostID, m.size) for m in maps]
+        for maps in (spec.linux.uidMappings, spec.linux.gidMappings)
+    )
+
+
 def config_of(spec: Spec, bundle: str, base: SandboxConfig) -> SandboxConfig:
-    """``base`` (from the command line) with what the spec says."""
+    """``base`` (from the command line) with what the spec says. Raises Failure."""
     path = os.path.join(bundle, spec.root.path)
     if not os.path.isdir(path):
-        raise Failure(
-            f"rootfs `{path}`: "
-            + ("not a directory" if os.path.exists(path) else "no such file or directory")
-        )
+        why = "not a directory" if os.path.exists(path) else "no such file or directory"
+        raise Failure(f"rootfs `{path}`: {why}")
     through = base.root.write_through
     base.root = HostMount(os.path.realpath(path), b"/", not through, through)
     base.root_readonly = spec.root.readonly
-    base.mounts, base.inner = mounts_of(spec, bundle)
-    base.hostname = (spec.hostname or "nvsandbox").encode()
+    base.mounts, base.sequence = mounts_of(spec, bundle)
+    base.hostname = os.fsencode(spec.hostname or os.uname().nodename)
+    base.domainname = os.fsencode(spec.domainname)
+    base.devices = [device_of(d, i) for i, d in enumerate(spec.linux.devices)]
+    base.masked = [os.fsencode(p) for p in spec.linux.maskedPaths]
+    base.readonly_paths = [os.fsencode(p) for p in spec.linux.readonlyPaths]
+    base.sysctl = {k.encode(): v.encode() for k, v in spec.linux.sysctl.items()}
+    base.uid_maps, base.gid_maps = id_maps(spec)
     base.init_is_program = True
     return base

@@ -6,163 +6,331 @@ Reading validates types and bounds with msgspec; an error names the JSON path.
 from __future__ import annotations
 
 import os
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
-from ..sandbox.config import Failure
+from ..failure import Failure, reason
+from .rlimits import RLIMITS
 
 MAX_CONFIG: Final = 4 << 20
-CAP_NAMES: Final = (
-    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
-    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
-    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
-    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
-    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
-    "CHECKPOINT_RESTORE",
+HOOK_KINDS: Final = (
+    "prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop",
 )  # fmt: skip
-RLIMITS: Final = {
-    "RLIMIT_CPU": 0, "RLIMIT_FSIZE": 1, "RLIMIT_DATA": 2, "RLIMIT_STACK": 3, "RLIMIT_CORE": 4, "RLIMIT_RSS": 5,
-    "RLIMIT_NPROC": 6, "RLIMIT_NOFILE": 7, "RLIMIT_MEMLOCK": 8, "RLIMIT_AS": 9, "RLIMIT_LOCKS": 10,
-    "RLIMIT_SIGPENDING": 11, "RLIMIT_MSGQUEUE": 12, "RLIMIT_NICE": 13, "RLIMIT_RTPRIO": 14, "RLIMIT_RTTIME": 15,
-}  # fmt: skip
+
+U32 = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
+I64 = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+Text = Annotated[str, Meta(max_length=1 << 20)]
+Name = Annotated[str, Meta(max_length=4096)]
 
 
-class User(msgspec.Struct):
-    uid: int = 0
-    gid: int = 0
-    umask: int | None = None
-    additionalGids: list[int] = []
+class Struct(msgspec.Struct):
+    """JSON ``null`` where a default exists is taken for the default, as Go does: see ``drop_nulls``."""
 
 
-class Capabilities(msgspec.Struct):
-    bounding: list[str] = []
-    effective: list[str] = []
-    inheritable: list[str] = []
-    permitted: list[str] = []
-    ambient: list[str] = []
+class User(Struct):
+    uid: U32 = 0
+    gid: U32 = 0
+    umask: U32 | None = None
+    additionalGids: Annotated[list[U32], Meta(max_length=65536)] = []
 
 
-class Rlimit(msgspec.Struct):
-    type: str
+class Capabilities(Struct):
+    bounding: list[Name] = []
+    effective: list[Name] = []
+    inheritable: list[Name] = []
+    permitted: list[Name] = []
+    ambient: list[Name] = []
+
+
+class Rlimit(Struct):
+    type: Name
     soft: int
     hard: int
 
 
-class Process(msgspec.Struct):
-    args: list[str]
-    cwd: str
+class ConsoleSize(Struct):
+    height: U32 = 0
+    width: U32 = 0
+
+
+class Process(Struct):
+    cwd: Name
+    args: list[Text] = []
     terminal: bool = False
+    consoleSize: ConsoleSize | None = None
     user: User = msgspec.field(default_factory=User)
-    env: list[str] = []
+    env: list[Text] = []
     capabilities: Capabilities | None = None
     rlimits: list[Rlimit] = []
     noNewPrivileges: bool = False
+    oomScoreAdj: I64 | None = None
+    apparmorProfile: Name = ""
+    selinuxLabel: Name = ""
 
 
-class Root(msgspec.Struct):
-    path: str
+class Root(Struct):
+    path: Name
     readonly: bool = False
 
 
-class Mount(msgspec.Struct):
-    destination: str
-    type: str = ""
-    source: str = ""
-    options: list[str] = []
+class IdMap(Struct):
+    containerID: U32
+    hostID: U32
+    size: U32
 
 
-class Spec(msgspec.Struct):
-    ociVersion: str
+class Mount(Struct):
+    destination: Name
+    type: Name = ""
+    source: Name = ""
+    options: list[Text] = []
+
+
+class Hook(Struct):
+    path: Name
+    args: list[Text] = []
+    env: list[Text] = []
+    timeout: Annotated[int, Meta(ge=1)] | None = None
+
+
+class Hooks(Struct):
+    prestart: list[Hook] = []
+    createRuntime: list[Hook] = []
+    createContainer: list[Hook] = []
+    startContainer: list[Hook] = []
+    poststart: list[Hook] = []
+    poststop: list[Hook] = []
+
+
+class Namespace(Struct):
+    type: Name
+    path: Name = ""
+
+
+class Device(Struct):
+    type: Name
+    path: Name
+    major: I64 = 0
+    minor: I64 = 0
+    fileMode: U32 | None = None
+    uid: U32 | None = None
+    gid: U32 | None = None
+
+
+class DeviceRule(Struct):
+    allow: bool = False
+    type: Name = "a"
+    major: I64 | None = None
+    minor: I64 | None = None
+    access: Name = ""
+
+
+class Memory(Struct):
+    limit: I64 | None = None
+    reservation: I64 | None = None
+    swap: I64 | None = None
+    kernel: I64 | None = None
+    kernelTCP: I64 | None = None
+    swappiness: int | None = None
+    disableOOMKiller: bool | None = None
+
+
+class Cpu(Struct):
+    shares: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)] | None = None
+    quota: I64 | None = None
+    burst: I64 | None = None
+    period: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)] | None = None
+    realtimeRuntime: I64 | None = None
+    realtimePeriod: I64 | None = None
+    cpus: Name = ""
+    mems: Name = ""
+    idle: I64 | None = None
+
+
+class Pids(Struct):
+    limit: I64 = 0
+
+
+class WeightDevice(Struct):
+    major: I64
+    minor: I64
+    weight: I64 | None = None
+    leafWeight: I64 | None = None
+
+
+class ThrottleDevice(Struct):
+    major: I64
+    minor: I64
+    rate: I64
+
+
+class BlockIo(Struct):
+    weight: Annotated[int, Meta(ge=0, le=0xFFFF)] | None = None
+    leafWeight: Annotated[int, Meta(ge=0, le=0xFFFF)] | None = None
+    weightDevice: list[WeightDevice] = []
+    throttleReadBpsDevice: list[ThrottleDevice] = []
+    throttleWriteBpsDevice: list[ThrottleDevice] = []
+    throttleReadIOPSDevice: list[ThrottleDevice] = []
+    throttleWriteIOPSDevice: list[ThrottleDevice] = []
+
+
+class HugepageLimit(Struct):
+    pageSize: Name
+    limit: Annotated[int, Meta(ge=0)]
+
+
+class Resources(Struct):
+    devices: list[DeviceRule] = []
+    memory: Memory | None = None
+    cpu: Cpu | None = None
+    pids: Pids | None = None
+    blockIO: BlockIo | None = None
+    hugepageLimits: list[HugepageLimit] = []
+    unified: dict[Name, Text] = {}
+
+
+class SeccompArg(Struct):
+    index: Annotated[int, Meta(ge=0, le=5)]
+    value: int
+    op: Name
+    valueTwo: int = 0
+
+
+class SeccompRule(Struct):
+    names: list[Name]
+    action: Name
+    errnoRet: U32 | None = None
+    args: list[SeccompArg] = []
+
+
+class Seccomp(Struct):
+    defaultAction: Name
+    defaultErrnoRet: U32 | None = None
+    architectures: list[Name] = []
+    flags: list[Name] = []
+    listenerPath: Name = ""
+    syscalls: list[SeccompRule] = []
+
+
+class Linux(Struct):
+    uidMappings: list[IdMap] = []
+    gidMappings: list[IdMap] = []
+    namespaces: list[Namespace] = []
+    devices: list[Device] = []
+    cgroupsPath: Name = ""
+    resources: Resources | None = None
+    rootfsPropagation: Name = ""
+    sysctl: dict[Name, Text] = {}
+    seccomp: Seccomp | None = None
+    maskedPaths: list[Name] = []
+    readonlyPaths: list[Name] = []
+    mountLabel: Name = ""
+
+
+class Spec(Struct):
+    ociVersion: Name
     process: Process
     root: Root
-    hostname: str = ""
+    hostname: Name = ""
+    domainname: Name = ""
     mounts: list[Mount] = []
-    annotations: dict[str, str] = {}
-    linux: dict[str, Any] = {}
+    hooks: Hooks | None = None
+    annotations: dict[Name, Text] = {}
+    linux: Linux = msgspec.field(default_factory=Linux)
+
+
+NAMESPACES: Final = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time")
+
+
+def drop_nulls(value: Any) -> Any:
+    """JSON without the members that are null: Go writes nil slices so."""
+    if isinstance(value, dict):
+        return {k: drop_nulls(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list):
+        return [drop_nulls(v) for v in value]
+    return value
+
+
+def decode(raw: bytes, type: Any, path: str) -> Any:
+    """JSON to ``type``. Raises Failure naming ``path`` and the JSON path."""
+    if len(raw) > MAX_CONFIG:
+        raise Failure(f"`{path}`: larger than {MAX_CONFIG >> 20} MiB")
+    try:
+        tree = msgspec.json.decode(raw)
+        return msgspec.convert(drop_nulls(tree) if b"null" in raw else tree, type)
+    except (msgspec.ValidationError, msgspec.DecodeError, RecursionError) as e:
+        raise Failure(f"`{path}`: {str(e) or 'nested too deeply'}") from None
+
+
+def read(path: str) -> bytes:
+    """A JSON file, a little more of it than is allowed. Raises Failure."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO does not hold us up
+        with os.fdopen(fd, "rb") as f:
+            return f.read(MAX_CONFIG + 1) or b""
+    except OSError as e:
+        raise Failure(f"open `{path}`: {reason(e)}") from None
 
 
 def load(bundle: str) -> Spec:
     """``config.json`` of a bundle. Raises Failure."""
     path = os.path.join(bundle, "config.json")
-    try:
-        with open(path, "rb") as f:
-            raw = f.read(MAX_CONFIG + 1)
-    except OSError as e:
-        raise Failure(f"open `{path}`: {(e.strerror or str(e)).lower()}") from None
-    if len(raw) > MAX_CONFIG:
-        raise Failure(f"`{path}`: larger than {MAX_CONFIG >> 20} MiB")
-    try:
-        spec = msgspec.json.decode(raw, type=Spec)
-    except (msgspec.ValidationError, msgspec.DecodeError, RecursionError) as e:
-        raise Failure(f"`{path}`: {str(e) or 'nested too deeply'}") from None
+    spec: Spec = decode(read(path), Spec, path)
     check(spec, path)
     return spec
 
 
-def check(spec: Spec, path: str) -> None:
-    """What types can't say. Raises Failure naming the JSON path."""
-    p = spec.process
+def load_process(path: str) -> Process:
+    """An OCI process object (exec --process). Raises Failure."""
+    process: Process = decode(read(path), Process, path)
+    check_process(process, path, "$")
+    return process
+
+
+def check_process(p: Process, path: str, at: str) -> None:
+    """What types can't say about a process. Raises Failure naming the JSON path."""
     if not p.args or not p.args[0]:
-        raise Failure(f"`{path}`: $.process.args: a program is needed")
+        raise Failure(f"`{path}`: {at}.args: a program is needed")
     if not p.cwd.startswith("/"):
-        raise Failure(f"`{path}`: $.process.cwd: `{p.cwd}` is not absolute")
+        raise Failure(f"`{path}`: {at}.cwd: `{p.cwd}` is not absolute")
     for i, r in enumerate(p.rlimits):
         if r.type not in RLIMITS:
-            raise Failure(f"`{path}`: $.process.rlimits[{i}].type: unknown `{r.type}`")
+            raise Failure(f"`{path}`: {at}.rlimits[{i}].type: unknown `{r.type}`")
         if not 0 <= r.soft <= r.hard < 1 << 64:
-            raise Failure(f"`{path}`: $.process.rlimits[{i}]: soft limit above the hard one")
+            raise Failure(f"`{path}`: {at}.rlimits[{i}]: soft limit above the hard one")
+    if p.oomScoreAdj is not None and not -1000 <= p.oomScoreAdj <= 1000:
+        raise Failure(f"`{path}`: {at}.oomScoreAdj: {p.oomScoreAdj} is not in -1000 to 1000")
+    if any("\0" in s for s in (*p.args, *p.env, p.cwd)):
+        raise Failure(f"`{path}`: {at}: a string contains a NUL")
+
+
+def check(spec: Spec, path: str) -> None:
+    """What types can't say. Raises Failure naming the JSON path."""
+    check_process(spec.process, path, "$.process")
     for i, m in enumerate(spec.mounts):
-        if not m.destination.startswith("/"):
-            raise Failure(f"`{path}`: $.mounts[{i}].destination: `{m.destination}` is not absolute")
-    for name, ids in (
-        ("uid", [p.user.uid]),
-        ("gid", [p.user.gid]),
-        ("additionalGids", p.user.additionalGids),
-    ):
-        if any(not 0 <= v < 1 << 32 for v in ids):
-            raise Failure(f"`{path}`: $.process.user.{name}: out of range")
-    for s in (*p.args, *p.env, p.cwd, spec.hostname):
-        if "\0" in s:
-            raise Failure(f"`{path}`: $.process: a string contains a NUL")
-
-
-def capability_mask(names: list[str]) -> int:
-    """``CAP_X`` names as a bit mask; unknown ones are left out, as runc does."""
-    m = 0
-    for n in names:
-        short = n.upper().removeprefix("CAP_")
-        if short in CAP_NAMES:
-            m |= 1 << CAP_NAMES.index(short)
-    return m
-
-
-def default_spec() -> dict[str, Any]:
-    """What `nvsandbox spec` writes: runc's template."""
-    caps = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
-    nosuid = ["nosuid", "noexec", "nodev"]
-    return {
-        "ociVersion": "1.0.2",
-        "process": {
-            "terminal": True,
-            "user": {"uid": 0, "gid": 0},
-            "args": ["sh"],
-            "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
-            "cwd": "/",
-            "capabilities": {"bounding": caps, "effective": caps, "permitted": caps},
-            "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
-            "noNewPrivileges": True,
-        },
-        "root": {"path": "rootfs", "readonly": True},
-        "hostname": "nvsandbox",
-        "mounts": [
-            {"destination": "/proc", "type": "proc", "source": "proc"},
-            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]},
-            {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]},
-            {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": [*nosuid, "mode=1777", "size=65536k"]},
-            {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": nosuid},
-            {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*nosuid, "ro"]},
-            {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": [*nosuid, "relatime", "ro"]},
-        ],
-        "linux": {"namespaces": [{"type": t} for t in ("pid", "network", "ipc", "uts", "mount", "cgroup")]},
-    }  # fmt: skip
+        if not m.destination or "\0" in m.destination + m.source:
+            raise Failure(f"`{path}`: $.mounts[{i}].destination: `{m.destination}` is not a path")
+        m.destination = os.path.normpath("/" + m.destination)
+    if "\0" in spec.root.path or not spec.root.path:
+        raise Failure(f"`{path}`: $.root.path: `{spec.root.path}` is not a path")
+    if "\0" in spec.hostname or len(spec.hostname) > 64:
+        raise Failure(f"`{path}`: $.hostname: longer than 64 characters, or with a NUL")
+    if len(spec.domainname) > 64:
+        raise Failure(f"`{path}`: $.domainname: longer than 64 characters")
+    seen = set()
+    for i, n in enumerate(spec.linux.namespaces):
+        if n.type not in NAMESPACES:
+            raise Failure(f"`{path}`: $.linux.namespaces[{i}].type: unknown `{n.type}`")
+        if n.type in seen:
+            raise Failure(f"`{path}`: $.linux.namespaces[{i}]: `{n.type}` is there twice")
+        if n.path and not n.path.startswith("/"):
+            raise Failure(f"`{path}`: $.linux.namespaces[{i}].path: `{n.path}` is not absolute")
+        seen.add(n.type)
+    for kind in HOOK_KINDS:
+        for i, h in enumerate(getattr(spec.hooks, kind) if spec.hooks else ()):
+            if not h.path.startswith("/") or "\0" in h.path:
+                raise Failure(f"`{path}`: $.hooks.{kind}[{i}].path: `{h.path}` is not absolute")
+    if ".." in spec.linux.cgroupsPath.split("/"):
+        raise Failure(f"`{path}`: $.linux.cgroupsPath: `..` is not allowed")

@@ -8,6 +8,7 @@ and with the kick signal, or by pidfd with SIGKILL).
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from typing import Final
 
 from . import bpf
@@ -28,12 +29,12 @@ TERMINAL_IOCTLS: Final = (
 # fallocate eventfd2 epoll_create1 pipe2 preadv pwritev getrandom memfd_create copy_file_range preadv2 pwritev2
 # pidfd_open epoll_pwait2 epoll_pwait ppoll poll nanosleep brk munmap mremap madvise getpid gettid getppid uname sysinfo
 # getrusage set_robust_list rseq rt_sigaction sigaltstack getuid getgid geteuid getegid fcntl newfstatat sync_file_range
-# get_robust_list membarrier fadvise64 readahead select pselect6
+# get_robust_list membarrier fadvise64 readahead select pselect6 accept4
 SENTRY_PLAIN: Final = (
     0, 1, 3, 5, 8, 14, 15, 17, 18, 19, 20, 24, 32, 44, 45, 46, 47, 48, 51, 54, 55, 60, 61, 74, 75, 77, 138, 202,
     204, 231, 232, 233, 228, 229, 230, 247, 285, 290, 291, 293, 295, 296, 318, 319, 326, 327, 328, 434, 441, 281,
     271, 7, 35, 12, 11, 25, 28, 39, 186, 110, 63, 99, 98, 273, 334, 13, 131, 102, 104, 107, 108, 72, 262, 277,
-    274, 324, 221, 187, 23, 270, 27, 26, 4, 6, 127, 128,
+    274, 324, 221, 187, 23, 270, 27, 26, 4, 6, 127, 128, 288,
 )  # fmt: skip
 
 
@@ -58,9 +59,9 @@ def sentry_rules(traces: bool) -> list[Rule]:
     return rules
 
 
-def sentry_filter(traces: bool) -> bytes:
-    """``struct sock_filter`` array for the Sentry."""
-    return bpf.program(sentry_rules(traces), bpf.RET_ERRNO | errno.EPERM)
+def sentry_filter(traces: bool, extra: Sequence[Rule] = ()) -> bytes:
+    """``struct sock_filter`` array for the Sentry. ``extra``: what a device proxy needs besides."""
+    return bpf.program([*extra, *sentry_rules(traces)], bpf.RET_ERRNO | errno.EPERM)
 
 
 # As gofer/server.py SYSCALLS says, by number.

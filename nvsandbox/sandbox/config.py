@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..failure import Failure
+
+if TYPE_CHECKING:
+    from ..nvproxy.model import GpuConfig
 
 
 @dataclass
@@ -14,6 +20,7 @@ class HostMount:
     target: bytes = b"/"
     readonly: bool = True  # writes go to a memory overlay for the root, are refused elsewhere
     write_through: bool = False
+    flags: int = 0  # MS_NOSUID, MS_NOEXEC… inside
 
 
 @dataclass
@@ -27,6 +34,26 @@ class InnerMount:
 
 
 @dataclass
+class DeviceNode:
+    """A device node inside; what opens it is decided by its number (fs/dev_nodes.py)."""
+
+    path: bytes
+    mode: int
+    rdev: int
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass
+class IdMap:
+    """One line of a user namespace's map."""
+
+    inside: int
+    outside: int
+    count: int
+
+
+@dataclass
 class SandboxConfig:
     """Everything the Sentry and the gofer are started with."""
 
@@ -34,7 +61,20 @@ class SandboxConfig:
     mounts: list[HostMount] = field(default_factory=list)
     inner: list[InnerMount] = field(default_factory=list)
     hostname: bytes = b"nvsandbox"
+    sequence: list[HostMount | InnerMount] = field(
+        default_factory=list
+    )  # both kinds in their order
+    devices: list[DeviceNode] = field(default_factory=list)
+    masked: list[bytes] = field(default_factory=list)
+    readonly_paths: list[bytes] = field(default_factory=list)
+    sysctl: dict[bytes, bytes] = field(default_factory=dict)
+    uid_maps: list[IdMap] = field(default_factory=list)  # empty: the host's ids
+    gid_maps: list[IdMap] = field(default_factory=list)
     root_readonly: bool = False  # inside, by the OCI spec
+    domainname: bytes = b""
+    memory: int = 0  # bytes the application may see, 0: the host's
+    pids: int = 0  # tasks the application may have, 0: as many as the kernel can
+    cpu_max: tuple[int, int] | None = None  # quota and period, µs
     network: str = "none"
     platform: str = "auto"
     patching: str = field(
@@ -44,10 +84,14 @@ class SandboxConfig:
     debug: bool = False
     log_path: str = ""
     ncpu: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    links: dict[bytes, bytes] = field(default_factory=dict)  # symbolic links made inside
+    gpu: GpuConfig | None = None  # nvproxy's; None: no GPU inside
     init_is_program: bool = (
         False  # the first program is pid 1 (OCI) or has a built-in init above it
     )
 
+
+__all__ = ["DEFAULT_INNER", "Failure", "HostMount", "InnerMount", "SandboxConfig"]
 
 DEFAULT_INNER: tuple[InnerMount, ...] = (
     InnerMount(b"/proc", "proc"),
@@ -58,11 +102,3 @@ DEFAULT_INNER: tuple[InnerMount, ...] = (
     InnerMount(b"/sys", "sysfs"),
     InnerMount(b"/sys/fs/cgroup", "cgroup2"),
 )
-
-
-class Failure(Exception):
-    """What went wrong, in one line for a person: operation, object in backquotes, cause."""
-
-    def __init__(self, message: str, code: int = 1) -> None:
-        super().__init__(message)
-        self.code = code

@@ -1,13 +1,19 @@
-"""The control socket between a launcher and its Sentry: one JSON object a packet, descriptors beside it.
+"""Control sockets of a Sentry: one JSON object a packet, descriptors beside it.
 
-Launcher to Sentry:
-  {"op": "spawn", "id": N, "process": {...}, "init": bool}  with the descriptors for 0, 1, 2
+The launcher has one connection from the start; when it ends, the sandbox ends. With a listening socket (OCI containers)
+others connect, each with numbers of its own for its processes, which die with their connection.
+
+To the Sentry:
+  {"op": "spawn", "id": N, "process": {...}, "init": bool, "hold": bool, "container": C}  with descriptors 0, 1, 2…
+  {"op": "start", "container": C}     the program that was held goes
   {"op": "signal", "id": N, "sig": S}
+  {"op": "kill", "sig": S, "all": bool, "container": C}     its first program, or all of its processes
   {"op": "resize", "id": N, "rows": R, "cols": C}   of a process with "terminal"
+  {"op": "ps", "container": C} · {"op": "stats"} · {"op": "limits", "memory": BYTES or null, "pids": N or null}
   {"op": "stop"}
-Sentry to launcher:
+From the Sentry:
   {"ev": "ready"} · {"ev": "started", "id": N, "pid": P} · {"ev": "failed", "id": N, "errno": E, "msg": TEXT} ·
-  {"ev": "exited", "id": N, "status": wait status}
+  {"ev": "exited", "id": N, "status": wait status} · {"ev": "done", …}: answer to start, kill, ps, stats, limits
 Bytes travel as latin-1 text, so that every name is representable.
 """
 
@@ -63,3 +69,8 @@ def process(
         "gid": gid,
         **more,
     }
+
+
+def exit_code_of(err: int) -> int:
+    """A shell's exit code for a program that can't be run: 127 not found, 126 anything else."""
+    return 127 if err in (2, 20) else 126

@@ -81,7 +81,10 @@ def _start_gofer(config: SandboxConfig) -> tuple[socket.socket, int]:
 
 
 def _start_sentry(
-    config: SandboxConfig, gofer: socket.socket, log_fd: int
+    config: SandboxConfig,
+    gofer: socket.socket,
+    log_fd: int,
+    listener: socket.socket | None = None,
 ) -> tuple[socket.socket, int]:
     """Forks twice: the pid namespace is only for children of the process that unshared it."""
     prepared = prepare()
@@ -99,11 +102,10 @@ def _start_sentry(
             if pid == 0:
                 isolate.die_with_parent(0)
                 os.close(w)
-                sentry_main.run(config, prepared, gofer, theirs, parent, log_fd)
+                sentry_main.run(config, prepared, gofer, theirs, parent, log_fd, listener)
             os.write(w, str(pid).encode())
-            os.close(w)
-            theirs.close()
-            gofer.close()
+            isolate.close_others(set())
+            isolate.set_name("nv-pidns")
             os.waitpid(pid, 0)
         except Failure as e:
             os.write(w, str(e).encode())
@@ -122,8 +124,12 @@ def _start_sentry(
 class RunningSandbox:
     """A sandbox from the launcher's side."""
 
-    def __init__(self, config: SandboxConfig) -> None:
+    def __init__(
+        self, config: SandboxConfig, listener: socket.socket | None = None, own_name: str = ""
+    ) -> None:
         self.config = config
+        if own_name:
+            isolate.set_name(own_name)
         log_fd = -1
         if config.log_path:
             log_fd = os.open(
@@ -131,26 +137,44 @@ class RunningSandbox:
             )
         elif config.debug or config.strace:
             log_fd = os.dup(2)
+        self._log_fd = log_fd
         sentry_main.setup_logging(config, log_fd)
         try:
             config.platform = choose(config.platform).NAME
         except NoPlatform as e:
             raise Failure(str(e)) from None
+        self.broker_pid = 0
+        if config.gpu is not None:
+            from ..nvproxy import attach, broker  # here: nothing can be imported later
+
+            attach.warm_up(config.gpu)
+            config.gpu.broker_fd, self.broker_pid = broker.start(
+                [d.path for d in config.gpu.devices]
+            )
         gofer, self.gofer_pid = _start_gofer(config)
-        self.ctl, self.sentry_pid = _start_sentry(config, gofer, log_fd)
+        self.ctl, self.sentry_pid = _start_sentry(config, gofer, log_fd, listener)
         gofer.close()
+        if config.gpu is not None:
+            os.close(config.gpu.broker_fd)  # the Sentry's: the broker ends with it
         self._next = 0
         self._events: list[control.Message] = []
         self._wait_for("ready", 0)
 
-    def spawn(self, process: control.Message, fds: tuple[int, int, int], init: bool = False) -> int:
-        """Starts a process; its id. Raises Failure (code 127, 126) when the program can't be run."""
+    def spawn(
+        self,
+        process: control.Message,
+        fds: tuple[int, ...],
+        init: bool = False,
+        hold: bool = False,
+    ) -> int:
+        """Starts a process, or prepares it (``hold``); its id. Raises Failure (code 127, 126) when it can't be run."""
         self._next += 1
         ident = self._next
-        control.send(self.ctl, {"op": "spawn", "id": ident, "process": process, "init": init}, fds)
+        order = {"op": "spawn", "id": ident, "process": process, "init": init, "hold": hold}
+        control.send(self.ctl, order, fds)
         msg = self._wait_for("started", ident)
         if msg["ev"] == "failed":
-            raise Failure(str(msg["msg"]), 127 if msg["errno"] in (2, 20) else 126)
+            raise Failure(str(msg["msg"]), control.exit_code_of(int(msg["errno"])))
         return ident
 
     def signal(self, ident: int, sig: int) -> None:
@@ -190,11 +214,24 @@ class RunningSandbox:
             raise Failure(str(msg["msg"]))
         self._events.append(msg)
 
+    def kept_fds(self) -> set[int]:
+        """Descriptors of the launcher's that the sandbox's log needs."""
+        return {self._log_fd} - {-1}
+
+    def take_events(self) -> list[control.Message]:
+        """Messages that came while another was waited for."""
+        events, self._events = self._events, []
+        return events
+
     def close(self) -> None:
         """Ends the sandbox and waits for its processes."""
         with contextlib.suppress(OSError):
             control.send(self.ctl, {"op": "stop"})
         self.ctl.close()
-        for pid in (self.sentry_pid, self.gofer_pid):
+        for pid in (
+            self.sentry_pid,
+            self.gofer_pid,
+            *([self.broker_pid] if self.broker_pid else []),
+        ):
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)

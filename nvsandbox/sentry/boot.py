@@ -56,6 +56,16 @@ NR_IN: Final = {
 }  # fmt: skip
 
 
+class CapSets(NamedTuple):
+    """Capability sets as masks."""
+
+    bounding: int
+    effective: int
+    inheritable: int
+    permitted: int
+    ambient: int
+
+
 class ProcessSpec(NamedTuple):
     """The first process."""
 
@@ -67,8 +77,9 @@ class ProcessSpec(NamedTuple):
     groups: tuple[int, ...]
     umask: int
     rlimits: dict[int, tuple[int, int]]
-    capabilities: int | None  # None: all that the uid has
+    capabilities: CapSets | None  # None: all that the uid has
     no_new_privs: bool
+    oom_score_adj: int = 0
 
 
 def load_table() -> dict[int, Row]:
@@ -190,6 +201,7 @@ class Boot:
                 tg.rlimits[which] = pair
         t = Task(k, tg, tg.pid)
         t.creds = first_creds(spec)
+        tg.oom_score_adj = spec.oom_score_adj
         t.files = FdTable()
         root = ns.root_path()
         t.fs = FsContext(ns, root, root, spec.umask)
@@ -228,8 +240,9 @@ def first_creds(spec: ProcessSpec) -> Credentials:
     creds = Credentials(spec.uid, spec.gid, spec.groups)
     if spec.capabilities is not None:
         caps = spec.capabilities
-        creds.cap_permitted = creds.cap_bset = caps
-        creds.cap_effective = caps if spec.uid == 0 else 0
+        creds.cap_bset, creds.cap_inheritable = caps.bounding, caps.inheritable
+        creds.cap_permitted, creds.cap_effective = caps.permitted, caps.effective
+        creds.cap_ambient = caps.ambient & caps.permitted & caps.inheritable
     creds.no_new_privs = spec.no_new_privs
     return creds
 
@@ -249,8 +262,13 @@ def default_rlimits() -> list[tuple[int, int]]:
     return lim
 
 
-def start_program(t: Task, spec: ProcessSpec, report: Callable[[int, str], None]) -> None:
-    """Runs in the loop: the first exec. ``report(errno, text)`` when it can't be done."""
+def start_program(
+    t: Task, spec: ProcessSpec, report: Callable[[int, str], None], check_only: bool = False
+) -> None:
+    """Runs in the loop: the first exec. ``report(errno, text)`` when it can't be done.
+
+    ``check_only``: as far as can be known without doing it (OCI create; start does it).
+    """
     argv = list(spec.argv)
     try:
         if spec.cwd != b"/":
@@ -274,6 +292,9 @@ def start_program(t: Task, spec: ProcessSpec, report: Callable[[int, str], None]
     if prog is None:
         why = "executable file not found in $PATH" if err == errno.ENOENT else os.strerror(err)
         report(err, f'exec: "{shown}": {why}')
+        return
+    if check_only:
+        close_program(prog)
         return
     try:
         exec_program(t, prog)

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import logging
 import stat
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from ..sandbox.config import InnerMount
+from .errors import SysErr
 from .fs.cgroupfs import make_cgroupfs
 from .fs.devpts import make_devpts
 from .fs.pidfd import PidFd
 from .fs.proc import make_proc
-from .fs.rootfs import Builder
+from .fs.proc_sys import FIXED
+from .fs.rootfs import Builder, exists
 from .fs.sysfs import make_sysfs
+from .fs.tmpfs_inode import MemDir, MemNode
 from .fs.tty import session_leader_exit
 from .ipc.mqueue import MQUEUES
-from .vfs.path import MS_RELATIME
+from .vfs.path import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_RELATIME
 
 if TYPE_CHECKING:
-    from ..sandbox.config import InnerMount, SandboxConfig
+    from ..sandbox.config import DeviceNode, SandboxConfig
     from .kernel.kernel import Kernel
 
 log = logging.getLogger("nvsandbox.sentry")
@@ -51,18 +56,12 @@ def _devpts(k: Kernel, b: Builder, m: InnerMount) -> None:
     b.mount(m.target, fs, fs.root, m.flags | MS_RELATIME)
 
 
-def _cgroup(k: Kernel, b: Builder, m: InnerMount) -> None:
-    fs = make_cgroupfs(k)
-    b.mount(m.target, fs, fs.root, m.flags | MS_RELATIME)
-
-
 def _mqueue(k: Kernel, b: Builder, m: InnerMount) -> None:
     b.mount(m.target, MQUEUES, MQUEUES.root, m.flags | MS_RELATIME)
 
 
 MOUNTERS: Final[dict[str, Mounter]] = {
-    "tmpfs": _tmpfs, "dev": _dev, "proc": _proc, "sysfs": _sysfs, "devpts": _devpts, "cgroup": _cgroup,
-    "cgroup2": _cgroup, "mqueue": _mqueue,
+    "tmpfs": _tmpfs, "dev": _dev, "proc": _proc, "sysfs": _sysfs, "devpts": _devpts, "mqueue": _mqueue,
 }  # fmt: skip
 
 
@@ -70,11 +69,65 @@ def mount_all(k: Kernel, b: Builder, config: SandboxConfig) -> None:
     """Mounts everything of ``config`` below the root, in order. Raises SysErr for a target that can't be made."""
     k.tty_hangup = session_leader_exit
     k.pidfd_factory = PidFd
-    for i, hm in enumerate(config.mounts, 1):
-        b.bind_gofer(hm.target, i, hm.readonly)
-    for m in config.inner:
-        mounter = MOUNTERS.get(m.type)
-        if mounter is None:
+    set_sysctls(config.sysctl)
+    served = {id(hm): i for i, hm in enumerate(config.mounts, 1)}
+    for m in config.sequence or [*config.mounts, *config.inner]:
+        if not isinstance(m, InnerMount):
+            b.bind_gofer(m.target, served[id(m)], m.readonly, m.flags | MS_RELATIME)
+        elif m.type in ("cgroup", "cgroup2"):
+            cg = make_cgroupfs(k, config.memory or None, config.cpu_max, config.pids or None)
+            b.mount(m.target, cg, cg.root, m.flags | MS_RELATIME)
+        elif m.type in MOUNTERS:
+            MOUNTERS[m.type](k, b, m)
+        else:
             log.warning("no file system of type %s", m.type)
-            continue
-        mounter(k, b, m)
+    for d in config.devices:
+        _device(b, d)
+    for link, target in config.links.items():
+        _link(b, link, target)
+    for path in config.masked:
+        _mask(b, path)
+    for path in config.readonly_paths:
+        if exists(b, path):
+            b.bind(path, path, MS_RELATIME | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+
+def _device(b: Builder, d: DeviceNode) -> None:
+    """A device node of the OCI spec; one that is there already stays."""
+    where, _, name = d.path.rstrip(b"/").rpartition(b"/")
+    dir = b.place(where, True).inode
+    if not name or not isinstance(dir, MemDir) or name in dir.entries:
+        return
+    node = MemNode(dir.mem, d.mode, d.uid, d.gid, 0, time.time_ns())
+    node.rdev = d.rdev
+    dir.add(name, node)
+
+
+def _link(b: Builder, path: bytes, target: bytes) -> None:
+    """A symbolic link; a name that is there already stays."""
+    where, _, name = path.rpartition(b"/")
+    dir = b.place(where, True).inode
+    if not name or not dir.is_dir():
+        return
+    try:
+        dir.lookup(b.boot, name)
+    except SysErr:
+        dir.symlink(b.boot, name, target)
+
+
+def _mask(b: Builder, path: bytes) -> None:
+    """Hides a path: a directory under an empty read-only tmpfs, anything else under /dev/null. None is no error."""
+    try:
+        at = b.find(path)
+    except SysErr:
+        return
+    if at.inode.is_dir():
+        b.mount_tmpfs(path, b"size=0,mode=755", MS_RELATIME | MS_RDONLY)
+    elif exists(b, b"/dev/null"):
+        b.bind(b"/dev/null", path, MS_RELATIME | MS_RDONLY)
+
+
+def set_sysctls(wanted: dict[bytes, bytes]) -> None:
+    """OCI sysctls, before /proc is made: shown there, obeyed where something here reads them."""
+    for name, value in wanted.items():
+        FIXED[name.replace(b".", b"/")] = value

@@ -174,7 +174,7 @@ def test_spec_does_not_overwrite(tmp_path: Path) -> None:
 
 
 def test_version_and_completion() -> None:
-    assert nv("--version").stdout.startswith("nvsandbox, version ")
+    assert nv("--version").stdout.startswith("nvsandbox version ")
     assert "_NVSANDBOX_COMPLETE" in nv("completion", "bash").stdout
 
 

@@ -10,7 +10,7 @@ from click.shell_completion import get_completion_class
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Prints a completion script; `eval "$(nvsandbox completion bash)"`."""
-    from ..main import cli
+    from ..app import cli
 
     cls = get_completion_class(shell)
     assert cls is not None

@@ -6,7 +6,7 @@ import os
 
 import click
 
-from ..main import Globals
+from ..globals import Globals
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

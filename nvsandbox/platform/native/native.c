@@ -288,7 +288,8 @@ static int poll_fds(int timeout_ms) {
       struct signalfd_siginfo si;
       while (read(nv_pt.sigfd, &si, sizeof si) > 0) {
       }
-      nv_pt_poll();
+      while (nv_pt_poll()) { /* the signal has come for all of them: none may be left behind */
+      }
     } else {
       L.ready[L.nready++] = L.ready[i];
     }

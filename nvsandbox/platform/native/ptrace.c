@@ -31,7 +31,8 @@
   (PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL)
 #define EVENT_STOP 128
 #define BUCKETS 1024u
-#define BATCH 64 /* stops seen to before others get their turn */
+#define PATIENCE 5000 /* looks at a thread that is to stop, some 60 us each */
+#define BATCH 64      /* stops seen to before others get their turn */
 #define EFLAGS_PLAIN 0x202u
 
 enum mode { STUB, APP, STOPPED, FAULTED, GONE };
@@ -462,8 +463,9 @@ int nv_pt_death(int32_t *out) {
   return 1;
 }
 
-void nv_pt_poll(void) {
-  for (int i = 0; i < BATCH; i++) {
+int nv_pt_poll(void) {
+  int i;
+  for (i = 0; i < BATCH; i++) {
     int status;
     pid_t tid = waitpid(-1, &status, __WALL | WNOHANG);
     if (tid <= 0)
@@ -482,6 +484,7 @@ void nv_pt_poll(void) {
   }
   if (nstash)
     kill_strangers();
+  return i == BATCH;
 }
 
 int nv_pt_running(const struct nv_task *t) {
@@ -540,7 +543,15 @@ int nv_fp_load(struct nv_task *t) {
   if (p->mode == STUB && p->tid) { /* it waits in `serve`, the state untouched: stop it there */
     if (request(PTRACE_INTERRUPT, p, NULL, NULL))
       return 0;
-    if (waitpid(p->tid, &status, __WALL) != p->tid)
+    /* Not for ever: the first thread of a process that is being killed can be waited for only when
+     * all others have been, and that is nv_pt_poll's. Whoever gets no state is about to die. */
+    int got = 0;
+    for (int i = 0; i < PATIENCE && !got; i++) {
+      got = waitpid(p->tid, &status, __WALL | WNOHANG);
+      if (!got && i > 64)
+        usleep(10);
+    }
+    if (got != p->tid)
       return 0;
     if (!WIFSTOPPED(status)) {
       died(p->tid, status);

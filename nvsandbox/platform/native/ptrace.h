@@ -23,7 +23,7 @@ extern struct nv_pt_state {
 } nv_pt;
 
 struct nv_task *nv_pt_next(void);
-void nv_pt_poll(void);
+int nv_pt_poll(void);                       /* sees to stopped threads; 1: there may be more */
 int nv_pt_running(const struct nv_task *t); /* the application, or its event waits */
 int nv_pt_in_app(struct nv_task *t);        /* stopped, its registers with us */
 void nv_pt_enter_app(struct nv_task *t);    /* goes on with t->regs */

@@ -6,11 +6,11 @@ The tree is one for the sandbox; every mount of it shows the same. Left out: hid
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from ..vfs.fstypes import register_filesystem
 from ..vfs.inode import FileSystem, Inode
-from ..vfs.synthetic import GenFile, SynthLink
+from ..vfs.synthetic import GenFile, StaticDir, SynthLink
 from .proc_dirs import ProcRoot, SelfLink
 from .proc_info import files
 from .proc_net import make_net
@@ -19,6 +19,10 @@ from .proc_sys import make_sys
 if TYPE_CHECKING:
     from ..kernel.kernel import Kernel
     from ..kernel.task import Task
+
+
+EXTRA: Final[dict[bytes, bytes]] = {}
+"""Path -> content of files that a device driver adds before the first mount (driver/nvidia/…, devices)."""
 
 
 @final
@@ -42,6 +46,25 @@ class ProcFs(FileSystem):
         static[b"mounts"] = SynthLink(self, b"self/mounts")
         static[b"net"] = SynthLink(self, b"self/net")
         static[b"sys"] = make_sys(self, k)
+        for path, content in EXTRA.items():
+            self._extra(path, content)
+
+    def _extra(self, path: bytes, content: bytes) -> None:
+        first, *rest = path.split(b"/")
+        file = GenFile(self, lambda t: content)
+        if not rest:
+            self.root.static[first] = file
+            return
+        d = self.root.static.get(first)
+        if not isinstance(d, StaticDir):
+            d = self.root.static[first] = StaticDir(self)
+        for name in rest[:-1]:
+            i = d.entries.get(name)
+            if not isinstance(i, StaticDir):
+                i = StaticDir(self)
+                d.add(name, i)
+            d = i
+        d.add(rest[-1], file)
 
     def add(self, name: bytes, inode: Inode) -> None:
         """An entry of /proc that another part of the kernel provides (driver/…)."""

@@ -39,6 +39,11 @@ HUGE: Final = {
 }  # fmt: skip
 
 
+EXTRA: Final[dict[bytes, bytes]] = {}
+"""Path -> content of files that a device driver adds before the first mount (bus/pci/devices/…)."""
+EXTRA_LINKS: Final[dict[bytes, bytes]] = {}
+
+
 def cpu_range(n: int) -> bytes:
     return b"0" if n == 1 else b"0-%d" % (n - 1)
 
@@ -66,6 +71,10 @@ class SysFs(FileSystem):
         for name, value in HUGE.items():
             self.text(b"kernel/mm/transparent_hugepage/" + name, value)
         self.dir(b"kernel/mm/hugepages")
+        for path, content in EXTRA.items():
+            self.raw(path, content)
+        for path, target in EXTRA_LINKS.items():
+            self.link(path, target)
         self.text(b"kernel/uevent_seqnum", b"0")
         self.text(b"kernel/profiling", b"0")
 
@@ -87,6 +96,11 @@ class SysFs(FileSystem):
         at, _, name = path.rpartition(b"/")
         line = value + b"\n"
         self.dir(at).add(name, GenFile(self, lambda t: line, mode))
+
+    def raw(self, path: bytes, content: bytes) -> None:
+        """A file with exactly this content."""
+        at, _, name = path.rpartition(b"/")
+        self.dir(at).add(name, GenFile(self, lambda t: content))
 
     def link(self, path: bytes, target: bytes) -> None:
         at, _, name = path.rpartition(b"/")

@@ -164,12 +164,12 @@ class EventLoop:
             except OSError:
                 pass  # already closed
 
-    def run_in_worker(self, fn: Callable[[], T]) -> T:
-        """Runs ``fn`` in a worker thread while the caller is suspended; returns or raises what it does."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(WORKERS)
+    def run_in_worker(self, fn: Callable[[], T], pool: ThreadPoolExecutor | None = None) -> T:
+        """Runs ``fn`` in a worker thread (of ``pool``) while the caller is suspended; returns or raises what it does."""
+        if pool is None:
+            pool = self._pool = self._pool or ThreadPoolExecutor(WORKERS)
         token = self.token()
-        fut = self._pool.submit(fn)
+        fut = pool.submit(fn)
         fut.add_done_callback(lambda f: self._post_done(token, f))
         self.suspend()
         return fut.result()

@@ -90,6 +90,9 @@ def sys_mmap(
         raise SysErr(errno.EOVERFLOW)
     host_fd, maxprot = -1, 7
     if file is not None:
+        own = file.mmap(t, addr, size, prot, flags, offset)
+        if own is not None:
+            return own
         host_fd, maxprot = _file_rights(t, file, prot, kind != m.MAP_PRIVATE)
     locked = _with_lock(t)
     try:

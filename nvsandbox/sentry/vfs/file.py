@@ -139,6 +139,10 @@ class FileDescription:
     def mappable(self, t: Task) -> Mappable:
         raise SysErr(errno.ENODEV)
 
+    def mmap(self, t: Task, addr: int, size: int, prot: int, flags: int, offset: int) -> int | None:
+        """A device that makes its own mappings: the address. None: as for any file, through ``mappable``."""
+        return None
+
     def flush(self, t: Task) -> None:
         """Called at each close(2) of a descriptor of it: the caller's POSIX locks go. Overriders call this too."""
         i = self.inode

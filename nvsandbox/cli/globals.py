@@ -1,0 +1,74 @@
+"""The global flags, and how a failure is told."""
+
+from __future__ import annotations
+
+import os
+from typing import Final, NamedTuple
+
+from .args import Values
+
+PATCHING: Final = "NVSANDBOX_SYSTRAP_PATCHING"  # see sandbox/config.py
+
+
+class Globals(NamedTuple):
+    """The global flags, for the commands."""
+
+    root: str
+    log: str
+    log_format: str
+    debug: bool
+    debug_log: str
+    systemd_cgroup: bool
+    rootless: str
+    platform: str
+    network: str
+    overlay2: str
+    strace: bool
+
+
+def from_values(v: Values) -> Globals:
+    """Flags as parsed, with the defaults that depend on the environment."""
+    if v["systrap_patching"]:
+        os.environ[PATCHING] = v["systrap_patching"]  # whoever starts the Sentry inherits it
+    return Globals(
+        os.path.abspath(v["root"]) if v["root"] else default_root(), v["log"], v["log_format"], v["debug"],
+        v["debug_log"], v["systemd_cgroup"], v["rootless"],
+        v["platform"] or os.environ.get("NVSANDBOX_PLATFORM") or "auto", v["network"], v["overlay2"],
+        v["strace"],
+    )  # fmt: skip
+
+
+def default_root() -> str:
+    run = os.environ.get("XDG_RUNTIME_DIR")
+    return "/run/nvsandbox" if os.geteuid() == 0 or not run else f"{run}/nvsandbox"
+
+
+def fail(g: Globals | None, message: str) -> None:
+    """One line on stderr and one in the log."""
+    message = " ".join(message.split())
+    _say(f"nvsandbox: {message}\n")
+    if g is None or not g.log:
+        return
+    import json
+    import time
+
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    if g.log_format == "json":
+        line = json.dumps({"level": "error", "msg": message, "time": now})
+    else:
+        line = f'time="{now}" level=error msg={json.dumps(message)}'
+    try:
+        fd = os.open(g.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(fd, line.encode() + b"\n")
+        finally:
+            os.close(fd)
+    except (OSError, ValueError) as e:
+        _say(f"nvsandbox: open `{g.log}`: {e}\n")
+
+
+def _say(line: str) -> None:
+    try:
+        os.write(2, line.encode("utf-8", "replace"))
+    except OSError:
+        pass

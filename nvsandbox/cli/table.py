@@ -1,0 +1,130 @@
+"""The runtime commands (what container engines call, as they call runc) and the flags of every command."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .args import Cmd, opt
+
+GLOBAL: Final = (
+    opt("root", "str", "Where the state of containers is kept.", metavar="DIR"),
+    opt("log", "str", "Where errors are logged as well.", metavar="FILE"),
+    opt("log-format", "str", "Format of the log.", "text", choices=("text", "json")),
+    opt("debug", "flag", "Log what the sandbox does."),
+    opt("debug-log", "str", "Where --debug and --strace write (default: stderr).", metavar="FILE"),
+    opt("systemd-cgroup", "flag", "The cgroup path has systemd's form slice:prefix:name."),
+    opt("rootless", "str", "Go on without control groups.", "auto", choices=("true", "false", "auto")),
+    opt("criu", "str", "Accepted and ignored.", metavar="PATH"),
+    opt("platform", "str", "How system calls are intercepted.", choices=("auto", "systrap", "ptrace")),
+    opt(
+        "systrap-patching", "str", "Hot system call instructions become jumps (systrap).",
+        choices=("on", "off", "forced"),
+    ),
+    opt("network", "str", "Which network the sandbox has.", "none", choices=("none", "host", "sandbox")),
+    opt(
+        "overlay2", "str", "root:self keeps writes to the root in memory, none writes through.",
+        "root:self", metavar="WHAT",
+    ),
+    opt("strace", "flag", "Print the system calls of the application."),
+    opt("version,v", "flag", "Show the version."),
+)  # fmt: skip
+
+_BUNDLE = (
+    opt("bundle,b", "str", "The bundle's directory (default: the current one).", metavar="DIR"),
+    opt("console-socket", "str", "Socket that gets the terminal's master.", metavar="PATH"),
+    opt("pid-file", "str", "Where the container's pid is written.", metavar="FILE"),
+    opt("no-pivot", "flag", "Accepted: the sandbox's root is made otherwise."),
+    opt("no-new-keyring", "flag", "Accepted: there are no kernel keyrings inside."),
+    opt("preserve-fds", "int", "Pass N more descriptors, from 3 on.", 0, metavar="N"),
+)
+_FORMAT = opt("format,f", "str", "Output format.", "table", choices=("table", "json"))
+_RESOURCES = (
+    ("blkio-weight", "Block I/O weight, 10 to 1000."), ("cpu-period", "CPU period in microseconds."),
+    ("cpu-quota", "CPU time in a period, in microseconds."), ("cpu-share", "CPU shares."),
+    ("cpu-rt-period", "Realtime period in microseconds."),
+    ("cpu-rt-runtime", "Realtime runtime in microseconds."), ("memory", "Memory limit in bytes."),
+    ("memory-reservation", "Memory soft limit in bytes."),
+    ("memory-swap", "Memory and swap in bytes, -1: unlimited."), ("pids-limit", "Largest number of tasks."),
+)  # fmt: skip
+
+COMMANDS: Final[dict[str, Cmd]] = {
+    "create": Cmd("nvsandbox.oci.create:create", "Create a container from a bundle.", _BUNDLE),
+    "start": Cmd("nvsandbox.oci.commands:start", "Start the program of a created container.", ()),
+    "run": Cmd(
+        "nvsandbox.oci.create:run", "Create and start a container; exit with its status.",
+        (
+            *_BUNDLE, opt("detach,d", "flag", "Leave the container running and return."),
+            opt("keep", "flag", "Keep the state when the container has ended."),
+            opt("no-subreaper", "flag", "Accepted: no process is reparented to us."),
+        ),
+    ),
+    "exec": Cmd(
+        "nvsandbox.oci.execute:execute", "Run another program in a container.",
+        (
+            opt("process,p", "str", "An OCI process object in a file.", metavar="FILE"),
+            opt("detach,d", "flag", "Return when the program has started."),
+            opt("tty,t", "flag", "Give the program a terminal."),
+            opt("console-socket", "str", "Socket that gets the terminal's master.", metavar="PATH"),
+            opt("pid-file", "str", "Where the process's pid is written.", metavar="FILE"),
+            opt("preserve-fds", "int", "Pass N more descriptors, from 3 on.", 0, metavar="N"),
+            opt("cwd", "str", "Working directory.", metavar="DIR"),
+            opt("env,e", "list", "Set a variable.", metavar="NAME=VALUE"),
+            opt("user,u", "str", "UID[:GID].", metavar="USER"),
+            opt("additional-gids,g", "list", "A supplementary group.", metavar="GID"),
+            opt("cap,c", "list", "Add a capability.", metavar="CAP"),
+            opt("no-new-privs", "flag", "Set no_new_privs."),
+            opt("ignore-paused", "flag", "Start it in a paused container."),
+            opt("process-label", "str", "Accepted and ignored: no SELinux inside."),
+            opt("apparmor", "str", "Accepted and ignored: no AppArmor inside."),
+            opt("cgroup", "list", "Accepted and ignored: the sandbox is one group."),
+        ),
+        "ID [COMMAND …]", 1, None,
+    ),
+    "kill": Cmd(
+        "nvsandbox.oci.commands:kill", "Send a signal (default TERM) to a container's program.",
+        (opt("all,a", "flag", "To every process of the container."),), "ID [SIGNAL]", 1, 2,
+    ),
+    "delete": Cmd(
+        "nvsandbox.oci.delete:delete", "Remove a stopped container.",
+        (opt("force,f", "flag", "Kill it first if it runs."),), "ID …", 1, None,
+    ),
+    "state": Cmd("nvsandbox.oci.commands:state_", "Print the state of a container as JSON.", ()),
+    "list": Cmd(
+        "nvsandbox.oci.commands:list_containers", "List the containers of --root.",
+        (_FORMAT, opt("quiet,q", "flag", "Ids only.")), "", 0, 0,
+    ),
+    "ps": Cmd(
+        "nvsandbox.oci.commands:ps", "Show the host's view of a container's processes.", (_FORMAT,),
+        "ID [PS OPTIONS]", 1, None,
+    ),
+    "pause": Cmd("nvsandbox.oci.commands:pause", "Freeze every process of a container.", ()),
+    "resume": Cmd("nvsandbox.oci.commands:resume", "Let a paused container go on.", ()),
+    "update": Cmd(
+        "nvsandbox.oci.update:update", "Change the limits of a container.",
+        (
+            opt("resources,r", "str", "A file with an OCI resources object, - for stdin.", metavar="FILE"),
+            *(opt(n, "int", h) for n, h in _RESOURCES),
+            opt("cpuset-cpus", "str", "CPUs to use."), opt("cpuset-mems", "str", "Memory nodes to use."),
+            opt("l3-cache-schema", "str", "Not supported."), opt("mem-bw-schema", "str", "Not supported."),
+        ),
+    ),
+    "events": Cmd(
+        "nvsandbox.oci.events:events", "Print usage and out-of-memory events as JSON lines.",
+        (
+            opt("interval", "str", "Time between two lines, e.g. 5s.", "5s"),
+            opt("stats", "flag", "One line, then exit."),
+        ),
+    ),
+    "wait": Cmd("nvsandbox.oci.commands:wait", "Wait for a container's end; print its status.", ()),
+    "spec": Cmd(
+        "nvsandbox.oci.commands:spec", "Write a config.json to start from.",
+        (
+            opt("bundle,b", "str", "Where to write it.", ".", metavar="DIR"),
+            opt("rootless", "flag", "For a user without privilege."),
+        ),
+        "", 0, 0,
+    ),
+    "features": Cmd("nvsandbox.oci.features:features", "Print what is supported, as JSON.", (), "", 0, 0),
+    "checkpoint": Cmd("nvsandbox.oci.commands:unsupported", "Not yet supported.", (), "ID", 0, None),
+    "restore": Cmd("nvsandbox.oci.commands:unsupported", "Not yet supported.", (), "ID", 0, None),
+}  # fmt: skip

@@ -1,0 +1,137 @@
+"""Open NVIDIA devices inside the sandbox, and who opens them on the host.
+
+One host open an application open, never pooled (hazard D2): the driver ties clients to the open file. dup, fork and descriptor
+passing share the description, as on Linux.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import struct
+from typing import TYPE_CHECKING, Final, final
+
+from ..sentry.errors import SysErr, from_oserror
+from ..sentry.kernel.wait import POLL_READ, POLL_WRITE, POLLIN, POLLPRI, Waiter
+from ..sentry.vfs.file import FileDescription
+
+if TYPE_CHECKING:
+    from ..sentry.kernel.task import Task
+    from ..sentry.vfs.inode import Inode
+    from ..sentry.vfs.path import Path
+    from .engine import Engine
+
+_EVENTS: Final = POLLIN | POLLPRI
+
+
+@final
+class NvFile(FileDescription):
+    """An open device; ``fd`` is the Sentry's descriptor of the host's open file, which it owns."""
+
+    __slots__ = (
+        "_armed", "_poller", "control", "engine", "export", "fd", "gpu", "kind", "managed", "mapping",
+        "node",
+    )  # fmt: skip
+
+    def __init__(
+        self, engine: Engine, kind: str, gpu: int, fd: int, flags: int, path: Path, node: Inode
+    ) -> None:
+        super().__init__(flags, path)
+        self.engine = engine
+        self.kind = kind
+        self.gpu = gpu
+        """Device instance of a gpu file, else -1."""
+        self.fd = fd
+        self.node = node
+        self.control: NvFile | None = None
+        """The nvidiactl file that REGISTER_FD tied it to."""
+        self.mapping: tuple[int, int] | None = None
+        """(bytes, protection) that the last RM_MAP_MEMORY prepared it for."""
+        self.managed = False
+        """Its mappings are managed memory (an initialised UVM file)."""
+        self.export: list[object] = []
+        """What was exported to this descriptor: charges that live with it."""
+        self._armed = False
+        self._poller: select.poll | None = None
+
+    @property
+    def inode(self) -> Inode:
+        return self.node
+
+    def ioctl(self, t: Task, cmd: int, arg: int) -> int:
+        return self.engine.ioctl(t, self, cmd, arg)
+
+    def mmap(self, t: Task, addr: int, size: int, prot: int, flags: int, offset: int) -> int:
+        """mmap(2) of the device. May suspend. Raises SysErr."""
+        return self.engine.mmap(t, self, addr, size, prot, flags, offset)
+
+    def read(self, t: Task, size: int) -> bytes | int:
+        return -errno.EINVAL
+
+    def write(self, t: Task, data: bytes) -> int:
+        return -errno.EINVAL
+
+    # Readiness: an OS event is pending (nv.c: nvidia_poll). The host's files are asked, one shot at a time.
+    def poll(self, t: Task | None) -> int:
+        if self.kind not in ("ctl", "gpu"):
+            return POLL_READ | POLL_WRITE
+        if self._poller is None:
+            self._poller = select.poll()
+            self._poller.register(self.fd, _EVENTS)
+        got = self._poller.poll(0)
+        have = got[0][1] & _EVENTS if got else 0
+        if self.queue.waiters and not have:
+            self._arm()
+        return have
+
+    def watch(self, w: Waiter) -> None:
+        super().watch(w)
+        self.poll(None)
+
+    def unwatch(self, w: Waiter) -> None:
+        super().unwatch(w)
+        if not self.queue.waiters:
+            self._disarm()
+
+    def _arm(self) -> None:
+        if not self._armed:
+            self._armed = True
+            self.engine.loop.watch_fd(self.fd, _EVENTS, self._ready)
+
+    def _disarm(self) -> None:
+        if self._armed:
+            self._armed = False
+            self.engine.loop.unwatch_fd(self.fd)
+
+    def _ready(self, events: int) -> None:
+        self._disarm()
+        self.queue.wake(events & _EVENTS)
+
+    def release(self) -> None:
+        self._disarm()
+        self.engine.closed(self)
+        os.close(self.fd)
+
+
+@final
+class BrokerClient:
+    """Asks the broker process for host descriptors (``broker.py``)."""
+
+    def __init__(self, fd: int) -> None:
+        self._sock = socket.socket(fileno=fd)
+
+    def open(self, index: int) -> int:
+        """A new descriptor of the device at ``index`` of the sandbox's list. Blocks. Raises SysErr."""
+        try:
+            self._sock.send(struct.pack("<I", index))
+            data, fds, _flags, _addr = socket.recv_fds(self._sock, 4, 1)
+        except OSError as e:
+            raise from_oserror(e) from None
+        err = struct.unpack("<i", data)[0] if len(data) == 4 else errno.EIO
+        if err or not fds:
+            for fd in fds:
+                os.close(fd)
+            raise SysErr(err or errno.EIO)
+        return fds[0]

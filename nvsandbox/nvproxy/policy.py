@@ -1,0 +1,170 @@
+"""Who may do what: capabilities unlock names, the operator bounds them, a policy file narrows or widens.
+
+``data/policy.toml`` is the allow-list that comes with the package. A name is allowed when a capability that unlocks it is
+held, unless the policy file denies it; a file can also allow a name that nothing unlocks, as long as the ABI database shows how
+to forward it safely (``plan.py`` refuses what it can't translate, whatever the policy says).
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from ..failure import Failure
+
+CAPABILITIES: Final = (
+    "compute", "utility", "graphics", "video", "display", "profiling", "rdma", "imex",
+)  # fmt: skip
+DEFAULT: Final = frozenset(("compute", "utility"))
+NO_OPERATION: Final = frozenset(("ngx", "compat32"))
+"""Capabilities of NVIDIA's toolkit that only choose libraries."""
+KINDS: Final = ("frontend", "uvm", "control", "class")
+UNPUBLISHED: Final = "UNPUBLISHED"
+"""The name under which commands that no header names are allowed or denied together."""
+_TABLE: Final = Path(__file__).with_name("data") / "policy.toml"
+_FILE_KEYS: Final = frozenset(("capabilities", "allow", "deny"))
+
+
+@functools.cache
+def table() -> dict[str, dict[str, frozenset[str]]]:
+    """kind -> name -> capabilities, any of which unlocks it."""
+    with _TABLE.open("rb") as f:
+        raw = tomllib.load(f)
+    return {k: {n: frozenset(c.split()) for n, c in raw[k].items()} for k in KINDS}
+
+
+def parse_capabilities(text: str, what: str) -> frozenset[str]:
+    """``compute,utility`` or ``all``. Raises Failure for a name that isn't one."""
+    names = [n.strip() for n in text.replace(" ", ",").split(",") if n.strip()]
+    if "all" in names:
+        return frozenset(CAPABILITIES)
+    for n in names:
+        if n not in CAPABILITIES and n not in NO_OPERATION:
+            raise Failure(
+                f"{what} `{text}`: `{n}` is not a driver capability; there are {', '.join(CAPABILITIES)}, all"
+            )
+    return frozenset(names) - NO_OPERATION
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether something is allowed, and why."""
+
+    allowed: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The capabilities held, and the exceptions of the policy file (names or patterns)."""
+
+    capabilities: frozenset[str] = DEFAULT
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    source: str = ""
+    """The policy file, for messages."""
+    bounded: frozenset[str] = field(default_factory=frozenset)
+    """Capabilities the container asked for and the operator doesn't allow."""
+
+    def judge(self, kind: str, name: str) -> Verdict:
+        """Whether ``name`` may pass."""
+        hit = _match(self.deny, name)
+        if hit:
+            return Verdict(False, f"denied by `{hit}` in {self.source}")
+        hit = _match(self.allow, name)
+        if hit:
+            return Verdict(True, f"allowed by `{hit}` in {self.source}")
+        if name == UNPUBLISHED:
+            need = frozenset(("compute", "utility"))
+        else:
+            need = table()[kind].get(name, frozenset())
+        held = sorted(need & self.capabilities)
+        if held:
+            return Verdict(True, f"allowed by capability {held[0]}")
+        if not need:
+            return Verdict(False, "no capability unlocks it; a policy file may allow it by name")
+        asked = f"needs capability {' or '.join(sorted(need))}"
+        if need & self.bounded:
+            return Verdict(
+                False, f"{asked}, which --nvproxy-allowed-driver-capabilities leaves out"
+            )
+        return Verdict(False, f"{asked} (NVIDIA_DRIVER_CAPABILITIES)")
+
+
+def _match(patterns: Sequence[str], name: str) -> str:
+    return next((p for p in patterns if p == name or fnmatch.fnmatchcase(name, p)), "")
+
+
+def make(asked: str | None, allowed: str, path: str = "") -> Policy:
+    """The policy of a sandbox.
+
+    ``asked``: NVIDIA_DRIVER_CAPABILITIES of the container, None or empty when it says nothing. ``allowed``: what the operator
+    permits. ``path``: a policy file, or "". Raises Failure.
+    """
+    permitted = parse_capabilities(allowed, "--nvproxy-allowed-driver-capabilities")
+    wanted = parse_capabilities(asked, "NVIDIA_DRIVER_CAPABILITIES") if asked else DEFAULT
+    if asked and "all" in asked.replace(" ", ",").split(","):
+        wanted = permitted  # all that the operator permits
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    if path:
+        narrowed, allow, deny = _read(path)
+        if narrowed is not None:
+            permitted &= narrowed
+    return Policy(wanted & permitted, allow, deny, f"`{path}`" if path else "", wanted - permitted)
+
+
+def _read(path: str) -> tuple[frozenset[str] | None, tuple[str, ...], tuple[str, ...]]:
+    try:
+        with open(path, "rb") as f:
+            raw = tomllib.load(f)
+    except OSError as e:
+        raise Failure(f"policy file `{path}`: {e.strerror}") from None
+    except tomllib.TOMLDecodeError as e:
+        raise Failure(f"policy file `{path}`: {e}") from None
+    unknown = sorted(raw.keys() - _FILE_KEYS)
+    if unknown:
+        raise Failure(
+            f"policy file `{path}`: unknown key `{unknown[0]}`; there are {', '.join(sorted(_FILE_KEYS))}"
+        )
+    lists = {k: _strings(raw.get(k, []), path, k) for k in _FILE_KEYS}
+    narrowed = None
+    if "capabilities" in raw:
+        narrowed = parse_capabilities(",".join(lists["capabilities"]), f"policy file `{path}`")
+    for key in ("allow", "deny"):
+        _check_known(lists[key], path, key)
+    return narrowed, lists["allow"], lists["deny"]
+
+
+def _strings(value: object, path: str, key: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+        raise Failure(f"policy file `{path}`: `{key}` must be a list of strings")
+    return tuple(value)
+
+
+def _check_known(names: Iterable[str], path: str, key: str) -> None:
+    """A misspelt name would silently allow or deny nothing."""
+    from .abi import database
+
+    known = _all_names(database().versions[-1])
+    for n in names:
+        if n != UNPUBLISHED and not any(fnmatch.fnmatchcase(k, n) for k in known):
+            raise Failure(f"policy file `{path}`: {key}: `{n}` names nothing in any driver release")
+
+
+@functools.cache
+def _all_names(newest: str) -> frozenset[str]:
+    from .abi import database
+
+    db = database()
+    found = {n for k in KINDS for n in table()[k]}
+    for version in (newest, db.versions[len(db.versions) // 2], db.versions[0]):
+        r = db.release(version)
+        found |= {c.name for c in r.commands.values()} | {c.name for c in r.classes.values()}
+        found |= {i.name for i in r.ioctls.values()}
+    return frozenset(found)

@@ -1,0 +1,130 @@
+"""Which cards a sandbox gets: NVIDIA_VISIBLE_DEVICES and ``--gpus`` against what the host has."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from ..failure import Failure
+from .abi import Release
+from .model import HostGpu
+
+CAPABILITIES: Final = Path("/proc/driver/nvidia/capabilities")
+_CDI: Final = "nvidia.com/gpu="
+_MINOR: Final = re.compile(r"^DeviceFileMinor: (\d+)$", re.M)
+
+
+@dataclass(slots=True)
+class Selection:
+    """Cards in the host's order, and the capability minors (``nvidia-cap#``) that go with them."""
+
+    gpus: list[HostGpu]
+    caps: list[int] = field(default_factory=list)
+    cap_paths: list[str] = field(default_factory=list)
+    """The capabilities' files below /proc/driver/nvidia/capabilities."""
+    mig: list[tuple[int, int, int]] = field(default_factory=list)
+    """(minor, GPU instance, compute instance) when only instances were asked for."""
+
+
+def select(asked: str, host: list[HostGpu], release: Release) -> Selection:
+    """``all``, ``none``, or a comma-separated list of index, UUID, PCI name, ``INDEX:INSTANCE``, MIG UUID. Raises Failure."""
+    text = asked.removeprefix("device=").removeprefix(_CDI).strip().strip('"')
+    items = [i.strip().removeprefix(_CDI) for i in text.split(",") if i.strip()]
+    if items == ["none"]:
+        return Selection([])
+    if "all" in items:
+        out = Selection(list(host))
+        for g in host:
+            _add_caps(out, g.minor, None)
+        return out
+    if not items:
+        raise Failure("--gpus: all, none, or a list of indexes and UUIDs is expected")
+    chosen: set[int] = set()
+    out = Selection([])
+    for item in items:
+        if item.startswith("MIG-") or re.fullmatch(r"\d+:\d+", item):
+            gpu, gi, ci = _instance(item, host, release)
+            out.mig.append((gpu.minor, gi, ci))
+            _add_caps(out, gpu.minor, (gi, ci))
+        else:
+            gpu = _card(item, host)
+            _add_caps(out, gpu.minor, None)
+        chosen.add(gpu.index)
+    out.gpus = [g for g in host if g.index in chosen]
+    return out
+
+
+def _card(item: str, host: list[HostGpu]) -> HostGpu:
+    has = ", ".join(f"{g.index} ({g.uuid_text})" for g in host)
+    if item.isdigit():
+        found = [g for g in host if g.index == int(item)]
+        if not found:
+            raise Failure(f"--gpus: there is no GPU {item}; the host has {has}")
+    elif item.startswith("GPU-"):
+        found = [g for g in host if g.uuid_text.startswith(item)]
+        if len(found) > 1:
+            raise Failure(f"--gpus: `{item}` is the start of several UUIDs; the host has {has}")
+        if not found:
+            raise Failure(f"--gpus: no GPU has UUID `{item}`; the host has {has}")
+    else:
+        name = item.lower()
+        name = name[-12:] if re.fullmatch(r"[0-9a-f]{8}:[0-9a-f:.]{7}", name) else name
+        found = [g for g in host if g.pci == name]
+        if not found:
+            raise Failure(
+                f"--gpus: `{item}` is neither an index, a UUID, a PCI name nor a MIG id; the host has {has}"
+            )
+    return found[0]
+
+
+def _instance(item: str, host: list[HostGpu], release: Release) -> tuple[HostGpu, int, int]:
+    """Card, GPU instance and compute instance of a MIG id. Raises Failure."""
+    from .mig import instances
+
+    if not item.startswith("MIG-"):
+        index, nth = (int(n) for n in item.split(":"))
+        gpu = _card(str(index), host)
+        found = instances(gpu, release)
+        if not found:
+            raise Failure(
+                f"--gpus: `{item}`: MIG is off on GPU {index} (nvidia-smi -i {index} -mig 1)"
+            )
+        if nth >= len(found):
+            raise Failure(f"--gpus: `{item}`: GPU {index} has {len(found)} MIG devices")
+        return gpu, found[nth].gi, found[nth].ci
+    any_mig = False
+    for gpu in host:
+        for i in instances(gpu, release):
+            any_mig = True
+            if i.uuid == item:
+                return gpu, i.gi, i.ci
+    if not any_mig:
+        raise Failure(f"--gpus: `{item}`: MIG is off on every card (nvidia-smi -mig 1 turns it on)")
+    raise Failure(f"--gpus: no MIG device has UUID `{item}` (nvidia-smi -L lists them)")
+
+
+def _add_caps(out: Selection, minor: int, only: tuple[int, int] | None) -> None:
+    """The access capabilities of a card's MIG instances: of all, or of one."""
+    base = CAPABILITIES / f"gpu{minor}" / "mig"
+    if not base.is_dir():
+        return
+    for gi in sorted(os.listdir(base)):
+        if only is not None and gi != f"gi{only[0]}":
+            continue
+        paths = [base / gi / "access"]
+        paths += [
+            base / gi / ci / "access"
+            for ci in sorted(os.listdir(base / gi))
+            if ci.startswith("ci") and (only is None or ci == f"ci{only[1]}")
+        ]
+        for path in paths:
+            try:
+                found = _MINOR.search(path.read_text())
+            except OSError:
+                continue
+            if found:
+                out.caps.append(int(found[1]))
+                out.cap_paths.append(str(path))

@@ -1,0 +1,281 @@
+"""`create` and `run`: from a bundle to a container, with everything taken back when a step fails."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import stat
+import sys
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from ..cli.configure import sandbox_config
+from ..failure import Failure, reason
+from ..sandbox.config import SandboxConfig
+from . import cgroups, client, convert, hooks, limits, namespaces, relay, spec, state
+from .cgroups import Groups
+
+if TYPE_CHECKING:
+    from ..cli.args import Values
+    from ..cli.globals import Globals
+
+MAX_PRESERVED: Final = 12
+
+
+class Streams(NamedTuple):
+    """Where the program's standard streams are."""
+
+    stdio: tuple[int, ...]
+    terminal: int
+
+
+class Made(NamedTuple):
+    directory: str
+    pid: int
+    raw: bool  # the caller's terminal is the program's
+
+
+def create(g: Globals, v: Values, args: list[str]) -> int:
+    """Everything but the start of the program. Raises Failure."""
+    with contextlib.ExitStack() as undo:
+        make(g, v, args[0], False, undo)
+        undo.pop_all()
+    return 0
+
+
+def run(g: Globals, v: Values, args: list[str]) -> int:
+    """create, start, and unless detached: wait, delete."""
+    from . import commands, delete
+
+    ident = args[0]
+    with contextlib.ExitStack() as undo:
+        made = make(g, v, ident, not v["detach"], undo)
+        commands.start_container(g, ident)
+        undo.pop_all()
+    if v["detach"]:
+        return 0
+    status = _wait_forwarding(made.pid, made.raw)
+    if not v["keep"]:
+        delete.remove_container(g, ident, force=True)
+    return status
+
+
+def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.ExitStack) -> Made:
+    """Creates a container. ``undo`` takes everything back if it is left with an exception. Raises Failure."""
+    bundle = os.path.abspath(v["bundle"] or ".")
+    if not os.path.isdir(bundle):
+        raise Failure(f"bundle `{bundle}`: no such directory")
+    state.check_id(ident)
+    s = spec.load(bundle)
+    config = convert.config_of(s, bundle, sandbox_config(g, bundle, ""))
+    namespaces.check(s.linux.namespaces, pod=False)
+    directory = state.claim(g.root, ident)
+    undo.callback(state.remove, directory)
+    streams = _streams(s, v, foreground, undo)
+    # Imported before the fork: memory of ours that the container is not charged for.
+    from ..sandbox import launch  # noqa: F401
+    from . import monitor
+
+    groups = _groups(g, s, ident, config, undo)
+    listener = client.listen(directory)
+    undo.callback(listener.close)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    undo.callback(ours.close)
+    plan = monitor.Plan(
+        config, convert.process_of(s.process), s.linux.namespaces, groups, directory, listener,
+        streams.stdio, streams.terminal, s.process.oomScoreAdj,
+    )  # fmt: skip
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        monitor.main(plan, theirs)
+    theirs.close()
+    undo.callback(_destroy, pid, groups)
+    st = _state(ident, pid, bundle, s, config, groups)
+    _expect(ours, b"namespaces")
+    state.save(directory, st)
+    _create_hooks(s, st, pid)
+    ours.send(b"go")
+    _expect(ours, b"created")
+    st["status"] = state.CREATED
+    state.save(directory, st)
+    if v["pid_file"]:
+        undo.callback(_unlink, v["pid_file"])
+        relay.write_pid_file(v["pid_file"], pid)
+    ours.send(b"stay")
+    return Made(directory, pid, foreground and s.process.terminal and not v["console_socket"])
+
+
+def _state(
+    ident: str, pid: int, bundle: str, s: spec.Spec, config: SandboxConfig, groups: Groups
+) -> state.State:
+    import msgspec
+
+    return {
+        "ociVersion": state.OCI_VERSION, "id": ident, "status": state.CREATING, "pid": pid,
+        "start": state.start_time(pid), "bundle": bundle, "rootfs": config.root.source,
+        "created": state.now_text(), "owner": _owner(), "annotations": s.annotations, "cgroup": groups,
+        "process": msgspec.to_builtins(s.process),
+        "hooks": msgspec.to_builtins(s.hooks) if s.hooks is not None else {},
+    }  # fmt: skip
+
+
+def _owner() -> str:
+    if os.geteuid() == 0:
+        return "root"
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def _groups(
+    g: Globals, s: spec.Spec, ident: str, config: SandboxConfig, undo: contextlib.ExitStack
+) -> Groups:
+    """The control group with its limits, and what of them the application shall see."""
+    rootless = g.rootless == "true" or (g.rootless == "auto" and os.geteuid() != 0)
+    groups = cgroups.create(s.linux.cgroupsPath, ident, g.systemd_cgroup, rootless)
+    undo.callback(_remove_groups, groups)
+    r = s.linux.resources
+    if r is not None:
+        limits.apply(groups, r, rootless)
+        config.pids = r.pids.limit if r.pids is not None and r.pids.limit > 0 else 0
+    config.memory = limits.memory_limit(groups)
+    config.cpu_max = limits.cpu_max(groups)
+    config.ncpu = min(config.ncpu, limits.cpus(groups) or config.ncpu)
+    return groups
+
+
+def _remove_groups(groups: Groups) -> None:
+    with contextlib.suppress(Failure):
+        cgroups.remove(groups)
+
+
+def _destroy(pid: int, groups: Groups) -> None:
+    """A half-made container: its processes are killed and reaped."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    if groups:
+        cgroups.kill_all(groups)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+
+
+def _unlink(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+
+
+def _expect(link: socket.socket, word: bytes) -> None:
+    """The monitor's next message. Raises the Failure it reports."""
+    got = link.recv(1 << 16)
+    if got == word:
+        return
+    if got[:1] == b"!":
+        code, _, text = got[1:].decode("utf-8", "replace").partition(" ")
+        raise Failure(text, int(code) if code.isdigit() else 1)
+    raise Failure("the container process died")
+
+
+def _create_hooks(s: spec.Spec, st: state.State, pid: int) -> None:
+    """prestart, createRuntime in the caller's namespaces, createContainer in the container's network namespace."""
+    if s.hooks is None:
+        return
+    kinds: dict[str, list[dict[str, Any]]] = st["hooks"]
+    about = {**state.about(st), "pid": pid, "status": state.CREATING}
+    hooks.run_all("prestart", kinds.get("prestart", []), about)
+    hooks.run_all("createRuntime", kinds.get("createRuntime", []), about)
+    inside = kinds.get("createContainer", [])
+    if inside:
+        hooks.run_all("createContainer", inside, about, lambda: _enter_net(pid))
+
+
+def _enter_net(pid: int) -> None:
+    from ..platform.native._native import lib
+
+    fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    lib.nv_setns(fd, namespaces.CLONE["network"])
+
+
+# Standard streams
+def _streams(s: spec.Spec, v: Values, foreground: bool, undo: contextlib.ExitStack) -> Streams:
+    """Descriptors for the program: ours, or a console."""
+    where = v["console_socket"]
+    if not s.process.terminal:
+        if where:
+            raise Failure("--console-socket is only for a process with a terminal")
+        return Streams((0, 1, 2, *preserved(v["preserve_fds"])), -1)
+    if where:
+        slave = console(where)
+        undo.callback(os.close, slave)
+        return Streams((os.dup(slave), os.dup(slave), *preserved(v["preserve_fds"])), slave)
+    if not foreground:
+        raise Failure(
+            "cannot allocate a terminal for a detached container without --console-socket"
+        )
+    if not (os.isatty(0) and os.isatty(1)):
+        raise Failure("a terminal is asked for, but stdin and stdout are not one")
+    return Streams((0, 1), os.dup(0))
+
+
+def preserved(n: int) -> list[int]:
+    """Descriptors 3… of ours that the program gets as well. Raises Failure."""
+    n += int(os.environ["LISTEN_FDS"]) if os.environ.get("LISTEN_FDS", "").isdigit() else 0
+    if not 0 <= n <= MAX_PRESERVED:
+        raise Failure(f"--preserve-fds: between 0 and {MAX_PRESERVED}")
+    for fd in range(3, 3 + n):
+        try:
+            os.fstat(fd)
+        except OSError:
+            raise Failure(f"--preserve-fds: descriptor {fd} is not open") from None
+    return list(range(3, 3 + n))
+
+
+def console(path: str) -> int:
+    """A new terminal, in raw mode (what it does is done inside); its master goes to the socket. The slave.
+
+    Raises Failure.
+    """
+    import tty
+
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            raise Failure(f"console socket `{path}`: not a socket")
+        master, slave = os.openpty()
+        tty.setraw(slave)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(client.PATIENCE)
+            sock.connect(path)
+            socket.send_fds(sock, [b"/dev/ptmx"], [master])
+        os.close(master)
+    except OSError as e:
+        raise Failure(f"console socket `{path}`: {reason(e)}") from None
+    return slave
+
+
+def _wait_forwarding(pid: int, raw: bool) -> int:
+    """Waits for a child, passing signals on; its exit code. The caller's terminal is in raw mode meanwhile if asked."""
+    import termios
+    import tty
+
+    from .monitor import exit_code
+
+    def forward(sig: int, _frame: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, sig)
+
+    for s in signal.valid_signals() - relay.OWN - {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}:
+        with contextlib.suppress(OSError, ValueError):
+            signal.signal(s, forward)
+    saved = termios.tcgetattr(0) if raw else None
+    try:
+        if raw:
+            tty.setraw(0)
+        return exit_code(os.waitpid(pid, 0)[1])
+    finally:
+        if saved is not None:
+            termios.tcsetattr(0, termios.TCSADRAIN, saved)

@@ -1,0 +1,114 @@
+"""The pid-file process of a container: starts the sandbox, and lives and dies with it.
+
+Forked by `create`; speaks with it over a socket pair until the container is created: "namespaces" → (hooks run) → "go" →
+"created" or an error → "stay". If create dies before "stay", so do we.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from typing import NamedTuple
+
+from ..failure import Failure
+from ..sandbox import control
+from ..sandbox.config import SandboxConfig
+from . import cgroups, namespaces, relay
+from .cgroups import Groups
+from .spec import Namespace
+
+
+class Plan(NamedTuple):
+    """What create has worked out."""
+
+    config: SandboxConfig
+    process: control.Message
+    namespaces: list[Namespace]
+    groups: Groups
+    directory: str
+    listener: socket.socket
+    stdio: tuple[int, ...]  # what becomes 0, 1, 2… inside
+    terminal: int  # the console's slave, or -1
+    oom_score_adj: int | None
+
+
+def main(plan: Plan, link: socket.socket) -> None:
+    """In the forked child; never returns."""
+    try:
+        os.setsid()
+        keep = {link.fileno(), plan.listener.fileno(), plan.terminal, *plan.stdio}
+        relay.close_except(keep)
+        _oom_score(plan.oom_score_adj)
+        cgroups.join(plan.groups, os.getpid())
+        namespaces.enter(plan.namespaces, os.fsdecode(plan.config.hostname))
+        link.send(b"namespaces")
+        _run(plan, link)
+    except Failure as e:
+        _tell(link, e)
+    except OSError as e:
+        _tell(link, Failure(f"container process: {e.strerror or e}"))
+    except BaseException as e:
+        _tell(link, Failure(f"container process: {type(e).__name__}: {e}"))
+    finally:
+        os._exit(1)
+
+
+def _tell(link: socket.socket, e: Failure) -> None:
+    with contextlib.suppress(OSError):
+        link.send(b"!%d %s" % (e.code, str(e).encode("utf-8", "replace")[:60000]))
+
+
+def _oom_score(adj: int | None) -> None:
+    """Inherited by the stubs; lowering it is not always permitted, and then it stays."""
+    if adj is not None:
+        with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as f:
+            f.write(str(adj))
+
+
+def _run(plan: Plan, link: socket.socket) -> None:
+    from ..sandbox.launch import RunningSandbox
+
+    sb = RunningSandbox(plan.config, plan.listener, own_name="nv-init")
+    plan.listener.close()
+    if link.recv(64) != b"go":
+        raise Failure("create was interrupted")
+    if plan.terminal >= 0:
+        relay.take_terminal(plan.terminal)
+        rows, cols = relay.window_size(plan.terminal)
+        if rows and cols:
+            plan.process["rows"], plan.process["cols"] = rows, cols
+    ident = sb.spawn(plan.process, plan.stdio, init=True, hold=True)
+    link.send(b"created")
+    if link.recv(64) != b"stay":
+        raise Failure("create was interrupted")
+    link.close()
+    relay.detach_stdio()
+    keep = {sb.ctl.fileno(), plan.terminal, *sb.kept_fds()}
+    relay.close_except(keep)
+    relay.set_title([control.raw(a) for a in plan.process["argv"]])
+    r = relay.Relay(sb.ctl, ident, plan.terminal)
+    watched = [os.pidfd_open(sb.gofer_pid), os.pidfd_open(sb.sentry_pid)]
+    if plan.terminal >= 0:
+        r.resize()  # it may have changed meanwhile
+    status = r.run(watched, sb.take_events())
+    if status is None:
+        for pid in (sb.sentry_pid, sb.gofer_pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    sb.close()
+    relay.end_as(status, lambda: _note_exit(plan.directory, status))
+
+
+def _note_exit(directory: str, status: int | None) -> None:
+    """For `nvsandbox wait`."""
+    code = 137 if status is None else exit_code(status)
+    fd = os.open(f"{directory}/exit", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.write(fd, b"%d" % code)
+    os.close(fd)
+
+
+def exit_code(status: int) -> int:
+    """A shell's: 128 + signal for a program killed."""
+    return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)

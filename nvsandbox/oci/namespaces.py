@@ -1,0 +1,82 @@
+"""The host namespaces of a container's pid-file process: what engines and hooks look at through /proc/PID/ns.
+
+The application never sees them (it has the Sentry's). The network namespace counts: hooks configure it, and with --network=host
+the sandbox's sockets live in it. Pid and mount namespaces are not made: the process must stay visible to the engine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import struct
+from typing import Final
+
+from ..failure import Failure, reason
+from .spec import Namespace
+
+CLONE: Final = {"network": 0x4000_0000, "ipc": 0x0800_0000, "uts": 0x0400_0000}
+SIOCGIFFLAGS: Final = 0x8913
+SIOCSIFFLAGS: Final = 0x8914
+IFF_UP: Final = 1
+
+
+def check(namespaces: list[Namespace], pod: bool) -> None:
+    """Refuses what would silently share less than was asked for. Raises Failure."""
+    for n in namespaces:
+        if n.path and n.type in ("pid", "ipc") and not pod and not is_own(n):
+            raise Failure(
+                f"$.linux.namespaces: joining the {n.type} namespace `{n.path}` of another sandbox is not supported"
+            )
+        if n.path and not os.path.exists(n.path):
+            raise Failure(f"$.linux.namespaces: `{n.path}`: no such file or directory")
+
+
+def is_own(n: Namespace) -> bool:
+    """Whether a path names the namespace we are in ourselves (--pid=host)."""
+    kind = {"network": "net"}.get(n.type, n.type)
+    try:
+        a, b = os.stat(n.path), os.stat(f"/proc/self/ns/{kind}")
+    except OSError:
+        return False
+    return (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
+
+
+def enter(namespaces: list[Namespace], hostname: str) -> None:
+    """Called in the pid-file process: joins those with a path, makes the others. Raises Failure."""
+    from ..platform.native._native import lib
+
+    fresh = 0
+    for n in namespaces:
+        flag = CLONE.get(n.type)
+        if flag is None:
+            continue
+        if not n.path:
+            fresh |= flag
+            continue
+        try:
+            fd = os.open(n.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as e:
+            raise Failure(f"open namespace `{n.path}`: {reason(e)}") from None
+        r = lib.nv_setns(fd, flag)
+        os.close(fd)
+        if r < 0:
+            raise Failure(f"join namespace `{n.path}`: {os.strerror(-r).lower()}")
+    if fresh:
+        r = lib.nv_unshare(fresh)
+        if r < 0:
+            raise Failure(f"make namespaces: {os.strerror(-r).lower()}")
+    if fresh & CLONE["network"]:
+        loopback_up()
+    if fresh & CLONE["uts"] and hostname:
+        with contextlib.suppress(OSError):
+            socket.sethostname(hostname)
+
+
+def loopback_up() -> None:
+    """lo of a new network namespace."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        raw = fcntl.ioctl(s, SIOCGIFFLAGS, struct.pack("<16sH22x", b"lo", 0))
+        flags = struct.unpack_from("<H", raw, 16)[0] | IFF_UP
+        fcntl.ioctl(s, SIOCSIFFLAGS, struct.pack("<16sH22x", b"lo", flags))

@@ -1,0 +1,354 @@
+"""The Sentry's side of the control sockets (control.py): orders in, what became of processes out."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+from typing import Final, final
+
+from ..platform.bpf import Rule
+from ..platform.probe import CLASSES
+from ..platform.sentry_filter import sentry_filter
+from ..sentry.boot import Boot, CapSets, Prepared, ProcessSpec, set_inlining, start_program
+from ..sentry.console import Console
+from ..sentry.errors import SysErr
+from ..sentry.kernel import signal as sg
+from ..sentry.kernel.task import Task, ThreadGroup
+from ..sentry.strace import Strace
+from ..sentry.vfs.mount import MountNamespace
+from . import control, isolate
+from .config import SandboxConfig
+
+log = logging.getLogger("nvsandbox.sentry")
+MAX_PEERS: Final = 1024
+
+
+@final
+class Peer:
+    """One control connection and the processes it has started."""
+
+    __slots__ = ("consoles", "container", "ids", "primary", "procs", "sock")
+
+    def __init__(self, sock: socket.socket, primary: bool) -> None:
+        self.sock = sock
+        self.primary = primary
+        self.container = ""  # the container that ends with this connection
+        self.ids: dict[int, int] = {}  # pid: the peer's id for it
+        self.procs: dict[int, ThreadGroup] = {}
+        self.consoles: dict[int, Console] = {}
+
+    def tell(self, msg: control.Message) -> None:
+        """What can't be sent is lost: the connection is gone, and its end is seen by the reader."""
+        try:
+            control.send(self.sock, msg)
+        except OSError as e:
+            if self.primary:
+                os._exit(0)
+            log.debug("control connection: %s", e)
+
+
+@final
+class Container:
+    """A file tree and its first program; a plain sandbox has one, named ""."""
+
+    __slots__ = ("held", "init", "ns")
+
+    def __init__(self, ns: MountNamespace) -> None:
+        self.ns = ns
+        self.init: ThreadGroup | None = None
+        self.held: tuple[Peer, int, Task, ProcessSpec] | None = None  # created, not started
+
+
+@final
+class SentryServer:
+    """Boot, control messages, the end."""
+
+    def __init__(
+        self, config: SandboxConfig, prepared: Prepared, gofer: socket.socket, ctl: socket.socket,
+        listener: socket.socket | None,
+    ) -> None:  # fmt: skip
+        self.config = config
+        self.primary = Peer(ctl, True)
+        self.listener = listener
+        self.peers: set[Peer] = {self.primary}
+        self.containers: dict[str, Container] = {}
+        self.owners: dict[int, Peer] = {}  # pid: who started it
+        self.boot = Boot(prepared, gofer, config.ncpu, CLASSES[config.platform])
+        self.k = self.boot.k
+        self.k.hostname = config.hostname
+        self.k.patching = config.patching
+        self.k.domainname = config.domainname or self.k.domainname
+        self.k.on_exit = self._ended
+        self.k.on_process_exit = self._process_exited
+        if config.memory:
+            self.k.mem_total = min(self.k.mem_total, config.memory)
+        if config.pids:
+            self.k.max_tasks = min(self.k.max_tasks, config.pids)
+        if config.strace:
+            self.k.strace = Strace()
+
+    def serve(self) -> None:
+        k = self.k
+        extra: list[Rule] = []
+        if self.config.gpu is not None:
+            from ..nvproxy.attach import attach  # imported by the launcher already
+
+            extra = attach(k, self.config.gpu)
+        self.containers[""] = Container(self.boot.build(self.config))
+        self.boot.client.attach_loop(k.loop)
+        k.start_platform()
+        set_inlining()
+        ctl = self.primary.sock
+        ctl.setblocking(False)
+        k.loop.watch_fd(ctl.fileno(), select.EPOLLIN, lambda _e: self._orders(self.primary))
+        if self.listener is not None:
+            self.listener.setblocking(False)
+            k.loop.watch_fd(self.listener.fileno(), select.EPOLLIN, lambda _e: self._accept())
+        isolate.install_filter(sentry_filter(self.k.platform.TRACES, extra))
+        self.primary.tell({"ev": "ready"})
+        gc.collect()
+        gc.freeze()
+        k.loop.run()
+
+    # Connections
+    def _accept(self) -> None:
+        assert self.listener is not None
+        try:
+            sock, _addr = self.listener.accept()
+        except OSError:
+            return
+        if len(self.peers) >= MAX_PEERS:
+            sock.close()
+            return
+        sock.setblocking(False)
+        peer = Peer(sock, False)
+        self.peers.add(peer)
+        self.k.loop.watch_fd(sock.fileno(), select.EPOLLIN, lambda _e: self._orders(peer))
+
+    def _drop(self, peer: Peer) -> None:
+        """A connection is gone, and what it started with it."""
+        if peer.primary:
+            self.k.on_exit = None
+            os._exit(0)
+        self.k.loop.unwatch_fd(peer.sock.fileno())
+        self.peers.discard(peer)
+        peer.sock.close()
+        for tg in list(peer.procs.values()):
+            if not tg.dead:
+                tg.kill(int(signal.SIGKILL))
+
+    def _orders(self, peer: Peer) -> None:
+        try:
+            got = control.receive(peer.sock)
+        except BlockingIOError:
+            return
+        except (ValueError, OSError):
+            got = None
+        if got is None:
+            self._drop(peer)
+            return
+        msg, fds = got
+        try:
+            self._order(peer, msg, fds)
+        except (KeyError, TypeError, ValueError) as e:
+            for fd in fds:
+                os.close(fd)
+            peer.tell(
+                {"ev": "failed", "id": msg.get("id", 0), "errno": 22, "msg": f"bad order: {e!r}"}
+            )
+
+    def _order(self, peer: Peer, msg: control.Message, fds: list[int]) -> None:
+        op = msg.get("op")
+        if op == "spawn":
+            self.k.loop.spawn(lambda: self._spawn(peer, msg, fds))
+        elif op == "start":
+            self.k.loop.spawn(lambda: self._start(peer, str(msg.get("container", ""))))
+        elif op == "signal":
+            tg = peer.procs.get(int(msg["id"]))
+            if tg is not None and not tg.dead:
+                self._signal(tg, int(msg["sig"]))
+        elif op == "kill":
+            self._kill(peer, msg)
+        elif op == "resize":
+            console = peer.consoles.get(int(msg["id"]))
+            if console is not None:
+                console.resize(int(msg["rows"]), int(msg["cols"]))
+        elif op == "ps":
+            pids = sorted(tg.pid for tg in self._members(str(msg.get("container", ""))))
+            peer.tell({"ev": "done", "pids": pids})
+        elif op == "stats":
+            peer.tell({"ev": "done", **self._stats()})
+        elif op == "limits":
+            self._limits(msg)
+            peer.tell({"ev": "done"})
+        elif op == "stop":
+            self.k.shutdown(signal.SIGKILL)
+        else:
+            raise ValueError(op)
+
+    # Processes
+    def _spawn(self, peer: Peer, msg: control.Message, fds: list[int]) -> None:
+        ident = int(msg["id"])
+        try:
+            spec = process_spec(msg["process"])
+            c = self.containers[str(msg.get("container", ""))]
+            init = bool(msg.get("init"))
+            t = self.boot.first_task(c.ns, spec, init)
+        except (KeyError, TypeError, ValueError, SysErr) as e:
+            for fd in fds:
+                os.close(fd)
+            peer.tell({"ev": "failed", "id": ident, "errno": 22, "msg": f"bad process: {e!r}"})
+            return
+        p = msg["process"]
+        peer.ids[t.tg.pid] = ident
+        peer.procs[ident] = t.tg
+        self.owners[t.tg.pid] = peer
+        console = self.boot.install_stdio(t, fds, bool(p.get("terminal")))
+        if console is not None:
+            peer.consoles[ident] = console
+            console.resize(int(p.get("rows", 24)), int(p.get("cols", 80)))
+        hold = bool(msg.get("hold"))
+        if init:
+            c.init = t.tg
+        failed: list[tuple[int, str]] = []
+        start_program(t, spec, lambda e, s: failed.append((e, s)), check_only=hold)
+        if failed:
+            self._abandon(peer, t, ident, *failed[0])
+            return
+        if hold:
+            c.held = (peer, ident, t, spec)
+        peer.tell({"ev": "started", "id": ident, "pid": t.tg.pid})
+
+    def _start(self, peer: Peer, name: str) -> None:
+        """The program that was held at creation goes."""
+        c = self.containers.get(name)
+        if c is None or c.held is None:
+            why = "container is not in the created state"
+            peer.tell({"ev": "failed", "errno": 22, "msg": why})
+            return
+        (owner, _ident, t, spec), c.held = c.held, None
+        failed: list[tuple[int, str]] = []
+        start_program(t, spec, lambda e, s: failed.append((e, s)))
+        if failed:
+            peer.tell({"ev": "failed", "errno": failed[0][0], "msg": failed[0][1]})
+            code = control.exit_code_of(failed[0][0])
+            self._forget(owner, t.tg.pid, code << 8)
+            self.boot.discard_task(t)
+        else:
+            peer.tell({"ev": "done"})
+
+    def _abandon(self, peer: Peer, t: Task, ident: int, err: int, text: str) -> None:
+        """The program could not be started: the task is taken back."""
+        peer.tell({"ev": "failed", "id": ident, "errno": err, "msg": text})
+        peer.ids.pop(t.tg.pid, None)
+        peer.procs.pop(ident, None)
+        console = peer.consoles.pop(ident, None)
+        if console is not None:
+            console.close()
+        self.owners.pop(t.tg.pid, None)
+        self.boot.discard_task(t)
+
+    def _forget(self, peer: Peer, pid: int, status: int) -> None:
+        """Tells a process's owner that it is gone."""
+        ident = peer.ids.pop(pid, None)
+        if ident is None:
+            return
+        peer.procs.pop(ident, None)
+        console = peer.consoles.pop(ident, None)
+        if console is not None:
+            console.close()
+        peer.tell({"ev": "exited", "id": ident, "status": status})
+
+    def _process_exited(self, tg: ThreadGroup) -> None:
+        peer = self.owners.pop(tg.pid, None)
+        if peer is not None:
+            self._forget(peer, tg.pid, tg.exit_code)
+
+    # Signals
+    @staticmethod
+    def _signal(tg: ThreadGroup, sig: int) -> None:
+        """From outside: also init gets it (SIGKILL and SIGSTOP always, others if it handles them)."""
+        if not 0 < sig <= 64:
+            return
+        if tg.is_init and sig == signal.SIGKILL:
+            tg.kill(sig)
+            return
+        tg.is_init, was = False, tg.is_init
+        tg.send_signal(sig)
+        tg.is_init = was
+
+    def _members(self, name: str) -> list[ThreadGroup]:
+        """The live processes of a container: those in its file tree."""
+        c = self.containers.get(name)
+        if c is None:
+            return []
+        return [
+            tg
+            for tg in self.k.procs.values()
+            if not tg.dead and any(t.fs.ns is c.ns for t in tg.tasks.values())
+        ]
+
+    def _kill(self, peer: Peer, msg: control.Message) -> None:
+        sig = int(msg["sig"])
+        c = self.containers.get(str(msg.get("container", "")))
+        if c is None or c.init is None or c.init.dead:
+            peer.tell({"ev": "failed", "errno": 3, "msg": "container not running"})
+            return
+        if c.held is not None:
+            self._kill_held(c, sig)
+        elif msg.get("all"):
+            for tg in self._members(str(msg.get("container", ""))):
+                self._signal(tg, sig)
+        else:
+            self._signal(c.init, sig)
+        peer.tell({"ev": "done"})
+
+    def _kill_held(self, c: Container, sig: int) -> None:
+        """A created program is nothing yet that could handle a signal: what ends a process ends it."""
+        if sig == 0 or sg.bit(sig) & (sg.IGNORED | sg.STOP_SIGNALS) or c.held is None:
+            return
+        (owner, _ident, t, _spec), c.held = c.held, None
+        t.tg.exit_code = sig
+        self._forget(owner, t.tg.pid, sig)
+        self.boot.discard_task(t)
+
+    # Limits and figures
+    def _limits(self, msg: control.Message) -> None:
+        memory, pids = msg.get("memory"), msg.get("pids")
+        if isinstance(memory, int) and memory > 0:
+            self.k.mem_total = memory
+        if isinstance(pids, int) and pids > 0:
+            self.k.max_tasks = pids
+
+    def _stats(self) -> control.Message:
+        k = self.k
+        leaders = [t for tg in k.procs.values() for t in list(tg.tasks.values())[:1]]
+        return {
+            "tasks": len(k.tasks), "processes": sum(not p.dead for p in k.procs.values()),
+            "missing": {str(n): c for n, c in k.missing.items()},
+            "fds": sum(len(t.files.files) for t in leaders),
+        }  # fmt: skip
+
+    def _ended(self, status: int) -> None:
+        """The init of the sandbox is gone, or it was stopped."""
+        self.primary.tell({"ev": "ended", "status": status})
+        logging.shutdown()
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def process_spec(p: control.Message) -> ProcessSpec:
+    """The ``process`` object of a spawn order. Raises KeyError, TypeError, ValueError."""
+    caps = p.get("caps")
+    return ProcessSpec(
+        [control.raw(a) for a in p["argv"]], [control.raw(e) for e in p["env"]],
+        control.raw(p["cwd"]), int(p["uid"]), int(p["gid"]), tuple(p.get("groups", ())),
+        int(p.get("umask", 0o022)), {int(w): (v[0], v[1]) for w, v in p.get("rlimits", {}).items()},
+        CapSets(*(int(c) for c in caps)) if caps is not None else None,
+        bool(p.get("no_new_privs", False)), int(p.get("oom_score_adj", 0)),
+    )  # fmt: skip
