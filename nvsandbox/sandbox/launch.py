@@ -148,7 +148,9 @@ class RunningSandbox:
             from ..nvproxy import attach, broker  # here: nothing can be imported later
 
             attach.warm_up(config.gpu)
-            config.gpu.broker_fd, self.broker_pid = broker.start([d.path for d in config.gpu.devices])
+            config.gpu.broker_fd, self.broker_pid = broker.start(
+                [d.path for d in config.gpu.devices]
+            )
         gofer, self.gofer_pid = _start_gofer(config)
         self.ctl, self.sentry_pid = _start_sentry(config, gofer, log_fd, listener)
         gofer.close()
@@ -226,6 +228,10 @@ class RunningSandbox:
         with contextlib.suppress(OSError):
             control.send(self.ctl, {"op": "stop"})
         self.ctl.close()
-        for pid in (self.sentry_pid, self.gofer_pid, *([self.broker_pid] if self.broker_pid else [])):
+        for pid in (
+            self.sentry_pid,
+            self.gofer_pid,
+            *([self.broker_pid] if self.broker_pid else []),
+        ):
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
