@@ -42,7 +42,9 @@ def volumes(specs: tuple[str, ...]) -> list[HostMount]:
         src = os.path.abspath(parts[0])
         if not os.path.exists(src):
             raise Failure(f"bad volume `{s}`: `{src}`: no such file or directory")
-        out.append(HostMount(src, os.fsencode(parts[1]), mode == "ro", mode == "rw"))
+        out.append(
+            HostMount(src, os.fsencode(parts[1]), mode == "ro", mode == "rw", int(mode == "ro"))
+        )
     return out
 
 

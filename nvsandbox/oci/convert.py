@@ -53,7 +53,9 @@ def mounts_of(spec: Spec, bundle: str) -> tuple[list[HostMount], list[HostMount 
             host.append(hm)
             order.append(hm)
         elif m.type == "tmpfs" and m.destination == "/dev":
-            order.append(InnerMount(target, "dev", b"", flags))
+            order.append(
+                InnerMount(target, "dev", b"" if spec.process.terminal else b"noconsole", flags)
+            )
         elif m.type in INNER:
             keep = data if m.type in ("tmpfs", "devpts") else []
             order.append(InnerMount(target, m.type, ",".join(keep).encode(), flags))

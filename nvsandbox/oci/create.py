@@ -6,21 +6,18 @@ import contextlib
 import os
 import signal
 import socket
-import stat
 import sys
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..cli.configure import sandbox_config
-from ..failure import Failure, reason
+from ..failure import Failure
 from ..sandbox.config import SandboxConfig
-from . import cgroups, client, convert, hooks, limits, namespaces, relay, spec, state
+from . import cgroups, client, convert, limits, namespaces, relay, spec, state
 from .cgroups import Groups
+from .streams import console, preserved
 
 if TYPE_CHECKING:
     from ..cli.args import Values
     from ..cli.globals import Globals
-
-MAX_PRESERVED: Final = 12
 
 
 class Streams(NamedTuple):
@@ -67,6 +64,8 @@ def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.E
     if not os.path.isdir(bundle):
         raise Failure(f"bundle `{bundle}`: no such directory")
     state.check_id(ident)
+    from ..cli.configure import sandbox_config
+
     s = spec.load(bundle)
     config = convert.config_of(s, bundle, sandbox_config(g, bundle, ""))
     namespaces.check(s.linux.namespaces, pod=False)
@@ -185,6 +184,8 @@ def _create_hooks(s: spec.Spec, st: state.State, pid: int) -> None:
     """prestart, createRuntime in the caller's namespaces, createContainer in the container's network namespace."""
     if s.hooks is None:
         return
+    from . import hooks
+
     kinds: dict[str, list[dict[str, Any]]] = st["hooks"]
     about = {**state.about(st), "pid": pid, "status": state.CREATING}
     hooks.run_all("prestart", kinds.get("prestart", []), about)
@@ -222,47 +223,10 @@ def _streams(s: spec.Spec, v: Values, foreground: bool, undo: contextlib.ExitSta
     return Streams((0, 1), os.dup(0))
 
 
-def preserved(n: int) -> list[int]:
-    """Descriptors 3… of ours that the program gets as well. Raises Failure."""
-    n += int(os.environ["LISTEN_FDS"]) if os.environ.get("LISTEN_FDS", "").isdigit() else 0
-    if not 0 <= n <= MAX_PRESERVED:
-        raise Failure(f"--preserve-fds: between 0 and {MAX_PRESERVED}")
-    for fd in range(3, 3 + n):
-        try:
-            os.fstat(fd)
-        except OSError:
-            raise Failure(f"--preserve-fds: descriptor {fd} is not open") from None
-    return list(range(3, 3 + n))
-
-
-def console(path: str) -> int:
-    """A new terminal, in raw mode (what it does is done inside); its master goes to the socket. The slave.
-
-    Raises Failure.
-    """
-    import tty
-
-    try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            raise Failure(f"console socket `{path}`: not a socket")
-        master, slave = os.openpty()
-        tty.setraw(slave)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.settimeout(client.PATIENCE)
-            sock.connect(path)
-            socket.send_fds(sock, [b"/dev/ptmx"], [master])
-        os.close(master)
-    except OSError as e:
-        raise Failure(f"console socket `{path}`: {reason(e)}") from None
-    return slave
-
-
 def _wait_forwarding(pid: int, raw: bool) -> int:
     """Waits for a child, passing signals on; its exit code. The caller's terminal is in raw mode meanwhile if asked."""
     import termios
     import tty
-
-    from .monitor import exit_code
 
     def forward(sig: int, _frame: object) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -275,7 +239,7 @@ def _wait_forwarding(pid: int, raw: bool) -> int:
     try:
         if raw:
             tty.setraw(0)
-        return exit_code(os.waitpid(pid, 0)[1])
+        return relay.exit_code(os.waitpid(pid, 0)[1])
     finally:
         if saved is not None:
             termios.tcsetattr(0, termios.TCSADRAIN, saved)

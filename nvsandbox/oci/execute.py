@@ -93,7 +93,7 @@ def _number(text: str, flag: str) -> int:
 
 def _streams(v: Values, terminal: bool) -> tuple[tuple[int, ...], int, bool]:
     """(descriptors for the program, the terminal's slave or -1, whether it is the caller's own terminal)."""
-    from .create import console, preserved
+    from .streams import console, preserved
 
     more = preserved(v["preserve_fds"])
     if not terminal:
@@ -127,8 +127,6 @@ def spawn(sock: socket.socket, process: control.Message, fds: tuple[int, ...]) -
 def _foreground(
     directory: str, process: control.Message, fds: tuple[int, ...], terminal: int, raw: bool, pid_file: str
 ) -> int:  # fmt: skip
-    from .monitor import exit_code
-
     with contextlib.closing(client.connect(directory)) as sock:
         if terminal >= 0:
             _size(process, terminal)
@@ -147,7 +145,7 @@ def _foreground(
         finally:
             if saved is not None:
                 termios.tcsetattr(0, termios.TCSADRAIN, saved)
-    return 137 if status is None else exit_code(status)
+    return 137 if status is None else relay.exit_code(status)
 
 
 def _size(process: control.Message, terminal: int) -> None:

@@ -103,12 +103,7 @@ def _run(plan: Plan, link: socket.socket) -> None:
 
 def _note_exit(directory: str, status: int | None) -> None:
     """For `nvsandbox wait`."""
-    code = 137 if status is None else exit_code(status)
+    code = 137 if status is None else relay.exit_code(status)
     fd = os.open(f"{directory}/exit", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     os.write(fd, b"%d" % code)
     os.close(fd)
-
-
-def exit_code(status: int) -> int:
-    """A shell's: 128 + signal for a program killed."""
-    return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)

@@ -6,7 +6,6 @@ It is a child of whoever called us, reparented to the engine's shim, so that the
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import resource
 import select
@@ -186,12 +185,13 @@ def end_as(status: int | None, before: Callable[[], None] | None = None) -> None
     os._exit(128 + sig)
 
 
+def exit_code(status: int) -> int:
+    """A shell's: 128 + signal for a program killed."""
+    return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
 def write_pid_file(path: str, pid: int) -> None:
     """Raises Failure."""
     from .state import write_file
 
     write_file(path, str(pid), 0o644)
-
-
-def is_gone(e: OSError) -> bool:
-    return e.errno in (errno.ESRCH, errno.ENOENT)

@@ -312,7 +312,7 @@ def check(spec: Spec, path: str) -> None:
     for i, m in enumerate(spec.mounts):
         if not m.destination or "\0" in m.destination + m.source:
             raise Failure(f"`{path}`: $.mounts[{i}].destination: `{m.destination}` is not a path")
-        m.destination = os.path.normpath("/" + m.destination)
+        m.destination = os.path.normpath("/" + m.destination.lstrip("/"))
     if "\0" in spec.root.path or not spec.root.path:
         raise Failure(f"`{path}`: $.root.path: `{spec.root.path}` is not a path")
     if "\0" in spec.hostname or len(spec.hostname) > 64:

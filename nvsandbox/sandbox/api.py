@@ -134,7 +134,13 @@ class Sandbox:
         for target, where in (mounts or {}).items():
             source, mode = (where, "rw") if isinstance(where, str) else where
             host.append(
-                HostMount(os.path.abspath(source), os.fsencode(target), mode == "ro", mode != "ro")
+                HostMount(
+                    os.path.abspath(source),
+                    os.fsencode(target),
+                    mode == "ro",
+                    mode != "ro",
+                    int(mode == "ro"),
+                )  # fmt: skip
             )
         root = HostMount(os.path.abspath(os.fsdecode(rootfs)))
         self._config = SandboxConfig(

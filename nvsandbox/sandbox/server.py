@@ -14,9 +14,10 @@ from typing import Final, final
 from ..platform.bpf import Rule
 from ..platform.probe import CLASSES
 from ..platform.sentry_filter import sentry_filter
-from ..sentry.boot import Boot, CapSets, Prepared, ProcessSpec, set_inlining, start_program
+from ..sentry.boot import Boot, CapSets, Prepared, ProcessSpec, set_inlining
 from ..sentry.console import Console
 from ..sentry.errors import SysErr
+from ..sentry.first import start_program
 from ..sentry.kernel import signal as sg
 from ..sentry.kernel.task import Task, ThreadGroup
 from ..sentry.strace import Strace

@@ -5,12 +5,11 @@ Everything is imported and opened here, before the Sentry locks itself down.
 
 from __future__ import annotations
 
-import errno
 import importlib
 import os
 import pkgutil
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path as HostPath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -20,7 +19,6 @@ from ..platform import native
 from ..platform.native._native import lib
 from ..platform.space import HostPlatform, vdso_layout
 from .console import Console
-from .errors import SysErr
 from .fs.gofer_client import GoferClient
 from .fs.hostfd_tty import open_stdio
 from .fs.proc_mem import register_reader
@@ -31,19 +29,17 @@ from .kernel.exit import reap
 from .kernel.kernel import Kernel
 from .kernel.signal import SIG_IGN, SigAction
 from .kernel.task import RLIM_INFINITY, Task, ThreadGroup
-from .loader.exec import HWCAP, close_program, exec_program, open_program
+from .loader.exec import HWCAP
 from .mm.mm import MM
 from .mounts import mount_all
 from .syscalls.decode import Row
 from .vfs.file import FdTable
 from .vfs.fs_context import FsContext
 from .vfs.mount import MountNamespace
-from .vfs.namei import walk
 
 if TYPE_CHECKING:
     from ..sandbox.config import SandboxConfig
 
-DEFAULT_PATH: Final = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NR_IN: Final = {
     # strings inlined at entry: one path in argument i, or two in i and j
     "str": {
@@ -237,7 +233,7 @@ class Boot:
 
 def first_creds(spec: ProcessSpec) -> Credentials:
     """Credentials of a program started from outside."""
-    creds = Credentials(spec.uid, spec.gid, spec.groups)
+    creds = Credentials(spec.uid, spec.gid, tuple(sorted(spec.groups)))
     if spec.capabilities is not None:
         caps = spec.capabilities
         creds.cap_bset, creds.cap_inheritable = caps.bounding, caps.inheritable
@@ -260,56 +256,3 @@ def default_rlimits() -> list[tuple[int, int]]:
     lim[12] = (819200, 819200)
     lim[13] = lim[14] = (0, 0)
     return lim
-
-
-def start_program(
-    t: Task, spec: ProcessSpec, report: Callable[[int, str], None], check_only: bool = False
-) -> None:
-    """Runs in the loop: the first exec. ``report(errno, text)`` when it can't be done.
-
-    ``check_only``: as far as can be known without doing it (OCI create; start does it).
-    """
-    argv = list(spec.argv)
-    try:
-        if spec.cwd != b"/":
-            t.fs.cwd = walk(t, t.fs.root, spec.cwd)
-            if not t.fs.cwd.inode.is_dir():
-                raise SysErr(errno.ENOTDIR)
-    except SysErr as e:
-        report(e.errno, f"chdir to `{spec.cwd.decode('utf-8', 'replace')}`: {os.strerror(e.errno)}")
-        return
-    err, prog = errno.ENOENT, None
-    for name in candidates(argv[0], spec.envp):
-        try:
-            prog = open_program(
-                t, t.fs.cwd if name[:1] != b"/" else t.fs.root, name, argv, list(spec.envp)
-            )
-            break
-        except SysErr as e:
-            if e.errno != errno.ENOENT or err == errno.ENOENT:
-                err = e.errno if e.errno != errno.ENOTDIR else err
-    shown = argv[0].decode("utf-8", "replace")
-    if prog is None:
-        why = "executable file not found in $PATH" if err == errno.ENOENT else os.strerror(err)
-        report(err, f'exec: "{shown}": {why}')
-        return
-    if check_only:
-        close_program(prog)
-        return
-    try:
-        exec_program(t, prog)
-    except SysErr as e:
-        report(e.errno, f'exec: "{shown}": {os.strerror(e.errno)}')
-        return
-    finally:
-        close_program(prog)
-    t.thread.used = 0
-    lib.nv_resume(t.thread.cdata)
-
-
-def candidates(name: bytes, envp: Sequence[bytes]) -> list[bytes]:
-    """Where ``name`` may be: itself if it has a slash, else along PATH."""
-    if b"/" in name:
-        return [name]
-    path = next((e[5:] for e in envp if e.startswith(b"PATH=")), DEFAULT_PATH)
-    return [(d or b".").rstrip(b"/") + b"/" + name for d in path.split(b":")]

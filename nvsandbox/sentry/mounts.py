@@ -6,9 +6,8 @@ import logging
 import stat
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
-from ..sandbox.config import InnerMount
 from .errors import SysErr
 from .fs.cgroupfs import make_cgroupfs
 from .fs.devpts import make_devpts
@@ -23,11 +22,12 @@ from .ipc.mqueue import MQUEUES
 from .vfs.path import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_RELATIME
 
 if TYPE_CHECKING:
-    from ..sandbox.config import DeviceNode, SandboxConfig
+    from ..sandbox.config import DeviceNode, InnerMount, SandboxConfig
     from .kernel.kernel import Kernel
 
 log = logging.getLogger("nvsandbox.sentry")
 
+NO_CONSOLE: Final = b"noconsole"  # a /dev for programs without a terminal
 Mounter = Callable[["Kernel", Builder, "InnerMount"], None]
 
 
@@ -38,7 +38,8 @@ def _tmpfs(k: Kernel, b: Builder, m: InnerMount) -> None:
 def _dev(k: Kernel, b: Builder, m: InnerMount) -> None:
     dev = b.mount_dev(m.target)
     b.add_device(dev, b"tty", stat.S_IFCHR | 0o666, 5 << 8)
-    b.add_device(dev, b"console", stat.S_IFCHR | 0o600, 5 << 8 | 1)
+    if m.data != NO_CONSOLE:
+        b.add_device(dev, b"console", stat.S_IFCHR | 0o600, 5 << 8 | 1)
 
 
 def _proc(k: Kernel, b: Builder, m: InnerMount) -> None:
@@ -69,12 +70,15 @@ def mount_all(k: Kernel, b: Builder, config: SandboxConfig) -> None:
     """Mounts everything of ``config`` below the root, in order. Raises SysErr for a target that can't be made."""
     k.tty_hangup = session_leader_exit
     k.pidfd_factory = PidFd
-    set_sysctls(config.sysctl)
+    set_sysctls(k, config.sysctl)
     served = {id(hm): i for i, hm in enumerate(config.mounts, 1)}
     for m in config.sequence or [*config.mounts, *config.inner]:
-        if not isinstance(m, InnerMount):
-            b.bind_gofer(m.target, served[id(m)], m.readonly, m.flags | MS_RELATIME)
-        elif m.type in ("cgroup", "cgroup2"):
+        index = served.get(id(m))
+        if index is not None:
+            b.bind_gofer(m.target, index, bool(m.flags & MS_RDONLY), m.flags | MS_RELATIME)
+            continue
+        m = cast("InnerMount", m)
+        if m.type in ("cgroup", "cgroup2"):
             cg = make_cgroupfs(k, config.memory or None, config.cpu_max, config.pids or None)
             b.mount(m.target, cg, cg.root, m.flags | MS_RELATIME)
         elif m.type in MOUNTERS:
@@ -127,7 +131,11 @@ def _mask(b: Builder, path: bytes) -> None:
         b.bind(b"/dev/null", path, MS_RELATIME | MS_RDONLY)
 
 
-def set_sysctls(wanted: dict[bytes, bytes]) -> None:
+def set_sysctls(k: Kernel, wanted: dict[bytes, bytes]) -> None:
     """OCI sysctls, before /proc is made: shown there, obeyed where something here reads them."""
     for name, value in wanted.items():
+        if name == b"kernel.hostname":
+            k.hostname = value[:64]
+        elif name == b"kernel.domainname":
+            k.domainname = value[:64]
         FIXED[name.replace(b".", b"/")] = value

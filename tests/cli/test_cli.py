@@ -74,7 +74,7 @@ def test_a_missing_command_is_127(rootfs: Path) -> None:
 def test_a_file_that_is_not_executable_is_126(rootfs: Path) -> None:
     r = nv("do", "--rootfs", rootfs, "--", "/etc/passwd")
     assert r.returncode == 126
-    assert "Permission denied" in one_line(r)
+    assert "permission denied" in one_line(r)
 
 
 def test_a_rootfs_that_is_not_there() -> None:

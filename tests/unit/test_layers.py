@@ -13,7 +13,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("sentry/kernel", "sentry/mm", "sentry/vfs"),
     ("sentry/fs", "sentry/net", "sentry/ipc", "sentry/loader", "gofer"),
     ("sentry/syscalls", "sentry/strace"),
-    ("sentry/mounts", "sentry/boot"),
+    ("sentry/mounts", "sentry/boot", "sentry/first"),
     ("sandbox", "oci", "nvproxy", "nvsim"),
     ("cli",),
 ]

@@ -97,7 +97,7 @@ class Builder:
         for name, target in (
             (b"fd", b"/proc/self/fd"), (b"stdin", b"/proc/self/fd/0"),
             (b"stdout", b"/proc/self/fd/1"), (b"stderr", b"/proc/self/fd/2"),
-            (b"ptmx", b"pts/ptmx"), (b"core", b"/proc/kcore"),
+            (b"ptmx", b"pts/ptmx"),
         ):  # fmt: skip
             dev.add(name, MemLink(fs, target, 0, 0, 0, now))
         for name, perm in ((b"pts", 0o755), (b"shm", 0o1777), (b"mqueue", 0o1777)):
