@@ -34,8 +34,8 @@ PID_MAX: Final = 32768
 MAX_TASKS: Final = 16000
 POOL: Final = 2  # clean stubs kept ready for exec
 
-RELEASE: Final = b"6.1.0-nvsandbox"
-VERSION: Final = b"#1 SMP PREEMPT_DYNAMIC nvsandbox"
+RELEASE: Final[bytes] = b"6.1.0-nvsandbox"
+VERSION: Final[bytes] = b"#1 SMP PREEMPT_DYNAMIC nvsandbox"
 
 
 @final

@@ -90,9 +90,9 @@ class MM:
         "space", "stack_start", "users", "vdso",
     )  # fmt: skip
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: Space, inherited: VmaMap | None = None) -> None:
         self.space = space
-        self.map = VmaMap()
+        self.map = VmaMap() if inherited is None else inherited
         self.users = 0  # tasks
         self.brk_start = self.brk = 0
         self.mmap_base = TASK_SIZE
@@ -109,6 +109,8 @@ class MM:
         self._lock_queue = WaitQueue()
         vdso = space.base + VDSO_OFF
         self.vdso = space.vdso_base()
+        if inherited is not None:
+            return
         total = space.platform.vdso
         end = vdso + (total[-1][0] + total[-1][1] - total[0][0] if total else 0)
         self.map.replace(
@@ -124,16 +126,15 @@ class MM:
 
     def fork(self, space: Space) -> MM:
         """The child's copy; the stub's clone has copied the memory itself."""
-        new = MM.__new__(MM)
-        for name in MM.__slots__:
-            setattr(new, name, getattr(self, name))
-        new.space = space
-        new.map = self.map.copy()
-        new.users = 0
-        new.auxv = self.auxv
+        new = MM(space, self.map.copy())
+        new.brk_start, new.brk, new.mmap_base = self.brk_start, self.brk, self.mmap_base
+        new.stack_start = self.stack_start
+        new.arg_start, new.arg_end = self.arg_start, self.arg_end
+        new.env_start, new.env_end = self.env_start, self.env_end
+        new.auxv, new.args = self.auxv, self.args
+        new.exe, new.dumpable, new.membarrier = self.exe, self.dumpable, self.membarrier
+        new.no_patch = self.no_patch
         new.patches = self.patches[:]
-        new._busy = False
-        new._lock_queue = WaitQueue()
         drop = [v for v in new.map.vmas if v.flags & (DONTFORK | LOCKED)]
         if new.exe is not None:
             new.exe.inode.deny_write()
