@@ -240,7 +240,11 @@ class MM:
         before = self.map.copy()
         obj: object | None = None
         if shared:
-            obj = file.inode if file is not None else SharedAnon()
+            if file is not None:
+                obj = file.inode
+            else:
+                obj = anon = SharedAnon(size)
+                fd = anon.fd
         vflags = NORESERVE if flags & MAP_NORESERVE else 0
         if kind == 0 and file is None and flags & MAP_STACK and flags & MAP_GROWSDOWN:
             kind = STACK
