@@ -31,8 +31,11 @@ class Ran:
 
 
 def cli(platform: str, root: Path, *flags: str) -> list[str]:
-    """The start of a command line that runs what follows in a sandbox."""
+    """The start of a command line that runs what follows in a sandbox. ``platform``: "systrap", "ptrace", or
+    "systrap-off" and "systrap-forced" for call-site patching that is off or done at the first trap."""
+    platform, _, patching = platform.partition("-")
     return [
+        *("env", f"NVSANDBOX_SYSTRAP_PATCHING={patching or 'on'}"),
         *(sys.executable, "-m", "nvsandbox.cli.main", f"--platform={platform}"),
         *("do", "--rootfs", str(root)),
         *(x for k, v in ENV.items() for x in ("-e", f"{k}={v}")),

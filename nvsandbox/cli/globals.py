@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from .args import Values
+
+PATCHING: Final = "NVSANDBOX_SYSTRAP_PATCHING"  # see sandbox/config.py
 
 
 class Globals(NamedTuple):
@@ -26,6 +28,8 @@ class Globals(NamedTuple):
 
 def from_values(v: Values) -> Globals:
     """Flags as parsed, with the defaults that depend on the environment."""
+    if v["systrap_patching"]:
+        os.environ[PATCHING] = v["systrap_patching"]  # whoever starts the Sentry inherits it
     return Globals(
         os.path.abspath(v["root"]) if v["root"] else default_root(), v["log"], v["log_format"], v["debug"],
         v["debug_log"], v["systemd_cgroup"], v["rootless"],

@@ -16,6 +16,10 @@ GLOBAL: Final = (
     opt("rootless", "str", "Go on without control groups.", "auto", choices=("true", "false", "auto")),
     opt("criu", "str", "Accepted and ignored.", metavar="PATH"),
     opt("platform", "str", "How system calls are intercepted.", choices=("auto", "systrap", "ptrace")),
+    opt(
+        "systrap-patching", "str", "Hot system call instructions become jumps (systrap).",
+        choices=("on", "off", "forced"),
+    ),
     opt("network", "str", "Which network the sandbox has.", "none", choices=("none", "host", "sandbox")),
     opt(
         "overlay2", "str", "root:self keeps writes to the root in memory, none writes through.",

@@ -17,6 +17,7 @@ EV_KICK: Final = int(lib.NV_EV_KICK)
 EV_ACK: Final = int(lib.NV_EV_ACK)
 EV_CMDFAIL: Final = int(lib.NV_EV_CMDFAIL)
 EV_BADARCH: Final = int(lib.NV_EV_BADARCH)
+EV_UNCOMMON: Final = int(lib.NV_EV_UNCOMMON)
 
 OP_SYSCALL: Final = int(lib.NV_OP_SYSCALL)
 OP_COPYOUT: Final = int(lib.NV_OP_COPYOUT)
@@ -29,6 +30,7 @@ OP_FORK: Final = int(lib.NV_OP_FORK)
 OP_MOVE: Final = int(lib.NV_OP_MOVE)
 OP_EXIT: Final = int(lib.NV_OP_EXIT)
 OP_PIO: Final = int(lib.NV_OP_PIO)
+OP_XSAVE: Final = int(lib.NV_OP_XSAVE)
 
 OF_IGNORE: Final = int(lib.NV_OF_IGNORE)
 OF_FD4: Final = int(lib.NV_OF_FD4)
@@ -52,6 +54,7 @@ E_INLEN0: Final = int(lib.NV_E_INLEN0)
 E_INADDR1: Final = int(lib.NV_E_INADDR1)
 E_INLEN1: Final = int(lib.NV_E_INLEN1)
 E_TID: Final = int(lib.NV_E_TID)
+E_HOT: Final = int(lib.NV_E_HOT)
 
 # Registers, in the order of the host's signal frames
 R8, R9, R10, R11, R12, R13, R14, R15 = range(8)
@@ -71,6 +74,16 @@ STACK_OFF: Final = int(lib.NV_STACK_OFF)
 IN_MAXSTR: Final = int(lib.NV_IN_MAXSTR)
 IN_MAXBUF: Final = int(lib.NV_IN_MAXBUF)
 MAX_OPS: Final = int(lib.NV_MAXOPS)
+
+LOW_SITES: Final = int(lib.NV_LOW_SITES)
+LOW_TABLE: Final = int(lib.NV_LOW_TABLE)
+LOW_CODE: Final = int(lib.NV_LOW_CODE)
+LOW_CODE_SIZE: Final = int(lib.NV_LOW_CODE_SIZE)
+LOW_RET: Final = int(lib.NV_LOW_RET)
+LOW_END: Final = int(lib.NV_LOW_END)
+
+KNOWN_OFF: Final = int(lib.nv_offset(0))  # in a slot: the answers its stub gives itself
+ENTRY_OFF: Final = int(lib.nv_offset(int(lib.NV_KNOWN)))
 
 KICK_SIGNAL: Final = 62
 DATA_OFF: Final = IN_MAXBUF  # window bytes below hold inputs inlined at entry

@@ -21,6 +21,8 @@ from typing import Any, ClassVar, Final, final
 from .interface import (
     CMD_LEN,
     KICK_SIGNAL,
+    LOW_RET,
+    LOW_TABLE,
     OP_FORK,
     OP_MOVE,
     OP_RECVFD,
@@ -275,8 +277,8 @@ class HostPlatform:
     TRACES: ClassVar[bool] = False
 
     __slots__ = (
-        "by_pid", "image_len", "kuser", "kuser_fd", "tracing", "vdso", "vdso_distance", "zygote",
-        "zygote_thread",
+        "by_pid", "image_len", "kuser", "kuser_fd", "low", "low_fd", "tracing", "vdso",
+        "vdso_distance", "zygote", "zygote_thread",
     )  # fmt: skip
 
     def __init__(self, image: bytes, elf: bytes) -> None:
@@ -290,6 +292,17 @@ class HostPlatform:
         self.kuser = lib.nv_map(self.kuser_fd, 4096, 1)
         fcntl.fcntl(
             self.kuser_fd,
+            F_ADD_SEALS,
+            F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE,
+        )
+        # The shared part of what patched call sites jump through
+        self.low_fd = _memfd("nv-low", LOW_RET - LOW_TABLE)
+        low = lib.nv_map(self.low_fd, LOW_RET - LOW_TABLE, 1)
+        if low == ffi.NULL:
+            raise PlatformError("cannot map the trampolines")
+        self.low: memoryview | None = memoryview(ffi.buffer(low, LOW_RET - LOW_TABLE))
+        fcntl.fcntl(
+            self.low_fd,
             F_ADD_SEALS,
             F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE,
         )
@@ -313,7 +326,7 @@ class HostPlatform:
         os.write(exe, elf)
         wanted = {
             0: _eventfd, 1: shell.child_sock, 2: image_fd, 3: self.kuser_fd, 4: shell.slots_fd,
-            5: shell.cmds_fd,
+            5: shell.cmds_fd, 6: self.low_fd,
         }  # fmt: skip
         pid = os.fork()
         if pid == 0:
@@ -337,6 +350,8 @@ class HostPlatform:
             self.zygote_thread
         )  # no operations: an acknowledgement that carries what the zygote left there
         ehdr = int(self.zygote_thread.ev[int(lib.NV_E_CRET)])
+        if self.TRACES or self.zygote_thread.ev[int(lib.NV_E_FAIL)] or not lib.nv_can_patch():
+            self.low = None  # call sites stay as they are
         at = next((lo for lo, _n, code in layout if code), 0)
         if not ehdr or len(layout) > 3:
             raise PlatformError("unknown vdso layout")
@@ -439,7 +454,7 @@ def _exec_zygote(exe: int, wanted: dict[int, int]) -> Any:
         exe = fcntl.fcntl(exe, fcntl.F_DUPFD_CLOEXEC, 100)
         for n, fd in moved.items():
             os.dup2(fd, n)
-        os.closerange(6, 100)
+        os.closerange(7, 100)
         for s in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(s, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])

@@ -77,6 +77,9 @@ class SandboxConfig:
     cpu_max: tuple[int, int] | None = None  # quota and period, µs
     network: str = "none"
     platform: str = "auto"
+    patching: str = field(
+        default_factory=lambda: os.environ.get("NVSANDBOX_SYSTRAP_PATCHING", "on")
+    )
     strace: bool = False
     debug: bool = False
     log_path: str = ""

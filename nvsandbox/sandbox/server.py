@@ -82,6 +82,7 @@ class SentryServer:
         self.boot = Boot(prepared, gofer, config.ncpu, CLASSES[config.platform])
         self.k = self.boot.k
         self.k.hostname = config.hostname
+        self.k.patching = config.patching
         self.k.domainname = config.domainname or self.k.domainname
         self.k.on_exit = self._ended
         self.k.on_process_exit = self._process_exited

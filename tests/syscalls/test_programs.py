@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from inside import ENV, cli
+from inside import ENV, PLATFORMS, cli
 
 from . import worlds
 
@@ -27,6 +27,15 @@ class Results:
             host, inside = worlds.run_host(group, ENV), worlds.run_sandbox(group, self.start)
             self.done.update({n: (host[n], inside[n]) for n in group})
         return self.done[name]
+
+
+# Patching must never change what a program sees: all of them with it, without, and patched at the first trap.
+PATCHING = ["systrap-off", "systrap-forced"] if "systrap" in PLATFORMS else []
+
+
+@pytest.fixture(scope="session", params=[*PLATFORMS, *PATCHING])
+def platform(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,10 @@
 #include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
@@ -34,8 +36,11 @@ static struct {
   uint64_t avg_ns; /* moving average of how long a wait lasts */
   struct epoll_event ready[MAX_READY];
   int nready;
+  uint32_t hot_first, hot_factor;
 } L;
 struct nv_stats nv_stats;
+uint32_t nv_xsize;
+uint64_t nv_xfeatures;
 
 static uint8_t widths[512][6];
 
@@ -130,13 +135,68 @@ static int64_t widen(uint64_t v, unsigned how) {
   }
 }
 
+/* How often call sites have trapped: a small cache, where a collision only forgets. */
+#define SITES 4096u
+static struct {
+  uint64_t key;
+  uint32_t n, next;
+} sites[SITES];
+
+static uint32_t count_site(const struct nv_task *t) {
+  uint64_t key = t->regs[NV_RIP] ^ (uint64_t)((uintptr_t)t->slot >> 30) << 48;
+  uint32_t i = (uint32_t)((key * 0x9e3779b97f4a7c15ull) >> 52) % SITES;
+  if (sites[i].key != key) {
+    sites[i].key = key;
+    sites[i].n = 0;
+    sites[i].next = L.hot_first;
+  }
+  if (++sites[i].n < sites[i].next)
+    return 0;
+  sites[i].next *= L.hot_factor;
+  return sites[i].n;
+}
+
+int nv_can_patch(void) {
+  uint32_t a = 0xd, b, c = 0, d;
+  if (!(getauxval(AT_HWCAP2) & 2)) /* HWCAP2_FSGSBASE */
+    return 0;
+  __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+  nv_xsize = b;
+  nv_xfeatures = a | (uint64_t)d << 32;
+  return b >= 576 && b + 4 <= NV_IN_MAXBUF;
+}
+
+void nv_set_patching(uint32_t first, uint32_t factor) {
+  L.kuser->patch = first != 0;
+  L.hot_first = first;
+  L.hot_factor = factor;
+}
+
+uint32_t nv_offset(int what) {
+  switch (what) {
+    case NV_KNOWN:
+      return offsetof(struct nv_slot, entry);
+    default:
+      return (uint32_t)(offsetof(struct nv_slot, known) + 4u * (uint32_t)what);
+  }
+}
+
+void nv_own_gs(struct nv_task *t) { t->cmd->own_gs = 1; }
+
 void nv_decode(struct nv_task *t) {
   static const uint8_t argreg[6] = {NV_RDI, NV_RSI, NV_RDX, NV_R10, NV_R8, NV_R9};
   uint64_t nr = t->regs[NV_RAX];
   t->ev[NV_E_NR] = (int64_t)nr;
   const uint8_t *w = widths[nr < 512 ? nr : 511];
-  for (int i = 0; i < 6; i++)
-    t->ev[NV_E_ARG0 + i] = widen(t->regs[argreg[i]], w[i]);
+  int64_t any = 0;
+  for (int i = 0; i < 6; i++) {
+    int64_t v = widen(t->regs[argreg[i]], w[i]);
+    t->ev[NV_E_ARG0 + i] = v;
+    if (w[i] == 0)
+      any |= v;
+  }
+  if (any < 0 && t->ev[NV_E_KIND] == NV_EV_SYSCALL)
+    t->ev[NV_E_KIND] |= NV_EV_UNCOMMON;
 }
 
 /* Copies the event out of the slot. Every field is read once. */
@@ -145,7 +205,7 @@ static void take(struct nv_task *t) {
   nv_unlisten(t);
   __atomic_store_n(&s->state, NV_ST_RUN, __ATOMIC_RELAXED);
   uint32_t kind = *(volatile uint32_t *)&s->kind;
-  t->ev[NV_E_KIND] = kind;
+  t->ev[NV_E_KIND] = kind & 0xff;
   t->ev[NV_E_CRET] = *(volatile int64_t *)&s->cret;
   t->ev[NV_E_FAIL] = *(volatile uint32_t *)&s->fail;
   if (t->pt && kind != NV_EV_ACK) { /* anything else can only be an invention of the stub's */
@@ -163,7 +223,11 @@ static void take(struct nv_task *t) {
   t->ev[NV_E_ADDR] = (int64_t) * (volatile uint64_t *)&s->fault_addr;
   t->ev[NV_E_TRAPNO] = (int64_t) * (volatile uint64_t *)&s->trapno;
   t->ev[NV_E_ERR] = (int64_t) * (volatile uint64_t *)&s->err;
-  t->ev[NV_E_FPOFF] = *(volatile uint32_t *)&s->fpoff;
+  uint32_t fpoff = *(volatile uint32_t *)&s->fpoff;
+  t->ev[NV_E_FPOFF] = fpoff;
+  t->ev[NV_E_HOT] = 0;
+  if (L.hot_first && kind == NV_EV_SYSCALL && fpoff && (t->ev[NV_E_HOT] = count_site(t)))
+    t->ev[NV_E_KIND] |= NV_EV_UNCOMMON;
   for (int i = 0; i < 2; i++) {
     t->ev[NV_E_INADDR0 + 2 * i] = (int64_t) * (volatile uint64_t *)&s->in_addr[i];
     uint32_t n = *(volatile uint32_t *)&s->in_len[i];
@@ -345,6 +409,25 @@ static void send_reply(struct nv_task *t, uint32_t flags) {
     nv_stats.wakes++;
     syscall(SYS_futex, &s->state, FUTEX_WAKE, 1, 0, 0, 0);
   }
+}
+
+/* Extended state of a thread that waits in a trampoline, once NV_OP_XSAVE has put it in its place:
+ * described as in the host's signal frames (struct _fpx_sw_bytes). */
+void nv_fp_describe(char *at, uint32_t size, uint64_t features) {
+  uint32_t magic1 = 0x46505853, magic2 = 0x46505845, extended = size + 4;
+  memset(at + 464, 0, 48);
+  memcpy(at + 464, &magic1, 4);
+  memcpy(at + 468, &extended, 4);
+  memcpy(at + 472, &features, 8);
+  memcpy(at + 480, &size, 4);
+  at[512] |= 3; /* as in the host's frames, x87 and SSE count even in their initial state */
+  memcpy(at + size, &magic2, 4);
+}
+
+void nv_fp_saved(struct nv_task *t) {
+  nv_fp_describe((char *)t->slot + NV_WIN_OFF, nv_xsize, nv_xfeatures);
+  t->ev[NV_E_FPOFF] = NV_WIN_OFF;
+  t->ev[NV_E_INLEN0] = t->ev[NV_E_INLEN1] = 0; /* it lies where those were */
 }
 
 void nv_resume(struct nv_task *t) {

@@ -23,6 +23,7 @@ enum {
   NV_E_INADDR1,
   NV_E_INLEN1,
   NV_E_TID,
+  NV_E_HOT, /* how often this call site has trapped lately, when it is time to look at it */
   NV_E_N = 24
 };
 
@@ -39,6 +40,16 @@ struct nv_task {
 };
 
 int nv_init(int eventfd, int epfd, struct nv_kuser *kuser, int ncpu);
+/* Whether this machine can run patched call sites: gs can be set without a system call, and a
+ * thread's extended state fits its place. */
+int nv_can_patch(void);
+/* From now on call sites that trap are counted; `first`: the counts that NV_E_HOT tells. */
+void nv_set_patching(uint32_t first, uint32_t factor);
+/* Where known[what] of a slot is; NV_KNOWN: entry. */
+uint32_t nv_offset(int what);
+/* Number and arguments from regs, again. */
+void nv_decode(struct nv_task *t);
+void nv_own_gs(struct nv_task *t);
 void nv_set_widths(uint32_t nr, uint32_t packed);
 void nv_set_intab(uint32_t nr, uint32_t how);
 struct nv_task *nv_task_new(uint32_t id, char *slots, char *cmds, uint64_t stub_slots,
@@ -88,6 +99,8 @@ void nv_pt_expect(struct nv_task *parent, struct nv_task *child, int thread);
 /* The thread's extended state in its slot, at ev[NV_E_FPOFF]; nothing to do on systrap. */
 int nv_fp_load(struct nv_task *t);
 void nv_fp_store(struct nv_task *t);
+/* The state that NV_OP_XSAVE has left at NV_WIN_OFF is the thread's. */
+void nv_fp_saved(struct nv_task *t);
 /* One dead child: pid and wait status. 0: none. */
 int nv_pt_death(int32_t *out);
 /* Whether the host lets us: 0 or -errno (probe.c). */

@@ -28,6 +28,15 @@
 #define NV_VDSO_OFF (NV_SLOT_OFF + NV_SLOT_LEN)
 #define NV_REGION_LEN (NV_VDSO_OFF + 0x20000ul)
 
+/* A site is `jmp *table[i]`; bytes 5 and 6 of that instruction are then 06 00, so that a jump to
+ * the old place of its `syscall` is an invalid instruction, which the Sentry emulates. */
+#define NV_LOW_SITES 8192u
+#define NV_LOW_TABLE 0x60000ul
+#define NV_LOW_CODE 0x70000ul
+#define NV_LOW_CODE_SIZE 64u
+#define NV_LOW_RET 0xf0000ul
+#define NV_LOW_END 0x100000ul
+
 /* Inside a slot */
 #define NV_STACK_OFF 0x1000ul /* signal stack: the host's frames land here */
 #define NV_STACK_LEN 0x4000ul
@@ -39,6 +48,7 @@
 #define NV_FD_SOCK 1  /* socket to the Sentry: descriptors come, one byte of identity goes */
 #define NV_FD_IMAGE 2 /* only in the zygote */
 #define NV_FD_KUSER 3 /* only in the zygote */
+#define NV_FD_LOW 6   /* only in the zygote */
 
 /* slot.state */
 #define NV_ST_RUN 0u
@@ -52,6 +62,9 @@
 #define NV_EV_ACK 4u
 #define NV_EV_CMDFAIL 5u
 #define NV_EV_BADARCH 6u
+/* The Sentry adds it to the kind of a system call that needs more than the common path: a negative
+ * argument that may be an address, or NV_E_HOT. */
+#define NV_EV_UNCOMMON 0x100u
 
 /* cmds.flags */
 #define NV_CF_RESUME 1u /* run the application after the operations, otherwise acknowledge */
@@ -71,6 +84,7 @@
 #define NV_OP_EXIT 10u /* the host thread ends here */
 #define NV_OP_PIO                                                                                  \
   11u /* a: nr, fdreg index, address, length, offset: pread64/pwrite64; cret: bytes */
+#define NV_OP_XSAVE 12u /* a: offset in the slot: extended state of a thread without a frame */
 
 /* op.flags */
 #define NV_OF_IGNORE 1u /* the result is dropped, a failure does not end the list */
@@ -111,9 +125,12 @@ struct nv_op {
 struct nv_cmds {
   uint32_t n;
   uint32_t flags;
-  uint64_t pad;
+  uint32_t own_gs; /* the application has set gs itself: patched sites are not for this thread */
+  uint32_t pad;
   struct nv_op op[NV_MAXOPS];
 };
+
+enum { NV_K_PID, NV_K_TID, NV_K_PPID, NV_K_UID, NV_K_EUID, NV_K_GID, NV_K_EGID, NV_KNOWN };
 
 struct nv_slot {
   volatile uint32_t state;
@@ -132,6 +149,16 @@ struct nv_slot {
   uint32_t in_len[2];
   uint32_t fdreg[4];
   uint64_t regs[NV_NREG];
+  /* Patched call sites; gs points at the slot */
+  uint64_t self;            /* the slot's address */
+  uint64_t entry;           /* trampolines jump here */
+  uint64_t site;            /* the address after the site's `syscall` */
+  uint64_t jump;            /* where the site goes on */
+  volatile uint32_t inside; /* between a trampoline's entry and its exit */
+  volatile uint32_t kicked; /* a kick came in between */
+  /* Answers that need no Sentry, plus one, published by it; 0: ask. Only the process itself could
+   * forge them. */
+  uint32_t known[NV_KNOWN];
 };
 
 /* Input inlined at entry: what argument is a string or a buffer. One byte a system call. */
@@ -145,6 +172,7 @@ struct nv_kuser {
   volatile uint32_t sentry_asleep;
   volatile uint32_t spins;
   uint8_t intab[512];
+  uint32_t patch;  /* call sites are patched: gs is ours */
   uint32_t ptrace; /* stubs are traced: `serve` ends in a breakpoint instead of the application */
 };
 

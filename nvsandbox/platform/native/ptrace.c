@@ -277,18 +277,10 @@ static void get_fp(struct nv_task *t) {
   uint32_t off = size + 4 <= NV_IN_MAXBUF ? NV_WIN_OFF : NV_STACK_OFF;
   if (size + 4 > NV_STACK_LEN - 0x1000)
     return;
-  /* As the host's signal frames describe it: struct _fpx_sw_bytes; here the first word is XCR0. */
-  uint64_t xcr0;
-  uint32_t magic1 = 0x46505853, magic2 = 0x46505845, extended = size + 4;
+  uint64_t xcr0; /* here the first word of what sigframes use for struct _fpx_sw_bytes */
   memcpy(&xcr0, buf + 464, 8);
-  memset(buf + 464, 0, 48);
-  memcpy(buf + 464, &magic1, 4);
-  memcpy(buf + 468, &extended, 4);
-  memcpy(buf + 472, &xcr0, 8);
-  memcpy(buf + 480, &size, 4);
-  buf[512] |= 3; /* as in the host's frames, x87 and SSE count even in their initial state */
   memcpy((char *)t->slot + off, buf, size);
-  memcpy((char *)t->slot + off + size, &magic2, 4);
+  nv_fp_describe((char *)t->slot + off, size, xcr0);
   p->fp_size = size;
   p->fp_off = off;
   t->ev[NV_E_FPOFF] = off;

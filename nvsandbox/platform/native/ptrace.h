@@ -7,7 +7,9 @@
 /* native.c */
 void nv_listen(struct nv_task *t);   /* scan its slot for events */
 void nv_unlisten(struct nv_task *t); /* no longer */
-void nv_decode(struct nv_task *t);   /* system call number and arguments from regs */
+void nv_fp_describe(char *at, uint32_t size, uint64_t features);
+extern uint32_t nv_xsize; /* this machine's extended state, see nv_can_patch */
+extern uint64_t nv_xfeatures;
 
 /* ptrace.c */
 extern struct nv_pt_state {

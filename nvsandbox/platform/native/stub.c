@@ -38,7 +38,9 @@
 #define K_PROT_WRITE 2
 #define K_PROT_EXEC 4
 #define K_MAP_SHARED 1
+#define K_MAP_PRIVATE 2
 #define K_MAP_FIXED 0x10
+#define K_MAP_ANON 0x20
 #define K_MREMAP_MOVE 3 /* MAYMOVE|FIXED */
 #define K_EFAULT 14
 #define EFLAGS_AC 0x40000ul
@@ -50,6 +52,7 @@ extern char nv_copy_insn[] LABEL, nv_copy_fault[] LABEL;
 extern char nv_load_insn[] LABEL, nv_load_fault[] LABEL;
 extern char nv_cas_insn[] LABEL;
 extern char nv_restorer[] LABEL;
+extern char nv_tramp_entry[] LABEL, nv_tramp_exit[] LABEL, nv_tramp_end[] LABEL;
 
 struct k_sigaction {
   void *handler;
@@ -274,6 +277,15 @@ static const uint32_t handled[] = {SIG_SYS, SIG_SEGV, SIG_BUS, SIG_FPE,
 
 static void handler_entry(void);
 
+/* gs finds the slot for patched call sites, unless the application uses gs itself. */
+INLINE void set_gs(struct nv_slot *s) {
+  s->self = (uint64_t)s;
+  s->entry = (uint64_t)nv_tramp_entry;
+  s->inside = s->kicked = 0;
+  if (kuser()->patch && !cmds_of(s)->own_gs)
+    __asm__ volatile("wrgsbase %0" : : "r"(s));
+}
+
 INLINE void set_altstack(struct nv_slot *s) {
   struct k_stack st;
   st.sp = (char *)s + NV_STACK_OFF;
@@ -286,7 +298,8 @@ INLINE void set_altstack(struct nv_slot *s) {
  */
 NORETURN __attribute__((noinline, used)) static void clean_finish(uint64_t nfilter) {
   struct nv_slot *s = slot_of_stack();
-  SYS2(__NR_munmap, 0x1000, (uintptr_t)region() - 0x1000);
+  SYS2(__NR_munmap, 0x1000, NV_LOW_TABLE - 0x1000);
+  SYS2(__NR_munmap, NV_LOW_END, (uintptr_t)region() - NV_LOW_END);
   char *top = region() + NV_REGION_LEN;
   SYS2(__NR_munmap, top, TASK_TOP - (uintptr_t)top);
   SYS1(__NR_close, NV_FD_IMAGE);
@@ -469,6 +482,11 @@ static long run_op(struct nv_slot *s, const struct nv_op *o, struct sigcontext_6
       s->cret = (int64_t)done;
       return 0;
     }
+    case NV_OP_XSAVE:
+      for (int i = 0; i < 8; i++) /* the header, of which XSAVE writes only the first word */
+        ((uint64_t *)((char *)s + a[0] + 512))[i] = 0;
+      __asm__ volatile("xsave64 (%0)" : : "r"((char *)s + a[0]), "a"(-1), "d"(-1) : "memory");
+      return 0;
     default:
       return -38;
   }
@@ -500,6 +518,7 @@ static long serve(struct nv_slot *s, struct sigcontext_64 *mc) {
 NORETURN __attribute__((used, noinline)) static void thread_entry(void) {
   struct nv_slot *s = slot_of_stack();
   set_altstack(s);
+  set_gs(s);
   if (((uintptr_t)s - ((uintptr_t)region() + NV_SLOT_OFF)) == 0) {
     char one = 1; /* our socket's receiver asks for credentials: the kernel says who we are */
     SYS3(__NR_write, NV_FD_SOCK, &one, 1);
@@ -597,19 +616,180 @@ static int fix_up(struct sigcontext_64 *mc) {
   return 0;
 }
 
+/*
+ * Patched call sites. A trampoline (NV_LOW_CODE) has put the number in eax, the address after the
+ * site's `syscall` in r11 and where the site goes on in rcx, the two registers that a system call
+ * does not keep. Everything else is the application's. The vector state stays in place.
+ *
+ * From nv_tramp_exit on, the slot's registers are what the application goes on with: a kick found
+ * there is served from them at once. A kick found before only sets `kicked`, which is tested at
+ * nv_tramp_exit; one found in a trampoline is served at the site. None is lost.
+ */
+__attribute__((used)) static void tramp_serve(struct nv_slot *s) {
+  s->inside = 1;
+  s->regs[NV_RAX] = (uint32_t)s->regs[NV_RAX];
+  s->fpoff = 0;
+  s->sig = SIG_SYS;
+  s->kind = NV_EV_SYSCALL;
+  inline_inputs(s, s->regs[NV_RAX]);
+  post(s);
+  serve(s, 0);
+}
+
+__attribute__((used)) static void tramp_kicked(struct nv_slot *s) {
+  s->kicked = 0;
+  s->in_len[0] = s->in_len[1] = 0;
+  s->sig = SIG_KICK;
+  s->kind = NV_EV_KICK;
+  post(s);
+  serve(s, 0);
+}
+
+#define R(n) "i"(offsetof(struct nv_slot, regs) + 8 * NV_##n)
+__attribute__((naked, used, noinline)) static void tramp(void) {
+  __asm__ volatile(
+      ".globl nv_tramp_entry, nv_tramp_exit, nv_tramp_end\n"
+      ".hidden nv_tramp_entry, nv_tramp_exit, nv_tramp_end\n"
+      "nv_tramp_entry:\n"
+      "  mov %%rsp,%%gs:%c[rsp]\n"
+      "  mov %%gs:%c[self],%%rsp\n"
+      "  lea %c[stk](%%rsp),%%rsp\n"
+      "  mov %%rcx,%%gs:%c[jump]\n"
+      "  mov %%r11,%%gs:%c[site]\n"
+      "  mov %%r11,%%gs:%c[rip]\n"
+      "  mov %%r11,%%gs:%c[rcx]\n"
+      "  pushfq\n"
+      "  popq %%r11\n"
+      "  mov %%r11,%%gs:%c[efl]\n"
+      "  mov %%r11,%%gs:%c[r11]\n"
+      "  mov %%rax,%%gs:%c[rax]\n"
+      "  mov %%r8,%%gs:%c[r8]\n"
+      "  mov %%r9,%%gs:%c[r9]\n"
+      "  mov %%r10,%%gs:%c[r10]\n"
+      "  mov %%r12,%%gs:%c[r12]\n"
+      "  mov %%r13,%%gs:%c[r13]\n"
+      "  mov %%r14,%%gs:%c[r14]\n"
+      "  mov %%r15,%%gs:%c[r15]\n"
+      "  mov %%rdi,%%gs:%c[rdi]\n"
+      "  mov %%rsi,%%gs:%c[rsi]\n"
+      "  mov %%rbp,%%gs:%c[rbp]\n"
+      "  mov %%rbx,%%gs:%c[rbx]\n"
+      "  mov %%rdx,%%gs:%c[rdx]\n"
+      "  mov %%gs:%c[self],%%rbx\n"
+      "  cld\n"
+      "  test $0x40000,%%r11d\n" /* AC would make our own unaligned accesses fault */
+      "  jz 1f\n"
+      "  pushfq\n"
+      "  andq $~0x40000,(%%rsp)\n"
+      "  popfq\n"
+      "1:\n"
+      "  mov %%rbx,%%rdi\n"
+      "  call tramp_serve\n"
+      "nv_tramp_exit:\n"
+      "  cmpl $0,%c[kicked](%%rbx)\n"
+      "  je 2f\n"
+      "  mov %%rbx,%%rdi\n"
+      "  movl $1,%c[inside](%%rbx)\n"
+      "  call tramp_kicked\n"
+      "  jmp nv_tramp_exit\n"
+      "2:\n"
+      "  movl $0,%c[inside](%%rbx)\n"
+      "  mov %c[rip](%%rbx),%%rax\n"
+      "  mov %c[efl](%%rbx),%%r11\n"
+      "  mov %c[r8](%%rbx),%%r8\n"
+      "  mov %c[r9](%%rbx),%%r9\n"
+      "  mov %c[r10](%%rbx),%%r10\n"
+      "  mov %c[r12](%%rbx),%%r12\n"
+      "  mov %c[r13](%%rbx),%%r13\n"
+      "  mov %c[r14](%%rbx),%%r14\n"
+      "  mov %c[r15](%%rbx),%%r15\n"
+      "  mov %c[rdi](%%rbx),%%rdi\n"
+      "  mov %c[rsi](%%rbx),%%rsi\n"
+      "  mov %c[rbp](%%rbx),%%rbp\n"
+      "  mov %c[rdx](%%rbx),%%rdx\n"
+      /* Where nothing but rax was changed, rcx and r11 are as the system call left them */
+      "  cmp %c[site](%%rbx),%%rax\n"
+      "  jne 3f\n"
+      "  cmp %c[rcx](%%rbx),%%rax\n"
+      "  jne 3f\n"
+      "  cmp %c[r11](%%rbx),%%r11\n"
+      "  jne 3f\n"
+      "  mov %c[jump](%%rbx),%%rcx\n"
+      "  mov %c[rax](%%rbx),%%rax\n"
+      "  pushq %%r11\n"
+      "  popfq\n"
+      "  mov %c[rsp](%%rbx),%%rsp\n" /* gs may be the application's by now */
+      "  mov %c[rbx](%%rbx),%%rbx\n"
+      "  jmp *%%rcx\n"
+      "3:\n"
+      "  pushq $0x2b\n"
+      "  pushq %c[rsp](%%rbx)\n"
+      "  pushq %%r11\n"
+      "  pushq $0x33\n"
+      "  pushq %%rax\n"
+      "  mov %c[r11](%%rbx),%%r11\n"
+      "  mov %c[rcx](%%rbx),%%rcx\n"
+      "  mov %c[rax](%%rbx),%%rax\n"
+      "  mov %c[rbx](%%rbx),%%rbx\n"
+      "  iretq\n"
+      "nv_tramp_end:\n"
+      :
+      : [self] "i"(offsetof(struct nv_slot, self)), [jump] "i"(offsetof(struct nv_slot, jump)),
+        [site] "i"(offsetof(struct nv_slot, site)), [kicked] "i"(offsetof(struct nv_slot, kicked)),
+        [inside] "i"(offsetof(struct nv_slot, inside)), [stk] "i"(NV_STACK_OFF + NV_STACK_LEN - 64),
+        [rsp] R(RSP), [rip] R(RIP), [rcx] R(RCX), [efl] R(EFL), [r11] R(R11), [rax] R(RAX),
+        [r8] R(R8), [r9] R(R9), [r10] R(R10), [r12] R(R12), [r13] R(R13), [r14] R(R14),
+        [r15] R(R15), [rdi] R(RDI), [rsi] R(RSI), [rbp] R(RBP), [rbx] R(RBX), [rdx] R(RDX));
+}
+#undef R
+
+/* A signal that found the thread on its way through a trampoline. 1: nothing to do but go on; 2: a
+ * kick that the slot's registers are for; 0: the application's own. */
+static int in_trampoline(struct nv_slot *s, int sig, struct sigcontext_64 *mc) {
+  if (sig == SIG_SYS)
+    return 0;
+  if (mc->ip >= NV_LOW_CODE && mc->ip < NV_LOW_RET) {
+    uint64_t i = (mc->ip - NV_LOW_CODE) / NV_LOW_CODE_SIZE;
+    const uint8_t *code = (const uint8_t *)NV_LOW_CODE + i * NV_LOW_CODE_SIZE;
+    uint64_t end = ((const uint64_t *)NV_LOW_RET)[i];
+    if (sig == SIG_TRAP)
+      return 1;
+    /* Nothing has happened yet that could not happen again from the site's start (7 bytes before
+     * its end; 4 for xor, whose second half is the compare that follows the call). */
+    if (*code != 0x31)
+      mc->ip = end - 7;
+    else
+      mc->ip = mc->ip < (uintptr_t)code + NV_LOW_CODE_SIZE / 2 ? end - 4 : end;
+    return 0;
+  }
+  if (mc->ip < (uintptr_t)nv_image || mc->ip >= (uintptr_t)nv_image_end)
+    return 0;
+  int leaving = mc->ip >= (uintptr_t)nv_tramp_exit && mc->ip < (uintptr_t)nv_tramp_end;
+  int entering = mc->ip >= (uintptr_t)nv_tramp_entry && mc->ip < (uintptr_t)nv_tramp_exit;
+  if (sig == SIG_TRAP) /* the application steps through its code one instruction at a time */
+    return s->inside || entering || leaving;
+  if (sig != SIG_KICK || leaving || !(s->inside || entering))
+    return 0;
+  s->kicked = 1;
+  return 1;
+}
+
 __attribute__((used)) static void handler(int sig, struct k_siginfo *si, struct k_ucontext *uc) {
   struct nv_slot *s = slot_of_stack();
   struct sigcontext_64 *mc = &uc->mc;
+  if (kuser()->patch && in_trampoline(s, sig, mc))
+    return;
   int inside = mc->ip >= (uintptr_t)nv_image && mc->ip < (uintptr_t)nv_image_end;
   if (inside && sig != SIG_SYS && sig != SIG_KICK) {
     if (fix_up(mc))
       return;
     die();
   }
-  /* A kick inside the image found a thread between thread_entry's last call and its first
-   * application instruction. */
+  /* A kick inside the image found a thread between thread_entry's or a trampoline's last call and
+   * the first application instruction. */
   if (!(inside && sig == SIG_KICK))
     save_regs(s, mc);
+  s->inside = 0;
   uintptr_t fp = (uintptr_t)mc->fpstate - (uintptr_t)s;
   s->fpoff = fp < NV_SLOT_SIZE ? (uint32_t)fp : 0;
   s->in_len[0] = s->in_len[1] = 0;
@@ -642,7 +822,8 @@ __attribute__((naked, used)) static void handler_entry(void) {
 /*
  * The zygote: an ordinary process started by the Sentry with the slots of its own already mapped
  * nowhere. It maps its region from the descriptors it inherited and then serves spawn commands on
- * slot 0. argv is not used; descriptors: NV_FD_* plus 4 = slots, 5 = commands.
+ * slot 0. argv is not used; descriptors: NV_FD_* plus 4 = slots, 5 = commands. The low region is
+ * mapped here and inherited; where it can't be, the slot says so and nothing is patched.
  */
 NORETURN __attribute__((used)) static void zygote(const uint64_t *sp0) {
   char *r = region();
@@ -657,6 +838,13 @@ NORETURN __attribute__((used)) static void zygote(const uint64_t *sp0) {
     die();
   SYS1(__NR_close, 4);
   SYS1(__NR_close, 5);
+  long rx = K_PROT_READ | K_PROT_EXEC;
+  long low = failed(sys6(__NR_mmap, NV_LOW_TABLE, NV_LOW_RET - NV_LOW_TABLE, rx,
+                         K_MAP_SHARED | K_MAP_FIXED, NV_FD_LOW, 0));
+  low |= failed(sys6(__NR_mmap, NV_LOW_RET, NV_LOW_END - NV_LOW_RET, K_PROT_READ | K_PROT_WRITE,
+                     K_MAP_PRIVATE | K_MAP_ANON | K_MAP_FIXED, -1, 0));
+  SYS1(__NR_close, NV_FD_LOW);
+  ((struct nv_slot *)(r + NV_SLOT_OFF))->fail = (uint32_t)low;
   /* Past argc, argv and envp: the auxiliary vector tells where the vdso is; the Sentry reads it
    * from cret. */
   const uint64_t *p = sp0 + 1 + sp0[0] + 1;

@@ -42,7 +42,7 @@ FIXED: Final[dict[bytes, bytes]] = {
     b"kernel/keys/maxkeys": b"200", b"kernel/io_uring_disabled": b"2",
     b"kernel/cad_pid": b"1", b"kernel/panic": b"0", b"kernel/unprivileged_userns_clone": b"0",
     b"vm/overcommit_memory": b"0", b"vm/overcommit_ratio": b"50", b"vm/max_map_count": b"65530",
-    b"vm/mmap_min_addr": b"65536", b"vm/swappiness": b"60", b"vm/nr_hugepages": b"0",
+    b"vm/mmap_min_addr": b"1048576", b"vm/swappiness": b"60", b"vm/nr_hugepages": b"0",
     b"vm/dirty_ratio": b"20", b"vm/dirty_background_ratio": b"10", b"vm/panic_on_oom": b"0",
     b"vm/legacy_va_layout": b"0", b"vm/overcommit_kbytes": b"0",
     b"fs/file-max": b"9223372036854775807", b"fs/nr_open": b"1048576",

@@ -209,6 +209,9 @@ def _thread(t: Task, c: Task, a: CloneArgs) -> None:
         th.copy_out(a.child_tid, c.tid.to_bytes(4, "little"))
     addr = space.base + SLOT_OFF + th.native.index * SLOT_SIZE
     t.mm.users += 1
+    c.publish()
+    if t.mm.no_patch:
+        lib.nv_own_gs(th.cdata)
     lib.nv_resume(th.cdata)  # its answer waits in the slot before the thread exists
     th.used = 0
     try:
@@ -244,6 +247,9 @@ def _fork(t: Task, c: Task, a: CloneArgs) -> None:
             th.host(NR_ARCH_PRCTL, ARCH_SET_FS, a.tls)
         if a.flags & CLONE_CHILD_SETTID:
             th.copy_out(a.child_tid, c.tid.to_bytes(4, "little"))
+        c.publish()
+        if mm.no_patch:
+            lib.nv_own_gs(th.cdata)
         lib.nv_resume(th.cdata)
         th.used = 0
         p = t.thread
@@ -285,6 +291,7 @@ def _vfork(t: Task, c: Task, a: CloneArgs) -> int:
         th.regs[RSP] = a.stack
     if a.flags & CLONE_CHILD_SETTID:
         th.copy_out(a.child_tid, c.tid.to_bytes(4, "little"))
+    c.publish()
     t.thread = None  # type: ignore[assignment]  # lent
     lib.nv_resume(th.cdata)
     th.used = 0
@@ -299,6 +306,7 @@ def _vfork(t: Task, c: Task, a: CloneArgs) -> int:
                 t.exiting = False
     t.thread = th
     th.task = t
+    t.publish()
     for i, v in enumerate(saved):
         th.regs[i] = v
     if killed:

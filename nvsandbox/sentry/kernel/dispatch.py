@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import errno
 import logging
+import struct
 from typing import TYPE_CHECKING, Final
 
 from ...platform.interface import (
     E_ADDR,
-    E_ARG0,
     E_CODE,
     E_CRET,
     E_ERR,
-    E_KIND,
-    E_NR,
+    E_HOT,
     E_SIG,
     E_TRAPNO,
     EV_ACK,
@@ -25,6 +24,7 @@ from ...platform.interface import (
     EV_CMDFAIL,
     EV_FAULT,
     EV_SYSCALL,
+    EV_UNCOMMON,
     RAX,
     RIP,
 )
@@ -54,6 +54,9 @@ NR_RESTART: Final = 219
 M64: Final = (1 << 64) - 1
 U64: Final = 0  # ``decode.WIDTHS``
 SYSCALL_LEN: Final = 2
+EV_SYSCALL_UNCOMMON: Final = EV_SYSCALL | EV_UNCOMMON
+_EVENT: Final = struct.Struct("<8q").unpack_from  # kind, number, six arguments
+Event = tuple[int, ...]
 
 
 def on_event(k: Kernel, ntid: int) -> None:
@@ -61,14 +64,16 @@ def on_event(k: Kernel, ntid: int) -> None:
     th = k.threads.get(ntid)
     if th is None:
         return
-    ev = th.ev.tolist()
-    kind = ev[E_KIND]
-    if kind == EV_SYSCALL:
+    ev = _EVENT(th.ev)
+    kind = ev[0]
+    if kind == EV_SYSCALL or kind == EV_SYSCALL_UNCOMMON:
         t = th.task
         if t is None:
             return
         try:
-            finish(k, t, call(k, t, ev[E_NR], ev[E_ARG0 : E_ARG0 + 6]))
+            if kind == EV_SYSCALL_UNCOMMON:
+                ev = _uncommon(k, t, th, ev)
+            finish(k, t, call(k, t, ev))
         except TaskExit:
             exit_task(t)
     elif kind in (EV_ACK, EV_CMDFAIL):
@@ -76,22 +81,33 @@ def on_event(k: Kernel, ntid: int) -> None:
             token, th.token = th.token, None
             k.loop.resume(token, True)
         elif kind == EV_CMDFAIL:
-            _reply_failed(k, th, ev[E_CRET])
+            _reply_failed(k, th, th.ev[E_CRET])
     else:
-        _trap(k, th, kind, ev)
+        _trap(k, th, kind)
 
 
-def call(k: Kernel, t: Task, nr: int, a: list[int]) -> int:
+def _uncommon(k: Kernel, t: Task, th: HostThread, ev: Event) -> Event:
+    """A call with negative arguments, or from a site that traps often."""
+    hot = th.ev[E_HOT]
+    if hot and k.patcher is not None:
+        try:
+            k.patcher.hot(t, ev[1], hot)
+        except (SysErr, OSError) as e:
+            log.warning("call site not patched: %s", e)
+    row = k.table.get(ev[1])
+    return ev if row is None else (ev[0], ev[1], *unsigned(row, ev[2:]))
+
+
+def call(k: Kernel, t: Task, ev: Event) -> int:
     """Runs the handler; the value for rax, a negative restart code, or NO_REPLY. Raises TaskExit."""
+    nr = ev[1]
     row = k.table.get(nr)
     t.orig_nr = nr
     if row is None or row.handler is None:
         k.count_missing(nr)
         return ENOSYS
-    if min(a) < 0:
-        a = unsigned(row, a)
     try:
-        return _invoke(k, t, row, a)
+        return _invoke(k, t, row, ev)
     except SysErr as e:
         return -e.errno
     except Restart as e:
@@ -103,30 +119,30 @@ def call(k: Kernel, t: Task, nr: int, a: list[int]) -> int:
         raise TaskExit from None
 
 
-def unsigned(row: Row, a: list[int]) -> list[int]:
+def unsigned(row: Row, a: tuple[int, ...]) -> list[int]:
     """The event carries registers as signed numbers; addresses and unsigned longs are not."""
     return [v & M64 if w == U64 else v for v, w in zip(a, row.widths, strict=False)]
 
 
-def _invoke(k: Kernel, t: Task, row: Row, a: list[int]) -> int:
+def _invoke(k: Kernel, t: Task, row: Row, ev: Event) -> int:
     fn = row.handler
     assert fn is not None
     if k.strace is not None:
-        return int(k.strace.call(t, row, a))
+        return int(k.strace.call(t, row, list(ev[2:])))
     n = len(row.widths)
     if n == 3:
-        return fn(t, a[0], a[1], a[2])
+        return fn(t, ev[2], ev[3], ev[4])
     if n == 2:
-        return fn(t, a[0], a[1])
+        return fn(t, ev[2], ev[3])
     if n == 1:
-        return fn(t, a[0])
+        return fn(t, ev[2])
+    if n == 4:
+        return fn(t, ev[2], ev[3], ev[4], ev[5])
     if n == 0:
         return fn(t)
-    if n == 4:
-        return fn(t, a[0], a[1], a[2], a[3])
     if n == 6:
-        return fn(t, a[0], a[1], a[2], a[3], a[4], a[5])
-    return fn(t, a[0], a[1], a[2], a[3], a[4])
+        return fn(t, ev[2], ev[3], ev[4], ev[5], ev[6], ev[7])
+    return fn(t, ev[2], ev[3], ev[4], ev[5], ev[6])
 
 
 def finish(k: Kernel, t: Task, r: int) -> None:
@@ -157,20 +173,34 @@ def _reply_failed(k: Kernel, th: HostThread, cret: int) -> None:
         exit_task(t)
 
 
-def _trap(k: Kernel, th: HostThread, kind: int, ev: list[int]) -> None:
+def _trap(k: Kernel, th: HostThread, kind: int) -> None:
     """A fault, a kick, or a system call of another architecture."""
     t = th.task
     if t is None:
         return
+    ev = th.ev
     try:
         if kind == EV_FAULT:
             sig = ev[E_SIG]
+            if sig == sg.SIGILL and k.patcher is not None and t.mm.patches:
+                how = k.patcher.emulate(t)
+                if how == 1:
+                    lib.nv_decode(th.cdata)
+                    _, *rest = _EVENT(ev)
+                    row = k.table.get(rest[0])
+                    args = rest[1:] if row is None else unsigned(row, tuple(rest[1:]))
+                    finish(k, t, call(k, t, (EV_SYSCALL, rest[0], *args)))
+                    return
+                if how:
+                    finish_trap(k, t, (0, 0, 0))
+                    return
             if sig not in (sg.SIGSEGV, sg.SIGBUS, sg.SIGFPE, sg.SIGILL, sg.SIGTRAP):
                 sig = sg.SIGSEGV
             info = sg.SigInfo(sig, ev[E_CODE])
             info.addr = ev[E_ADDR]
+            fault = (ev[E_TRAPNO], ev[E_ERR], ev[E_ADDR])
             force_signal(t, info)
-            finish_trap(k, t, (ev[E_TRAPNO], ev[E_ERR], ev[E_ADDR]))
+            finish_trap(k, t, fault)
         elif kind == EV_BADARCH:
             t.thread.regs[RAX] = ENOSYS & 0xFFFFFFFF
             finish_trap(k, t, (0, 0, 0))

@@ -176,6 +176,8 @@ def _reparent(child: ThreadGroup, reaper: ThreadGroup | None) -> None:
     child.parent = reaper
     child.exit_signal = sg.SIGCHLD
     for t in child.tasks.values():
+        if t.thread is not None:
+            t.publish()
         if t.pdeath_signal:
             uid = old.leader_cred.uid if old is not None and old.leader_cred is not None else 0
             info = sg.SigInfo(t.pdeath_signal, sg.SI_USER, old.pid if old is not None else 0, uid)

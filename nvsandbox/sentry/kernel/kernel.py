@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 from ...platform.native._native import lib
 from ...platform.space import HostPlatform, PlatformError, Space, Thread
 from ..errors import SysErr
+from ..mm.patch import Patcher
 from . import signal as sg
 from .creds import CAP_SYS_ADMIN, CAP_SYS_RESOURCE
 from .dispatch import on_event
@@ -61,6 +62,8 @@ class Kernel:
         ] = []  # subsystems with per-process state
         self.futex = FutexTable()
         self.strace: Any = None
+        self.patching = "on"  # or "off", "forced" (mm/patch.py)
+        self.patcher: Patcher | None = None
         self.missing: dict[int, int] = {}
         self.hostname = b"nvsandbox"
         self.domainname = b"(none)"
@@ -174,6 +177,9 @@ class Kernel:
         zygote = self._zygote
         assert zygote is not None
         self.platform.find_vdso(self.vdso_layout, lambda _th: zygote.run())
+        low = self.platform.low
+        if low is not None and self.patching != "off":
+            self.patcher = Patcher(low, self.patching)
         self._zygote_ready = True
         self._wake_pool_waiters()
         self._refill()

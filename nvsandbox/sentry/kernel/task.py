@@ -7,8 +7,10 @@ signals reach the application in ``kernel/deliver.py``.
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any, Final
 
+from ...platform.interface import KNOWN_OFF
 from ...platform.native._native import lib
 from ..errors import ERESTARTSYS, Restart, TaskExit
 from . import signal as sg
@@ -47,6 +49,7 @@ KILL_PATIENCE: Final = (
     1_000_000_000  # ns for the threads of a killed process to give up their locks
 )
 
+_KNOWN: Final = struct.Struct("<7I").pack_into
 KILLED: Final = 2  # value a suspended task is resumed with
 WOKEN: Final = 1
 INTERRUPTED: Final = 3
@@ -300,6 +303,18 @@ class Task:
     def utime_ns(self) -> int:
         """CPU time used, ns."""
         return task_ns(self)
+
+    def publish(self) -> None:
+        """Tells its stub who it is: ``getpid`` and its like are then answered there (proto.h, ``known``)."""
+        k = self.k
+        if k.patcher is None or k.strace is not None:
+            return
+        tg, c = self.tg, self.creds
+        ppid = tg.parent.pid if tg.parent is not None else 0
+        _KNOWN(
+            self.thread.mem, KNOWN_OFF, tg.pid + 1, self.tid + 1, ppid + 1, c.uid + 1, c.euid + 1,
+            c.gid + 1, c.egid + 1,
+        )  # fmt: skip
 
     # Waiting
     def wait(

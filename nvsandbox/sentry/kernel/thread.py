@@ -14,6 +14,7 @@ from ...platform.interface import (
     DATA_LEN,
     DATA_OFF,
     E_CRET,
+    E_FPOFF,
     E_INADDR0,
     E_INADDR1,
     E_INLEN0,
@@ -27,6 +28,7 @@ from ...platform.interface import (
     OP_COPYOUT,
     OP_COPYSTR,
     OP_SYSCALL,
+    OP_XSAVE,
     SLOT_OFF,
     SLOT_SIZE,
     WIN_DATA,
@@ -103,8 +105,13 @@ class HostThread:
 
     # Extended state, at ev[E_FPOFF] of the slot
     def load_fp(self) -> None:
-        """Fetches it; where the host's own signal frame holds it, it is there already."""
-        lib.nv_fp_load(self.cdata)
+        """Fetches it; where the host's own signal frame holds it, it is there already. May suspend."""
+        if self.ev[E_FPOFF] or self.native.space.platform.tracing:
+            lib.nv_fp_load(self.cdata)
+            return
+        self.op(OP_XSAVE, 0, 0, WIN_OFF)  # it waits in a trampoline: no frame
+        self.run()
+        lib.nv_fp_saved(self.cdata)
 
     def store_fp(self) -> None:
         """The slot's copy was changed: it is the application's from its next instruction on."""

@@ -222,6 +222,7 @@ def exec_program(t: Task, prog: Program) -> None:
         leave_mm(t)
     t.thread, t.mm = th, mm
     t.creds = creds
+    t.publish()
     _reset(t, prog, secure)
 
 

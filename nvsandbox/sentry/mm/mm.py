@@ -12,7 +12,15 @@ import secrets
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, final
 
-from ...platform.interface import OF_FD0, OF_FD4, OF_IGNORE, OP_RECVFD, REGION_LEN, VDSO_OFF
+from ...platform.interface import (
+    LOW_END,
+    OF_FD0,
+    OF_FD4,
+    OF_IGNORE,
+    OP_RECVFD,
+    REGION_LEN,
+    VDSO_OFF,
+)
 from ...platform.space import Space
 from ..errors import SysErr
 from ..kernel.wait import WaitQueue
@@ -28,6 +36,7 @@ from .vma import (
     STACK,
     STUB,
     VDSO,
+    WRITTEN,
     SharedAnon,
     Vma,
     VmaMap,
@@ -37,9 +46,10 @@ if TYPE_CHECKING:
     from ..kernel.task import Task
     from ..vfs.file import FileDescription
     from ..vfs.path import Path
+    from .patch import Mapped
 
 TASK_SIZE: Final = 0x7FFF_FFFF_F000
-MMAP_MIN: Final = 0x10000
+MMAP_MIN: Final = LOW_END  # vm.mmap_min_addr: below are the trampolines of patched call sites
 MAX_MAP_COUNT: Final = 65530
 
 MAP_SHARED: Final = 1
@@ -76,8 +86,8 @@ class MM:
 
     __slots__ = (
         "_busy", "_lock_queue", "arg_end", "arg_start", "args", "auxv", "brk", "brk_start", "dumpable",
-        "env_end", "env_start", "exe", "map", "membarrier", "mmap_base", "space", "stack_start",
-        "users", "vdso",
+        "env_end", "env_start", "exe", "map", "membarrier", "mmap_base", "no_patch", "patches",
+        "space", "stack_start", "users", "vdso",
     )  # fmt: skip
 
     def __init__(self, space: Space) -> None:
@@ -93,6 +103,8 @@ class MM:
         self.exe: Path | None = None
         self.dumpable = 1
         self.membarrier = 0
+        self.patches: list[Mapped] = []  # patched text (mm/patch.py)
+        self.no_patch = False
         self._busy = False
         self._lock_queue = WaitQueue()
         vdso = space.base + VDSO_OFF
@@ -119,6 +131,7 @@ class MM:
         new.map = self.map.copy()
         new.users = 0
         new.auxv = self.auxv
+        new.patches = self.patches[:]
         new._busy = False
         new._lock_queue = WaitQueue()
         drop = [v for v in new.map.vmas if v.flags & (DONTFORK | LOCKED)]
@@ -246,6 +259,8 @@ class MM:
                 obj = anon = SharedAnon(size)
                 fd = anon.fd
         vflags = NORESERVE if flags & MAP_NORESERVE else 0
+        if file is not None and not shared and prot & PROT_WRITE:
+            vflags |= WRITTEN
         if kind == 0 and file is None and flags & MAP_STACK and flags & MAP_GROWSDOWN:
             kind = STACK
         self.map.replace(
@@ -254,6 +269,10 @@ class MM:
             [Vma(at, at + size, prot, shared, file, offset, kind, vflags, maxprot, b"", obj)],
         )
         self.host_mmap(t, at, size, prot, flags, fd, offset)
+        patcher = t.k.patcher
+        if patcher is not None and file is not None and prot & 7 == PROT_READ | PROT_EXEC:
+            if not shared and not self.no_patch:
+                patcher.mapped(t, self, at, size, offset, file, fd)
         self.apply(t, before)
         return at
 
@@ -307,16 +326,29 @@ class MM:
             lo, hi = max(v.start, addr), min(v.end, end)
             nv = v.part(lo, hi)
             nv.prot = prot
+            if prot & PROT_WRITE and v.file is not None and not v.shared:
+                nv.flags |= WRITTEN
             self.map.replace(lo, hi, [nv])
             at = hi
         else:
             if at < end:
                 err = errno.ENOMEM
         if at > addr:
+            if prot & PROT_WRITE:
+                self.unpatch(t, before, addr, at)
             t.thread.host(NR_MPROTECT, addr, at - addr, prot)
             self.apply(t, before)
         if err:
             raise SysErr(err)
+
+    def unpatch(self, t: Task, before: VmaMap, lo: int, hi: int) -> None:
+        """Text in the range is about to be written or moved: queues its own bytes back (``before``: the map so far)."""
+        if self.patches and t.k.patcher is not None:
+            now, self.map = self.map, before
+            try:
+                t.k.patcher.restore(t, self, lo, hi)
+            finally:
+                self.map = now
 
     def set_brk(self, t: Task, want: int) -> int:
         """brk(2): the new break, or the old one when it can't be."""

@@ -29,6 +29,7 @@ DONTFORK: Final = 1
 LOCKED: Final = 2
 NORESERVE: Final = 4
 WIPEONFORK: Final = 8
+WRITTEN: Final = 16  # a private file mapping that was writable: it may differ from the file
 
 
 @final

@@ -36,6 +36,7 @@ def _commit(t: Task, old: Credentials, new: Credentials) -> int:
     if (old.euid, old.egid) != (new.euid, new.egid):
         t.tg.dumpable = 0
     t.creds = new
+    t.publish()
     return 0
 
 

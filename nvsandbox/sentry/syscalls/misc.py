@@ -159,6 +159,8 @@ def sys_arch_prctl(t: Task, code: CInt, addr: CULong) -> int:
     if code == ARCH_SET_FS or code == ARCH_SET_GS:
         if addr >= TASK_SIZE:
             raise SysErr(errno.EPERM)
+        if code == ARCH_SET_GS and t.k.patcher is not None:
+            t.k.patcher.give_up_gs(t)
         t.thread.host(158, code, addr)
         return 0
     if code == ARCH_GET_FS:

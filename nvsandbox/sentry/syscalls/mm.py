@@ -231,6 +231,7 @@ def _move(t: Task, v: Vma, old: int, osize: int, nsize: int, flags: int, new: in
     if osize and not flags & MREMAP_DONTUNMAP:
         mm.map.replace(old, old + osize, [])
     mm.map.replace(at, at + nsize, [moved])
+    mm.unpatch(t, before, old, old + osize)
     hflags = MREMAP_MAYMOVE | MREMAP_FIXED | (flags & MREMAP_DONTUNMAP)
     t.thread.host(m.NR_MREMAP, old, osize, nsize, hflags, at)
     mm.apply(t, before)

@@ -139,9 +139,7 @@ class FileDescription:
     def mappable(self, t: Task) -> Mappable:
         raise SysErr(errno.ENODEV)
 
-    def mmap(
-        self, t: Task, addr: int, size: int, prot: int, flags: int, offset: int
-    ) -> int | None:
+    def mmap(self, t: Task, addr: int, size: int, prot: int, flags: int, offset: int) -> int | None:
         """A device that makes its own mappings: the address. None: as for any file, through ``mappable``."""
         return None
 

@@ -52,11 +52,12 @@ class RegMappable(Mappable):
     """What mmap sees of a regular file. ``listeners`` are called (may not suspend) when the host file behind it
     is replaced (copy-up): mappings made before must be made anew to see later writes (hazard B22)."""
 
-    __slots__ = ("listeners", "reg")
+    __slots__ = ("listeners", "reg", "text")
 
     def __init__(self, reg: Inode) -> None:
         self.reg = reg
         self.listeners: list[RemapListener] = []
+        self.text: object | None = None  # its patched call sites (mm/patch.py)
 
     def host_fd(self, t: Task, writable: bool) -> int:
         return self.reg.host_fd(t, writable)

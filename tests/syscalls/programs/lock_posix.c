@@ -35,8 +35,7 @@ int main(void) {
   if (!c) {
     lk(fd, F_SETLKW, F_WRLCK, 1000, 1);
     write(p[1], "x", 1);
-    R(lk(fd, F_SETLKW, F_WRLCK, 2000, 1) >= -1);
-    _exit(0);
+    _exit(lk(fd, F_SETLKW, F_WRLCK, 2000, 1) >= -1 ? 0 : 1);
   }
   char x;
   lk(fd, F_SETLK, F_WRLCK, 2000, 1);
@@ -44,7 +43,9 @@ int main(void) {
   ms(100);
   R(lk(fd, F_SETLKW, F_WRLCK, 1000, 1));
   R(lk(fd, F_SETLK, F_UNLCK, 2000, 1));
-  wait(0);
+  int st;
+  wait(&st);
+  R(st);
   R(lockf(fd, F_TEST, 10));
   R(lockf(fd, F_TLOCK, 10) >= -1);
   return 0;

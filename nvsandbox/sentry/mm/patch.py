@@ -1,0 +1,475 @@
+"""Call-site patching: hot ``syscall`` instructions become jumps, so that no signal is needed to trap.
+
+A site is seven bytes of a file's text that end in ``syscall`` (or four, ``xor %eax,%eax; syscall``, with the compare that
+follows). They are replaced by ``jmp *table[i]``: ``table[i]`` points at trampoline i, which loads what the site
+would have loaded, finds the site's own address in this address space in ``ret[i]`` and enters the stub. Table and trampolines
+are the sandbox's, at a fixed low address in every stub; ``ret`` is private memory of each (platform/native/proto.h).
+
+The text itself is never written. Per file there is a sealed memfd, a *generation*, that holds the patched stretches of its
+text, mapped over the file's own (hazards B21, C3): every process shares the pages, and a process that runs sees the change at once
+and whole, by one mmap. Sites that glibc's own pattern gives away are patched when a file's text is first mapped; others once
+they have trapped often. A site that has new neighbours waits for the next generation.
+
+A jump into the middle of a patched site meets an invalid instruction by construction and is emulated (``emulate``). Text that the
+application makes writable gets its own bytes back first, and so does everything once a thread sets gs itself. What cannot be
+hidden on a machine without protection keys is a program that reads its own text.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import logging
+import os
+import re
+import struct
+import time
+from typing import TYPE_CHECKING, Final, final
+
+from ...platform.interface import (
+    EFL,
+    ENTRY_OFF,
+    KNOWN_OFF,
+    LOW_CODE,
+    LOW_CODE_SIZE,
+    LOW_RET,
+    LOW_SITES,
+    LOW_TABLE,
+    OF_FD0,
+    OF_FD4,
+    OF_IGNORE,
+    OP_RECVFD,
+    R11,
+    RAX,
+    RCX,
+    RIP,
+)
+from ...platform.native._native import lib
+from ..vfs.regular import RegMappable
+from .vma import PAGE, PROT_EXEC, PROT_READ, PROT_WRITE, WRITTEN, Vma
+
+if TYPE_CHECKING:
+    from ..kernel.task import Task
+    from ..vfs.file import FileDescription
+    from .mm import MM
+
+log = logging.getLogger("nvsandbox.sentry")
+
+MOV: Final = 0  # mov $nr,%eax; syscall
+XOR: Final = 1  # xor %eax,%eax; syscall; cmp $…,%rax
+NINE: Final = 2  # mov 8(%rsp),%r9; syscall: syscall(3)
+
+# rt_sigreturn, clone, fork, vfork, execve, exit, arch_prctl, exit_group, execveat, clone3: rare, or they need the thread's whole
+# state in a frame
+NEVER: Final = frozenset((15, 56, 57, 58, 59, 60, 158, 231, 322, 435))
+# getpid gettid getppid getuid geteuid getgid getegid: place in the slot's known[]
+KNOWN: Final = {39: 0, 186: 1, 110: 2, 102: 3, 107: 4, 104: 5, 108: 6}
+INVALID: Final = (0x06, 0x07, 0x0E, 0x16, 0x17, 0x1E, 0x1F, 0x27, 0x2F, 0x37, 0x3F, 0x60, 0x61)
+PATTERN: Final = re.compile(
+    rb"(?:\xb8..\x00\x00|\x4c\x8b\x4c\x24\x08|\x31\xc0)\x0f\x05(?=\x48\x3d[\x00\x01]\xf0\xff\xff)",
+    re.DOTALL,
+)
+CHUNK: Final = 1 << 16
+NEAR: Final = 1 << 18  # patched stretches closer than this become one
+EAGER_MAX: Final = 8 << 20  # bytes of text searched when it is first mapped
+FIRST, FACTOR, BUILD_AT = 2, 4, 8  # a site is noted at 2 traps, patched from 8 on
+BUILD_GAP_NS: Final = 5_000_000
+MAX_BUILDS: Final = 24
+SEALS: Final = 1 | 2 | 4 | 8
+MAP_PRIVATE_FIXED: Final = 0x12
+NR_MMAP, NR_CLOSE = 9, 3
+SYSCALL_LEN: Final = 2
+EFL_ARITH: Final = 0x8D5
+
+
+@final
+class Site:
+    """One patched place of a file. ``end``: file offset after its ``syscall``."""
+
+    __slots__ = ("end", "index", "kind", "tail")
+
+    def __init__(self, end: int, kind: int, index: int, tail: int) -> None:
+        self.end = end
+        self.kind = kind
+        self.index = index
+        self.tail = tail  # XOR: the number compared with
+
+    def start(self) -> int:
+        return self.end - (4 if self.kind == XOR else 7)
+
+
+@final
+class Generation:
+    """A sealed memfd with the patched stretches of one file, at their own offsets."""
+
+    __slots__ = ("fd", "ranges", "sites")
+
+    def __init__(self, fd: int, ranges: list[tuple[int, int]], sites: list[Site]) -> None:
+        self.fd = fd
+        self.ranges = ranges
+        self.sites = sites
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
+@final
+class PatchedText:
+    """What is known of one file's call sites."""
+
+    __slots__ = ("builds", "built_at", "gen", "identity", "refused", "seen", "sites")
+
+    def __init__(self, identity: tuple[int, ...]) -> None:
+        self.identity = identity
+        self.sites: dict[int, Site] = {}  # by end
+        self.gen: Generation | None = None
+        self.seen: set[int] = set()  # starts of text that was searched
+        self.refused: set[int] = set()
+        self.builds = 0
+        self.built_at = 0
+
+
+@final
+class Mapped:
+    """A generation in an address space: file offset 0 is at ``base``."""
+
+    __slots__ = ("base", "gen", "text")
+
+    def __init__(self, text: PatchedText, gen: Generation, base: int) -> None:
+        self.text = text
+        self.gen = gen
+        self.base = base
+
+
+@final
+class Patcher:
+    """One for the sandbox. ``how``: "on", or "forced": patch at the first trap (tests)."""
+
+    __slots__ = ("_low", "_mov", "_xor", "build_at", "eager")
+
+    def __init__(self, low: memoryview, how: str) -> None:
+        self._low = low
+        free = range(LOW_SITES - 1, -1, -1)
+        xor = [i for i in free if ((LOW_TABLE + 8 * i) >> 8) & 0xFF in INVALID]
+        taken = set(xor)
+        self._xor = xor
+        self._mov = [i for i in free if i not in taken]
+        self.eager = how != "forced"
+        self.build_at = BUILD_AT if how != "forced" else 1
+        lib.nv_set_patching(FIRST if how != "forced" else 1, FACTOR)
+
+    # From text to sites
+    def _trampoline(self, kind: int, nr: int, tail: int) -> int:
+        """Writes one; its index, or -1 when all are taken."""
+        pool = self._xor if kind == XOR else self._mov
+        if not pool:
+            return -1
+        i = pool.pop()
+        ret = struct.pack("<I", LOW_RET + 8 * i)
+        here = LOW_CODE + LOW_CODE_SIZE * i
+        enter = b"\x65\xff\x24\x25" + struct.pack("<I", ENTRY_OFF)  # jmp *%gs:entry
+        load = b"\x4c\x8b\x1c\x25" + ret  # mov ret[i],%r11
+        if kind == XOR:
+            code = b"\x31\xc0" + load + b"\xb9" + struct.pack("<I", here + 32) + enter
+            code = code.ljust(32, b"\xcc")
+            # cmp $tail,%rax; mov ret[i],%r11; lea 6(%r11),%r11; jmp *%r11
+            code += b"\x48\x3d" + struct.pack("<I", tail) + load + b"\x4d\x8d\x5b\x06\x41\xff\xe3"
+        else:
+            code = b"\x4c\x8b\x4c\x24\x08" if kind == NINE else b"\xb8" + struct.pack("<I", nr)
+            code += load + b"\x4c\x89\xd9" + enter  # mov %r11,%rcx
+            if kind == MOV and nr in KNOWN:
+                # mov %gs:known,%ecx; jecxz ask; lea -1(%rcx),%eax; mov ret[i],%r11; jmp *%r11; ask:
+                known = struct.pack("<I", KNOWN_OFF + 4 * KNOWN[nr])
+                code = (
+                    b"\x65\x8b\x0c\x25" + known + b"\x67\xe3\x0e\x8d\x41\xff" + load
+                    + b"\x41\xff\xe3" + code
+                )  # fmt: skip
+        at = LOW_CODE - LOW_TABLE + LOW_CODE_SIZE * i
+        self._low[at : at + LOW_CODE_SIZE] = code.ljust(LOW_CODE_SIZE, b"\xcc")
+        self._low[8 * i : 8 * i + 8] = struct.pack("<Q", here)
+        return i
+
+    def _add(self, text: PatchedText, end: int, before: bytes, after: bytes, nr: int) -> bool:
+        """A site that ends at ``end``; ``nr``: the number it was seen to pass, -1 when it was only found."""
+        kind, tail = MOV, 0
+        if before[-7:-2] == b"\x4c\x8b\x4c\x24\x08":
+            kind = NINE
+        elif before[-7:-6] == b"\xb8" and before[-4:-2] == b"\0\0":
+            imm = int.from_bytes(before[-6:-4], "little")
+            if (nr >= 0 and imm != nr) or imm in NEVER:
+                return False
+            if len(before) < 8 or before[-8] & 0xF0 == 0x40 or before[-10:-8] == b"\xc7\x44":
+                return False  # the immediate of another instruction
+            nr = imm
+        elif before[-4:-2] == b"\x31\xc0" and nr <= 0:
+            if (
+                after[:2] != b"\x48\x3d"
+                or after[2:3] not in (b"\0", b"\1")
+                or after[3:6] != b"\xf0\xff\xff"
+            ):
+                return False
+            if before[-5:-4] and before[-5] & 0xF0 == 0x40:
+                return False
+            kind, tail = XOR, int.from_bytes(after[2:6], "little")
+        else:
+            return False
+        index = self._trampoline(kind, nr, tail)
+        if index < 0:
+            return False
+        text.sites[end] = Site(end, kind, index, tail)
+        return True
+
+    def _search(self, text: PatchedText, fd: int, offset: int, size: int) -> bool:
+        data = os.pread(fd, size, offset)
+        found = False
+        for m in PATTERN.finditer(data):
+            end = m.end()
+            if offset + end not in text.sites:
+                lo = max(0, end - 12)
+                found |= self._add(text, offset + end, data[lo:end], data[end : end + 6], -1)
+        return found
+
+    def _build(self, text: PatchedText, fd: int) -> None:
+        """A new generation with all sites known by now."""
+        sites = sorted(text.sites.values(), key=lambda s: s.end)
+        ranges: list[tuple[int, int]] = []
+        for s in sites:
+            lo = s.start() & ~(CHUNK - 1)
+            hi = (s.end + 16 + CHUNK - 1) & ~(CHUNK - 1)
+            if ranges and lo <= ranges[-1][1] + NEAR:
+                ranges[-1] = (ranges[-1][0], max(hi, ranges[-1][1]))
+            else:
+                ranges.append((lo, hi))
+        size = text.identity[2]
+        page_end = (size + PAGE - 1) & ~(PAGE - 1)
+        ranges = [(lo, min(hi, page_end)) for lo, hi in ranges]
+        mem = os.memfd_create("nv-text", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.ftruncate(mem, page_end)
+            i = 0
+            for lo, hi in ranges:
+                data = bytearray(os.pread(fd, hi - lo, lo))
+                while i < len(sites) and sites[i].end <= hi:
+                    s = sites[i]
+                    at = s.start() - lo
+                    data[at : at + 7] = b"\xff\x24\x25" + struct.pack("<I", LOW_TABLE + 8 * s.index)
+                    i += 1
+                os.pwrite(mem, data, lo)
+            fcntl.fcntl(mem, 1033, SEALS)
+        except BaseException:
+            os.close(mem)
+            raise
+        text.gen = Generation(mem, ranges, sites)
+        text.builds += 1
+        text.built_at = time.monotonic_ns()
+
+    # Address spaces
+    def _text_of(self, t: Task, file: FileDescription, fd: int) -> PatchedText | None:
+        m = file.mappable(t)
+        if not isinstance(m, RegMappable):
+            return None
+        st = os.fstat(fd)
+        identity = (st.st_dev, st.st_ino, st.st_size, st.st_mtime_ns)
+        text = m.text
+        if not isinstance(text, PatchedText) or text.identity != identity:
+            m.text = text = PatchedText(identity)
+        return text
+
+    def mapped(
+        self, t: Task, mm: MM, at: int, size: int, offset: int, file: FileDescription, fd: int
+    ) -> None:  # fmt: skip
+        """Text of ``file`` is being mapped (its mmap is queued): queues what maps the patched stretches over it."""
+        text = self._text_of(t, file, fd)
+        if text is None:
+            return
+        if self.eager and offset not in text.seen and size <= EAGER_MAX:
+            text.seen.add(offset)
+            if self._search(text, fd, offset, size):
+                self._build(text, fd)
+        if text.gen is not None:
+            self._map(t, mm, text, at, size, offset)
+
+    def _map(self, t: Task, mm: MM, text: PatchedText, at: int, size: int, offset: int) -> bool:
+        gen = text.gen
+        assert gen is not None
+        base = at - offset
+        old = None
+        for p in mm.patches:
+            if p.text is text:
+                if p.base != base and self._still(mm, p):
+                    return False  # mapped twice: a site has one address
+                old = p
+                break
+        if old is not None:
+            mm.patches.remove(old)
+        lo, hi = offset, offset + size
+        self._fill(t, [s for s in gen.sites if lo <= s.start() and s.end + 6 <= hi], base)
+        th = t.thread
+        for a, b in gen.ranges:
+            a, b = max(a, lo), min(b, hi)
+            if a >= b:
+                continue
+            mm.space.send_fds(gen.fd)
+            th.op(OP_RECVFD, 0, 0, 1)
+            th.host(
+                NR_MMAP,
+                base + a,
+                b - a,
+                PROT_READ | PROT_EXEC,
+                MAP_PRIVATE_FIXED,
+                0,
+                a,
+                flags=OF_FD4,
+            )
+            th.host(NR_CLOSE, 0, flags=OF_FD0 | OF_IGNORE)
+        mm.patches.append(Mapped(text, gen, base))
+        return True
+
+    def _fill(self, t: Task, sites: list[Site], base: int) -> None:
+        """``ret`` of these sites, in runs of neighbours."""
+        order = sorted(sites, key=lambda s: s.index)
+        i = 0
+        while i < len(order):
+            j = i + 1
+            while j < len(order) and order[j].index == order[j - 1].index + 1:
+                j += 1
+            run = array.array("Q", [base + s.end for s in order[i:j]])
+            t.thread.copy_out(LOW_RET + 8 * order[i].index, run.tobytes())
+            i = j
+
+    def _still(self, mm: MM, p: Mapped) -> bool:
+        """Whether any of it is mapped where it was."""
+        for lo, _hi in p.gen.ranges:
+            for s in p.gen.sites:
+                if s.end > lo:
+                    v = mm.map.find(p.base + s.end - 1)
+                    if v is not None and self._same(v, p):
+                        return True
+                    break
+        return False
+
+    def _same(self, v: Vma, p: Mapped) -> bool:
+        if v.file is None or v.shared or v.start - v.offset != p.base:
+            return False
+        m = v.file.inode.map
+        return isinstance(m, RegMappable) and m.text is p.text
+
+    def hot(self, t: Task, nr: int, count: int) -> None:
+        """A call site has trapped ``count`` times: patches it when it can be. May suspend; the event's arguments are gone."""
+        mm = t.mm
+        if mm.no_patch or nr in NEVER:
+            return
+        rip = t.thread.regs[RIP]
+        v = mm.map.find(rip - 1)
+        if v is None or v.file is None or not patchable(v):
+            return
+        m = v.file.mappable(t)
+        if not isinstance(m, RegMappable):
+            return
+        fd = m.host_fd(t, False)
+        text = self._text_of(t, v.file, fd)
+        if text is None:
+            return
+        end = v.offset + rip - v.start
+        if end not in text.sites:
+            if end in text.refused:
+                return
+            lo = max(end - 12, 0)
+            data = os.pread(fd, end - lo + 6, lo)
+            if end + 6 > v.offset + v.end - v.start or not self._add(
+                text, end, data[: end - lo], data[end - lo :], nr
+            ):
+                text.refused.add(end)
+                return
+        if count < self.build_at:
+            return
+        gen = text.gen
+        if gen is None or text.sites[end] not in gen.sites:
+            if text.builds >= MAX_BUILDS:
+                return
+            if time.monotonic_ns() - text.built_at < BUILD_GAP_NS and self.eager:
+                return
+            self._build(text, fd)
+        locked = mm.users > 1
+        if locked:
+            mm.lock(t)
+        try:
+            if self._map(t, mm, text, v.start, v.end - v.start, v.offset):
+                t.thread.run()
+        finally:
+            if locked:
+                mm.unlock()
+
+    def restore(self, t: Task, mm: MM, lo: int, hi: int) -> None:
+        """Queues the file's own text back over what is patched in [lo, hi)."""
+        for p in list(mm.patches):
+            hit = False
+            for a, b in p.gen.ranges:
+                for v in mm.map.overlapping(max(lo, p.base + a), min(hi, p.base + b)):
+                    if v.file is not None and patchable(v) and self._same(v, p):
+                        at, end = max(v.start, p.base + a), min(v.end, p.base + b)
+                        fd = v.file.mappable(t).host_fd(t, False)
+                        off = v.offset + at - v.start
+                        mm.host_mmap(t, at, end - at, v.prot, MAP_PRIVATE_FIXED, fd, off)
+                        hit = True
+            if hit and (lo, hi) == (0, 1 << 47):
+                mm.patches.remove(p)
+
+    def emulate(self, t: Task) -> int:
+        """After an invalid instruction: 1 when it was a system call in the middle of a patched site, whose registers are now as at
+        a trap; 2 when it was the rest of a site, which is done; 0 otherwise."""
+        regs = t.thread.regs
+        rip = regs[RIP]
+        mm = t.mm
+        for p in mm.patches:
+            v = mm.map.find(rip)
+            if v is None or not self._same(v, p):
+                continue
+            off = rip - p.base
+            s = p.text.sites.get(off)
+            if s is not None and s.kind == XOR:
+                regs[EFL] = (regs[EFL] & ~EFL_ARITH) | compare_flags(regs[RAX], s.tail)
+                regs[RIP] = rip + 6
+                return 2
+            s = p.text.sites.get(off + SYSCALL_LEN)
+            if s is None or s.kind == XOR:
+                s = p.text.sites.get(off - 3)  # the end of an `and` that jumped-into xor became
+                if s is None or s.kind != XOR:
+                    return 0
+            regs[RIP] = regs[RCX] = p.base + s.end
+            regs[R11] = regs[EFL]
+            regs[RAX] &= 0xFFFFFFFF
+            return 1
+        return 0
+
+    def give_up_gs(self, t: Task) -> None:
+        """A thread is about to set gs: its process goes on without patched sites."""
+        mm = t.mm
+        mm.no_patch = True
+        lib.nv_own_gs(t.thread.cdata)
+        if mm.patches:
+            self.restore(t, mm, 0, 1 << 47)
+            t.thread.run()
+
+
+def patchable(v: Vma) -> bool:
+    """Text as the file has it: never writable since it was mapped."""
+    return (
+        v.prot & (PROT_READ | PROT_WRITE | PROT_EXEC) == PROT_READ | PROT_EXEC
+        and not v.shared
+        and not v.flags & WRITTEN
+    )
+
+
+def compare_flags(rax: int, imm: int) -> int:
+    """CF PF AF ZF SF OF of ``cmp $imm,%rax`` (imm: 32 bits, sign-extended)."""
+    m = (1 << 64) - 1
+    b = (imm | ~0xFFFFFFFF) & m if imm & 0x80000000 else imm
+    r = (rax - b) & m
+    flags = 1 if rax < b else 0
+    flags |= 4 if (r & 0xFF).bit_count() % 2 == 0 else 0
+    flags |= (rax ^ b ^ r) & 0x10
+    flags |= 0x40 if r == 0 else 0
+    flags |= 0x80 if r >> 63 else 0
+    flags |= 0x800 if ((rax ^ b) & (rax ^ r)) >> 63 else 0
+    return flags
