@@ -292,7 +292,7 @@ def _heap(x: Argument, client: Client, function: int) -> int:
         pointer = d["address"]
         d["address"] = 0
         if not d["flags"] & _FLAG_VIRTUAL and d["attr"] >> _LOCATION & 3 != _LOCATION_PCI:
-            charge = take(e, t, gpu, max(d["size"], d["height"] * abs(_signed(d["pitch"]))))
+            charge = take(e, t, gpu, max(d["size"], d.opt("height") * abs(_signed(d.opt("pitch")))))
     try:
         got = x.forward()
         if got < 0:

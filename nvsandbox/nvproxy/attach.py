@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..platform.bpf import Rule, allow, eq
 from ..sentry.fs import proc, sysfs
+from ..sentry.mm.vma import SharedAnon
 from ..sentry.vfs.special import register_chrdev
 from .abi import database
 from .engine import Engine
@@ -28,6 +29,7 @@ def attach(k: Kernel, config: GpuConfig) -> list[Rule]:
     engine = Engine(k, config)
     for d in config.devices:
         register_chrdev(d.major, d.minor, engine.open)
+    SharedAnon.backed = True
     proc.EXTRA.update({p.encode(): content for p, content in config.proc.items()})
     sysfs.EXTRA.update({p.encode(): content for p, content in config.sys.items()})
     sysfs.EXTRA_LINKS.update({p.encode(): to.encode() for p, to in config.sys_links.items()})

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, final
 from ..platform.interface import OF_FD0, OF_FD4, OF_IGNORE, OP_RECVFD
 from ..sentry.errors import SysErr
 from ..sentry.mm import mm as m
-from ..sentry.mm.vma import PAGE, STUB, VDSO, Vma
+from ..sentry.mm.vma import PAGE, STUB, VDSO, SharedAnon, Vma
 from . import status
 
 if TYPE_CHECKING:
@@ -112,6 +112,8 @@ def _backing(t: Task, v: Vma, lo: int, hi: int) -> Part:
     if v.kind in (STUB, VDSO) or getattr(v.file, "kind", "") in ("ctl", "gpu", "uvm"):
         raise status.Refused(status.INVALID_ADDRESS)
     if isinstance(v.obj, Promoted):
+        return v.obj.fd, v.offset + lo - v.start, hi - lo, True, v.obj
+    if isinstance(v.obj, SharedAnon) and v.obj.fd >= 0:
         return v.obj.fd, v.offset + lo - v.start, hi - lo, True, v.obj
     if v.shared:
         if v.file is None:

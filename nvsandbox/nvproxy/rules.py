@@ -114,7 +114,10 @@ UVM_DESCRIPTORS: Final[dict[str, tuple[Fd, ...]]] = {
 }
 """UVM ioctl -> descriptors in its parameters."""
 
-SCRUBBED: Final = frozenset(("NV_MEMORY_ALLOCATION_PARAMS.address",))
+SCRUBBED: Final = frozenset((
+    "NV_MEMORY_ALLOCATION_PARAMS.address",
+    "NV2080_CTRL_GPU_GET_NVENC_SW_SESSION_INFO_PARAMS.sessionInfoTbl",  # answered here, without a table
+))  # fmt: skip
 """Pointers that only kernel-mode callers use: null is forwarded, whatever the application left there."""
 
 CAP_FIELDS: Final = frozenset(("capDescriptor", "pOsEvent", "devDescriptor"))

@@ -168,6 +168,20 @@ def before_pid_info(c: Call) -> int | None:
     return status.OK
 
 
+def before_accounting(c: Call) -> int | None:
+    """Accounted processes are the host's: none shows."""
+    if c.p["gpuId"] not in c.engine.by_id:
+        return status.INVALID_ARGUMENT
+    c.p["pidCount"] = 0
+    return status.OK
+
+
+def before_sessions(c: Call) -> int | None:
+    """Encoder and capture sessions name processes of the host: none shows."""
+    c.p.put(sessionInfoTblEntry=0, sessionInfoCount=0)
+    return status.OK
+
+
 # ---------------------------------------------------------------------- memory
 
 
@@ -206,6 +220,10 @@ HOOKS: Final[dict[str, tuple[object, object]]] = {
     "NV0000_CTRL_CMD_SYSTEM_GET_P2P_CAPS_MATRIX": (before_groups, None),
     "NV2080_CTRL_CMD_GPU_GET_PIDS": (before_pids, None),
     "NV2080_CTRL_CMD_GPU_GET_PID_INFO": (before_pid_info, None),
+    "NV0000_CTRL_CMD_GPUACCT_GET_ACCOUNTING_PIDS": (before_accounting, None),
+    "NV2080_CTRL_GPU_GET_NVENC_SW_SESSION_INFO": (before_sessions, None),
+    "NV2080_CTRL_GPU_GET_NVENC_SW_SESSION_INFO_V2": (before_sessions, None),
+    "NV2080_CTRL_GPU_GET_NVFBC_SW_SESSION_INFO": (before_sessions, None),
     "NV2080_CTRL_CMD_FB_GET_INFO_V2": (None, after_fb_info),
     "NV2080_CTRL_CMD_FB_GET_INFO": (before_fb_info_pointer, None),
 }

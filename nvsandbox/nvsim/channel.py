@@ -8,6 +8,7 @@ do or waits for a semaphore; an error ends it and is written to the channel's er
 from __future__ import annotations
 
 import ctypes
+import os
 import struct
 import time
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from . import pushbuffer
 from .engines import Engine, Unsupported, engine_for, release
-from .rm.memory import Memory
+from .files import SPARSE, OpenFile
+from .rm.memory import Memory, Place
 from .rm.objects import Object
 from .seccomp import libc
 
@@ -34,8 +36,8 @@ _ENTRIES_PER_TURN: Final = 4096
 class Space:
     """Card addresses of one process: mapped memory objects, then its own memory."""
 
-    def __init__(self, sim: Simulator, pid: int) -> None:
-        self._sim, self._pid = sim, pid
+    def __init__(self, sim: Simulator, owner: object, pid: int) -> None:
+        self._sim, self._owner, self._pid = sim, owner, pid
 
     def read(self, at: int, n: int) -> bytes:
         """``n`` bytes."""
@@ -43,11 +45,14 @@ class Space:
             raise Unsupported(f"read of {n} bytes at once")
         out = b""
         while n > 0:
-            found = self._sim.mappings.resolve(self._pid, at)
+            found = self._sim.mappings.resolve(self._owner, at)
             if found is None:
                 return out + self._process(at, n)
             memory, offset, left = found
-            part = memory.peek(offset, min(n, left))
+            if memory.place is Place.USER_PAGES:
+                part = self._user(memory, offset, min(n, left))
+            else:
+                part = memory.peek(offset, min(n, left))
             out, at, n = out + part, at + len(part), n - len(part)
             if not part:
                 raise Unsupported(f"fault: {at:#x} is beyond its memory")
@@ -56,23 +61,59 @@ class Space:
     def write(self, at: int, data: bytes) -> None:
         """Write ``data``."""
         while data:
-            found = self._sim.mappings.resolve(self._pid, at)
+            found = self._sim.mappings.resolve(self._owner, at)
             if found is None:
                 self._process(at, len(data), data)
                 return
             memory, offset, left = found
-            done = memory.poke(offset, data[:left])
+            if memory.place is Place.USER_PAGES:
+                done = len(self._user(memory, offset, len(data[:left]), data[:left]))
+            else:
+                done = memory.poke(offset, data[:left])
             if not done:
                 raise Unsupported(f"fault: {at:#x} is beyond its memory")
             at, data = at + done, data[done:]
 
+    def _user(self, memory: Memory, offset: int, n: int, data: bytes | None = None) -> bytes:
+        """Registered memory: pages of the process that registered it, wherever it has them."""
+        return self._vm(memory.user_pid, memory.user_address + offset, n, data)
+
     def _process(self, at: int, n: int, data: bytes | None = None) -> bytes:
-        """Managed and registered memory has the same address in the process."""
+        """Managed memory has the same address in the process, and in the file it is mapped from."""
+        try:
+            return self._vm(self._pid, at, n, data)
+        except Unsupported:
+            for file, space in self._sim.va_spaces.items():
+                if self._owner in space.controls:
+                    return self._managed(file, space.holder, at, n, data)
+            raise
+
+    def _managed(
+        self, file: OpenFile, holder: tuple[int, int], at: int, n: int, data: bytes | None
+    ) -> bytes:
+        """Where another process makes the calls (a proxy), the memory is in the file, at the same offset."""
+        try:
+            fd = os.open(f"/proc/{holder[0]}/fd/{holder[1]}", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            raise Unsupported(f"fault: no memory at {at:#x}") from None
+        try:
+            st = os.fstat(fd)
+            if self._sim.files.find((st.st_dev, st.st_ino)) is not file or at + n > SPARSE:
+                raise Unsupported(f"fault: no memory at {at:#x}")
+            if data is None:
+                return os.pread(fd, n, at)
+            os.pwrite(fd, data, at)
+            return data
+        finally:
+            os.close(fd)
+
+    @staticmethod
+    def _vm(pid: int, at: int, n: int, data: bytes | None) -> bytes:
         buf = ctypes.create_string_buffer(data if data is not None else bytes(n), n)
         local = (ctypes.c_uint64 * 2)(ctypes.addressof(buf), n)
         remote = (ctypes.c_uint64 * 2)(at, n)
         call = libc.process_vm_readv if data is None else libc.process_vm_writev
-        if at >= 1 << 63 or call(self._pid, local, 1, remote, 1, 0) != n:
+        if at >= 1 << 63 or call(pid, local, 1, remote, 1, 0) != n:
             raise Unsupported(f"fault: no memory at {at:#x}")
         return buf.raw[:n]
 
@@ -84,7 +125,7 @@ class Channel:
         self.object, self.ident = made, ident
         self.dead = False
         self._sim = sim
-        self._space = Space(sim, made.client.pid)
+        self._space = Space(sim, made.client.owner, made.client.pid)
         self._fifo, self._entries = made.data["gpfifo"], made.data["entries"]
         self._get = 0
         self._host: dict[int, int] = {}

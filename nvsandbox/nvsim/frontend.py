@@ -351,17 +351,22 @@ def rm_map_dma(e: Escape) -> None:
     def map_dma() -> None:
         memory = e.sim.rm.memory_of(e.caller, p["hClient"], p["hMemory"])
         p["dmaOffset"] = e.sim.mappings.map_dma(
-            e.caller.pid, memory, p["offset"], p["length"], p["dmaOffset"]
+            _owner(e, p), memory, p["offset"], p["length"], p["dmaOffset"]
         )
 
     _status(p, map_dma)
+
+
+def _owner(e: Escape, p: View) -> object:
+    """The file that made the client."""
+    return e.sim.rm.tree.client(p["hClient"], e.caller.owners).owner
 
 
 @escape("NV_ESC_RM_UNMAP_MEMORY_DMA")
 def rm_unmap_dma(e: Escape) -> None:
     """Undo it."""
     p = e.view("NVOS47_PARAMETERS")
-    _status(p, lambda: e.sim.mappings.unmap_dma(e.caller.pid, p["dmaOffset"]))
+    _status(p, lambda: e.sim.mappings.unmap_dma(_owner(e, p), p["dmaOffset"]))
 
 
 @escape("NV_ESC_RM_UPDATE_DEVICE_MAPPING_INFO")

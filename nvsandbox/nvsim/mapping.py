@@ -32,7 +32,8 @@ class Mappings:
         self._sim = sim
         self._next_linear = _LINEAR_BASE
         self._next_dma = _DMA_BASE
-        self._spaces: dict[int, _Ranges] = {}
+        self._spaces: dict[object, _Ranges] = {}
+        """By the control file of a process: its clients and its va-space share it."""
 
     def prepare(
         self, request: Request, file: OpenFile, fd: int, memory: Memory, offset: int, length: int
@@ -54,42 +55,45 @@ class Mappings:
         self._next_linear += -(-length // _DMA_ALIGN) * _DMA_ALIGN
         return at
 
-    def map_dma(self, pid: int, memory: Memory, offset: int, length: int, wanted: int) -> int:
+    def map_dma(self, owner: object, memory: Memory, offset: int, length: int, wanted: int) -> int:
         """Map ``memory`` at a card address, chosen here when ``wanted`` is 0."""
         if not wanted:
             wanted = self._next_dma
             self._next_dma += -(-max(length, 1) // _DMA_ALIGN) * _DMA_ALIGN
-        self._space(pid).insert(wanted, (length, memory, offset, None))
+        self._space(owner).insert(wanted, (length, memory, offset, None))
         return wanted
 
-    def unmap_dma(self, pid: int, at: int) -> None:
+    def unmap_dma(self, owner: object, at: int) -> None:
         """Undo ``map_dma``."""
-        self._space(pid).remove(at)
+        self._space(owner).remove(at)
 
     def map_range(
-        self, file: OpenFile, pid: int, base: int, memory: Memory, offset: int, length: int
+        self, file: OpenFile, owner: object, base: int, memory: Memory, offset: int, length: int
     ) -> None:
         """UVM maps ``memory`` at ``base`` of the va-space of ``file``."""
-        self._space(pid).insert(base, (length, memory, offset, file))
+        self._space(owner).insert(base, (length, memory, offset, file))
 
-    def unmap_range(self, pid: int, base: int) -> None:
+    def unmap_range(self, file: OpenFile, base: int) -> None:
         """Undo ``map_range``."""
-        self._space(pid).remove(base)
+        for space in self._spaces.values():
+            if base in space.ranges and space.ranges[base][3] is file:
+                space.remove(base)
 
     def forget(self, file: OpenFile) -> None:
         """The va-space is gone."""
-        for pid, space in list(self._spaces.items()):
+        self._spaces.pop(file, None)
+        for owner, space in list(self._spaces.items()):
             for base in [b for b, r in space.ranges.items() if r[3] is file]:
                 space.remove(base)
             if not space.ranges:
-                del self._spaces[pid]
+                del self._spaces[owner]
 
-    def _space(self, pid: int) -> _Ranges:
-        return self._spaces.setdefault(pid, _Ranges())
+    def _space(self, owner: object) -> _Ranges:
+        return self._spaces.setdefault(owner, _Ranges())
 
-    def resolve(self, pid: int, address: int) -> tuple[Memory, int, int] | None:
-        """Memory behind a card address of a process: the object, offset in it, bytes left."""
-        space = self._spaces.get(pid)
+    def resolve(self, owner: object, address: int) -> tuple[Memory, int, int] | None:
+        """Memory behind a card address of the process with that control file: the object, offset in it, bytes left."""
+        space = self._spaces.get(owner)
         if space is None:
             return None
         i = bisect.bisect_right(space.bases, address) - 1
@@ -97,7 +101,7 @@ class Mappings:
             return None
         base = space.bases[i]
         length, memory, offset, _ = space.ranges[base]
-        if address >= base + length or memory.place is Place.USER_PAGES:
+        if address >= base + length:
             return None
         return memory, offset + address - base, base + length - address
 

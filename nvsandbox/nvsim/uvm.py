@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .simulator import Simulator
 
 MAX_RANGES: Final = 1 << 18
+MAX_CONTROLS: Final = 64
 
 
 @dataclass(slots=True)
@@ -34,6 +35,10 @@ class VaSpace:
     ranges: dict[int, int] = field(default_factory=dict)
     """External ranges: base -> length."""
     next_group: int = 1
+    holder: tuple[int, int] = (0, -1)
+    """Process and descriptor of the last call: where the managed memory can be reached."""
+    controls: set[OpenFile] = field(default_factory=set)
+    """Control files whose clients use it."""
 
 
 @dataclass(slots=True)
@@ -80,7 +85,12 @@ def answer(sim: Simulator, request: Request, file: OpenFile, cmd: int, arg: int)
     buf = request.read(arg, sim.rm.layouts.size(name))
     p = sim.rm.layouts.view(name, buf)
     space = sim.va_spaces.setdefault(file, VaSpace())
+    space.holder = (request.tgid(), request.args[0] & 0xFFFFFFFF)
     call = UvmCall(sim, request, file, space, p)
+    if "rmCtrlFd" in p:
+        control = sim.files.find(request.stat_fd(p["rmCtrlFd"]))
+        if control is not None and len(space.controls) < MAX_CONTROLS:
+            space.controls.add(control)
     try:
         status = _do(call, known.name, cmd)
     except RmError as e:
@@ -187,7 +197,7 @@ def map_external(call: UvmCall) -> Status | None:
     base, length, offset = p["base"], p["length"], p["offset"]
     if length == 0 or length + base > 1 << 57:
         return Status.INVALID_ADDRESS
-    call.sim.mappings.map_range(call.file, caller.pid, base, memory, offset, length)
+    call.sim.mappings.map_range(call.file, control, base, memory, offset, length)
     return None
 
 
@@ -195,7 +205,7 @@ def map_external(call: UvmCall) -> Status | None:
 def free(call: UvmCall) -> Status | None:
     """Forget a range."""
     call.space.ranges.pop(call.p["base"], None)
-    call.sim.mappings.unmap_range(call.request.tgid(), call.p["base"])
+    call.sim.mappings.unmap_range(call.file, call.p["base"])
     return None
 
 

@@ -254,7 +254,11 @@ class MM:
         before = self.map.copy()
         obj: object | None = None
         if shared:
-            obj = file.inode if file is not None else SharedAnon()
+            if file is not None:
+                obj = file.inode
+            else:
+                obj = anon = SharedAnon(size)
+                fd = anon.fd
         vflags = NORESERVE if flags & MAP_NORESERVE else 0
         if file is not None and not shared and prot & PROT_WRITE:
             vflags |= WRITTEN

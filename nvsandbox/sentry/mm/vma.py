@@ -8,7 +8,8 @@ shown nor touched. Not modelled: NUMA policy.
 from __future__ import annotations
 
 import bisect
-from typing import TYPE_CHECKING, Final, final
+import os
+from typing import TYPE_CHECKING, ClassVar, Final, final
 
 if TYPE_CHECKING:
     from ..vfs.file import FileDescription
@@ -33,9 +34,24 @@ WRITTEN: Final = 16  # a private file mapping that was writable: it may differ f
 
 @final
 class SharedAnon:
-    """Identity of a shared anonymous object: what forked address spaces have in common."""
+    """Identity of a shared anonymous object: what forked address spaces have in common.
 
-    __slots__ = ()
+    ``fd``: a memory file behind it, where a device may want to map it too (``backed``); else -1, and the host has the only one.
+    """
+
+    __slots__ = ("fd",)
+
+    backed: ClassVar[bool] = False
+
+    def __init__(self, size: int) -> None:
+        self.fd = -1
+        if self.backed:
+            self.fd = os.memfd_create("shared", os.MFD_CLOEXEC)
+            os.ftruncate(self.fd, size)
+
+    def __del__(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
 
 
 @final
