@@ -176,6 +176,11 @@ class Abi:
                 if other.allowed:
                     verdict = other
                     break
+        if not verdict.allowed and cmd & PRIVILEGED_LEGACY == LEGACY_BIT:
+            # published later under the number that older releases forward unnamed
+            unnamed = self.policy.judge("control", UNPUBLISHED)
+            denied = verdict.why.startswith("denied")
+            verdict = verdict if denied or not unnamed.allowed else unnamed
         if not verdict.allowed:
             p.reason = verdict.why
         elif c.exported and not c.access & Access.USER:
