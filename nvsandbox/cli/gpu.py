@@ -194,10 +194,14 @@ def abi_check(repo: Path, tags: Sequence[str]) -> None:
     show_default=True,
     help="Kernel launches fail, or (Hopper) end without having been executed.",
 )
+@click.option(
+    "--received", type=click.Path(path_type=Path), default=None,
+    help="Write every call that arrives to this file: kind, number and parameters, a line each.",
+)  # fmt: skip
 @click.option("-v", "--verbose", is_flag=True, help="Name what is not simulated.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def sim(card: str, count: int, driver: str, memory: str | None, mig: str | None,
-        faults: Sequence[str], kernels: str, verbose: bool,
+        faults: Sequence[str], kernels: str, received: Path | None, verbose: bool,
         command: Sequence[str]) -> None:  # fmt: skip
     """Run COMMAND with simulated NVIDIA cards."""
     from nvsandbox.nvsim.faults import parse
@@ -209,7 +213,7 @@ def sim(card: str, count: int, driver: str, memory: str | None, mig: str | None,
     config = Config(
         card, count, driver, _mib(memory), found, mig=mig, skip_kernels=kernels == "skip"
     )
-    sys.exit(_run_sim(config, verbose, command))
+    sys.exit(_run_sim(config, verbose, command, received=received))
 
 
 def _mib(text: str | None) -> int | None:
@@ -225,7 +229,11 @@ def _mib(text: str | None) -> int | None:
 
 
 def _run_sim(
-    config: Config, verbose: bool, command: Sequence[str], recording: Replay | None = None
+    config: Config,
+    verbose: bool,
+    command: Sequence[str],
+    recording: Replay | None = None,
+    received: Path | None = None,
 ) -> int:
     from nvsandbox.nvsim.simulator import Simulator
     from nvsandbox.nvsim.supervisor import run
@@ -239,7 +247,12 @@ def _run_sim(
         if verbose or text.startswith(("NVRM", "fault", "user-space")):
             os.write(2, f"nvsim: {text}\n".encode())
 
-    return run(Simulator(config, log, recording), command)
+    simulator = Simulator(config, log, recording)
+    if received is None:
+        return run(simulator, command)
+    with received.open("w") as f:
+        simulator.received = lambda kind, number, data: print(kind, hex(number), data.hex(), file=f)
+        return run(simulator, command)
 
 
 _COMMAND = {"ignore_unknown_options": True}

@@ -6,6 +6,7 @@ from typing import Final
 
 from .args import Cmd, opt
 
+ANY: Final = None  # options that are not looked at
 GLOBAL: Final = (
     opt("root", "str", "Where the state of containers is kept.", metavar="DIR"),
     opt("log", "str", "Where errors are logged as well.", metavar="FILE"),
@@ -136,6 +137,6 @@ COMMANDS: Final[dict[str, Cmd]] = {
         "", 0, 0,
     ),
     "features": Cmd("nvsandbox.oci.features:features", "Print what is supported, as JSON.", (), "", 0, 0),
-    "checkpoint": Cmd("nvsandbox.oci.commands:unsupported", "Not yet supported.", (), "ID", 0, None),
-    "restore": Cmd("nvsandbox.oci.commands:unsupported", "Not yet supported.", (), "ID", 0, None),
+    "checkpoint": Cmd("nvsandbox.oci.commands:unsupported", "Not yet supported.", ANY, "ID", 0, None),
+    "restore": Cmd("nvsandbox.oci.commands:unsupported", "Not yet supported.", ANY, "ID", 0, None),
 }  # fmt: skip
