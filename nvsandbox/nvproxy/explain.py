@@ -28,7 +28,7 @@ def explain(name: str, driver: str | None, capabilities: str, path: str) -> Iter
     if not found:
         raise AbiError(f"driver {release.version} has no command, class or ioctl `{name}`")
     for p in found:
-        yield from _describe(p, rules, release)
+        yield from _describe(p, release)
 
 
 def _find(abi: Abi, release: Release, name: str) -> Iterator[Plan]:
@@ -49,13 +49,13 @@ def _find(abi: Abi, release: Release, name: str) -> Iterator[Plan]:
 _KINDS = {"control": "control command", "class": "class", "uvm": "UVM ioctl", "frontend": "ioctl"}
 
 
-def _describe(p: Plan, rules: policy.Policy, release: Release) -> Iterator[str]:
+def _describe(p: Plan, release: Release) -> Iterator[str]:
     unlocks = sorted(policy.table()[p.kind].get(p.name, frozenset()))
     reason = p.reason
     if not reason and p.kind == "frontend" and p.name not in FORWARDED:
         reason = "it is not forwarded"
     yield f"{_KINDS[p.kind]} {p.name} {p.id:#x}, driver {release.version}"
-    yield f"  {'refused: ' + reason if reason else 'allowed: ' + rules.judge(p.kind, p.name).why}"
+    yield f"  {'refused: ' + reason if reason else 'allowed: ' + p.why}"
     yield f"  unlocked by: {', '.join(unlocks) or 'no capability'}"
     if p.size:
         yield f"  parameters: {p.struct or 'unknown struct'}, {p.size} bytes"
