@@ -57,7 +57,7 @@ def _runtime(name: str) -> click.Command:
         click.Option(
             [f"--{n}" if len(n) > 1 else f"-{n}" for n in o.names], is_flag=o.kind == "flag", help=o.help
         )
-        for o in cmd.opts
+        for o in cmd.opts or ()
     ]  # fmt: skip
     return click.Command(name, params=params, short_help=cmd.help)
 

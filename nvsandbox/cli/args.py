@@ -31,7 +31,7 @@ class Cmd(NamedTuple):
 
     where: str
     help: str
-    opts: tuple[Opt, ...]
+    opts: tuple[Opt, ...] | None  # None: whatever is given
     args: str = "ID"
     least: int = 1
     most: int | None = 1
@@ -104,8 +104,9 @@ def _store(values: Values, o: Opt, name: str, value: str) -> None:
 
 def usage(prog: str, name: str, cmd: Cmd) -> str:
     """The text of ``--help``."""
-    head = f"Usage: {prog} {name}{' [OPTIONS]' if cmd.opts else ''} {cmd.args}".rstrip()
-    return f"{head}\n\n  {cmd.help}\n\nOptions:\n{options_text((*cmd.opts, HELP))}"
+    opts = cmd.opts or ()
+    head = f"Usage: {prog} {name}{' [OPTIONS]' if opts else ''} {cmd.args}".rstrip()
+    return f"{head}\n\n  {cmd.help}\n\nOptions:\n{options_text((*opts, HELP))}"
 
 
 def options_text(opts: tuple[Opt, ...]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from ..nvproxy.options import GpuOptions, wanted
 from ..sandbox.config import DEFAULT_INNER, Failure, HostMount, InnerMount, SandboxConfig
 from .globals import Globals
 
@@ -48,6 +49,35 @@ def volumes(specs: tuple[str, ...]) -> list[HostMount]:
     return out
 
 
+def gpu_options(g: Globals, gpus: str = "") -> GpuOptions | None:
+    """nvproxy's flags; None: no GPU whatever is asked."""
+    if g.nv["nvproxy"] == "off":
+        return None
+    return GpuOptions(
+        gpus=gpus, allowed=g.nv["nvproxy_allowed_driver_capabilities"], memory=g.nv["gpu_memory"],
+        driver_version=g.nv["nvproxy_driver_version"], policy_file=g.nv["nvproxy_policy"],
+        driver_root=g.nv["nvproxy_driver_root"] or os.environ.get("NVSANDBOX_DRIVER_ROOT") or "/",
+        audit=g.nv["nvproxy_audit"], trace=g.nv["nvproxy_trace"],
+    )  # fmt: skip
+
+
+def give_gpus(config: SandboxConfig, env: list[bytes], gpus: str, memory: str) -> None:
+    """GPUs for a command that asks for them, by flag or by variable. Raises Failure."""
+    o = config.gpu_options
+    if o is None:
+        if gpus not in ("", "none"):
+            raise Failure("--gpus: contradicts --nvproxy=off")
+        return
+    o.gpus, o.required = gpus, bool(gpus)
+    o.memory = memory or o.memory
+    if memory and not gpus:
+        raise Failure("--gpu-memory: needs --gpus")
+    if gpus or wanted(env, (), {}):
+        from ..nvproxy.inject import apply
+
+        apply(config, env, o)
+
+
 def sandbox_config(
     g: Globals, rootfs: str, hostname: str, volume: tuple[str, ...] = ()
 ) -> SandboxConfig:
@@ -64,7 +94,7 @@ def sandbox_config(
         raise Failure(f"--overlay2 `{g.overlay2}`: expected none, root:self or root:memory")
     root = HostMount(os.path.abspath(rootfs), b"/", not through, through)
     inner: list[InnerMount] = list(DEFAULT_INNER)
-    return SandboxConfig(
+    config = SandboxConfig(
         root,
         volumes(volume),
         inner,
@@ -75,3 +105,5 @@ def sandbox_config(
         debug=g.debug,
         log_path=g.debug_log or (g.log if g.debug else ""),
     )
+    config.gpu_options = gpu_options(g)
+    return config

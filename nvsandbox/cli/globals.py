@@ -10,6 +10,12 @@ from .args import Values
 PATCHING: Final = "NVSANDBOX_SYSTRAP_PATCHING"  # see sandbox/config.py
 
 
+NVPROXY = (
+    "nvproxy", "nvproxy_allowed_driver_capabilities", "nvproxy_driver_version", "nvproxy_policy", "nvproxy_driver_root",
+    "nvproxy_audit", "nvproxy_trace", "gpu_memory",
+)  # fmt: skip
+
+
 class Globals(NamedTuple):
     """The global flags, for the commands."""
 
@@ -24,6 +30,8 @@ class Globals(NamedTuple):
     network: str
     overlay2: str
     strace: bool
+    nv: Values
+    """The flags of nvproxy, by name without dashes."""
 
 
 def from_values(v: Values) -> Globals:
@@ -34,7 +42,7 @@ def from_values(v: Values) -> Globals:
         os.path.abspath(v["root"]) if v["root"] else default_root(), v["log"], v["log_format"], v["debug"],
         v["debug_log"], v["systemd_cgroup"], v["rootless"],
         v["platform"] or os.environ.get("NVSANDBOX_PLATFORM") or "auto", v["network"], v["overlay2"],
-        v["strace"],
+        v["strace"], {k: v[k] for k in NVPROXY},
     )  # fmt: skip
 
 

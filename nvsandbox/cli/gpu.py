@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nvsandbox.cli.globals import Globals, default_root
+from nvsandbox.failure import Failure
 from nvsandbox.nvproxy.abi import AbiError, Access, Field, Release, Struct, database
 from nvsandbox.nvproxy.abi.db import compare_commands, compare_structs
 
@@ -25,7 +28,7 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (AbiError, _expected()) as e:
+        except (AbiError, Failure, _expected()) as e:
             click.echo(f"nvsandbox: {e}", err=True)
             ctx.exit(1)
 
@@ -191,10 +194,14 @@ def abi_check(repo: Path, tags: Sequence[str]) -> None:
     show_default=True,
     help="Kernel launches fail, or (Hopper) end without having been executed.",
 )
+@click.option(
+    "--received", type=click.Path(path_type=Path), default=None,
+    help="Write every call that arrives to this file: kind, number and parameters, a line each.",
+)  # fmt: skip
 @click.option("-v", "--verbose", is_flag=True, help="Name what is not simulated.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def sim(card: str, count: int, driver: str, memory: str | None, mig: str | None,
-        faults: Sequence[str], kernels: str, verbose: bool,
+        faults: Sequence[str], kernels: str, received: Path | None, verbose: bool,
         command: Sequence[str]) -> None:  # fmt: skip
     """Run COMMAND with simulated NVIDIA cards."""
     from nvsandbox.nvsim.faults import parse
@@ -206,7 +213,7 @@ def sim(card: str, count: int, driver: str, memory: str | None, mig: str | None,
     config = Config(
         card, count, driver, _mib(memory), found, mig=mig, skip_kernels=kernels == "skip"
     )
-    sys.exit(_run_sim(config, verbose, command))
+    sys.exit(_run_sim(config, verbose, command, received=received))
 
 
 def _mib(text: str | None) -> int | None:
@@ -222,7 +229,11 @@ def _mib(text: str | None) -> int | None:
 
 
 def _run_sim(
-    config: Config, verbose: bool, command: Sequence[str], recording: Replay | None = None
+    config: Config,
+    verbose: bool,
+    command: Sequence[str],
+    recording: Replay | None = None,
+    received: Path | None = None,
 ) -> int:
     from nvsandbox.nvsim.simulator import Simulator
     from nvsandbox.nvsim.supervisor import run
@@ -236,7 +247,12 @@ def _run_sim(
         if verbose or text.startswith(("NVRM", "fault", "user-space")):
             os.write(2, f"nvsim: {text}\n".encode())
 
-    return run(Simulator(config, log, recording), command)
+    simulator = Simulator(config, log, recording)
+    if received is None:
+        return run(simulator, command)
+    with received.open("w") as f:
+        simulator.received = lambda kind, number, data: print(kind, hex(number), data.hex(), file=f)
+        return run(simulator, command)
 
 
 _COMMAND = {"ignore_unknown_options": True}
@@ -257,10 +273,78 @@ def record(output: Path, driver: str | None, command: Sequence[str]) -> None:
 @click.option("--driver", default=None, help="Driver version (default: this machine's).")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def trace(driver: str | None, command: Sequence[str]) -> None:
-    """Print the driver calls of COMMAND with decoded fields on standard error."""
+    """Print the driver calls of COMMAND with decoded fields on standard error; of a container when its ID is all that is given."""
+    if len(command) == 1 and _running(command[0]):
+        sys.exit(_trace_container(command[0]))
     from nvsandbox.nvsim import record as recorder
 
     sys.exit(recorder.trace(driver, command))
+
+
+def _state(ident: str) -> str:
+    """A container's state directory."""
+    g = click.get_current_context().find_object(Globals)
+    return os.path.join(g.root if g is not None else default_root(), ident)
+
+
+def _running(ident: str) -> bool:
+    return "/" not in ident and os.path.exists(os.path.join(_state(ident), "control.sock"))
+
+
+def _trace_container(ident: str) -> int:
+    """Its forwarded calls and refusals as they happen, one JSON object a line, until it ends."""
+    from nvsandbox.oci import client
+    from nvsandbox.sandbox import control
+
+    r, w = os.pipe()
+    sock = client.connect(_state(ident))
+    control.send(sock, {"op": "gpu", "what": "trace"}, (w,))
+    os.close(w)
+    answer = client.receive(sock)
+    if answer.get("ev") == "failed":
+        raise AbiError(f"`{ident}` has no GPU")
+    try:
+        while data := os.read(r, 65536):
+            os.write(1, data)
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+@gpu.command("stats")
+@click.argument("ident", metavar="ID")
+def gpu_stats(ident: str) -> None:
+    """Print what a running container has asked of the driver: counters, objects, memory, as JSON."""
+    from nvsandbox.oci import client
+
+    answer = client.request(_state(ident), {"op": "gpu", "what": "stats"})
+    answer.pop("ev", None)
+    click.echo(json.dumps(answer, indent=2))
+
+
+@gpu.group()
+def policy() -> None:
+    """What may pass to the driver."""
+
+
+@policy.command("explain")
+@click.argument("name")
+@click.option(
+    "--driver", default=None, help="Driver version (default: this machine's, or the newest)."
+)
+@click.option(
+    "--capabilities",
+    default="compute,utility",
+    show_default=True,
+    help="What a container asks for.",
+)
+@click.option("--policy", "path", default="", metavar="FILE", help="A policy file.")
+def policy_explain(name: str, driver: str | None, capabilities: str, path: str) -> None:
+    """Say who allows NAME (a name or number of a command, class or ioctl), what is translated, and why not if not."""
+    from nvsandbox.nvproxy import explain
+
+    for line in explain.explain(name, driver, capabilities, path):
+        click.echo(line)
 
 
 @gpu.command("replay", context_settings=_COMMAND)

@@ -35,7 +35,9 @@ def _runtime(g: Globals, name: str, argv: list[str]) -> int:
 
     cmd = COMMANDS[name]
     try:
-        values, args = parse(cmd.opts, argv)
+        if cmd.opts is None:
+            argv = ["--", *argv]
+        values, args = parse(cmd.opts or (), argv)
         if values["help"]:
             sys.stdout.write(usage("nvsandbox", name, cmd))
             return 0

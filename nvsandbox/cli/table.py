@@ -6,6 +6,7 @@ from typing import Final
 
 from .args import Cmd, opt
 
+ANY: Final = None  # options that are not looked at
 GLOBAL: Final = (
     opt("root", "str", "Where the state of containers is kept.", metavar="DIR"),
     opt("log", "str", "Where errors are logged as well.", metavar="FILE"),
@@ -25,6 +26,17 @@ GLOBAL: Final = (
         "overlay2", "str", "root:self keeps writes to the root in memory, none writes through.",
         "root:self", metavar="WHAT",
     ),
+    opt("nvproxy", "str", "GPUs: auto gives a container those it asks for.", "auto", choices=("auto", "off")),
+    opt(
+        "nvproxy-allowed-driver-capabilities", "str", "The most that a container's NVIDIA_DRIVER_CAPABILITIES gets.",
+        "compute,utility", metavar="LIST",
+    ),
+    opt("nvproxy-driver-version", "str", "Speak to the driver as this release.", metavar="VERSION"),
+    opt("nvproxy-policy", "str", "Policy file that narrows or widens what passes.", metavar="FILE"),
+    opt("nvproxy-driver-root", "str", "Where the driver's user-space lies, or none.", metavar="DIR"),
+    opt("nvproxy-audit", "str", "Where refusals and calls are written as JSON lines.", metavar="FILE"),
+    opt("nvproxy-trace", "flag", "Write every forwarded call, decoded, to the audit file."),
+    opt("gpu-memory", "str", "Device memory a container may use on each GPU.", metavar="SIZE"),
     opt("strace", "flag", "Print the system calls of the application."),
     opt("version,v", "flag", "Show the version."),
 )  # fmt: skip
@@ -125,6 +137,6 @@ COMMANDS: Final[dict[str, Cmd]] = {
         "", 0, 0,
     ),
     "features": Cmd("nvsandbox.oci.features:features", "Print what is supported, as JSON.", (), "", 0, 0),
-    "checkpoint": Cmd("nvsandbox.oci.commands:unsupported", "Not yet supported.", (), "ID", 0, None),
-    "restore": Cmd("nvsandbox.oci.commands:unsupported", "Not yet supported.", (), "ID", 0, None),
+    "checkpoint": Cmd("nvsandbox.oci.commands:unsupported", "Not yet supported.", ANY, "ID", 0, None),
+    "restore": Cmd("nvsandbox.oci.commands:unsupported", "Not yet supported.", ANY, "ID", 0, None),
 }  # fmt: skip

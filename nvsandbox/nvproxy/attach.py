@@ -24,8 +24,8 @@ def warm_up(config: GpuConfig) -> None:
     database().release(config.abi)
 
 
-def attach(k: Kernel, config: GpuConfig) -> list[Rule]:
-    """In the confined Sentry, before its file tree is made. The rules its seccomp filter needs besides the usual."""
+def attach(k: Kernel, config: GpuConfig) -> tuple[Engine, list[Rule]]:
+    """In the confined Sentry, before its file tree is made. The engine, and the rules the seccomp filter needs besides the usual."""
     engine = Engine(k, config)
     for d in config.devices:
         register_chrdev(d.major, d.minor, engine.open)
@@ -33,7 +33,7 @@ def attach(k: Kernel, config: GpuConfig) -> list[Rule]:
     proc.EXTRA.update({p.encode(): content for p, content in config.proc.items()})
     sysfs.EXTRA.update({p.encode(): content for p, content in config.sys.items()})
     sysfs.EXTRA_LINKS.update({p.encode(): to.encode() for p, to in config.sys_links.items()})
-    return rules(engine.abi)
+    return engine, rules(engine.abi)
 
 
 def rules(abi: Abi) -> list[Rule]:

@@ -30,13 +30,22 @@ MAX_FIELDS: Final = 32
 class Audit:
     """Counters and events of one sandbox."""
 
-    __slots__ = ("_named", "fd", "refusals", "trace")
+    __slots__ = ("_named", "_streamed", "fd", "refusals", "trace")
 
     def __init__(self, fd: int, trace: bool) -> None:
         self.fd = fd
         self.trace = trace
         self._named: set[tuple[str, str]] = set()
         self.refusals = 0
+        self._streamed = False
+
+    def stream(self, fd: int) -> None:
+        """Every event, calls included, to ``fd`` as long as somebody reads it."""
+        if self.fd >= 0:
+            os.close(self.fd)
+        os.set_blocking(fd, False)
+        self.fd, self.trace, self._streamed = fd, True, True
+        self._named.clear()
 
     def event(self, **fields: Any) -> None:
         """One line; a reader that is gone or slow stops nothing."""
@@ -45,8 +54,12 @@ class Audit:
         line = json.dumps({"t": round(time.time(), 6), **fields}, separators=(",", ":"))
         try:
             os.write(self.fd, line[:MAX_LINE].encode() + b"\n")
-        except OSError:
+        except BlockingIOError:
             pass
+        except OSError:
+            if self._streamed:
+                os.close(self.fd)
+                self.fd, self.trace = -1, False
 
     def refused(self, t: Task, kind: str, name: str, why: str) -> None:
         """Named once for each program and command."""

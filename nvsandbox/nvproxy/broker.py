@@ -21,8 +21,11 @@ from ..platform import bpf
 from ..platform.bpf import Test, allow, eq, mask, refuse
 from ..platform.native._native import lib
 from ..sandbox import isolate
+from .model import Device
 
 FLAGS: Final = os.O_RDWR | os.O_CLOEXEC
+CAP_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC
+"""Capability files (nvidia-caps) are only ever open for reading."""
 _MAP_32BIT: Final = 0x40
 _PROT_READ: Final = 1
 _PAGE: Final = 4096
@@ -37,7 +40,7 @@ def _filter(pointers: Sequence[int]) -> bytes:
     """mmap for Python's allocator, but never over the paths (no MAP_FIXED); no unmapping, no protection changes."""
     rules = [allow(nr) for nr in _PLAIN]
     rules += [
-        allow(_NR_OPENAT, Test(1, "eq", tuple(pointers), True), eq(2, FLAGS)),
+        allow(_NR_OPENAT, Test(1, "eq", tuple(pointers), True), eq(2, FLAGS, CAP_FLAGS)),
         allow(9, mask(2, 3), mask(3, 0x22)),
         refuse(11, errno.ENOMEM),
         refuse(25, errno.ENOMEM),
@@ -69,7 +72,7 @@ def _pin(paths: Sequence[str]) -> list[int]:
     return out
 
 
-def _serve(sock: socket.socket, pointers: Sequence[int]) -> None:
+def _serve(sock: socket.socket, pointers: Sequence[int], flags: Sequence[int]) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     openat = libc.openat
     openat.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
@@ -83,7 +86,7 @@ def _serve(sock: socket.socket, pointers: Sequence[int]) -> None:
         if len(request) == 4:
             index = struct.unpack("<I", request)[0]
             if index < len(pointers):
-                fd = openat(_AT_FDCWD, pointers[index], FLAGS)
+                fd = openat(_AT_FDCWD, pointers[index], flags[index])
                 err = 0 if fd >= 0 else ctypes.get_errno()
         answer = struct.pack("<i", err)
         if fd >= 0:
@@ -93,28 +96,29 @@ def _serve(sock: socket.socket, pointers: Sequence[int]) -> None:
             sock.send(answer)
 
 
-def _process(sock: socket.socket, paths: Sequence[str]) -> None:
+def _process(sock: socket.socket, devices: Sequence[Device]) -> None:
     """In the child. Ends with the Sentry: its end of the socket is the only other one."""
     try:
         os.setsid()
         isolate.reset_signals()
         isolate.set_name("nv-broker")
         isolate.close_others({sock.fileno()})
-        pointers = _pin(paths)
+        pointers = _pin([d.path for d in devices])
+        flags = [CAP_FLAGS if d.kind == "cap" else FLAGS for d in devices]
         lib.nv_set_caps(0)
         isolate.check("no_new_privs", lib.nv_prctl(isolate.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         with contextlib.suppress(OSError):
-            _serve(sock, pointers)
+            _serve(sock, pointers, flags)
     finally:
         os._exit(0)
 
 
-def start(paths: Sequence[str]) -> tuple[int, int]:
+def start(devices: Sequence[Device]) -> tuple[int, int]:
     """(descriptor of the Sentry's end, pid)."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
     if pid == 0:
         ours.close()
-        _process(theirs, paths)
+        _process(theirs, devices)
     theirs.close()
     return ours.detach(), pid

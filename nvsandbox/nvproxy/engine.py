@@ -20,7 +20,7 @@ from ..sentry.errors import SysErr
 from .abi import database
 from .alloc import HANDLERS as ALLOC_HANDLERS
 from .alloc import HOOKS as ALLOC_HOOKS
-from .audit import Audit
+from .audit import Audit, counters
 from .control import HANDLERS as CONTROL_HANDLERS
 from .devices import BrokerClient, NvFile
 from .escapes import HANDLERS as ESCAPE_HANDLERS
@@ -47,6 +47,10 @@ _XFER: Final = 0xD3
 _FRONTEND: Final = ord("F")
 
 
+ALL_HOOKS: Final = VISIBILITY_HOOKS | ALLOC_HOOKS
+FORWARDED: Final = frozenset(
+    (*ESCAPE_HANDLERS, *ALLOC_HANDLERS, *MAPPING_HANDLERS, *CONTROL_HANDLERS)
+)
 Handler = Callable[["Engine", "Task", NvFile, Plan, int, int], int]
 
 
@@ -70,7 +74,7 @@ class Engine:
         self.by_uuid = {g.uuid: g for g in config.gpus if g.uuid}
         self.pool = ThreadPoolExecutor(WORKERS, "nvproxy")
         self.files: set[NvFile] = set()
-        self.abi.hooks = VISIBILITY_HOOKS | ALLOC_HOOKS
+        self.abi.hooks = ALL_HOOKS
         self.escape_handlers: dict[str, Handler] = {
             **ESCAPE_HANDLERS,
             **ALLOC_HANDLERS,
@@ -78,6 +82,24 @@ class Engine:
             **CONTROL_HANDLERS,
         }
         self._by_device = {(d.major, d.minor): i for i, d in enumerate(config.devices)}
+
+    # ------------------------------------------------------------------ orders from outside
+
+    def order(self, msg: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+        """From the control socket: ``trace`` writes events to the descriptor that comes with it, ``stats`` answers with counters."""
+        if msg.get("what") == "trace" and len(fds) == 1:
+            self.audit.stream(fds[0])
+            return {}
+        for fd in fds:
+            os.close(fd)
+        a = self.abi
+        plans = [p for d in (a.controls, a.classes, a.uvms, a.escapes) for p in d.values()]
+        used = {g.index: self.quota.total(g.instance) for g in self.gpus}
+        return {
+            "calls": counters(plans), "refusals": self.audit.refusals, "clients": len(self.objects.clients),
+            "objects": self.objects.total, "memory": {str(k): v for k, v in used.items()},
+            "limit": self.quota.limit,
+        }  # fmt: skip
 
     # ------------------------------------------------------------------ open and close
 

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..failure import Failure
 from ..sandbox.config import DeviceNode, HostMount, SandboxConfig
 from . import drivers, hostgpus, hosttree, libraries, policy
 from .abi import Release, database
 from .model import Device, GpuConfig, HostGpu
+from .options import ANNOTATION, HOOKS, GpuOptions, wanted
 from .select import Selection, select
 
+if TYPE_CHECKING:
+    from ..oci.spec import Hook, Spec
+
 log: Final = logging.getLogger("nvsandbox.nvproxy")
-ANNOTATION: Final = "dev.nvsandbox.gpu."
-"""OCI annotations: ``.memory``, ``.capabilities``, ``.policy``."""
 MIN_MEMORY: Final = 1 << 20
 _REQUIRED_NODES: Final = (
     ("/dev/nvidiactl", "ctl", "nvidia-modprobe -c 0 makes it"),
@@ -30,36 +32,14 @@ _REQUIRED_NODES: Final = (
 )
 
 
-@dataclass(slots=True)
-class GpuOptions:
-    """What the operator and the container ask for. Strings as the user wrote them."""
-
-    gpus: str = ""
-    """``all``, ``none``, a list of indexes, UUIDs, PCI names, MIG ids; "": what the environment says."""
-    capabilities: str = ""
-    """NVIDIA_DRIVER_CAPABILITIES; "": what the environment says."""
-    allowed: str = "compute,utility"
-    """``--nvproxy-allowed-driver-capabilities``."""
-    memory: str = ""
-    """``--gpu-memory``: bytes a card, with k, m, g; "": no limit."""
-    driver_version: str = ""
-    policy_file: str = ""
-    driver_root: str = "/"
-    """Where the driver's user-space lies; "none": the image has its own."""
-    audit: str = ""
-    """File for events, one JSON object a line."""
-    trace: bool = False
-    """Every command is an event, decoded."""
-
-
 def apply(config: SandboxConfig, env: Sequence[bytes] | Mapping[str, str], o: GpuOptions) -> bool:
     """Give ``config`` the GPUs that ``o`` and the container's environment ask for; whether there are any. Raises Failure."""
     variables = _variables(env)
     asked = o.gpus or variables.get("NVIDIA_VISIBLE_DEVICES", "")
-    if asked in ("", "void", "none") and not o.gpus:
-        if asked != "none":
-            return False  # nothing was asked for; none keeps the driver's libraries, as the toolkit does
-    if o.gpus in ("none", "void"):
+    if asked in ("", "void", "none"):
+        return False
+    if not o.required and not os.path.exists(drivers.VERSION_FILE):
+        log.info("GPUs are named in the environment, but no driver is loaded: none is given")
         return False
     choice = drivers.choose(drivers.host_version(), o.driver_version)
     if choice.warning:
@@ -68,6 +48,11 @@ def apply(config: SandboxConfig, env: Sequence[bytes] | Mapping[str, str], o: Gp
     rules = policy.make(
         o.capabilities or variables.get("NVIDIA_DRIVER_CAPABILITIES"), o.allowed, o.policy_file
     )
+    if not rules.capabilities:
+        raise Failure(
+            "--gpus: no driver capability is left: the container asks for "
+            f"{', '.join(sorted(rules.bounded)) or 'none'}, allowed are {o.allowed}"
+        )
     host = hostgpus.probe(release)
     picked = select(asked, host, release)
     limit = memory_limit(o.memory)
@@ -181,3 +166,58 @@ def _user_space(
             config.sequence.append(m)
     for link, to in found.links.items():
         config.links[link.encode()] = to.encode()
+
+
+# ---------------------------------------------------------------------- OCI bundles
+
+
+def for_spec(config: SandboxConfig, spec: Spec) -> None:
+    """What a bundle asks for: by environment (docker --gpus, NVIDIA_VISIBLE_DEVICES), or by device nodes that the engine took from a
+    CDI specification. NVIDIA's own hooks, which would prepare a root file system on the host, are taken out. Raises Failure."""
+    o = config.gpu_options
+    env = [os.fsencode(e) for e in spec.process.env]
+    paths = [d.path for d in spec.linux.devices]
+    hooks = _take_hooks(spec)
+    if o is None or not (hooks or wanted(env, paths, spec.annotations)):
+        return
+    cards = [p for p in paths if re.fullmatch(r"/dev/nvidia\d+", p)]
+    if cards:
+        o.gpus = ",".join(cards)
+    o.required = bool(cards or hooks)
+    o.memory = spec.annotations.get(f"{ANNOTATION}memory", o.memory)
+    o.capabilities = spec.annotations.get(f"{ANNOTATION}capabilities", o.capabilities)
+    if any(re.search(r"/lib(cuda|nvidia-ml)\.so\.", m.destination) for m in spec.mounts):
+        o.driver_root = "none"  # the engine's CDI specification has mounted them
+    for h in hooks:
+        _create_symlinks(config, h.args)
+    apply(config, env, o)
+
+
+def _take_hooks(spec: Spec) -> list[Hook]:
+    """NVIDIA's hooks, removed from the spec."""
+    found: list[Hook] = []
+    if spec.hooks is None:
+        return found
+    for kind in ("prestart", "createRuntime", "createContainer", "startContainer"):
+        hooks: list[Hook] = getattr(spec.hooks, kind)
+        ours = [h for h in hooks if os.path.basename(h.path) in HOOKS]
+        found += ours
+        setattr(spec.hooks, kind, [h for h in hooks if h not in ours])
+    return found
+
+
+def _create_symlinks(config: SandboxConfig, args: list[str]) -> None:
+    """``nvidia-ctk hook create-symlinks --link TARGET::PATH …``"""
+    if "create-symlinks" not in args:
+        return
+    for i, a in enumerate(args):
+        value = (
+            args[i + 1]
+            if a == "--link" and i + 1 < len(args)
+            else a.removeprefix("--link=")
+            if a.startswith("--link=")
+            else ""
+        )
+        target, sep, path = value.partition("::")
+        if sep and path.startswith("/"):
+            config.links[path.encode()] = target.encode()

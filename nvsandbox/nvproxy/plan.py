@@ -61,7 +61,6 @@ class Plan:
         "access",
         "after",
         "before",
-        "capability",
         "clients",
         "fds",
         "id",
@@ -76,6 +75,7 @@ class Plan:
         "slow",
         "stats",
         "struct",
+        "why",
         "zero",
     )  # fmt: skip
 
@@ -88,7 +88,8 @@ class Plan:
         self.sized = True
         self.access = 0
         self.reason = ""
-        self.capability = ""
+        self.why = ""
+        """Who allows it."""
         self.nested: tuple[Nested, ...] = ()
         self.fds: tuple[FdField, ...] = ()
         self.clients: tuple[int, ...] = ()
@@ -176,6 +177,12 @@ class Abi:
                 if other.allowed:
                     verdict = other
                     break
+        if not verdict.allowed and cmd & PRIVILEGED_LEGACY == LEGACY_BIT:
+            # published later under the number that older releases forward unnamed
+            unnamed = self.policy.judge("control", UNPUBLISHED)
+            denied = verdict.why.startswith("denied")
+            verdict = verdict if denied or not unnamed.allowed else unnamed
+        p.why = verdict.why
         if not verdict.allowed:
             p.reason = verdict.why
         elif c.exported and not c.access & Access.USER:
@@ -194,7 +201,9 @@ class Abi:
     def _unpublished(self, cmd: int) -> Plan:
         p = Plan("control", cmd, f"{cmd:#010x}")
         p.sized = False
-        if self.policy.judge("control", p.name).allowed:
+        by_number = self.policy.judge("control", p.name)
+        p.why = by_number.why
+        if by_number.allowed:
             return p.finish()  # by number: no header names it, and it is known to hold plain values
         if not cmd & LEGACY_BIT:
             p.reason = f"driver {self.release.version} has no such command"
@@ -202,6 +211,7 @@ class Abi:
             p.reason = "an unpublished command for privileged callers"
         else:
             verdict = self.policy.judge("control", UNPUBLISHED)
+            p.why = verdict.why
             p.reason = "" if verdict.allowed else f"unpublished commands: {verdict.why}"
         return p.finish()
 
@@ -214,6 +224,7 @@ class Abi:
         p = Plan("class", number, c.name)
         p.access, p.struct = c.access, c.params
         verdict = self.policy.judge("class", c.name)
+        p.why = verdict.why
         if not verdict.allowed:
             p.reason = verdict.why
         elif c.internal != "RmClientResource" and not c.access & Access.USER:
@@ -234,6 +245,7 @@ class Abi:
             p.reason = f"driver {self.release.version} has no such ioctl"
             return p.finish()
         verdict = self.policy.judge(device, i.name)
+        p.why = verdict.why
         p.reason = "" if verdict.allowed else verdict.why
         if device == "uvm":
             if i.params and i.params[0] in self.release.structs:

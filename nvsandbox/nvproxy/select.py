@@ -30,11 +30,11 @@ class Selection:
 
 
 def select(asked: str, host: list[HostGpu], release: Release) -> Selection:
-    """``all``, ``none``, or a comma-separated list of index, UUID, PCI name, ``INDEX:INSTANCE``, MIG UUID. Raises Failure."""
+    """``all`` or a comma-separated list of index, UUID, PCI name, ``INDEX:INSTANCE``, MIG UUID. Raises Failure."""
     text = asked.removeprefix("device=").removeprefix(_CDI).strip().strip('"')
     items = [i.strip().removeprefix(_CDI) for i in text.split(",") if i.strip()]
-    if items == ["none"]:
-        return Selection([])
+    if len(items) > 1 and {"all", "none", "void"} & set(items):
+        raise Failure(f"--gpus `{asked}`: all and none stand alone")
     if "all" in items:
         out = Selection(list(host))
         for g in host:
@@ -69,6 +69,10 @@ def _card(item: str, host: list[HostGpu]) -> HostGpu:
             raise Failure(f"--gpus: `{item}` is the start of several UUIDs; the host has {has}")
         if not found:
             raise Failure(f"--gpus: no GPU has UUID `{item}`; the host has {has}")
+    elif item.startswith("/dev/nvidia"):
+        found = [g for g in host if f"/dev/nvidia{g.minor}" == item]
+        if not found:
+            raise Failure(f"--gpus: no GPU has the device node `{item}`; the host has {has}")
     else:
         name = item.lower()
         name = name[-12:] if re.fullmatch(r"[0-9a-f]{8}:[0-9a-f:.]{7}", name) else name

@@ -7,6 +7,7 @@ import stat
 from typing import Final
 
 from ..failure import Failure
+from ..nvproxy.options import HOOKS, wanted
 from ..sandbox import control
 from ..sandbox.config import DeviceNode, HostMount, IdMap, InnerMount, SandboxConfig
 from . import capabilities
@@ -127,6 +128,22 @@ def id_maps(spec: Spec) -> tuple[list[IdMap], list[IdMap]]:
     )
 
 
+def gpus_wanted(spec: Spec) -> bool:
+    """Whether nvproxy has anything to do with it, hooks of NVIDIA's included."""
+    hooks = spec.hooks
+    if hooks is not None:
+        for h in (
+            *hooks.prestart,
+            *hooks.createRuntime,
+            *hooks.createContainer,
+            *hooks.startContainer,
+        ):
+            if os.path.basename(h.path) in HOOKS:
+                return True
+    env = (os.fsencode(e) for e in spec.process.env)
+    return wanted(env, (d.path for d in spec.linux.devices), spec.annotations)
+
+
 def config_of(spec: Spec, bundle: str, base: SandboxConfig) -> SandboxConfig:
     """``base`` (from the command line) with what the spec says. Raises Failure."""
     path = os.path.join(bundle, spec.root.path)
@@ -145,4 +162,8 @@ def config_of(spec: Spec, bundle: str, base: SandboxConfig) -> SandboxConfig:
     base.sysctl = {k.encode(): v.encode() for k, v in spec.linux.sysctl.items()}
     base.uid_maps, base.gid_maps = id_maps(spec)
     base.init_is_program = True
+    if base.gpu_options is not None and gpus_wanted(spec):
+        from ..nvproxy.inject import for_spec
+
+        for_spec(base, spec)
     return base

@@ -140,7 +140,7 @@ class Sandbox:
                     mode == "ro",
                     mode != "ro",
                     int(mode == "ro"),
-                )  # fmt: skip
+                )
             )
         root = HostMount(os.path.abspath(os.fsdecode(rootfs)))
         self._config = SandboxConfig(

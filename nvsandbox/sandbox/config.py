@@ -10,6 +10,7 @@ from ..failure import Failure
 
 if TYPE_CHECKING:
     from ..nvproxy.model import GpuConfig
+    from ..nvproxy.options import GpuOptions
 
 
 @dataclass
@@ -85,6 +86,7 @@ class SandboxConfig:
     log_path: str = ""
     ncpu: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     links: dict[bytes, bytes] = field(default_factory=dict)  # symbolic links made inside
+    gpu_options: GpuOptions | None = None  # what the operator allows; None: no GPUs
     gpu: GpuConfig | None = None  # nvproxy's; None: no GPU inside
     init_is_program: bool = (
         False  # the first program is pid 1 (OCI) or has a built-in init above it

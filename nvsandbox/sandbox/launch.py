@@ -148,9 +148,7 @@ class RunningSandbox:
             from ..nvproxy import attach, broker  # here: nothing can be imported later
 
             attach.warm_up(config.gpu)
-            config.gpu.broker_fd, self.broker_pid = broker.start(
-                [d.path for d in config.gpu.devices]
-            )
+            config.gpu.broker_fd, self.broker_pid = broker.start(config.gpu.devices)
         gofer, self.gofer_pid = _start_gofer(config)
         self.ctl, self.sentry_pid = _start_sentry(config, gofer, log_fd, listener)
         gofer.close()

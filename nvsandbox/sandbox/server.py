@@ -9,7 +9,7 @@ import select
 import signal
 import socket
 import sys
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from ..platform.bpf import Rule
 from ..platform.probe import CLASSES
@@ -24,6 +24,9 @@ from ..sentry.strace import Strace
 from ..sentry.vfs.mount import MountNamespace
 from . import control, isolate
 from .config import SandboxConfig
+
+if TYPE_CHECKING:
+    from ..nvproxy.engine import Engine
 
 log = logging.getLogger("nvsandbox.sentry")
 MAX_PEERS: Final = 1024
@@ -79,6 +82,7 @@ class SentryServer:
         self.peers: set[Peer] = {self.primary}
         self.containers: dict[str, Container] = {}
         self.owners: dict[int, Peer] = {}  # pid: who started it
+        self.gpu: Engine | None = None
         self.boot = Boot(prepared, gofer, config.ncpu, CLASSES[config.platform])
         self.k = self.boot.k
         self.k.hostname = config.hostname
@@ -99,7 +103,7 @@ class SentryServer:
         if self.config.gpu is not None:
             from ..nvproxy.attach import attach  # imported by the launcher already
 
-            extra = attach(k, self.config.gpu)
+            self.gpu, extra = attach(k, self.config.gpu)
         self.containers[""] = Container(self.boot.build(self.config))
         self.boot.client.attach_loop(k.loop)
         k.start_platform()
@@ -187,6 +191,8 @@ class SentryServer:
         elif op == "limits":
             self._limits(msg)
             peer.tell({"ev": "done"})
+        elif op == "gpu" and self.gpu is not None:
+            peer.tell({"ev": "done", **self.gpu.order(msg, fds)})
         elif op == "stop":
             self.k.shutdown(signal.SIGKILL)
         else:

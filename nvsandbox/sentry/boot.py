@@ -184,12 +184,14 @@ class Boot:
     def first_task(self, ns: MountNamespace, spec: ProcessSpec, init: bool) -> Task:
         """The task that will exec a program from outside. ``init``: it is pid 1 itself."""
         k = self.k
-        parent = None if init else self.builtin_init()
+        # Beside a container's own init, a program from outside has no parent inside (OCI exec).
+        outside = k.init is not None and k.init.tasks
+        parent = None if init or outside else self.builtin_init()
         tg = ThreadGroup(k, k.new_pid(), parent)
-        if parent is None:
+        if init:
             tg.is_init = True
             k.init = tg
-        else:
+        elif parent is not None:
             parent.children[tg.pid] = tg
         tg.rlimits = default_rlimits()
         for which, pair in spec.rlimits.items():

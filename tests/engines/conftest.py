@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 REPO = Path(__file__).resolve().parents[2]
 NVSANDBOX = Path(sys.executable).parent / "nvsandbox"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+CONTAINER = re.compile(r"/(libpod-)?[0-9a-f]{64}\b|/nvtest")  # a container's control group
 PROGRAMS = ("dockerd", "runc", "podman", "containerd", "busybox", "iptables")
 
 
@@ -139,15 +141,21 @@ def leftovers() -> list[str]:
         try:
             comm = Path(f"/proc/{pid}/comm").read_text().strip()
             cmd = Path(f"/proc/{pid}/cmdline").read_bytes()
+            group = Path(f"/proc/{pid}/cgroup").read_text()
         except OSError:
             continue
-        if comm.startswith("nv-") or b"containerd-shim" in cmd:
+        if (comm.startswith("nv-") and CONTAINER.search(group)) or b"containerd-shim" in cmd:
             found.append(f"process {pid} {comm} {cmd!r}")
     with open("/proc/self/mountinfo") as f:
         found += [line for line in f if "nvsandbox" in line.split(" - ")[-1]]
     for base, _dirs, files in os.walk("/sys/fs/cgroup"):
         name = os.path.basename(base)
-        if len(name) == 64 and "cgroup.procs" in files:
+        # libpod_parent/ID is a pod's, which podman forgets in some hierarchies with any runtime
+        if (
+            len(name) == 64
+            and "cgroup.procs" in files
+            and not base.endswith(f"libpod_parent/{name}")
+        ):
             found.append(f"cgroup {base}")
     state = Path("/run/nvsandbox")
     found += [f"state {p}" for p in (state.iterdir() if state.is_dir() else ())]

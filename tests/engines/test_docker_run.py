@@ -34,25 +34,39 @@ CASES = [
     Case("volume", "-v {tmp}:/v", "cat /v/f; echo new >/v/g; ls /v; rm /v/g"),
     Case("volume ro", "-v {tmp}:/v:ro", "cat /v/f; echo new >/v/g; echo $?"),
     Case("file volume", "-v {tmp}/f:/etc/one:ro", "cat /etc/one; echo x >/etc/one; echo $?"),
-    Case("tmpfs", "--tmpfs /t:size=1m,mode=700", "stat -c %a /t; dd if=/dev/zero of=/t/x bs=1k count=2000 2>/dev/null; stat -c %s /t/x"),  # fmt: skip
+    Case(
+        "tmpfs",
+        "--tmpfs /t:size=1m,mode=700",
+        "stat -c %a /t; dd if=/dev/zero of=/t/x bs=1k count=2000 2>/dev/null; stat -c %s /t/x",
+    ),
     Case("read-only", "--read-only", "echo x >/x; echo $?; echo y >/dev/shm/y && cat /dev/shm/y"),
     Case("read-only with tmpfs", "--read-only --tmpfs /run", "echo x >/run/x; cat /run/x"),
     Case("init", "--init", "ps -o pid,args | head -3 | grep -c docker-init; exit 3"),
     Case("hostname", "--hostname box.example", "hostname; cat /etc/hostname"),
-    Case("domainname", "--hostname box --domainname example.org", "cat /proc/sys/kernel/domainname"),
+    Case(
+        "domainname", "--hostname box --domainname example.org", "cat /proc/sys/kernel/domainname"
+    ),
     Case("add-host", "--add-host some:10.1.2.3", "grep some /etc/hosts"),
     Case("dns", "--dns 10.9.9.9 --dns-search here", "grep -E '10.9.9.9|here' /etc/resolv.conf"),
     Case("cap-drop", "--cap-drop ALL", "grep Cap /proc/self/status"),
-    Case("cap-add", "--cap-drop ALL --cap-add CHOWN", "grep Cap /proc/self/status; chown 5 /tmp; stat -c %u /tmp"),
+    Case(
+        "cap-add",
+        "--cap-drop ALL --cap-add CHOWN",
+        "grep Cap /proc/self/status; chown 5 /tmp; stat -c %u /tmp",
+    ),
     Case("default capabilities", "", "grep Cap /proc/self/status"),
     Case("capabilities of a user", "-u 1000", "grep Cap /proc/self/status"),
-    Case("no-new-privileges", "--security-opt no-new-privileges", "grep NoNewPrivs /proc/self/status"),
+    Case(
+        "no-new-privileges", "--security-opt no-new-privileges", "grep NoNewPrivs /proc/self/status"
+    ),
     Case("seccomp unconfined", "--security-opt seccomp=unconfined", "echo fine"),
     Case("ulimit", "--ulimit nofile=123:456", "ulimit -n; ulimit -Hn"),
     Case("ulimit core", "--ulimit core=0", "ulimit -c"),
     Case("sysctl", "--sysctl net.core.somaxconn=77", "cat /proc/sys/net/core/somaxconn"),
     Case("sysctl kernel", "--sysctl kernel.msgmax=4096", "cat /proc/sys/kernel/msgmax"),
-    Case("network none", "--network none", "ls /sys/class/net; cat /etc/resolv.conf | wc -l", False),
+    Case(
+        "network none", "--network none", "ls /sys/class/net; cat /etc/resolv.conf | wc -l", False
+    ),
     Case("network host", "--network host", "echo up"),
     Case("network bridge", "--network bridge", "echo up"),
     Case("publish", "-p 127.0.0.1::80", "echo up"),
@@ -60,18 +74,34 @@ CASES = [
     Case("cpus", "--cpus 0.5", "echo fine"),
     Case("cpuset", "--cpuset-cpus 0", "nproc"),
     Case("cpu-shares", "--cpu-shares 100", "echo fine"),
-    Case("pids-limit", "--pids-limit 20", "i=0; while [ $i -lt 30 ]; do sleep 1 & i=$((i+1)); done 2>/dev/null; echo $? >/dev/null", False),  # fmt: skip
+    Case(
+        "pids-limit",
+        "--pids-limit 20",
+        "i=0; while [ $i -lt 30 ]; do sleep 1 & i=$((i+1)); done 2>/dev/null; echo $? >/dev/null",
+        False,
+    ),
     Case("shm-size", "--shm-size 3m", "df -k /dev/shm | tail -1 | awk '{{print $2}}'"),
-    Case("device", "--device /dev/null:/dev/mynull", "echo x >/dev/mynull; stat -c %t:%T /dev/mynull"),
+    Case(
+        "device", "--device /dev/null:/dev/mynull", "echo x >/dev/mynull; stat -c %t:%T /dev/mynull"
+    ),
     Case("devices", "", "ls /dev | sort | tr '\\n' ' '"),
-    Case("privileged paths", "", "for f in /proc/kcore /proc/keys /sys/firmware; do ls -d $f; done 2>/dev/null; echo x >/proc/sys/kernel/hostname; echo $?", False),  # fmt: skip
+    Case(
+        "privileged paths",
+        "",
+        "for f in /proc/kcore /proc/keys /sys/firmware; do ls -d $f; done 2>/dev/null; echo x >/proc/sys/kernel/hostname; echo $?",
+        False,
+    ),
     Case("entrypoint", "--entrypoint /bin/echo", "given"),
     Case("label", "-l a=b", "echo labelled"),
     Case("stop-signal", "--stop-signal USR1", "echo x"),
     Case("oom-score-adj", "--oom-score-adj 321", "cat /proc/self/oom_score_adj"),
     Case("pid 1", "", "echo $$; cat /proc/1/comm"),
     Case("umask", "", "umask; touch /tmp/u; stat -c %a /tmp/u"),
-    Case("mounts", "", "cut -d' ' -f2 /proc/mounts | grep -v '^/proc/\\|^/sys/\\|^/dev/console' | sort"),
+    Case(
+        "mounts",
+        "",
+        "cut -d' ' -f2 /proc/mounts | grep -v '^/proc/\\|^/sys/\\|^/dev/console' | sort",
+    ),
     Case("ipc host", "--ipc host", "echo fine"),
     Case("ipc private", "--ipc private", "ls -d /dev/shm"),
     Case("pid host", "--pid host", "echo fine"),
@@ -84,7 +114,7 @@ CASES = [
     Case("large output", "", "seq 1 100000 | tail -1; seq 1 50000"),
     Case("background child", "", "sleep 100 & echo started"),
     Case("orphans are reaped", "", "(sleep 0.01 &) ; sleep 0.2; ps -o stat | grep -c Z; true"),
-]  # fmt: skip
+]
 
 FAILURES = [
     Case("missing program", "", "/no/such"),

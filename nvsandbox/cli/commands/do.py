@@ -31,11 +31,15 @@ from ..globals import Globals
     metavar="SRC:DST[:ro]",
     help="Bind mount a host directory or file.",
 )
+@click.option("--gpus", default="", metavar="LIST", help="all, none, or indexes, UUIDs, MIG ids.")
+@click.option(
+    "--gpu-memory", default="", metavar="SIZE", help="Device memory it may use on each GPU."
+)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
 def do(
     g: Globals, rootfs: str, cwd: str, env: tuple[str, ...], uid: int, gid: int, hostname: str,
-    volume: tuple[str, ...], command: tuple[str, ...],
+    volume: tuple[str, ...], gpus: str, gpu_memory: str, command: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Runs COMMAND in a new sandbox.
 
@@ -44,13 +48,15 @@ def do(
     """
     from ...sandbox import control
     from ...sandbox.foreground import run_foreground
-    from ..configure import environment, sandbox_config
+    from ..configure import environment, give_gpus, sandbox_config
 
     config = sandbox_config(g, rootfs, hostname, volume)
+    variables = environment(env, rootfs == "/")
+    give_gpus(config, variables, gpus, gpu_memory)
     where = cwd or (os.getcwd() if rootfs == "/" else "/")
     process = control.process(
         [os.fsencode(c) for c in command],
-        environment(env, rootfs == "/"),
+        variables,
         os.fsencode(where),
         uid,
         gid,

@@ -133,6 +133,8 @@ def _group_dead(tg: ThreadGroup) -> None:
         k.on_process_exit(tg)
     if tg.is_init or parent is None:
         k.init_exited(tg)
+        if not tg.is_init:  # started from outside, where its end has just been told
+            reap(tg)
         return
     act = parent.sighand.get(sg.SIGCHLD)
     autoreap = tg.exit_signal == sg.SIGCHLD and (

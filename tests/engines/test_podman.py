@@ -1,0 +1,182 @@
+"""podman: run, exec, pods, build, with the same outcomes as with runc."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .conftest import NVSANDBOX, PATH, busybox_tar, sh
+
+RUNTIMES = ("nvsandbox", "runc")
+
+
+class Podman:
+    """podman with storage, networks and configuration of its own."""
+
+    def __init__(self, base: Path) -> None:
+        conf = base / "containers.conf"
+        conf.write_text(
+            f"""[containers]
+default_ulimits=["nofile=1024:1024","nproc=1024:1024"]
+[engine]
+cgroup_manager="cgroupfs"
+events_logger="file"
+tmp_dir="{base}/tmp"
+runtime_supports_json=["nvsandbox","runc"]
+[engine.runtimes]
+nvsandbox=["{NVSANDBOX}"]
+nvthrough=["{base}/nvthrough"]
+"""
+        )
+        wrapper = base / "nvthrough"
+        wrapper.write_text(f'#!/bin/sh\nexec {NVSANDBOX} --overlay2=none "$@"\n')
+        wrapper.chmod(0o755)
+        self.env = {**os.environ, "CONTAINERS_CONF": str(conf), "PATH": PATH}
+        self.flags = [
+            "--root",
+            base / "root",
+            "--runroot",
+            base / "run",
+            "--storage-driver",
+            "overlay",
+        ]
+
+    def __call__(self, *args: str | Path, runtime: str = "nvsandbox", **kw: object):  # type: ignore[no-untyped-def]
+        return sh(["podman", *self.flags, "--runtime", runtime, *args], env=self.env, **kw)
+
+    def ok(self, *args: str | Path, **kw: object) -> str:
+        got = self(*args, **kw)
+        assert got.returncode == 0, f"{args}: {got.returncode}\n{got.stdout}\n{got.stderr}"
+        return str(got.stdout).strip()
+
+
+@pytest.fixture(scope="module")
+def podman(engines: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
+    p = Podman(tmp_path_factory.mktemp("podman"))
+    tar = tmp_path_factory.mktemp("image") / "busybox.tar"
+    tar.write_bytes(busybox_tar())
+    p.ok("import", "-c", 'CMD=["/bin/sh"]', "-c", "ENV=PATH=/bin", tar, "busybox:latest")
+    yield p
+    p("pod", "rm", "-af", timeout=120)
+    p("rm", "-af", timeout=120)
+    p("system", "reset", "-f", timeout=120)
+
+
+CASES = [
+    ("plain", [], "echo hi; exit 3"),
+    ("environment", ["-e", "A=1", "-w", "/etc"], "echo $A; pwd"),
+    ("user", ["-u", "1000:10"], "id -u; id -g"),
+    ("network none", ["--network", "none"], "echo up"),
+    ("network host", ["--network", "host"], "echo up"),
+    ("read-only", ["--read-only", "--tmpfs", "/t"], "echo x >/x; echo $?; echo y >/t/y; cat /t/y"),
+    ("limits", ["-m", "80m", "--pids-limit", "50", "--cpus", "0.7"], "echo fine"),
+    ("capabilities", ["--cap-drop", "all", "--cap-add", "kill"], "grep Cap /proc/self/status"),
+    ("hostname", ["--hostname", "box"], "hostname; cat /proc/sys/kernel/hostname"),
+    (
+        "ulimit",
+        ["--ulimit", "nofile=100:200", "--ulimit", "nproc=1000:1000"],
+        "ulimit -n; ulimit -Hn",
+    ),
+    ("missing program", [], None),
+    ("sysctl", ["--sysctl", "net.core.somaxconn=99"], "cat /proc/sys/net/core/somaxconn"),
+]
+
+
+@pytest.mark.parametrize(("name", "flags", "script"), CASES, ids=[c[0] for c in CASES])
+def test_run(podman: Podman, name: str, flags: list[str], script: str | None) -> None:
+    command = ["sh", "-c", script] if script is not None else ["/no/such"]
+    ours, theirs = (podman("run", "--rm", *flags, "busybox", *command, runtime=r) for r in RUNTIMES)
+    assert ours.returncode == theirs.returncode, (ours, theirs)
+    assert ours.stdout == theirs.stdout
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_life(podman: Podman, runtime: str) -> None:
+    c = podman.ok(
+        "run",
+        "-d",
+        "busybox",
+        "sh",
+        "-c",
+        "trap 'exit 4' TERM; echo up; while :; do sleep 0.1; done",
+        runtime=runtime,
+    )
+    try:
+        deadline = time.monotonic() + 10
+        while podman("logs", c).stdout != "up\n":
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert podman.ok("exec", "-e", "X=y", c, "sh", "-c", "echo $X") == "y"
+        assert podman("exec", c, "sh", "-c", "exit 6").returncode == 6
+        assert podman("exec", c, "nosuch").returncode == 127
+        podman.ok("pause", c)
+        assert podman.ok("inspect", "-f", "{{.State.Status}}", c) == "paused"
+        podman.ok("unpause", c)
+        podman.ok("update", "-m", "90m", c) if podman("update", "--help").returncode == 0 else None
+        podman.ok("stop", c)
+        assert podman.ok("inspect", "-f", "{{.State.ExitCode}}", c) == "4"
+        podman.ok("start", c)
+        podman.ok("kill", c)
+    finally:
+        podman("rm", "-f", c)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_terminal(podman: Podman, runtime: str) -> None:
+    got = podman(
+        "run", "--rm", "-t", "busybox", "sh", "-c", "tty; test -t 1 && echo tty", runtime=runtime
+    )
+    assert got.returncode == 0 and "tty\r\n" in got.stdout.replace("\n", "\r\n").replace(
+        "\r\r", "\r"
+    )
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_pod(podman: Podman, runtime: str) -> None:
+    """An infra container and two more, which share its network namespace."""
+    pod = podman.ok(
+        "pod",
+        "create",
+        "--name",
+        f"p-{runtime}",
+        "--infra-image",
+        "busybox",
+        "--infra-command",
+        "sleep 1000",
+        "--share",
+        "net,uts",
+        runtime=runtime,
+    )
+    try:
+        a = podman.ok("run", "-d", "--pod", pod, "busybox", "sleep", "100", runtime=runtime)
+        assert (
+            podman.ok("run", "--rm", "--pod", pod, "busybox", "echo", "second", runtime=runtime)
+            == "second"
+        )
+        assert podman.ok("exec", a, "echo", "in") == "in"
+        podman.ok("pod", "stop", "-t", "1", pod)
+    finally:
+        podman("pod", "rm", "-f", pod, timeout=120)
+
+
+def test_build(podman: Podman, tmp_path: Path) -> None:
+    """RUN steps need --overlay2=none: what they write must reach the image."""
+    (tmp_path / "Dockerfile").write_text(
+        "FROM busybox\nRUN echo built >/built && mkdir /dir\nRUN cat /built\nCMD cat /built\n"
+    )
+    got = podman(
+        "build",
+        "--isolation",
+        "oci",
+        "--runtime",
+        podman.flags[1].parent / "nvthrough",
+        "-t",
+        "nvbuilt",
+        tmp_path,
+    )
+    assert got.returncode == 0, got.stdout + got.stderr
+    assert podman.ok("run", "--rm", "nvbuilt") == "built"
