@@ -11,11 +11,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import weakref
 from typing import TYPE_CHECKING, ClassVar
 
 from ...gofer import protocol as p
 from ..errors import SysErr, from_oserror
+from ..refs import Cache
 from ..vfs.file import FileDescription
 from ..vfs.inode import ATTR_CTIME, ATTR_SIZE, Attrs, FileSystem, Inode, Stat, StatFs, init_owner
 from ..vfs.regular import RegMappable, open_regular
@@ -50,9 +50,7 @@ class GoferFs(FileSystem):
         self.node = node
         self.readonly = readonly
         self.exclusive = exclusive
-        self.inodes: weakref.WeakValueDictionary[tuple[int, int], GoferInode] = (
-            weakref.WeakValueDictionary()
-        )
+        self.inodes: Cache[tuple[int, int], GoferInode] = Cache()
         self.inos: dict[tuple[int, int], int] = {}
         self.root = self.inode(node, node.attr())
 
@@ -65,7 +63,8 @@ class GoferFs(FileSystem):
         if i is None:
             ino = a.ino if a.dev == self.node.dev else self.foreign(key)
             kind = VolatileInode if not self.exclusive else GoferInode
-            i = self.inodes[key] = kind(self, node, a, ino)
+            i = kind(self, node, a, ino)
+            self.inodes.put(key, i)
         else:
             i.found_at(node)
             i.update(a)

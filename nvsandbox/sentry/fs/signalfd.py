@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import weakref
 from typing import TYPE_CHECKING, Final, final
 
 from ..abi.event import SIGNALFD_SIGINFO
@@ -38,12 +37,14 @@ class SignalFd(AnonFile):
         super().__init__(flags | os.O_RDWR)
         self.mask = mask
         self.waiter = Waiter(self._signal)
-        self.heard: weakref.WeakSet[Task] = weakref.WeakSet()
+        self.heard: dict[int, Task] = {}
         self._listen(t)
 
     def _listen(self, t: Task) -> None:
-        if t not in self.heard:
-            self.heard.add(t)
+        if self.heard.get(t.tid) is not t:
+            for tid in [i for i, u in self.heard.items() if u.k.tasks.get(i) is not u]:
+                del self.heard[tid]
+            self.heard[t.tid] = t
             t.signal_queue.add(self.waiter)
 
     def _signal(self, _events: int) -> None:
@@ -84,7 +85,7 @@ class SignalFd(AnonFile):
         return POLLIN if (t.pending.mask | t.tg.pending.mask) & self.mask else 0
 
     def release(self) -> None:
-        for t in list(self.heard):
+        for t in self.heard.values():
             t.signal_queue.remove(self.waiter)
 
     def fdinfo(self) -> bytes:

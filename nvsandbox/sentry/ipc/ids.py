@@ -33,7 +33,7 @@ WRITE: Final = 0o222
 class IpcObject:
     """The permission part (struct kern_ipc_perm)."""
 
-    __slots__ = ("__weakref__", "cgid", "ctime", "cuid", "dead", "gid", "id", "key", "mode", "uid")
+    __slots__ = ("cgid", "ctime", "cuid", "dead", "gid", "id", "key", "mode", "uid")
 
     def __init__(self, t: Task, key: int, mode: int) -> None:
         c = t.creds

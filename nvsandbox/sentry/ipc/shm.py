@@ -10,13 +10,13 @@ from __future__ import annotations
 import errno
 import os
 import struct
-import weakref
 from typing import TYPE_CHECKING, Final, final
 
 from ..errors import SysErr
 from ..fs import tmpfs
 from ..fs.anon import ANONFS, AnonInode
 from ..fs.tmpfs_inode import MemFs
+from ..refs import Cache
 from ..vfs.file import FileDescription, Mappable
 from ..vfs.inode import Inode
 from .ids import IPC_PRIVATE, IpcObject, IpcTable
@@ -110,7 +110,7 @@ class ShmFile(FileDescription):
 
 SEGMENTS: Final[IpcTable[Segment]] = IpcTable(SHMMNI)
 # Destroyed and still attached somewhere: found by identifier, held by the mappings alone.
-DYING: Final[weakref.WeakValueDictionary[int, Segment]] = weakref.WeakValueDictionary()
+DYING: Final[Cache[int, Segment]] = Cache()
 
 
 def find(id: int) -> Segment:
@@ -143,4 +143,4 @@ def mark_destroyed(s: Segment) -> None:
     SEGMENTS.remove(s)
     s.mode |= SHM_DEST
     s.key = IPC_PRIVATE
-    DYING[s.id] = s
+    DYING.put(s.id, s)

@@ -60,7 +60,6 @@ class ThreadGroup:
     """A process: the tasks that share a pid, signal actions, limits and timers."""
 
     __slots__ = (
-        "__weakref__",
         "child_queue",
         "child_stime",
         "child_utime",
@@ -222,7 +221,6 @@ class Task:
     """A thread of the application."""
 
     __slots__ = (
-        "__weakref__",
         "altstack",
         "blocked",
         "clear_tid",

@@ -7,8 +7,10 @@ once, at import. The result is the value for rax: a negative errno or a value >=
 
 from __future__ import annotations
 
+import json
 import typing
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple, NewType
 
 CInt = Annotated[int, "i32"]
@@ -32,7 +34,10 @@ class Row(NamedTuple):
 
 
 def _row(name: str, handler: Handler, gap: str) -> Row:
-    code = handler.__code__
+    code = getattr(handler, "__code__", None)
+    if code is None:  # compiled: tools/compile_kernel.py has kept what it said
+        args, ws = _compiled_rows()[handler.__name__]
+        return Row(name, handler, tuple(ws), tuple(args), gap)
     names = code.co_varnames[1 : code.co_argcount]
     hints: dict[str, Any] = handler.__annotations__
     widths = []
@@ -42,6 +47,15 @@ def _row(name: str, handler: Handler, gap: str) -> Row:
         text = text.rsplit(".", 1)[-1]
         widths.append(WIDTHS[_WIDTH_OF[text]])
     return Row(name, handler, tuple(widths), tuple(names), gap)
+
+
+_rows: Final[dict[str, Any]] = {}
+
+
+def _compiled_rows() -> dict[str, Any]:
+    if not _rows:
+        _rows.update(json.loads((Path(__file__).parent / "rows.json").read_bytes()))
+    return _rows
 
 
 _WIDTH_OF: Final = {

@@ -43,7 +43,7 @@ class Mappable:
 class FileDescription:
     """One open file. ``flags`` are open(2)'s (access mode, O_NONBLOCK, O_APPEND, O_PATH…)."""
 
-    __slots__ = ("__weakref__", "flags", "offset", "owner", "owner_sig", "path", "queue", "refs")
+    __slots__ = ("flags", "offset", "owner", "owner_sig", "path", "queue", "refs")
 
     def __init__(self, flags: int, path: Path | None = None) -> None:
         self.flags = flags

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class FsContext:
     """Root, working directory, umask and mount namespace; shared by CLONE_FS."""
 
-    __slots__ = ("__weakref__", "cwd", "ns", "refs", "root", "umask")
+    __slots__ = ("cwd", "ns", "refs", "root", "umask")
 
     def __init__(self, ns: MountNamespace, root: Path, cwd: Path, umask: int = 0o022) -> None:
         self.ns = ns

@@ -154,7 +154,7 @@ class Inode:
     """One file object; see the module's docstring."""
 
     __slots__ = (
-        "__weakref__", "atime", "btime", "ctime", "fs", "gid", "ino", "locks", "map", "mode", "mtime",
+        "atime", "btime", "ctime", "fs", "gid", "ino", "locks", "map", "mode", "mtime",
         "nlink", "rdev", "size", "special", "uid", "version", "watches", "writers",
     )  # fmt: skip
 

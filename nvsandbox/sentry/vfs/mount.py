@@ -8,7 +8,6 @@ propagated to peers.
 from __future__ import annotations
 
 import errno
-import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, final
 
@@ -48,7 +47,7 @@ class MountNamespace:
     def __init__(self, root: Mount) -> None:
         self.root = root
         self.version = 0  # bumped at each change: poll on /proc/mounts
-        self.contexts: weakref.WeakSet[FsContext] = weakref.WeakSet()
+        self.contexts: set[FsContext] = set()
         root.ns = self
 
     def root_path(self) -> Path:

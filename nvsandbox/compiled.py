@@ -1,0 +1,43 @@
+"""Whether the kernel runs compiled: what ``tools/compile_kernel.py`` made of it is used as long as it is fresh.
+
+mypyc turns the modules of the Sentry into one extension; they lie in ``nvsandbox/_compiled`` in the places of their sources, and are
+found there first. A source that was changed since makes all of it stale, and the sources are used. NVSANDBOX_COMPILED=0
+uses the sources in any case.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+HERE: Final = Path(__file__).resolve().parent
+OUT: Final = HERE / "_compiled"
+STAMP: Final = "stamp.json"
+
+
+def fingerprint(source: Path) -> list[int]:
+    """What changes when a source does: size and time of change (ns)."""
+    st = source.stat()
+    return [st.st_size, st.st_mtime_ns]
+
+
+def fresh() -> bool:
+    """Whether the compiled kernel is there and made from the sources as they are."""
+    if os.environ.get("NVSANDBOX_COMPILED") == "0":
+        return False
+    try:
+        stamp = json.loads((OUT / STAMP).read_bytes())
+        return all(fingerprint(HERE.parent / f) == v for f, v in stamp.items())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def prefer(package: str, path: list[str]) -> None:
+    """Puts the compiled modules of ``package`` before its sources in ``path`` (its ``__path__``), if they may be used."""
+    if fresh():
+        if str(OUT) not in sys.path:
+            sys.path.append(str(OUT))  # the library that all of them share
+        path.insert(0, str(OUT / package.replace(".", "/")))
