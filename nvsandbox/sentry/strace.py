@@ -53,8 +53,8 @@ class Strace:
                 t, row, shown, f"-1 {errno.errorcode.get(e.errno, e.errno)} ({_text(e.errno)})"
             )
             raise
-        except Restart as e:
-            self._line(t, row, shown, f"? ERESTART {e.code}")
+        except Restart as again:
+            self._line(t, row, shown, f"? ERESTART {again.code}")
             raise
         except TaskExit:
             raise

@@ -110,8 +110,8 @@ def call(k: Kernel, t: Task, ev: Event) -> int:
         return _invoke(k, t, row, ev)
     except SysErr as e:
         return -e.errno
-    except Restart as e:
-        return -e.code
+    except Restart as again:
+        return -again.code
     except Exception:
         # Our bug. It is loud in the log, costs this one process its life, and the sandbox lives on.
         log.exception("%s[%d]: handler of %s failed", t.comm.decode("latin1"), t.tid, row.name)
