@@ -61,7 +61,9 @@ def ioctl(s):
 
         threading.Thread(target=race, daemon=True).start()
     r = 0
+    original = arg.raw
     for _ in range(s.get("times", 1)):
+        ctypes.memmove(arg, original, len(original))
         r = libc.ioctl(
             number(s["fd"]), s["cmd"], number(s["raw"]) if "raw" in s else ctypes.addressof(arg)
         )
