@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 import socket
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ..failure import Failure
 from ..sandbox import control
@@ -18,6 +18,8 @@ from ..sandbox.config import SandboxConfig
 from . import cgroups, namespaces, relay
 from .cgroups import Groups
 from .spec import Namespace
+
+PATIENCE: Final = 5.0  # seconds for create to read why it failed
 
 
 class Plan(NamedTuple):
@@ -58,6 +60,9 @@ def main(plan: Plan, link: socket.socket) -> None:
 def _tell(link: socket.socket, e: Failure) -> None:
     with contextlib.suppress(OSError):
         link.send(b"!%d %s" % (e.code, str(e).encode("utf-8", "replace")[:60000]))
+        link.settimeout(PATIENCE)
+        while link.recv(64):  # closing with something unread would hide what was sent
+            pass
 
 
 def _oom_score(adj: int | None) -> None:

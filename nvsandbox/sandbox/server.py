@@ -118,6 +118,7 @@ class SentryServer:
         self.primary.tell({"ev": "ready"})
         gc.collect()
         gc.freeze()
+        gc.enable()  # create has it off, for memory shared with us to stay shared
         k.loop.run()
 
     # Connections
