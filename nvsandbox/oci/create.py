@@ -89,7 +89,8 @@ def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.E
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     undo.callback(ours.close)
     plan = monitor.Plan(
-        config, convert.process_of(s.process), s.linux.namespaces, groups, directory, listener,
+        config, convert.process_of(s.process), s.linux.namespaces,
+        namespaces.own_network(s.linux.namespaces), s.linux.sysctl, groups, directory, listener,
         streams.stdio, streams.terminal, s.process.oomScoreAdj,
     )  # fmt: skip
     sys.stdout.flush()

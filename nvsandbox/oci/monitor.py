@@ -28,6 +28,8 @@ class Plan(NamedTuple):
     config: SandboxConfig
     process: control.Message
     namespaces: list[Namespace]
+    own_network: bool
+    sysctl: dict[str, str]
     groups: Groups
     directory: str
     listener: socket.socket
@@ -45,6 +47,8 @@ def main(plan: Plan, link: socket.socket) -> None:
         _oom_score(plan.oom_score_adj)
         cgroups.join(plan.groups, os.getpid())
         namespaces.enter(plan.namespaces, os.fsdecode(plan.config.hostname))
+        if plan.own_network:
+            namespaces.set_sysctls(plan.sysctl, plan.config.network == "host")
         link.send(b"namespaces")
         _run(plan, link)
     except Failure as e:

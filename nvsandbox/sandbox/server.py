@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from ..platform.bpf import Rule
 from ..platform.probe import CLASSES
-from ..platform.sentry_filter import sentry_filter
+from ..platform.sentry_filter import host_network_rules, sentry_filter
 from ..sentry.boot import Boot, CapSets, Prepared, ProcessSpec, set_inlining
 from ..sentry.console import Console
 from ..sentry.errors import SysErr
@@ -104,6 +104,8 @@ class SentryServer:
             from ..nvproxy.attach import attach  # imported by the launcher already
 
             self.gpu, extra = attach(k, self.config.gpu)
+        if self.config.network == "host":
+            extra += host_network_rules()
         self.containers[""] = Container(self.boot.build(self.config))
         self.boot.client.attach_loop(k.loop)
         k.start_platform()

@@ -32,6 +32,7 @@ from .kernel.signal import SIG_IGN, SigAction
 from .kernel.task import RLIM_INFINITY, Task, ThreadGroup
 from .loader.exec import HWCAP
 from .mounts import mount_all
+from .net import host as hostnet
 from .syscalls.decode import Row
 from .vfs.file import FdTable
 from .vfs.fs_context import FsContext
@@ -161,6 +162,8 @@ class Boot:
         root = b.ns.root_path()
         t.fs = FsContext(b.ns, root, root, 0o022)
         self.k.mnt_ns = b.ns
+        if config.network == "host":
+            hostnet.register(self.k.loop)
         mount_all(self.k, b, config)
         return b.ns
 
