@@ -6,6 +6,7 @@ import mmap
 import os
 import sys
 import threading
+import time
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.ioctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)
@@ -165,3 +166,5 @@ def step(s):
 
 for s in json.load(sys.stdin):
     print(json.dumps(step(s)), flush=True)
+if "--hold" in sys.argv:
+    time.sleep(60)

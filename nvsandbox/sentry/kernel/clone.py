@@ -26,6 +26,7 @@ from ...platform.interface import (
 from ...platform.native._native import ffi, lib
 from ...platform.space import PlatformError, Space
 from ..errors import SysErr, TaskExit
+from ..mm.promoted import copy_at_fork
 from . import signal as sg
 from .task import Task, ThreadGroup
 from .thread import HostThread
@@ -265,6 +266,7 @@ def _fork(t: Task, c: Task, a: CloneArgs) -> None:
         c.thread = th
         c.mm = mm.fork(space)
         c.mm.users = 1
+        copy_at_fork(c.mm, th)
         _child_regs(t, th, a)
         if a.flags & CLONE_SETTLS:
             th.host(NR_ARCH_PRCTL, ARCH_SET_FS, a.tls)

@@ -11,6 +11,7 @@ from ..kernel.creds import CAP_IPC_LOCK
 from ..kernel.task import RLIMIT_MEMLOCK, Task
 from ..mm import mm as m
 from ..mm.mm import TASK_SIZE, page_up
+from ..mm.promoted import Promoted
 from ..mm.vma import DONTFORK, LOCKED, PAGE, STUB, VDSO, WIPEONFORK, Vma
 from ..mm.vma import GROWS as VMA_GROWS
 from ..vfs.path import MS_NOEXEC
@@ -25,6 +26,9 @@ MREMAP_DONTUNMAP: Final = 4
 MS_ASYNC: Final = 1
 MS_INVALIDATE: Final = 2
 MS_SYNC: Final = 4
+MADV_DONTNEED: Final = 4
+MADV_FREE: Final = 8
+MADV_REMOVE: Final = 9
 MADV_DONTFORK: Final = 10
 MADV_DOFORK: Final = 11
 MADV_WIPEONFORK: Final = 18
@@ -276,7 +280,10 @@ def sys_madvise(t: Task, addr: CULong, length: CULong, advice: CInt) -> int:
             nv = v.part(lo, hi)
             nv.flags = v.flags | bit if on else v.flags & ~bit
             t.mm.map.replace(lo, hi, [nv])
-        if advice in MADV_PASS:
+        if isinstance(v.obj, Promoted) and advice in (MADV_DONTNEED, MADV_FREE):
+            if advice == MADV_DONTNEED:
+                t.thread.host(28, lo, hi - lo, MADV_REMOVE)  # private to the application: zeroes
+        elif advice in MADV_PASS:
             t.thread.host(28, lo, hi - lo, advice)
     if t.mm.users > 1 or hole:
         t.thread.run()
