@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, final
 from ..platform.bpf import Rule
 from ..platform.probe import CLASSES
 from ..platform.sentry_filter import host_network_rules, sentry_filter
+from ..sentry import seccomp
 from ..sentry.boot import Boot, CapSets, Prepared, ProcessSpec, set_inlining
 from ..sentry.console import Console
 from ..sentry.errors import SysErr
@@ -110,6 +111,9 @@ class SentryServer:
         self.boot.client.attach_loop(k.loop)
         k.start_platform()
         set_inlining()
+        if self.config.seccomp is not None:
+            k.table = seccomp.apply(k.table, self.config.seccomp)
+            k.seccomp_mode = 2
         ctl = self.primary.sock
         ctl.setblocking(False)
         k.loop.watch_fd(ctl.fileno(), select.EPOLLIN, lambda _e: self._orders(self.primary))

@@ -251,3 +251,80 @@ def test_small_memory_limits(rt: Runtime, limit: int) -> None:
         rt, "echo alive", lambda s: s["linux"]["resources"].update(memory={"limit": limit << 20})
     )
     assert out == "alive\n"
+
+
+def test_seccomp(rt: Runtime) -> None:
+    """A profile is enforced inside, for exec, too; conditions on arguments count."""
+    profile = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [
+            {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28},
+            {"names": ["sethostname"], "action": "SCMP_ACT_ERRNO"},
+            {"names": ["socket"], "action": "SCMP_ACT_ERRNO", "errnoRet": 97, "args": [{"index": 0, "value": 2, "op": "SCMP_CMP_EQ"}]},
+            {"names": ["sync"], "action": "SCMP_ACT_KILL_PROCESS"},
+            {"names": ["nosuchcall"], "action": "SCMP_ACT_ERRNO"},
+        ],
+    }  # fmt: skip
+    script = (
+        "mkdir /x 2>&1; sync; echo $?; grep Seccomp: /proc/self/status;"
+        "python3 -c 'import socket; socket.socket(socket.AF_UNIX); socket.socket(socket.AF_INET)' 2>&1 | tail -1"
+    )
+    b = rt.bundle(
+        "bash", "-c", script + "; sleep 100", edit=lambda s: s["linux"].update(seccomp=profile)
+    )
+    rt.create("sec", b)
+    rt.ok("start", "sec")
+    out = rt.base / "out"
+    wait_for(lambda: "Errno" in out.read_text())
+    seen = out.read_text()
+    assert (
+        "No space left on device" in seen
+        and "\n159\n" in seen
+        and "Seccomp:\t2" in seen
+        and "[Errno 97]" in seen
+    )
+    assert "No space" in rt("exec", "sec", "mkdir", "/y").stderr
+
+
+def test_seccomp_that_allows_little(rt: Runtime) -> None:
+    """An allow-list: what is not named fails as it says."""
+    import re
+
+    table = Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h").read_text()
+    names = set(re.findall(r"__NR_(\w+)", table)) - {"getpriority", "uname"}
+    profile = {
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "defaultErrnoRet": 38,
+        "architectures": ["SCMP_ARCH_X86_64"],
+        "syscalls": [{"names": sorted(names), "action": "SCMP_ACT_ALLOW"}],
+    }
+    got = inside(rt, "uname -r 2>&1; echo fine", lambda s: s["linux"].update(seccomp=profile))
+    assert "Function not implemented" in got and "fine" in got
+
+
+def test_seccomp_profiles_that_are_refused(rt: Runtime) -> None:
+    for bad, why in (
+        ({"defaultAction": "SCMP_ACT_X"}, "$.linux.seccomp.defaultAction"),
+        (
+            {
+                "defaultAction": "SCMP_ACT_ALLOW",
+                "syscalls": [{"names": ["x"], "action": "SCMP_ACT_NOTIFY"}],
+            },
+            "NOTIFY",
+        ),
+        (
+            {
+                "defaultAction": "SCMP_ACT_ALLOW",
+                "syscalls": [
+                    {
+                        "names": ["x"],
+                        "action": "SCMP_ACT_ERRNO",
+                        "args": [{"index": 9, "value": 1, "op": "SCMP_CMP_EQ"}],
+                    }
+                ],
+            },
+            "index",
+        ),
+    ):
+        b = rt.bundle(edit=lambda s, p=bad: s["linux"].update(seccomp=p))
+        assert why in rt.failure(rt("create", "-b", b, "bad"))

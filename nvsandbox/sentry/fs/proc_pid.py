@@ -171,7 +171,7 @@ def _status_signals(tg: ThreadGroup, u: Task | None, c: Credentials | None) -> l
     n = tg.k.ncpu
     mask = f"{(1 << n) - 1:x}"
     return [
-        *out, "Seccomp:\t0", "Seccomp_filters:\t0", "Speculation_Store_Bypass:\tthread vulnerable",
+        *out, f"Seccomp:\t{tg.k.seccomp_mode}", f"Seccomp_filters:\t{tg.k.seccomp_mode >> 1}", "Speculation_Store_Bypass:\tthread vulnerable",
         f"Cpus_allowed:\t{mask}", f"Cpus_allowed_list:\t{'0' if n == 1 else f'0-{n - 1}'}",
         "Mems_allowed:\t1", "Mems_allowed_list:\t0", "voluntary_ctxt_switches:\t0",
         "nonvoluntary_ctxt_switches:\t0",

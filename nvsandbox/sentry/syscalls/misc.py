@@ -242,7 +242,7 @@ def _pr_get_name(t: Task, a: int, b: int, c: int, d: int) -> int:
 
 
 def _pr_get_seccomp(t: Task, a: int, b: int, c: int, d: int) -> int:
-    return 0
+    return t.k.seccomp_mode
 
 
 def _pr_capbset_read(t: Task, a: int, b: int, c: int, d: int) -> int:
