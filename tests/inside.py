@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parent.parent
-PLATFORMS = os.environ.get("NVSANDBOX_TEST_PLATFORMS", "systrap").split(",")
+PLATFORMS = os.environ.get("NVSANDBOX_TEST_PLATFORMS", "systrap,ptrace").split(",")
 ENV = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",

@@ -87,8 +87,10 @@ def sandbox_config(
             f"rootfs `{rootfs}`: "
             + ("not a directory" if os.path.exists(rootfs) else "no such file or directory")
         )
-    if g.network != "none":
-        raise Failure(f"--network={g.network}: not available yet, only none (a loopback interface)")
+    if g.network == "sandbox":
+        raise Failure(
+            "--network=sandbox: not available yet, only none (a loopback interface) and host"
+        )
     through = g.overlay2 == "none"
     if g.overlay2 not in ("none", "root:self", "root:memory", "all:memory"):
         raise Failure(f"--overlay2 `{g.overlay2}`: expected none, root:self or root:memory")

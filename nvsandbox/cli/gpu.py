@@ -196,7 +196,7 @@ def abi_check(repo: Path, tags: Sequence[str]) -> None:
 )
 @click.option(
     "--received", type=click.Path(path_type=Path), default=None,
-    help="Write every call that arrives to this file: kind, number and parameters, a line each.",
+    help="Write every call that arrives to this file: kind, number, process, parameters.",
 )  # fmt: skip
 @click.option("-v", "--verbose", is_flag=True, help="Name what is not simulated.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
@@ -251,7 +251,9 @@ def _run_sim(
     if received is None:
         return run(simulator, command)
     with received.open("w") as f:
-        simulator.received = lambda kind, number, data: print(kind, hex(number), data.hex(), file=f)
+        simulator.received = lambda kind, number, pid, data: print(
+            kind, hex(number), pid, data.hex(), file=f
+        )
         return run(simulator, command)
 
 

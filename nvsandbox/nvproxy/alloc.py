@@ -93,7 +93,7 @@ def _alloc(x: Argument) -> int:
             held = hold(translate_fds(e, t, plan, a, at, undo))
         params = (
             View(e.layouts, e.layouts.table(plan.struct), a.buf, at)
-            if data and plan.struct
+            if data and plan.struct in e.abi.release.structs
             else None
         )
         gpu = _gpu_of(e, client, p["hObjectParent"], number, params)

@@ -231,7 +231,7 @@ def translate_fds(
             # no descriptor: said so (-1), or one of a device that has no say here
             if not d.absent or (number >= 0 and d.size == 4):
                 raise status.Refused(status.INVALID_ARGUMENT)
-            new = b"\xff" * d.size
+            new = d.none.to_bytes(d.size, "little", signed=True)
         else:
             found.append(other)
             new = other.fd.to_bytes(d.size, "little")

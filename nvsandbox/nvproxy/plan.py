@@ -51,6 +51,7 @@ class FdField(NamedTuple):
     size: int
     kinds: frozenset[str]
     absent: bool
+    none: int
 
 
 @final
@@ -275,7 +276,7 @@ class Abi:
             return
         p.nested = tuple(n for n in (self._nested(a, fields) for a in arrays) if n is not None)
         p.fds = tuple(
-            FdField(fields[d.field].offset, fields[d.field].size, d.kinds, d.absent)
+            FdField(fields[d.field].offset, fields[d.field].size, d.kinds, d.absent, d.none)
             for d in fds
             if d.field in fields
         )

@@ -9,12 +9,12 @@ from __future__ import annotations
 import ctypes
 import errno
 import mmap as pymmap
-import os
 from typing import TYPE_CHECKING, Final, final
 
 from ..platform.interface import OF_FD0, OF_FD4, OF_IGNORE, OP_RECVFD
 from ..sentry.errors import SysErr
 from ..sentry.mm import mm as m
+from ..sentry.mm.promoted import Promoted
 from ..sentry.mm.vma import PAGE, STUB, VDSO, SharedAnon, Vma
 from . import status
 
@@ -31,20 +31,6 @@ _libc.mmap.argtypes = (
 )  # fmt: skip
 _libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 _FAILED: Final = (1 << 64) - 1
-
-
-@final
-class Promoted:
-    """The memory file behind a promoted area; what the area's ``obj`` is. Closed with the last area that has it."""
-
-    __slots__ = ("fd",)
-
-    def __init__(self, size: int) -> None:
-        self.fd = os.memfd_create("nv-pinned", os.MFD_CLOEXEC)
-        os.ftruncate(self.fd, size)
-
-    def __del__(self) -> None:
-        os.close(self.fd)
 
 
 @final

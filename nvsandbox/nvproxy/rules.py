@@ -33,6 +33,8 @@ class Fd(NamedTuple):
     field: str
     kinds: frozenset[str]
     absent: bool = False
+    none: int = -1
+    """What the driver gets when there is none."""
 
 
 _CAPS: Final = (Array("capsTbl", "capsTblSize", 1, 4096, "o"),)
@@ -98,9 +100,9 @@ CLASS_DESCRIPTORS: Final[dict[str, tuple[Fd, ...]]] = {
     "AMPERE_SMC_EXEC_PARTITION_REF": (Fd("capDescriptor", CAP, True),),
     "AMPERE_SMC_CONFIG_SESSION": (Fd("capDescriptor", CAP, True),),
     "AMPERE_SMC_MONITOR_SESSION": (Fd("capDescriptor", CAP, True),),
-    "NV_IMEX_SESSION": (Fd("capDescriptor", CAP, True), Fd("pOsEvent", FRONTEND, True)),
-    "NV_MEMORY_FABRIC_IMPORT_V2": (Fd("pOsEvent", FRONTEND, True),),
-    "NV_MEMORY_MULTICAST_FABRIC": (Fd("pOsEvent", FRONTEND, True),),
+    "NV_IMEX_SESSION": (Fd("capDescriptor", CAP, True), Fd("pOsEvent", FRONTEND, True, 0)),
+    "NV_MEMORY_FABRIC_IMPORT_V2": (Fd("pOsEvent", FRONTEND, True, 0),),
+    "NV_MEMORY_MULTICAST_FABRIC": (Fd("pOsEvent", FRONTEND, True, 0),),
 }
 """Class -> descriptors in its allocation parameters."""
 

@@ -83,7 +83,7 @@ def answer(sim: Simulator, request: Request, file: OpenFile, cmd: int, arg: int)
     caller = sim.caller(request, file)
     call = Escape(sim, request, file, nr, request.read(arg, size), caller)
     before = bytes(call.buf)
-    sim.received("frontend", nr, before)
+    sim.received("frontend", nr, caller.pid, before)
     handler(call)
     if call.buf != before:
         request.write(arg, call.buf)
@@ -224,7 +224,7 @@ def _alloc(e: Escape, p: View) -> None:
         raw = e.request.read(p["pAllocParms"], need)
         params = rm.layouts.view(struct, raw)
     before = bytes(raw)
-    e.sim.received("class", p["hClass"], before)
+    e.sim.received("class", p["hClass"], e.caller.pid, before)
     made = rm.alloc(e.caller, p["hRoot"], p["hObjectParent"], p["hObjectNew"], p["hClass"], params)
     p["hObjectNew"] = made.handle
     if made.cls.internal == "RmClientResource":
@@ -278,7 +278,7 @@ def _control(e: Escape, p: View) -> Status | int:
         return Status.INVALID_ARGUMENT
     buf = e.request.read(at, size)
     before = bytes(buf)
-    e.sim.received("control", p["cmd"], before)
+    e.sim.received("control", p["cmd"], e.caller.pid, before)
     status: Status | int
     try:
         e.sim.faults.before_control()

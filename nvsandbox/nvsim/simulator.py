@@ -55,8 +55,8 @@ class Simulator:
             raise SimError(f"--driver: {e}; `nvsandbox gpu abi list` shows all") from None
         cards = [profile.load(config.gpu, config.memory_mib)] * config.count
         self.log = log
-        self.received: Callable[[str, int, bytes], None] = lambda kind, number, data: None
-        """Told of every call that arrives: kind, number, parameters as they were before they are answered."""
+        self.received: Callable[[str, int, int, bytes], None] = lambda kind, number, pid, data: None
+        """Told of every call that arrives: kind, number, process, parameters as they were before they are answered."""
         self.replay = replay
         instances = layout(cards[0], config.mig) if config.mig else ()
         self.rm = Manager(release, cards, log, instances)

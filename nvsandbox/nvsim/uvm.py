@@ -83,7 +83,7 @@ def answer(sim: Simulator, request: Request, file: OpenFile, cmd: int, arg: int)
         return -errno.EINVAL
     name = known.params[0]
     buf = request.read(arg, sim.rm.layouts.size(name))
-    sim.received("uvm", cmd, bytes(buf))
+    sim.received("uvm", cmd, request.tgid(), bytes(buf))
     p = sim.rm.layouts.view(name, buf)
     space = sim.va_spaces.setdefault(file, VaSpace())
     space.holder = (request.tgid(), request.args[0] & 0xFFFFFFFF)

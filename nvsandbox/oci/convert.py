@@ -12,6 +12,7 @@ from ..sandbox import control
 from ..sandbox.config import DeviceNode, HostMount, IdMap, InnerMount, SandboxConfig
 from . import capabilities
 from .rlimits import RLIMITS
+from .seccomp import profile_of
 from .spec import Capabilities, Device, Mount, Process, Spec
 
 FLAGS: Final = {
@@ -160,6 +161,7 @@ def config_of(spec: Spec, bundle: str, base: SandboxConfig) -> SandboxConfig:
     base.masked = [os.fsencode(p) for p in spec.linux.maskedPaths]
     base.readonly_paths = [os.fsencode(p) for p in spec.linux.readonlyPaths]
     base.sysctl = {k.encode(): v.encode() for k, v in spec.linux.sysctl.items()}
+    base.seccomp = profile_of(spec.linux.seccomp)
     base.uid_maps, base.gid_maps = id_maps(spec)
     base.init_is_program = True
     if base.gpu_options is not None and gpus_wanted(spec):

@@ -73,8 +73,15 @@ def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.E
     undo.callback(state.remove, directory)
     streams = _streams(s, v, foreground, undo)
     # Imported before the fork: memory of ours that the container is not charged for.
+    import gc
+
     from ..sandbox import launch  # noqa: F401
+    from ..sentry import boot
     from . import monitor
+
+    boot.load_table()
+    gc.disable()
+    gc.freeze()
 
     groups = _groups(g, s, ident, config, undo)
     listener = client.listen(directory)
@@ -82,7 +89,8 @@ def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.E
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     undo.callback(ours.close)
     plan = monitor.Plan(
-        config, convert.process_of(s.process), s.linux.namespaces, groups, directory, listener,
+        config, convert.process_of(s.process), s.linux.namespaces,
+        namespaces.own_network(s.linux.namespaces), s.linux.sysctl, groups, directory, listener,
         streams.stdio, streams.terminal, s.process.oomScoreAdj,
     )  # fmt: skip
     sys.stdout.flush()
@@ -140,10 +148,13 @@ def _groups(
     groups = cgroups.create(s.linux.cgroupsPath, ident, g.systemd_cgroup, rootless)
     undo.callback(_remove_groups, groups)
     r = s.linux.resources
+    asked = r.memory.limit if r is not None and r.memory is not None else None
     if r is not None:
         limits.apply(groups, r, rootless)
         config.pids = r.pids.limit if r.pids is not None and r.pids.limit > 0 else 0
     config.memory = limits.memory_limit(groups)
+    if asked is not None and asked > 0:
+        config.memory = min(config.memory, asked) or asked
     config.cpu_max = limits.cpu_max(groups)
     config.ncpu = min(config.ncpu, limits.cpus(groups) or config.ncpu)
     return groups

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from .. import __version__
 from .capabilities import NAMES
 from .convert import CLEARS, FLAGS, IGNORED
+from .seccomp import ACTIONS, NATIVE, OPERATORS
 from .spec import HOOK_KINDS
 
 if TYPE_CHECKING:
@@ -31,7 +32,12 @@ def features(_g: Globals, _v: Values, _args: list[str]) -> int:
                 "systemdUser": False,
                 "rdma": False,
             },
-            "seccomp": {"enabled": False},
+            "seccomp": {
+                "enabled": True,
+                "actions": sorted(ACTIONS),
+                "operators": sorted(OPERATORS),
+                "archs": [NATIVE],
+            },
             "apparmor": {"enabled": False},
             "selinux": {"enabled": False},
             "intelRdt": {"enabled": False},

@@ -14,6 +14,9 @@ from .spec import BlockIo, Cpu, DeviceRule, Memory, Resources
 OWN_TASKS: Final = (
     48  # what the sandbox itself needs below pids.max: monitor, gofer, Sentry, its pool
 )
+# What the sandbox's own processes take of the group's memory, in bytes; a limit too small to hold both is raised by it.
+OWN_MEMORY: Final = 20 << 20
+SMALL_MEMORY: Final = 48 << 20
 MAX: Final = "max"
 # What every container has whatever its rules say, as with runc: making nodes, memory devices, terminals.
 ALWAYS: Final = (
@@ -25,6 +28,10 @@ UNLIMITED: Final = -1
 
 def apply(groups: Groups, r: Resources, rootless: bool = False) -> None:
     """Writes the limits given. Raises Failure for one that can't be set."""
+    m = r.memory
+    if m is not None and m.limit is not None and 0 < m.limit < SMALL_MEMORY:
+        swap = m.swap + OWN_MEMORY if m.swap is not None and m.swap > 0 else m.swap
+        r.memory = Memory(m.limit + OWN_MEMORY, m.reservation, swap, swappiness=m.swappiness)
     try:
         if UNIFIED in groups and "memory" not in groups:
             _apply_v2(groups[UNIFIED], r)

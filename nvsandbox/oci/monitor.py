@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 import socket
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ..failure import Failure
 from ..sandbox import control
@@ -19,6 +19,8 @@ from . import cgroups, namespaces, relay
 from .cgroups import Groups
 from .spec import Namespace
 
+PATIENCE: Final = 5.0  # seconds for create to read why it failed
+
 
 class Plan(NamedTuple):
     """What create has worked out."""
@@ -26,6 +28,8 @@ class Plan(NamedTuple):
     config: SandboxConfig
     process: control.Message
     namespaces: list[Namespace]
+    own_network: bool
+    sysctl: dict[str, str]
     groups: Groups
     directory: str
     listener: socket.socket
@@ -43,6 +47,8 @@ def main(plan: Plan, link: socket.socket) -> None:
         _oom_score(plan.oom_score_adj)
         cgroups.join(plan.groups, os.getpid())
         namespaces.enter(plan.namespaces, os.fsdecode(plan.config.hostname))
+        if plan.own_network:
+            namespaces.set_sysctls(plan.sysctl, plan.config.network == "host")
         link.send(b"namespaces")
         _run(plan, link)
     except Failure as e:
@@ -58,6 +64,9 @@ def main(plan: Plan, link: socket.socket) -> None:
 def _tell(link: socket.socket, e: Failure) -> None:
     with contextlib.suppress(OSError):
         link.send(b"!%d %s" % (e.code, str(e).encode("utf-8", "replace")[:60000]))
+        link.settimeout(PATIENCE)
+        while link.recv(64):  # closing with something unread would hide what was sent
+            pass
 
 
 def _oom_score(adj: int | None) -> None:

@@ -80,3 +80,29 @@ def loopback_up() -> None:
         raw = fcntl.ioctl(s, SIOCGIFFLAGS, struct.pack("<16sH22x", b"lo", 0))
         flags = struct.unpack_from("<H", raw, 16)[0] | IFF_UP
         fcntl.ioctl(s, SIOCSIFFLAGS, struct.pack("<16sH22x", b"lo", flags))
+
+
+def own_network(namespaces: list[Namespace]) -> bool:
+    """Whether the container's network namespace is another than the host's."""
+    return any(n.type == "network" and not is_own(n) for n in namespaces)
+
+
+def set_sysctls(wanted: dict[str, str], host_sockets: bool) -> None:
+    """net.* in the namespace we have entered, for the host's stack there. ``host_sockets``: programs inside use it, as a
+    user without privilege, who must be able to bind what root inside may. Raises Failure."""
+    values = (
+        {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
+        if host_sockets
+        else {}
+    )
+    values.update((k, v) for k, v in wanted.items() if k.startswith("net."))
+    for name, value in values.items():
+        path = "/proc/sys/" + name.replace(".", "/")
+        if ".." in path:
+            raise Failure(f"$.linux.sysctl: `{name}`")
+        try:
+            with open(path, "w") as f:
+                f.write(value)
+        except OSError as e:
+            if name in wanted:
+                raise Failure(f"$.linux.sysctl: set `{name}` to `{value}`: {reason(e)}") from None

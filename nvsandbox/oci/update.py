@@ -29,9 +29,13 @@ def update(g: Globals, v: Values, args: list[str]) -> int:
             raise Failure("container not running")
         groups = st.get("cgroup") or {}
         r.devices = []  # only a creation sets them
+        asked = r.memory.limit if r.memory is not None else None
         limits.apply(groups, r)
         if state.status(st) != state.PAUSED:
-            order: dict[str, Any] = {"op": "limits", "memory": limits.memory_limit(groups) or None}
+            order: dict[str, Any] = {
+                "op": "limits",
+                "memory": asked or limits.memory_limit(groups) or None,
+            }
             if r.pids is not None and r.pids.limit:
                 order["pids"] = r.pids.limit
             client.request(state.directory(g.root, args[0]), order)

@@ -17,6 +17,13 @@ from .interface import KICK_SIGNAL
 from .stub_filter import CLONE_THREAD_FLAGS
 
 AF_UNIX: Final = 1
+AF_INET: Final = 2
+AF_INET6: Final = 10
+AF_NETLINK: Final = 16
+# SIOCGIF NAME CONF FLAGS ADDR DSTADDR BRDADDR NETMASK METRIC MTU HWADDR INDEX TXQLEN
+INTERFACE_IOCTLS: Final = (
+    0x8910, 0x8912, 0x8913, 0x8915, 0x8917, 0x8919, 0x891B, 0x891D, 0x8921, 0x8927, 0x8933, 0x8942,
+)  # fmt: skip
 NO_EXEC: Final = 3
 TERMINAL_IOCTLS: Final = (
     0x5401, 0x5402, 0x5403, 0x5404, 0x5409, 0x540A, 0x540B, 0x540F, 0x5410, 0x5411, 0x5413, 0x5414, 0x541B,
@@ -62,6 +69,14 @@ def sentry_rules(traces: bool) -> list[Rule]:
 def sentry_filter(traces: bool, extra: Sequence[Rule] = ()) -> bytes:
     """``struct sock_filter`` array for the Sentry. ``extra``: what a device proxy needs besides."""
     return bpf.program([*extra, *sentry_rules(traces)], bpf.RET_ERRNO | errno.EPERM)
+
+
+def host_network_rules() -> list[Rule]:
+    """For --network=host: internet sockets and routing queries, without a capability in their namespace."""
+    rules = [allow(41, eq(0, AF_INET, AF_INET6, AF_NETLINK))]
+    rules += [allow(nr) for nr in (42, 49, 50, 52)]  # connect bind listen getpeername
+    rules.append(allow(16, eq(1, *INTERFACE_IOCTLS)))
+    return rules
 
 
 # As gofer/server.py SYSCALLS says, by number.

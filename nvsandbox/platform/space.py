@@ -206,9 +206,14 @@ class Space:
         """``pid`` as the cloning stub told it: believed for now, checked by ``identify``."""
         if pid <= 0 or pid in self.platform.by_pid:
             raise PlatformError("stub names a pid that is not its child")
-        self.pidfd = os.pidfd_open(pid)
+        try:
+            self.pidfd = os.pidfd_open(pid)
+        except OSError as e:
+            raise PlatformError(f"stub has died: {e}") from None
         self.pid = pid
         self.platform.by_pid[pid] = self
+        if self.killed:  # before we knew whom to kill
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
     def identify(self) -> bool:
         """Whether the process on the socket is the one whose pid we hold."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..failure import Failure
 
@@ -73,6 +73,7 @@ class SandboxConfig:
     gid_maps: list[IdMap] = field(default_factory=list)
     root_readonly: bool = False  # inside, by the OCI spec
     domainname: bytes = b""
+    seccomp: dict[str, Any] | None = None  # an OCI profile
     memory: int = 0  # bytes the application may see, 0: the host's
     pids: int = 0  # tasks the application may have, 0: as many as the kernel can
     cpu_max: tuple[int, int] | None = None  # quota and period, µs

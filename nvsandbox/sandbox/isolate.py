@@ -9,7 +9,7 @@ import tempfile
 from typing import Final
 
 from ..platform.native._native import ffi, lib
-from .config import Failure, HostMount
+from .config import Failure, HostMount, IdMap
 
 CLONE_NEWNS: Final = 0x00020000
 CLONE_NEWUTS: Final = 0x04000000
@@ -165,6 +165,34 @@ def bind_mounts(base: str, mounts: list[HostMount], sources: list[int]) -> list[
                 lib.nv_umount(f"{dst}/{sub}".encode(), MNT_DETACH)
         out.append(dst)
     return out
+
+
+def enter_user_namespace(uid_maps: list[IdMap], gid_maps: list[IdMap], proc: int) -> None:
+    """A user namespace with these maps, root in it. A child left outside writes them (``proc``: our /proc directory).
+
+    Raises Failure.
+    """
+    r, w = os.pipe()
+    helper = os.fork()
+    if helper == 0:
+        code = 1
+        try:
+            os.close(w)
+            os.read(r, 1)
+            for name, maps in (("uid_map", uid_maps), ("gid_map", gid_maps)):
+                text = "".join(f"{m.inside} {m.outside} {m.count}\n" for m in maps)
+                fd = os.open(name, os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc)
+                os.write(fd, text.encode())
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(r)
+    check("user namespace", lib.nv_unshare(CLONE_NEWUSER))
+    os.write(w, b"x")
+    os.close(w)
+    if os.waitpid(helper, 0)[1]:
+        raise Failure("user namespace: the id maps can't be written")
+    check("user namespace root", lib.nv_set_ids(0, 0))
 
 
 def install_filter(prog: bytes) -> None:

@@ -37,11 +37,15 @@ def _gofer_process(config: SandboxConfig, sock: socket.socket, parent: int, read
         sources = isolate.open_sources(mounts)
         base = isolate.private_tree()
         paths = isolate.bind_mounts(base, mounts, sources)
+        own_proc = os.open("/proc/self", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         specs = [MountSpec(p, m.readonly) for p, m in zip(paths, mounts, strict=True)]
         writes = any(not m.readonly for m in mounts)
 
         def locked() -> None:
             isolate.enter_tree(base)
+            if config.uid_maps:
+                isolate.enter_user_namespace(config.uid_maps, config.gid_maps, own_proc)
+            os.close(own_proc)
             lib.nv_set_caps(isolate.GOFER_WRITE_CAPS if writes else isolate.GOFER_READ_CAPS)
             isolate.check("no_new_privs", lib.nv_prctl(isolate.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
             os.write(ready, b"\n")

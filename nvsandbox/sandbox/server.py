@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final, final
 
 from ..platform.bpf import Rule
 from ..platform.probe import CLASSES
-from ..platform.sentry_filter import sentry_filter
+from ..platform.sentry_filter import host_network_rules, sentry_filter
+from ..sentry import seccomp
 from ..sentry.boot import Boot, CapSets, Prepared, ProcessSpec, set_inlining
 from ..sentry.console import Console
 from ..sentry.errors import SysErr
@@ -104,10 +105,15 @@ class SentryServer:
             from ..nvproxy.attach import attach  # imported by the launcher already
 
             self.gpu, extra = attach(k, self.config.gpu)
+        if self.config.network == "host":
+            extra += host_network_rules()
         self.containers[""] = Container(self.boot.build(self.config))
         self.boot.client.attach_loop(k.loop)
         k.start_platform()
         set_inlining()
+        if self.config.seccomp is not None:
+            k.table = seccomp.apply(k.table, self.config.seccomp)
+            k.seccomp_mode = 2
         ctl = self.primary.sock
         ctl.setblocking(False)
         k.loop.watch_fd(ctl.fileno(), select.EPOLLIN, lambda _e: self._orders(self.primary))
@@ -118,6 +124,7 @@ class SentryServer:
         self.primary.tell({"ev": "ready"})
         gc.collect()
         gc.freeze()
+        gc.enable()  # create has it off, for memory shared with us to stay shared
         k.loop.run()
 
     # Connections

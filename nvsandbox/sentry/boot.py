@@ -27,11 +27,12 @@ from .ipc import sem
 from .kernel.creds import Credentials
 from .kernel.exit import reap
 from .kernel.kernel import Kernel
+from .kernel.remote import read_memory
 from .kernel.signal import SIG_IGN, SigAction
 from .kernel.task import RLIM_INFINITY, Task, ThreadGroup
 from .loader.exec import HWCAP
-from .mm.mm import MM
 from .mounts import mount_all
+from .net import host as hostnet
 from .syscalls.decode import Row
 from .vfs.file import FdTable
 from .vfs.fs_context import FsContext
@@ -92,12 +93,6 @@ def load_table() -> dict[int, Row]:
     return table
 
 
-def _exec_block(t: Task, mm: MM, addr: int, size: int) -> bytes:
-    """Another process's arguments and environment, as exec left them: its memory is not ours to read while it runs."""
-    start = addr - mm.arg_start
-    return mm.args[start : start + size] if start >= 0 else b""
-
-
 class Prepared(NamedTuple):
     """What must be read while the host's files are still there."""
 
@@ -112,7 +107,7 @@ def prepare() -> Prepared:
     d = HostPath(native.__file__).parent
     read_auxv()
     table = load_table()
-    register_reader(_exec_block)
+    register_reader(read_memory)
     return Prepared(
         table, (d / "stub.bin").read_bytes(), (d / "stub.elf.bin").read_bytes(), vdso_layout()
     )
@@ -167,6 +162,8 @@ class Boot:
         root = b.ns.root_path()
         t.fs = FsContext(b.ns, root, root, 0o022)
         self.k.mnt_ns = b.ns
+        if config.network == "host":
+            hostnet.register(self.k.loop)
         mount_all(self.k, b, config)
         return b.ns
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import stat
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
+from ..failure import Failure
 from .errors import SysErr
 from .fs.cgroupfs import make_cgroupfs
 from .fs.devpts import make_devpts
@@ -22,7 +24,7 @@ from .ipc.mqueue import MQUEUES
 from .vfs.path import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_RELATIME
 
 if TYPE_CHECKING:
-    from ..sandbox.config import DeviceNode, InnerMount, SandboxConfig
+    from ..sandbox.config import DeviceNode, HostMount, InnerMount, SandboxConfig
     from .kernel.kernel import Kernel
 
 log = logging.getLogger("nvsandbox.sentry")
@@ -67,24 +69,17 @@ MOUNTERS: Final[dict[str, Mounter]] = {
 
 
 def mount_all(k: Kernel, b: Builder, config: SandboxConfig) -> None:
-    """Mounts everything of ``config`` below the root, in order. Raises SysErr for a target that can't be made."""
+    """Mounts everything of ``config`` below the root, in order. Raises Failure for one that can't be."""
     k.tty_hangup = session_leader_exit
     k.pidfd_factory = PidFd
     set_sysctls(k, config.sysctl)
     served = {id(hm): i for i, hm in enumerate(config.mounts, 1)}
     for m in config.sequence or [*config.mounts, *config.inner]:
-        index = served.get(id(m))
-        if index is not None:
-            b.bind_gofer(m.target, index, bool(m.flags & MS_RDONLY), m.flags | MS_RELATIME)
-            continue
-        m = cast("InnerMount", m)
-        if m.type in ("cgroup", "cgroup2"):
-            cg = make_cgroupfs(k, config.memory or None, config.cpu_max, config.pids or None)
-            b.mount(m.target, cg, cg.root, m.flags | MS_RELATIME)
-        elif m.type in MOUNTERS:
-            MOUNTERS[m.type](k, b, m)
-        else:
-            log.warning("no file system of type %s", m.type)
+        try:
+            _mount_one(k, b, config, m, served.get(id(m)))
+        except SysErr as e:
+            where, why = m.target.decode("utf-8", "replace"), os.strerror(e.errno).lower()
+            raise Failure(f"mount on `{where}`: {why}") from None
     for d in config.devices:
         _device(b, d)
     for link, target in config.links.items():
@@ -94,6 +89,23 @@ def mount_all(k: Kernel, b: Builder, config: SandboxConfig) -> None:
     for path in config.readonly_paths:
         if exists(b, path):
             b.bind(path, path, MS_RELATIME | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+
+def _mount_one(
+    k: Kernel, b: Builder, config: SandboxConfig, m: HostMount | InnerMount, index: int | None
+) -> None:
+    """``index``: of the gofer's mount, None for one of ours."""
+    if index is not None:
+        b.bind_gofer(m.target, index, bool(m.flags & MS_RDONLY), m.flags | MS_RELATIME)
+        return
+    m = cast("InnerMount", m)
+    if m.type in ("cgroup", "cgroup2"):
+        cg = make_cgroupfs(k, config.memory or None, config.cpu_max, config.pids or None)
+        b.mount(m.target, cg, cg.root, m.flags | MS_RELATIME)
+    elif m.type in MOUNTERS:
+        MOUNTERS[m.type](k, b, m)
+    else:
+        log.warning("no file system of type %s", m.type)
 
 
 def _device(b: Builder, d: DeviceNode) -> None:

@@ -71,7 +71,8 @@ class Inside:
             input=stdin, capture_output=True, timeout=timeout, env=env, check=False,
         )  # fmt: skip
         if check is not None:
-            assert done.returncode == check, (done.stdout + done.stderr).decode()
+            told = done.stdout[-2000:] + done.stderr[-4000:]
+            assert done.returncode == check, told.decode("utf-8", "replace")
         return done
 
     def native(
@@ -93,12 +94,15 @@ class Inside:
         return str(self.libs / "usr/lib/nvidia/current/nvidia-smi")
 
     def play(self, steps: list[dict[str, Any]], **more: Any) -> list[dict[str, Any]]:
-        """The player's results."""
+        """The player's results. No handler of the Sentry may have failed."""
         done = self.run(
             ["python3", "/player.py"],
             do_flags=["-v", f"{PLAYER}:/player.py:ro", *more.pop("do_flags", ())],
-            stdin=json.dumps(steps).encode(), **more,
+            stdin=json.dumps(steps).encode(), flags=["--debug", *more.pop("flags", ())],
+            **{"check": None, **more},
         )  # fmt: skip
+        err = done.stderr.decode("utf-8", "replace")
+        assert "Traceback" not in err and done.returncode == 0, err[-3000:]
         return [json.loads(line) for line in done.stdout.splitlines()]
 
 

@@ -6,6 +6,7 @@ import mmap
 import os
 import sys
 import threading
+import time
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.ioctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)
@@ -61,7 +62,9 @@ def ioctl(s):
 
         threading.Thread(target=race, daemon=True).start()
     r = 0
+    original = arg.raw
     for _ in range(s.get("times", 1)):
+        ctypes.memmove(arg, original, len(original))
         r = libc.ioctl(
             number(s["fd"]), s["cmd"], number(s["raw"]) if "raw" in s else ctypes.addressof(arg)
         )
@@ -163,3 +166,5 @@ def step(s):
 
 for s in json.load(sys.stdin):
     print(json.dumps(step(s)), flush=True)
+if "--hold" in sys.argv:
+    time.sleep(60)

@@ -120,6 +120,7 @@ class FakeGroup:
     def __init__(self, pid: int) -> None:
         self.pid = self.pgid = self.sid = pid
         self.tty: object | None = None
+        self.mm: object | None = None
         self.rlimits = [(RLIM_INFINITY, RLIM_INFINITY)] * 16
         self.rlimits[RLIMIT_NOFILE] = (1024, 4096)
 

@@ -13,7 +13,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("sentry/kernel", "sentry/mm", "sentry/vfs"),
     ("sentry/fs", "sentry/net", "sentry/ipc", "sentry/loader", "gofer"),
     ("sentry/syscalls", "sentry/strace"),
-    ("sentry/mounts", "sentry/boot", "sentry/first"),
+    ("sentry/mounts", "sentry/boot", "sentry/first", "sentry/seccomp"),
     ("sandbox", "oci", "nvproxy", "nvsim"),
     ("cli",),
 ]

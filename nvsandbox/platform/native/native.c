@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #define MAX_READY 64
+#define MUST_SPIN 1000000u /* nv_run: spins of a caller that won't sleep */
 #define SPIN_LONG_NS 60000 /* how long it spins when answers come that quickly */
 #define SPIN_SHORT_NS 3000
 #define POLL_EVERY 64 /* events between two looks at the descriptors */
@@ -256,7 +257,13 @@ static struct nv_task *scan(void) {
 
 /* The next event, copied into its task. */
 static struct nv_task *find(void) {
-  struct nv_task *t = nv_pt.head ? nv_pt_next() : scan();
+  static int turn; /* busy applications must not keep acknowledgements waiting, nor they them */
+  struct nv_task *t = NULL;
+  turn ^= 1;
+  if (!nv_pt.head || turn)
+    t = scan();
+  if (!t && nv_pt.head)
+    t = nv_pt_next();
   if (t && t->run >= 0)
     take(t);
   return t;
@@ -472,6 +479,10 @@ int nv_run(struct nv_task *t, uint32_t spins) {
   for (uint32_t i = 0; i < t->nops; i++)
     t->cmd->op[i].flags &= (uint16_t)~NV_OF_EFAULT;
   send_reply(t, 0);
+  /* With more threads running than there are cores, each yield costs a turn of all of them: sleep
+   * instead, who wakes up is preferred. A caller that can't leave (remote.py) has to spin. */
+  if ((int)(L.nrun + nv_pt.napp) > L.ncpu && spins < MUST_SPIN)
+    spins = 60;
   for (uint32_t i = 0; i < spins; i++) {
     if (t->slot->state == NV_ST_EVENT) {
       __atomic_thread_fence(__ATOMIC_ACQUIRE);

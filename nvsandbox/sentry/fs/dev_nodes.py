@@ -69,6 +69,12 @@ class MemDevice(FileDescription):
     def write(self, t: Task, data: bytes) -> int:
         return -errno.ENOSPC if self.kind == FULL else len(data)
 
+    def ignores_data(self) -> bool:
+        return self.kind in (NULL, ZERO)
+
+    def can_splice(self, t: Task, write: bool) -> bool:
+        return not (write and self.kind == FULL)
+
     def pwrite(self, t: Task, data: bytes, offset: int) -> int:
         return self.write(t, data)
 

@@ -115,6 +115,7 @@ class ProcessDir(DynDir):
             b"comm", lambda t: proc_pid.comm_of(tg, self.task()) + b"\n", 0o644, self._comm_write
         )
         self.gen(b"environ", self._environ, 0o400, private=True)
+        self.makers[b"mem"] = (stat.S_IFREG, lambda: proc_mem.MemFile(self.fs, tg))
         self.gen(b"auxv", lambda t: self._auxv(), 0o400, private=True)
         self.gen(b"limits", lambda t: proc_pid.limits(tg))
         self.gen(b"maps", lambda t: self._maps(t, False), private=True)

@@ -6,14 +6,23 @@ own memory is seen.
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, final
 
 from ..errors import SysErr
+from ..kernel.remote import access
+from ..vfs.file import FileDescription
+from ..vfs.inode import FileSystem, Inode
+from ..vfs.synthetic import SynthInode
+from .proc_access import check_access
 
 if TYPE_CHECKING:
-    from ..kernel.task import Task
+    from ..kernel.task import Task, ThreadGroup
     from ..mm.mm import MM
+    from ..vfs.path import Path
 
 Reader = Callable[["Task", "MM", int, int], bytes]
 _READER: Final[list[Reader]] = []
@@ -49,3 +58,75 @@ def arguments(t: Task, mm: MM) -> bytes:
 
 def environment(t: Task, mm: MM) -> bytes:
     return read_mm(t, mm, mm.env_start, mm.env_end - mm.env_start)
+
+
+@final
+class MemFile(SynthInode):
+    """/proc/PID/mem: the memory of the process as it is when the file is opened (Linux: fs/proc/base.c mem_open)."""
+
+    __slots__ = ("tg",)
+
+    def __init__(self, fs: FileSystem, tg: ThreadGroup) -> None:
+        super().__init__(fs, stat.S_IFREG | 0o600)
+        self.tg = tg
+
+    def open(self, t: Task, path: Path, flags: int) -> FileDescription:
+        check_access(t, self.tg)
+        mm = self.tg.mm
+        return MemDesc(flags, path, self, mm)
+
+
+@final
+class MemDesc(FileDescription):
+    """Reads and writes past protections, as debuggers need it (FOLL_FORCE, hazard B19)."""
+
+    __slots__ = ("mem", "mm")
+
+    def __init__(self, flags: int, path: Path, mem: MemFile, mm: MM | None) -> None:
+        super().__init__(flags, path)
+        self.mem = mem
+        self.mm = mm
+
+    @property
+    def inode(self) -> Inode:
+        return self.mem
+
+    def pollable(self) -> bool:
+        return False
+
+    def _alive(self) -> MM | None:
+        mm = self.mm
+        return mm if mm is not None and mm.users > 0 else None
+
+    def read(self, t: Task, size: int) -> bytes | int:
+        data = self.pread(t, size, self.offset)
+        if isinstance(data, bytes):
+            self.offset += len(data)
+        return data
+
+    def pread(self, t: Task, size: int, offset: int) -> bytes | int:
+        mm = self._alive()
+        if mm is None or size == 0:
+            return b""
+        data = access(t, mm, lambda a: a.read(offset, size, True))
+        return data or -errno.EIO
+
+    def write(self, t: Task, data: bytes) -> int:
+        n = self.pwrite(t, data, self.offset)
+        if n > 0:
+            self.offset += n
+        return n
+
+    def pwrite(self, t: Task, data: bytes, offset: int) -> int:
+        mm = self._alive()
+        if mm is None:
+            return 0
+        return access(t, mm, lambda a: a.write(offset, data, True)) or -errno.EIO
+
+    def seek(self, t: Task, offset: int, whence: int) -> int:
+        if whence == os.SEEK_CUR:
+            offset += self.offset
+        elif whence != os.SEEK_SET:
+            raise SysErr(errno.EINVAL)
+        self.offset = offset
+        return offset

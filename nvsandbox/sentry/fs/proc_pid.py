@@ -6,9 +6,10 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 from ..errors import SysErr
-from ..kernel.creds import CAP_SYS_PTRACE, CAP_SYS_RESOURCE
+from ..kernel.creds import CAP_SYS_RESOURCE
 from ..vfs.path import path_name
 from . import proc_mem
+from .proc_access import check_access, creds_of, leader, mm_of
 
 if TYPE_CHECKING:
     from ..kernel.creds import Credentials
@@ -28,35 +29,6 @@ LIMITS: Final = (
     ("Max nice priority", 13, ""), ("Max realtime priority", 14, ""),
     ("Max realtime timeout", 15, "us"),
 )  # fmt: skip
-
-
-def leader(tg: ThreadGroup) -> Task | None:
-    """The leader, or any thread that is left; None for a zombie."""
-    return tg.tasks.get(tg.pid) or next(iter(tg.tasks.values()), None)
-
-
-def creds_of(tg: ThreadGroup) -> Credentials | None:
-    u = leader(tg)
-    return u.creds if u is not None else tg.leader_cred
-
-
-def mm_of(tg: ThreadGroup) -> MM | None:
-    u = leader(tg)
-    return u.mm if u is not None else None
-
-
-def check_access(t: Task, tg: ThreadGroup) -> None:
-    """ptrace's rule for looking into a process (Linux: __ptrace_may_access). Raises EACCES."""
-    if t.tg is tg or t.creds.capable(CAP_SYS_PTRACE):
-        return
-    c, o = t.creds, creds_of(tg)
-    if (
-        o is None
-        or {o.uid, o.euid, o.suid} != {c.fsuid}
-        or {o.gid, o.egid, o.sgid} != {c.fsgid}
-        or tg.dumpable != 1
-    ):
-        raise SysErr(errno.EACCES)
 
 
 def state_of(tg: ThreadGroup, u: Task | None) -> str:
@@ -171,8 +143,9 @@ def status(tg: ThreadGroup, u: Task | None, tid: int) -> bytes:
 
 def _status_memory(mm: MM) -> list[str]:
     total, rss, data, text = (n >> 10 for n in _sizes(mm))
+    locked = mm.locked() >> 10
     return [
-        f"VmPeak:\t{total:8} kB", f"VmSize:\t{total:8} kB", "VmLck:\t       0 kB", "VmPin:\t       0 kB",
+        f"VmPeak:\t{total:8} kB", f"VmSize:\t{total:8} kB", f"VmLck:\t{locked:8} kB", "VmPin:\t       0 kB",
         f"VmHWM:\t{rss:8} kB", f"VmRSS:\t{rss:8} kB", f"RssAnon:\t{max(rss - text, 0):8} kB",
         f"RssFile:\t{min(rss, text):8} kB", "RssShmem:\t       0 kB", f"VmData:\t{data:8} kB",
         "VmStk:\t     132 kB", f"VmExe:\t{text:8} kB", "VmLib:\t       0 kB", "VmPTE:\t      64 kB",
@@ -198,7 +171,7 @@ def _status_signals(tg: ThreadGroup, u: Task | None, c: Credentials | None) -> l
     n = tg.k.ncpu
     mask = f"{(1 << n) - 1:x}"
     return [
-        *out, "Seccomp:\t0", "Seccomp_filters:\t0", "Speculation_Store_Bypass:\tthread vulnerable",
+        *out, f"Seccomp:\t{tg.k.seccomp_mode}", f"Seccomp_filters:\t{tg.k.seccomp_mode >> 1}", "Speculation_Store_Bypass:\tthread vulnerable",
         f"Cpus_allowed:\t{mask}", f"Cpus_allowed_list:\t{'0' if n == 1 else f'0-{n - 1}'}",
         "Mems_allowed:\t1", "Mems_allowed_list:\t0", "voluntary_ctxt_switches:\t0",
         "nonvoluntary_ctxt_switches:\t0",
@@ -270,4 +243,15 @@ def comm_write(t: Task, u: Task, data: bytes) -> int:
     return len(data)
 
 
-__all__ = ["leader", "limits", "maps", "proc_mem", "stat", "statm", "status"]
+__all__ = [
+    "check_access",
+    "creds_of",
+    "leader",
+    "limits",
+    "maps",
+    "mm_of",
+    "proc_mem",
+    "stat",
+    "statm",
+    "status",
+]

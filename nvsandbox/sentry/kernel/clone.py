@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ...platform.interface import (
     E_CRET,
@@ -24,12 +24,17 @@ from ...platform.interface import (
     SLOT_SIZE,
 )
 from ...platform.native._native import ffi, lib
-from ...platform.space import PlatformError
+from ...platform.space import PlatformError, Space
 from ..errors import SysErr, TaskExit
+from ..mm.promoted import copy_at_fork
 from . import signal as sg
 from .task import Task, ThreadGroup
 from .thread import HostThread
+from .timers import FOREVER, watch_cpu_limit
 from .wait import WaitQueue
+
+if TYPE_CHECKING:
+    from .kernel import Kernel
 
 CSIGNAL: Final = 0xFF
 CLONE_VM: Final = 0x100
@@ -55,6 +60,8 @@ CLONE_INTO_CGROUP: Final = 0x2_0000_0000
 NR_ARCH_PRCTL: Final = 158
 ARCH_SET_FS: Final = 0x1002
 NR_CLOSE: Final = 3
+LOST_LOOKS: Final = 20
+LOST_PAUSE: Final = 10_000_000  # ns
 
 
 class CloneArgs:
@@ -121,7 +128,13 @@ def do_clone(t: Task, a: CloneArgs) -> int:
     except (SysErr, PlatformError, MemoryError) as e:
         _undo(t, child)
         raise SysErr(e.errno if isinstance(e, SysErr) else errno.EAGAIN) from None
-    _publish(t, child, a)
+    except TaskExit:
+        if k.tasks.get(tid) is child:
+            _undo(t, child)
+        raise
+    if f & CLONE_PARENT_SETTID and child.mm is not t.mm:
+        _tell_parent(t, child, a)
+    _give_pidfd(t, child, a)
     return tid
 
 
@@ -132,6 +145,8 @@ def _new_group(t: Task, a: CloneArgs, pid: int) -> ThreadGroup:
     tg.exit_signal = t.tg.exit_signal if f & CLONE_PARENT else a.exit_signal
     tg.pgid, tg.sid, tg.tty = t.tg.pgid, t.tg.sid, t.tg.tty
     tg.rlimits = list(t.tg.rlimits)
+    if tg.rlimits[0][0] < FOREVER:
+        watch_cpu_limit(tg)
     tg.sighand = t.tg.sighand if f & CLONE_SIGHAND else t.tg.sighand.copy()
     tg.oom_score_adj = t.tg.oom_score_adj
     tg.dumpable = t.tg.dumpable
@@ -160,13 +175,20 @@ def _inherit(t: Task, c: Task, f: int) -> None:
 
 
 def _undo(t: Task, c: Task) -> None:
+    k, tg = t.k, c.tg
+    tg.tasks.pop(c.tid, None)
+    k.tasks.pop(c.tid, None)
+    if tg is not t.tg:
+        k.procs.pop(tg.pid, None)
+        if tg.parent is not None:
+            tg.parent.children.pop(tg.pid, None)
     c.files.put(t)
     c.fs.put()
     t.k.release_pid(c.tid)
 
 
 def _publish(t: Task, c: Task, a: CloneArgs) -> None:
-    """From here on others can see the child."""
+    """From here on others can see the child. It must be so before it runs: its first call may be to itself."""
     k, tg = t.k, c.tg
     tg.tasks[c.tid] = c
     k.tasks[c.tid] = c
@@ -176,10 +198,11 @@ def _publish(t: Task, c: Task, a: CloneArgs) -> None:
             tg.parent.children[tg.pid] = tg
     if a.flags & CLONE_CHILD_CLEARTID:
         c.clear_tid = a.child_tid
-    if a.flags & CLONE_PARENT_SETTID and c.mm is not t.mm:
-        _tell_parent(t, c, a)
+
+
+def _give_pidfd(t: Task, c: Task, a: CloneArgs) -> None:
     if a.flags & CLONE_PIDFD:
-        fd = k.open_pidfd(t, tg)
+        fd = t.k.open_pidfd(t, c.tg)
         t.copy_out(a.pidfd or a.parent_tid, fd.to_bytes(4, "little"))
 
 
@@ -214,6 +237,7 @@ def _thread(t: Task, c: Task, a: CloneArgs) -> None:
         lib.nv_own_gs(th.cdata)
     lib.nv_resume(th.cdata)  # its answer waits in the slot before the thread exists
     th.used = 0
+    _publish(t, c, a)
     try:
         if a.flags & CLONE_PARENT_SETTID:  # before it can run: its exit clears the same word
             _tell_parent(t, c, a)
@@ -242,6 +266,7 @@ def _fork(t: Task, c: Task, a: CloneArgs) -> None:
         c.thread = th
         c.mm = mm.fork(space)
         c.mm.users = 1
+        copy_at_fork(c.mm, th)
         _child_regs(t, th, a)
         if a.flags & CLONE_SETTLS:
             th.host(NR_ARCH_PRCTL, ARCH_SET_FS, a.tls)
@@ -258,20 +283,40 @@ def _fork(t: Task, c: Task, a: CloneArgs) -> None:
         for i in range(3):
             p.host(NR_CLOSE, i, flags=OF_FD0 | OF_IGNORE)
         lib.nv_pt_expect(p.cdata, th.cdata, 0)
+        _publish(t, c, a)
         try:
             p.run()
             space.set_pid(int(p.ev[E_CRET]))
+            if c.work and c.runs_application():  # a signal came before it could be kicked
+                space.kick(th.native)
         except BaseException:
             lib.nv_pt_expect(p.cdata, ffi.NULL, 0)
             th.task = None
             c.mm.put_exe()
             k.drop_thread(th)
             space.kill()
-            space.never_born()
+            k.loop.spawn(lambda: _find_lost(k, space))
             raise
     finally:
         if shared:
             mm.unlock()
+
+
+def _find_lost(k: Kernel, space: Space) -> None:
+    """The process that was to be cloned may be there all the same, when the parent died before it could say so. It says
+    who it is on its own socket (hazard A4)."""
+    token = k.loop.token()
+    for _ in range(LOST_LOOKS):
+        pid = lib.nv_recv_pid(space.sock)
+        if pid > 0:
+            with contextlib.suppress(PlatformError):
+                space.set_pid(pid)  # kills it: the space is marked
+                return
+        if pid != 0:
+            break
+        k.loop.call_at(k.monotonic_ns() + LOST_PAUSE, lambda: k.loop.resume(token))
+        k.loop.suspend()
+    space.never_born()
 
 
 def _vfork(t: Task, c: Task, a: CloneArgs) -> int:
@@ -285,6 +330,7 @@ def _vfork(t: Task, c: Task, a: CloneArgs) -> int:
     if a.flags & CLONE_PARENT_SETTID:
         _tell_parent(t, c, a)
     _publish(t, c, a)
+    _give_pidfd(t, c, a)
     th.task = c
     th.regs[RAX] = 0
     if a.stack:

@@ -40,6 +40,7 @@ from ..errors import (
 from . import signal as sg
 from .deliver import setup_frame
 from .exit import exit_task
+from .remote import run_visits
 
 if TYPE_CHECKING:
     from ..syscalls.decode import Row
@@ -196,6 +197,13 @@ def _trap(k: Kernel, th: HostThread, kind: int) -> None:
                     return
             if sig not in (sg.SIGSEGV, sg.SIGBUS, sg.SIGFPE, sg.SIGILL, sg.SIGTRAP):
                 sig = sg.SIGSEGV
+            if (
+                sig == sg.SIGSEGV
+                and ev[E_CODE] == sg.SEGV_MAPERR
+                and t.mm.grow(t, ev[E_ADDR] & M64)
+            ):
+                finish_trap(k, t, (0, 0, 0))
+                return
             info = sg.SigInfo(sig, ev[E_CODE])
             info.addr = ev[E_ADDR]
             fault = (ev[E_TRAPNO], ev[E_ERR], ev[E_ADDR])
@@ -241,6 +249,9 @@ def exit_to_user(k: Kernel, t: Task, r: int, fault: tuple[int, int, int] = (0, 0
         if t.exiting:
             raise TaskExit
         t.work = False
+        if t.mm.visits:
+            run_visits(t)
+            continue
         if t.stop_pending:
             _stop(t)
             continue

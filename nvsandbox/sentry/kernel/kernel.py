@@ -67,6 +67,7 @@ class Kernel:
         self.missing: dict[int, int] = {}
         self.hostname = b"nvsandbox"
         self.domainname = b"(none)"
+        self.seccomp_mode = 0  # 2 under a profile (sentry/seccomp.py)
         self.boot_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         self.boot_mono = time.monotonic_ns()
         self.mem_total = _host_memory()

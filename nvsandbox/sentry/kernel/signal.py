@@ -81,6 +81,7 @@ SA_FLAGS: Final = 0xDC000007 | 0x00000800
 
 SI_USER: Final = 0
 SI_KERNEL: Final = 0x80
+SEGV_MAPERR: Final = 1
 SI_QUEUE: Final = -1
 SI_TIMER: Final = -2
 SI_MESGQ: Final = -3

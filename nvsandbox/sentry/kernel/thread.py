@@ -81,6 +81,8 @@ class HostThread:
         flags: int = 0,
     ) -> None:  # fmt: skip
         """Queues a host system call of the stub."""
+        if self.task is not None:
+            self.task.undo = None  # an earlier call's: not for this one's failure
         self.op(OP_SYSCALL, flags, nr, a0, a1, a2, a3, a4, a5)
 
     def run(self) -> int:
@@ -128,12 +130,22 @@ class HostThread:
         if not 0 < addr <= USER_TOP - size:
             raise SysErr(errno.EFAULT)
         if size <= DATA_LEN:
-            return self._fetch(OP_COPYIN, addr, size, size)
+            try:
+                return self._fetch(OP_COPYIN, addr, size, size)
+            except SysErr:
+                if not self._grow(addr):
+                    raise
+                return self._fetch(OP_COPYIN, addr, size, size)
         parts = []
         for off in range(0, size, DATA_LEN):
             n = min(DATA_LEN, size - off)
             parts.append(self._fetch(OP_COPYIN, addr + off, n, n))
         return b"".join(parts)
+
+    def _grow(self, addr: int) -> bool:
+        """Whether ``addr`` lay below an area that grows, as of now is part of it."""
+        t = self.task
+        return t is not None and t.mm.grow(t, addr)
 
     def copy_in_some(self, addr: int, size: int) -> bytes:
         """As ``copy_in`` but up to the first fault; b"" when nothing is there."""

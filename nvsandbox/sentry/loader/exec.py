@@ -16,7 +16,16 @@ from ...platform.space import PlatformError
 from ..errors import SysErr, TaskExit
 from ..kernel import signal as sg
 from ..kernel.exit import leave_mm
-from ..mm.mm import MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE, MM, TASK_SIZE, page_up, random_pages
+from ..mm.mm import (
+    MAP_FIXED,
+    MAP_GROWSDOWN,
+    MAP_NORESERVE,
+    MAP_PRIVATE,
+    MM,
+    TASK_SIZE,
+    page_up,
+    random_pages,
+)
 from ..mm.vma import STACK
 from ..vfs.namei import AT_FDCWD, start_at
 from ..vfs.open import open_exec
@@ -33,6 +42,8 @@ MAX_INTERP: Final = 5
 ARG_MAX_STRLEN: Final = 131072
 MAX_STACK: Final = 1 << 30
 MIN_STACK: Final = 1 << 17
+FIRST_STACK: Final = 8 << 20  # mapped at once; beyond, it grows fault by fault
+MIN_ROOM: Final = 128 << 20
 PIE_BASE: Final = 0x5555_5555_4000
 GAP: Final = 1 << 20
 
@@ -275,14 +286,12 @@ def _load(
     t: Task, prog: Program, mm: MM, uid: int, euid: int, gid: int, egid: int, secure: bool
 ) -> None:
     stack_top = TASK_SIZE - random_pages(22) - GAP
-    size = (
-        min(max(page_up(t.tg.rlimit(3)), MIN_STACK), MAX_STACK)
-        if t.tg.rlimit(3) < MAX_STACK
-        else 8 << 20
-    )
-    size = max(size, 8 << 20)
+    limit = t.tg.rlimit(3)
+    size = min(max(page_up(min(limit, MAX_STACK)), MIN_STACK), FIRST_STACK)
     mm.stack_start = stack_top - 1
-    mm.mmap_base = (stack_top - size - GAP - random_pages(16)) & ~0xFFF
+    # As Linux leaves room: for what the limit lets the stack grow to.
+    room = min(max(limit, MIN_ROOM), TASK_SIZE // 6 * 5)
+    mm.mmap_base = (stack_top - room - GAP - random_pages(16)) & ~0xFFF
     h = prog.header
     bias = 0
     if h.pie:
@@ -313,7 +322,7 @@ def _load(
         stack_top - size,
         size,
         prot,
-        MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
+        MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE | MAP_GROWSDOWN,
         None,
         0,
         kind=STACK,

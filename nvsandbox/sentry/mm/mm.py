@@ -19,13 +19,16 @@ from ...platform.interface import (
     OF_IGNORE,
     OP_RECVFD,
     REGION_LEN,
+    RSP,
     VDSO_OFF,
 )
 from ...platform.space import Space
 from ..errors import SysErr
+from ..kernel.creds import CAP_IPC_LOCK
 from ..kernel.wait import WaitQueue
 from .vma import (
     DONTFORK,
+    GROWS,
     HEAP,
     LOCKED,
     NORESERVE,
@@ -34,6 +37,7 @@ from .vma import (
     PROT_READ,
     PROT_WRITE,
     STACK,
+    STACK_GAP,
     STUB,
     VDSO,
     WRITTEN,
@@ -43,6 +47,7 @@ from .vma import (
 )
 
 if TYPE_CHECKING:
+    from ..kernel.remote import Visit
     from ..kernel.task import Task
     from ..vfs.file import FileDescription
     from ..vfs.path import Path
@@ -86,8 +91,8 @@ class MM:
 
     __slots__ = (
         "_busy", "_lock_queue", "arg_end", "arg_start", "args", "auxv", "brk", "brk_start", "dumpable",
-        "env_end", "env_start", "exe", "map", "membarrier", "mmap_base", "no_patch", "patches",
-        "space", "stack_start", "users", "vdso",
+        "env_end", "env_start", "exe", "lock_new", "map", "membarrier", "mmap_base", "no_patch", "patches",
+        "space", "stack_start", "users", "vdso", "visits",
     )  # fmt: skip
 
     def __init__(self, space: Space, inherited: VmaMap | None = None) -> None:
@@ -105,6 +110,8 @@ class MM:
         self.membarrier = 0
         self.patches: list[Mapped] = []  # patched text (mm/patch.py)
         self.no_patch = False
+        self.lock_new = False  # mlockall(MCL_FUTURE)
+        self.visits: list[Visit] = []  # kernel/remote.py
         self._busy = False
         self._lock_queue = WaitQueue()
         vdso = space.base + VDSO_OFF
@@ -225,6 +232,19 @@ class MM:
             if v.prot & PROT_WRITE and not v.shared and v.kind not in (STACK, STUB)
         )
 
+    def locked(self, start: int = 0, end: int = TASK_SIZE) -> int:
+        """Bytes of [start, end) that are locked."""
+        return sum(
+            min(v.end, end) - max(v.start, start)
+            for v in self.map.overlapping(start, end)
+            if v.flags & LOCKED
+        )
+
+    def may_lock(self, t: Task, more: int) -> bool:
+        """Whether RLIMIT_MEMLOCK allows ``more`` bytes on top."""
+        limit = t.tg.rlimits[8][0]
+        return limit > TASK_SIZE or self.locked() + more <= limit or t.creds.capable(CAP_IPC_LOCK)
+
     def check_limits(self, t: Task, more: int, data: bool) -> None:
         """Raises ENOMEM when ``more`` bytes would pass RLIMIT_AS or RLIMIT_DATA."""
         limit = t.tg.rlimits[9][0]
@@ -262,8 +282,16 @@ class MM:
         vflags = NORESERVE if flags & MAP_NORESERVE else 0
         if file is not None and not shared and prot & PROT_WRITE:
             vflags |= WRITTEN
-        if kind == 0 and file is None and flags & MAP_STACK and flags & MAP_GROWSDOWN:
-            kind = STACK
+        if self.lock_new or flags & MAP_LOCKED:
+            if flags & MAP_LOCKED and not (t.tg.rlimits[8][0] or t.creds.capable(CAP_IPC_LOCK)):
+                raise SysErr(errno.EPERM)
+            if not self.may_lock(t, size):
+                raise SysErr(errno.EAGAIN)
+            vflags |= LOCKED
+        if flags & MAP_GROWSDOWN and file is None:
+            if shared:
+                raise SysErr(errno.EINVAL)
+            vflags |= GROWS
         self.map.replace(
             at,
             at + size,
@@ -310,6 +338,39 @@ class MM:
                 t.thread.host(NR_MUNMAP, lo, hi - lo)
         self.apply(t, before)
 
+    def grow(self, t: Task, addr: int) -> bool:
+        """An area that grows down is extended to ``addr`` (Linux: expand_downwards). May suspend; whether it was."""
+        page = addr & ~(PAGE - 1)
+        over = self.map.overlapping(page, TASK_SIZE)
+        if not over or not over[0].flags & GROWS or over[0].start <= page or self._busy:
+            return False
+        v = over[0]
+        if page < MMAP_MIN or v.end - page > t.tg.rlimits[3][0]:
+            return False
+        near = self.map.overlapping(max(page - STACK_GAP, 0), page)
+        if any(u.prot and not u.flags & GROWS for u in near):
+            return False
+        before = self.map.copy()
+        try:
+            self.check_limits(t, v.start - page, False)
+            grown = v.part(page, v.end)
+            self.map.replace(page, v.end, [grown])
+            self.host_mmap(t, page, v.start - page, v.prot, MAP_PRIVATE, -1, 0)
+            t.thread.run()
+        except SysErr:
+            self.map = before
+            return False
+        return True
+
+    def stack_limit(self, t: Task, limit: int) -> None:
+        """RLIMIT_STACK was lowered. The stack is mapped ahead of its use here, so what may not be used any more goes."""
+        v = self.map.find(self.stack_start)
+        if v is None or v.kind != STACK or self.users > 1:
+            return
+        keep = min(v.end - limit, t.thread.regs[RSP] - PAGE) & ~(PAGE - 1)
+        if v.start < keep < v.end:
+            self.munmap(t, v.start, keep - v.start)
+
     def mprotect(self, t: Task, addr: int, size: int, prot: int) -> None:
         """Raises ENOMEM for a hole (what lies before it is changed, as Linux does), EACCES beyond maxprot."""
         before = self.map.copy()
@@ -324,6 +385,12 @@ class MM:
             if prot & ~v.maxprot:
                 err = errno.EACCES
                 break
+            more = min(v.end, end) - max(v.start, addr)
+            limit = t.tg.rlimits[2][0]
+            if prot & ~v.prot & PROT_WRITE and not v.shared and limit < TASK_SIZE:
+                if self.data() + more > limit:
+                    err = errno.ENOMEM
+                    break
             lo, hi = max(v.start, addr), min(v.end, end)
             nv = v.part(lo, hi)
             nv.prot = prot
@@ -362,7 +429,10 @@ class MM:
                     return self.brk
                 self.check_limits(t, new_end - old_end, True)
                 before = self.map.copy()
+                if self.lock_new and not self.may_lock(t, new_end - old_end):
+                    return self.brk
                 v = Vma(old_end, new_end, PROT_READ | PROT_WRITE, kind=HEAP)
+                v.flags = LOCKED if self.lock_new else 0
                 self.map.replace(old_end, new_end, [v])
                 self.host_mmap(t, old_end, new_end - old_end, 3, MAP_PRIVATE, -1, 0)
                 self.apply(t, before)

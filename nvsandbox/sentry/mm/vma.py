@@ -30,6 +30,8 @@ LOCKED: Final = 2
 NORESERVE: Final = 4
 WIPEONFORK: Final = 8
 WRITTEN: Final = 16  # a private file mapping that was writable: it may differ from the file
+GROWS: Final = 32  # MAP_GROWSDOWN
+STACK_GAP: Final = 256 * PAGE  # kept free below an area that grows (Linux: stack_guard_gap)
 
 
 @final
@@ -172,6 +174,15 @@ class VmaMap:
             at = v.end
         return at >= end
 
+    def span(self, addr: int, end: int, prot: int) -> int:
+        """How many bytes from ``addr`` on, up to ``end``, are mapped with all of ``prot``."""
+        at = addr
+        for v in self.overlapping(addr, end):
+            if v.start > at or v.prot & prot != prot or v.kind == STUB:
+                break
+            at = v.end
+        return min(at, end) - addr
+
     def replace(self, start: int, end: int, new: list[Vma]) -> None:
         """Cuts everything out of [start, end) and puts ``new`` there, merged with its neighbours."""
         if not new and end > self.gap_top:
@@ -221,7 +232,7 @@ class VmaMap:
             if room >= size:
                 break
             hole = max(hole, room)
-            top = min(top, v.start)
+            top = min(top, v.start - STACK_GAP if v.flags & GROWS else v.start)
             if top - size < low:
                 return -1
             i -= 1

@@ -35,6 +35,7 @@ def _commit(t: Task, old: Credentials, new: Credentials) -> int:
             new.cap_effective = new.cap_permitted
     if (old.euid, old.egid) != (new.euid, new.egid):
         t.tg.dumpable = 0
+        t.pdeath_signal = 0
     t.creds = new
     t.publish()
     return 0

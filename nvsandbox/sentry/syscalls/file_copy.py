@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Final
 from ..abi.fcntl import MAX_RW_COUNT
 from ..errors import Restart, SysErr
 from ..fs.pipe import PAGE, Pipe, Slot, pipe_of
-from ..kernel.wait import POLL_READ, POLL_WRITE
+from ..kernel.wait import POLL_READ, POLL_WRITE, POLLERR, POLLHUP
+from ..mm.vma import PROT_READ
 from .decode import CInt, CUInt, CULong, Table, UserPtr, full
-from .file_rw import copy_in_iov, do_read, do_write, readable, writable
+from .file_rw import copy_in_iov, do_read, do_write, readable, take, valid, writable
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -29,11 +30,13 @@ SPLICE_ALL: Final = 0x0F
 NO_OFFSET: Final = -1
 
 
-def _in_offset(t: Task, addr: int) -> int:
-    """An optional ``loff_t *``. Raises EFAULT, EINVAL."""
+def _in_offset(t: Task, addr: int, count: int = 0) -> int:
+    """An optional ``loff_t *``. Raises EFAULT, EINVAL, EOVERFLOW when a range from there would wrap."""
     if addr == 0:
         return NO_OFFSET
     (pos,) = struct.unpack("<q", t.copy_in(addr, 8))
+    if count and pos % (1 << 64) + count >= 1 << 64:
+        raise SysErr(errno.EOVERFLOW)
     if pos < 0:
         raise SysErr(errno.EINVAL)
     return int(pos)
@@ -56,6 +59,8 @@ def sys_sendfile(t: Task, out_fd: CInt, in_fd: CInt, offset: UserPtr, count: CUL
         raise SysErr(errno.ESPIPE)
     dst = writable(t, out_fd & 0xFFFFFFFF)
     if (dst.flags & os.O_APPEND and _seekable(dst)) or src.inode.is_dir():
+        raise SysErr(errno.EINVAL)
+    if not src.can_splice(t, False):
         raise SysErr(errno.EINVAL)
     if count >> 63:
         raise SysErr(errno.EINVAL)
@@ -80,6 +85,8 @@ def _pump(t: Task, src: FileDescription, dst: FileDescription, pos: int, count: 
                 return total or data
             if not data:
                 break
+            if not dst.can_splice(t, True):
+                raise SysErr(errno.EINVAL)
             n = dst.write(t, data)
         except (SysErr, Restart) as e:
             if total:
@@ -158,6 +165,10 @@ def sys_splice(
     if a is not None:
         return _pipe_to_file(t, a, dst, out_off, size, wait_not or src.nonblock)
     assert b is not None
+    if not src.can_splice(t, False):
+        raise SysErr(errno.EINVAL)
+    if wait_not and not _seekable(src) and not src.poll(t) & (POLL_READ | POLLHUP | POLLERR):
+        raise SysErr(errno.EAGAIN)
     return _file_to_pipe(t, src, in_off, b, size, wait_not or dst.nonblock)
 
 
@@ -268,7 +279,10 @@ def sys_vmsplice(t: Task, fd: CInt, iov: UserPtr, count: CULong, flags: CUInt) -
     if f.writable():
         if nonblock:
             _wait_room(t, p, True)
-        return do_write(t, f, vec, NO_OFFSET)
+        there = valid(t, vec, PROT_READ)
+        if there == 0:
+            raise SysErr(errno.EFAULT)
+        return do_write(t, f, take(vec, there)[0], NO_OFFSET)
     if nonblock:
         _wait_data(t, p, True)
     return do_read(t, f, vec, NO_OFFSET)
@@ -286,7 +300,8 @@ def sys_copy_file_range(
     """copy_file_range(2)."""
     src = t.files.get(in_fd & 0xFFFFFFFF)
     dst = t.files.get(out_fd & 0xFFFFFFFF)
-    pos_in, pos_out = _in_offset(t, in_off), _in_offset(t, out_off)
+    pos_in = _in_offset(t, in_off, size)
+    pos_out = _in_offset(t, out_off, size)
     if flags:
         raise SysErr(errno.EINVAL)
     a, b = src.inode, dst.inode

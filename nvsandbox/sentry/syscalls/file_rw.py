@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Final
 from ..abi.fcntl import MAX_RW_COUNT, UIO_MAXIOV, USER_MAX
 from ..abi.stat import pack_dirents
 from ..errors import Restart, SysErr
-from ..kernel.wait import POLL_READ, POLL_WRITE
+from ..fs.pipe import pipe_of
+from ..kernel.wait import POLL_READ, POLL_WRITE, POLLERR, POLLHUP, Waiter, WaitQueue
+from ..mm.vma import PAGE, PROT_READ, PROT_WRITE
 from .decode import CInt, CLong, CUInt, CULong, Table, UserPtr, full
 
 if TYPE_CHECKING:
@@ -78,7 +80,7 @@ def writable(t: Task, fd: int) -> FileDescription:
     return f
 
 
-def _take(iov: Iov, want: int) -> tuple[Iov, Iov]:
+def take(iov: Iov, want: int) -> tuple[Iov, Iov]:
     """Splits off the first ``want`` bytes."""
     head: Iov = []
     for n, (addr, size) in enumerate(iov):
@@ -91,19 +93,35 @@ def _take(iov: Iov, want: int) -> tuple[Iov, Iov]:
     return head, []
 
 
-def _gather(t: Task, iov: Iov) -> bytes:
-    """The bytes of ``iov``, up to the first part that faults. Raises EFAULT when that is the first one."""
-    if len(iov) == 1:
-        return t.copy_in(*iov[0])
-    parts: list[bytes] = []
+def _gather(t: Task, f: FileDescription, iov: Iov) -> bytes:
+    """The bytes of ``iov``. Where a part isn't there, what a file of this kind takes of the rest; EFAULT if nothing."""
+    if f.ignores_data():
+        return bytes(sum(n for _, n in iov))
+    try:
+        if len(iov) == 1:
+            return t.copy_in(*iov[0])
+        return b"".join(t.copy_in(addr, size) for addr, size in iov)
+    except SysErr:
+        there = valid(t, iov, PROT_READ)
+        if f.pollable():  # a pipe takes whole pages, a socket all or nothing
+            there = there // PAGE * PAGE if pipe_of(f) is not None else 0
+        if there == 0:
+            raise
+    return b"".join(t.copy_in(addr, size) for addr, size in take(iov, there)[0])
+
+
+def valid(t: Task, iov: Iov, prot: int) -> int:
+    """How many bytes of ``iov`` from its start are mapped so that they can be read or written."""
+    vmas = t.mm.map
+    total = 0
     for addr, size in iov:
-        try:
-            parts.append(t.copy_in(addr, size))
-        except SysErr:
-            if not any(parts):
-                raise
+        n = vmas.span(addr, addr + size, prot)
+        if n < size and t.mm.grow(t, addr):
+            n = vmas.span(addr, addr + size, prot)
+        total += n
+        if n < size:
             break
-    return b"".join(parts)
+    return total
 
 
 def _scatter(t: Task, iov: Iov, data: bytes) -> None:
@@ -115,24 +133,69 @@ def _scatter(t: Task, iov: Iov, data: bytes) -> None:
         pos += size
 
 
+def _none_fits(t: Task, f: FileDescription, offset: int) -> int:
+    """A read into nothing: EFAULT, unless there is nothing to read."""
+    if not f.pollable():
+        data = f.pread(t, 1, f.offset if offset < 0 else offset)
+        if isinstance(data, int):
+            return data
+        if not data:
+            return 0
+    else:
+        while not f.poll(t) & (POLL_READ | POLLHUP | POLLERR):
+            if f.nonblock:
+                raise SysErr(errno.EAGAIN)
+            wait_for(t, f)
+        p = pipe_of(f)
+        if p is not None and not p.slots:
+            return 0
+    raise SysErr(errno.EFAULT)
+
+
+def wait_for(t: Task, f: FileDescription) -> None:
+    """Until something happens to ``f``. May suspend."""
+    queue = WaitQueue()
+    w = Waiter(lambda _e: queue.wake())
+    f.watch(w)
+    try:
+        t.wait(queue)
+    finally:
+        f.unwatch(w)
+
+
+def _room(t: Task, f: FileDescription, iov: Iov) -> int:
+    """How much a read may take out of ``f`` for buffers that are there only in part."""
+    there = valid(t, iov, PROT_WRITE)
+    p = pipe_of(f)
+    if p is not None and there < sum(n for _, n in iov):
+        fits = 0  # a pipe's pages are copied whole or stay
+        for s in p.slots:
+            if fits + len(s.data) - s.off > there:
+                break
+            fits += len(s.data) - s.off
+        return min(there, fits)
+    return there
+
+
 def do_read(t: Task, f: FileDescription, iov: Iov, offset: int) -> int:
     """Reads into ``iov`` from ``offset`` or CURRENT. This is where a big read could be left to the stub."""
     total = 0
     several = not f.pollable()
     room = sum(n for _, n in iov)
+    if valid(t, iov, PROT_WRITE) < room:
+        room = _room(t, f, iov)
+        if room == 0:
+            return _none_fits(t, f, offset)
     while True:
         want = min(room - total, CHUNK)
-        before = f.offset
         try:
             data = f.read(t, want) if offset < 0 else f.pread(t, want, offset + total)
             if isinstance(data, int):
                 return total or data
             if data:
-                head, iov = _take(iov, len(data))
+                head, iov = take(iov, len(data))
                 _scatter(t, head, data)
-        except (SysErr, Restart) as e:
-            if offset < 0 and several and isinstance(e, SysErr) and e.errno == errno.EFAULT:
-                f.offset = before
+        except (SysErr, Restart):
             if total:
                 return total
             raise
@@ -148,8 +211,8 @@ def do_write(t: Task, f: FileDescription, iov: Iov, offset: int) -> int:
     while True:
         want = min(size - total, CHUNK)
         try:
-            head, iov = _take(iov, want)
-            data = _gather(t, head)
+            head, iov = take(iov, want)
+            data = _gather(t, f, head)
             n = f.write(t, data) if offset < 0 else f.pwrite(t, data, offset + total)
         except SysErr as e:
             if total:
@@ -175,18 +238,13 @@ def sys_read(t: Task, fd: CUInt, buf: UserPtr, size: CULong) -> int:
     f = readable(t, fd)
     size = check_size(buf, size)
     if size <= CHUNK:  # the usual case, without lists
-        before = f.offset
-        data = f.read(t, size)
-        if isinstance(data, int):
-            return data
-        try:
+        if t.mm.map.span(buf, buf + size, PROT_WRITE) == size:
+            data = f.read(t, size)
+            if isinstance(data, int):
+                return data
             t.copy_out(buf, data)
-        except SysErr:
-            if not f.pollable():
-                f.offset = before
-            raise
-        return len(data)
-    return do_read(t, f, [(buf, size)], CURRENT)
+            return len(data)
+    return do_read(t, f, [(buf, size)] if size else [], CURRENT)
 
 
 def sys_write(t: Task, fd: CUInt, buf: UserPtr, size: CULong) -> int:
@@ -303,6 +361,8 @@ def _getdents(t: Task, fd: int, buf: UserPtr, size: int, old: bool) -> int:
         entries = f.readdir(t)
         if not entries:
             return done
+        if not done and not t.mm.map.span(buf, buf + min(room, 24), PROT_WRITE):
+            raise SysErr(errno.EFAULT)
         data, last = pack_dirents(entries, room - done, old)
         if last < 0:
             if done:

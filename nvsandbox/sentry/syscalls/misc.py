@@ -17,13 +17,16 @@ from ..kernel.creds import (
     CAP_SYS_ADMIN,
     CAP_SYS_RESOURCE,
 )
-from ..kernel.task import RLIM_NLIMITS, RLIMIT_NOFILE, Task
+from ..kernel.task import RLIM_NLIMITS, RLIMIT_CPU, RLIMIT_NOFILE, RLIMIT_STACK, Task
+from ..kernel.timers import watch_cpu_limit
 from ..mm.mm import TASK_SIZE
+from ..mm.vma import PROT_WRITE
 from ..vfs.file import NR_OPEN_MAX
 from .decode import CInt, CUInt, CULong, Table, UserPtr, full, missing, partial
 from .time import NSEC
 
 GRND_FLAGS: Final = 7
+SECURE_LOCKS: Final = 0xAA
 ARCH_SET_GS, ARCH_SET_FS, ARCH_GET_FS, ARCH_GET_GS = 0x1001, 0x1002, 0x1003, 0x1004
 ARCH_GET_CPUID, ARCH_SET_CPUID = 0x1011, 0x1012
 
@@ -87,6 +90,10 @@ def sys_getrandom(t: Task, out: UserPtr, size: CULong, flags: CUInt) -> int:
     if flags & ~GRND_FLAGS or flags & 6 == 6:
         raise SysErr(errno.EINVAL)
     size = min(size, 0x1FFFFFF)
+    there = t.mm.map.span(out, out + size, PROT_WRITE)
+    if there == 0 < size:
+        raise SysErr(errno.EFAULT)
+    size = there
     done = 0
     while done < size:
         n = min(size - done, 32768)
@@ -108,7 +115,11 @@ def _set_limit(t: Task, target: Task, which: int, soft: int, hard: int) -> None:
         raise SysErr(errno.EPERM)
     if hard > target.tg.rlimits[which][1] and not t.creds.capable(CAP_SYS_RESOURCE):
         raise SysErr(errno.EPERM)
+    if which == RLIMIT_STACK and target is t and soft < t.tg.rlimits[which][0]:
+        t.mm.stack_limit(t, soft)
     target.tg.rlimits[which] = (soft, hard)
+    if which == RLIMIT_CPU:
+        watch_cpu_limit(target.tg)
 
 
 def sys_getrlimit(t: Task, which: CUInt, out: UserPtr) -> int:
@@ -211,6 +222,8 @@ def _pr_set_keepcaps(t: Task, a: int, b: int, c: int, d: int) -> int:
     if a > 1:
         raise SysErr(errno.EINVAL)
     bits = t.creds.securebits
+    if bits & 32:  # SECBIT_KEEP_CAPS_LOCKED
+        raise SysErr(errno.EPERM)
     t.creds = t.creds.replace(securebits=bits | 16 if a else bits & ~16)
     return 0
 
@@ -229,7 +242,7 @@ def _pr_get_name(t: Task, a: int, b: int, c: int, d: int) -> int:
 
 
 def _pr_get_seccomp(t: Task, a: int, b: int, c: int, d: int) -> int:
-    return 0
+    return t.k.seccomp_mode
 
 
 def _pr_capbset_read(t: Task, a: int, b: int, c: int, d: int) -> int:
@@ -254,7 +267,9 @@ def _pr_get_securebits(t: Task, a: int, b: int, c: int, d: int) -> int:
 def _pr_set_securebits(t: Task, a: int, b: int, c: int, d: int) -> int:
     if not t.creds.capable(CAP_SETPCAP):
         raise SysErr(errno.EPERM)
-    if a & ~0xFF:
+    old = t.creds.securebits
+    locked = (old & SECURE_LOCKS) >> 1  # what a lock bit protects lies right below it
+    if a & ~0xFF or locked & (old ^ a) or old & SECURE_LOCKS & ~a:
         raise SysErr(errno.EPERM)
     t.creds = t.creds.replace(securebits=a)
     return 0
@@ -334,28 +349,6 @@ def sys_personality(t: Task, persona: CUInt) -> int:
     return old
 
 
-def sys_process_vm_readv(
-    t: Task, pid: CInt, lvec: UserPtr, ln: CULong, rvec: UserPtr, rn: CULong, flags: CULong
-) -> int:
-    """process_vm_readv(2) within one address space; across spaces it needs the other's thread and is refused."""
-    if flags or ln > 1024 or rn > 1024:
-        raise SysErr(errno.EINVAL)
-    u = t.k.tasks.get(pid)
-    if u is None:
-        raise SysErr(errno.ESRCH)
-    if u.mm is not t.mm:
-        raise SysErr(errno.EPERM)
-    iov = struct.unpack(f"<{2 * rn}Q", t.copy_in(rvec, 16 * rn))
-    data = b"".join(t.copy_in(iov[2 * i], min(iov[2 * i + 1], 1 << 20)) for i in range(rn))
-    out = struct.unpack(f"<{2 * ln}Q", t.copy_in(lvec, 16 * ln))
-    done = 0
-    for i in range(ln):
-        part = data[done : done + out[2 * i + 1]]
-        t.copy_out_now(out[2 * i], part)
-        done += len(part)
-    return done
-
-
 def sys_kcmp(t: Task, a: CInt, b: CInt, kind: CInt, x: CULong, y: CULong) -> int:
     """kcmp(2)."""
     u, v = t.k.tasks.get(a), t.k.tasks.get(b)
@@ -422,7 +415,6 @@ TABLE: Final[Table] = {
     246: partial("kexec_load", sys_denied, "always EPERM"),
     298: partial("perf_event_open", sys_denied, "always EPERM"),
     302: full("prlimit64", sys_prlimit64),
-    310: partial("process_vm_readv", sys_process_vm_readv, "other processes"),
     312: full("kcmp", sys_kcmp),
     313: partial("finit_module", sys_denied, "always EPERM"),
     317: missing("seccomp"),

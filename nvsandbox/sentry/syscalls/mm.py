@@ -11,7 +11,9 @@ from ..kernel.creds import CAP_IPC_LOCK
 from ..kernel.task import RLIMIT_MEMLOCK, Task
 from ..mm import mm as m
 from ..mm.mm import TASK_SIZE, page_up
+from ..mm.promoted import Promoted
 from ..mm.vma import DONTFORK, LOCKED, PAGE, STUB, VDSO, WIPEONFORK, Vma
+from ..mm.vma import GROWS as VMA_GROWS
 from ..vfs.path import MS_NOEXEC
 from .decode import CInt, CULong, Table, UserPtr, full, missing, partial
 
@@ -24,6 +26,9 @@ MREMAP_DONTUNMAP: Final = 4
 MS_ASYNC: Final = 1
 MS_INVALIDATE: Final = 2
 MS_SYNC: Final = 4
+MADV_DONTNEED: Final = 4
+MADV_FREE: Final = 8
+MADV_REMOVE: Final = 9
 MADV_DONTFORK: Final = 10
 MADV_DOFORK: Final = 11
 MADV_WIPEONFORK: Final = 18
@@ -49,6 +54,7 @@ LEGACY_FLAGS: Final = (
 )
 USER_BITS: Final = 7
 GROWS: Final = 0x03000000  # PROT_GROWSDOWN | PROT_GROWSUP
+PROT_GROWSUP: Final = 0x02000000
 MADV_POPULATE_READ: Final = 22
 MADV_POPULATE_WRITE: Final = 23
 
@@ -100,8 +106,8 @@ def sys_mmap(
     finally:
         if locked:
             t.mm.unlock()
-    if flags & m.MAP_LOCKED:
-        _mark_locked(t, at, size)
+    if flags & m.MAP_LOCKED or t.mm.lock_new:
+        _populate(t, at, at + size)
     return at
 
 
@@ -135,7 +141,7 @@ def sys_munmap(t: Task, addr: CULong, length: CULong) -> int:
 
 
 def sys_mprotect(t: Task, addr: CULong, length: CULong, prot: CULong) -> int:
-    """mprotect(2). PROT_GROWSDOWN and PROT_GROWSUP apply to the range as given."""
+    """mprotect(2)."""
     if addr & (PAGE - 1) or prot & GROWS == GROWS:
         raise SysErr(errno.EINVAL)
     if length == 0:
@@ -145,6 +151,13 @@ def sys_mprotect(t: Task, addr: CULong, length: CULong, prot: CULong) -> int:
         raise SysErr(errno.ENOMEM)
     if prot & ~(USER_BITS | 8 | GROWS):
         raise SysErr(errno.EINVAL)
+    if prot & GROWS:
+        v = t.mm.map.find(addr)
+        if v is None:
+            raise SysErr(errno.ENOMEM)
+        if prot & PROT_GROWSUP or not v.flags & VMA_GROWS:
+            raise SysErr(errno.EINVAL)
+        addr, size = v.start, size + addr - v.start
     locked = _with_lock(t)
     try:
         t.mm.mprotect(t, addr, size, prot & USER_BITS)
@@ -197,6 +210,8 @@ def _mremap(t: Task, old: int, osize: int, nsize: int, flags: int, new: int) -> 
     if osize == 0:
         if not v.shared:
             raise SysErr(errno.EINVAL)
+        if not flags & MREMAP_MAYMOVE:
+            raise SysErr(errno.ENOMEM)
         return _move(t, v, old, 0, nsize, flags, new)
     if nsize < osize and not flags & MREMAP_FIXED:
         mm.munmap(t, old + nsize, osize - nsize)
@@ -205,6 +220,8 @@ def _mremap(t: Task, old: int, osize: int, nsize: int, flags: int, new: int) -> 
         raise SysErr(errno.EFAULT)
     if nsize == osize and not flags & (MREMAP_FIXED | MREMAP_DONTUNMAP):
         return old
+    if nsize > osize and v.flags & LOCKED and not mm.may_lock(t, nsize - osize):
+        raise SysErr(errno.EAGAIN)
     mm.check_limits(t, max(nsize - osize, 0), bool(v.prot & 2) and not v.shared)
     if not flags & (MREMAP_FIXED | MREMAP_DONTUNMAP) and old + osize == v.end:
         if old + nsize <= TASK_SIZE and not mm.map.overlapping(v.end, old + nsize):
@@ -256,12 +273,17 @@ def sys_madvise(t: Task, addr: CULong, length: CULong, advice: CInt) -> int:
         if v.flags & LOCKED and advice in (4, 8, 9):
             raise SysErr(errno.EINVAL)
         if advice in (MADV_DONTFORK, MADV_DOFORK, MADV_WIPEONFORK, MADV_KEEPONFORK):
+            if advice == MADV_WIPEONFORK and (v.file is not None or v.shared):
+                raise SysErr(errno.EINVAL)
             bit = DONTFORK if advice in (MADV_DONTFORK, MADV_DOFORK) else WIPEONFORK
             on = advice in (MADV_DONTFORK, MADV_WIPEONFORK)
             nv = v.part(lo, hi)
             nv.flags = v.flags | bit if on else v.flags & ~bit
             t.mm.map.replace(lo, hi, [nv])
-        if advice in MADV_PASS:
+        if isinstance(v.obj, Promoted) and advice in (MADV_DONTNEED, MADV_FREE):
+            if advice == MADV_DONTNEED:
+                t.thread.host(28, lo, hi - lo, MADV_REMOVE)  # private to the application: zeroes
+        elif advice in MADV_PASS:
             t.thread.host(28, lo, hi - lo, advice)
     if t.mm.users > 1 or hole:
         t.thread.run()
@@ -279,6 +301,8 @@ def sys_msync(t: Task, addr: CULong, length: CULong, flags: CInt) -> int:
     size = page_up(length)
     if (length and not size) or addr > TASK_SIZE - size:
         raise SysErr(errno.ENOMEM)
+    if size and flags & MS_INVALIDATE and t.mm.locked(addr, addr + size):
+        raise SysErr(errno.EBUSY)
     if size and not t.mm.map.covered(addr, addr + size):
         raise SysErr(errno.ENOMEM)
     return 0
@@ -302,10 +326,6 @@ def sys_mincore(t: Task, addr: CULong, length: CULong, vec: UserPtr) -> int:
         t.copy_out(vec + off, bytes(th.mem[WIN_OFF + DATA_OFF : WIN_OFF + DATA_OFF + n]))
         t.flush()
     return 0
-
-
-def _locked_bytes(t: Task) -> int:
-    return sum(v.end - v.start for v in t.mm.map.vmas if v.flags & LOCKED)
 
 
 def _mark_locked(t: Task, addr: int, size: int, on: bool = True) -> None:
@@ -345,26 +365,34 @@ def _mlock(t: Task, addr: int, length: int, populate: bool) -> int:
     size = page_up(length + (addr - start))
     if size == 0:
         return 0
-    limit = t.tg.rlimit(RLIMIT_MEMLOCK)
-    if not t.creds.capable(CAP_IPC_LOCK):
-        if limit == 0:
-            raise SysErr(errno.EPERM)
-        if _locked_bytes(t) + size > limit:
-            raise SysErr(errno.ENOMEM)
-    if start > TASK_SIZE - size or not t.mm.map.covered(start, start + size):
+    if t.tg.rlimit(RLIMIT_MEMLOCK) == 0 and not t.creds.capable(CAP_IPC_LOCK):
+        raise SysErr(errno.EPERM)
+    if not t.mm.may_lock(t, size - t.mm.locked(start, start + size)):
         raise SysErr(errno.ENOMEM)
+    whole, size = _lockable(t, start, size)
     _mark_locked(t, start, size)
     if populate:
         _populate(t, start, start + size)
+    if not whole:
+        raise SysErr(errno.ENOMEM)
     return 0
+
+
+def _lockable(t: Task, start: int, size: int) -> tuple[bool, int]:
+    """Whether the range has no hole, and how far it goes without one. Raises EINVAL when it wraps."""
+    if start + size > 1 << 64:
+        raise SysErr(errno.EINVAL)
+    there = t.mm.map.span(start, min(start + size, TASK_SIZE), 0) if start < TASK_SIZE else 0
+    return there == size, there
 
 
 def sys_munlock(t: Task, addr: CULong, length: CULong) -> int:
     start = addr & ~(PAGE - 1)
     size = page_up(length + (addr - start))
-    if size and (start > TASK_SIZE - size or not t.mm.map.covered(start, start + size)):
-        raise SysErr(errno.ENOMEM)
+    whole, size = _lockable(t, start, size)
     _mark_locked(t, start, size, False)
+    if not whole:
+        raise SysErr(errno.ENOMEM)
     return 0
 
 
@@ -377,12 +405,16 @@ def sys_mlockall(t: Task, flags: CInt) -> int:
             raise SysErr(errno.EPERM)
         if flags & 1 and t.mm.total() > limit:
             raise SysErr(errno.ENOMEM)
+    t.mm.lock_new = bool(flags & 2)
     if flags & 1:
         _mark_locked(t, 0, TASK_SIZE)
+        if not flags & 4:
+            _populate(t, 0, TASK_SIZE)
     return 0
 
 
 def sys_munlockall(t: Task) -> int:
+    t.mm.lock_new = False
     _mark_locked(t, 0, TASK_SIZE, False)
     return 0
 
@@ -406,7 +438,7 @@ def sys_membarrier(t: Task, cmd: CInt, flags: CInt, cpu: CInt) -> int:
 
 
 TABLE: Final[Table] = {
-    9: partial("mmap", sys_mmap, "MAP_GROWSDOWN does not grow, huge pages"),
+    9: partial("mmap", sys_mmap, "huge pages"),
     10: full("mprotect", sys_mprotect),
     11: full("munmap", sys_munmap),
     12: full("brk", sys_brk),
@@ -416,7 +448,7 @@ TABLE: Final[Table] = {
     28: full("madvise", sys_madvise),
     149: full("mlock", sys_mlock),
     150: full("munlock", sys_munlock),
-    151: partial("mlockall", sys_mlockall, "MCL_FUTURE"),
+    151: full("mlockall", sys_mlockall),
     152: full("munlockall", sys_munlockall),
     216: missing("remap_file_pages"),
     324: partial("membarrier", sys_membarrier, "expedited rseq and global forms"),

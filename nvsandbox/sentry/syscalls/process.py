@@ -348,10 +348,10 @@ def _find(t: Task, pid: int) -> ThreadGroup:
 
 def sys_setpgid(t: Task, pid: CInt, pgid: CInt) -> int:
     """setpgid(2)."""
+    pgid = pgid or pid or t.tg.pid
     if pgid < 0:
         raise SysErr(errno.EINVAL)
     p = _find(t, pid)
-    pgid = pgid or p.pid
     if p is not t.tg and p.parent is not t.tg:
         raise SysErr(errno.ESRCH)
     if p.parent is t.tg and p is not t.tg:

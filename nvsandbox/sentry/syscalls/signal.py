@@ -261,9 +261,11 @@ def sys_pidfd_send_signal(t: Task, pidfd: CInt, sig: CInt, uinfo: UserPtr, flags
         raise SysErr(errno.EBADF)
     if not 0 <= sig <= sg.NSIG:
         raise SysErr(errno.EINVAL)
-    if target.dead:
+    if target.dead and target.pid not in t.k.procs:
         raise SysErr(errno.ESRCH)
     if uinfo:
+        if int.from_bytes(t.copy_in(uinfo, 4), "little", signed=True) != sig:
+            raise SysErr(errno.EINVAL)
         info = _queued(t, uinfo, sig, target is t.tg)
     else:
         info = sg.SigInfo(sig, sg.SI_USER, t.tg.pid, t.creds.uid)

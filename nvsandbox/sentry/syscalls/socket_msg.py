@@ -24,8 +24,11 @@ from ..abi.socket import (
 )
 from ..errors import Restart, SysErr
 from ..kernel.creds import CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN
+from ..kernel.wait import POLL_READ
+from ..mm.vma import PROT_WRITE
 from ..net.socket import Received, Socket, Ucred
 from .decode import CInt, CUInt, CULong, Table, UserPtr, full
+from .file_rw import valid
 from .socket import addr_in, addr_out, get_socket
 from .timeouts import deadline_in
 
@@ -269,13 +272,25 @@ def sys_sendmmsg(t: Task, fd: CInt, vec: UserPtr, count: CUInt, flags: CUInt) ->
     return done
 
 
+def _fits(t: Task, s: Socket, vec: Iovec, flags: int) -> int:
+    """How much to receive. A stream keeps what there is no memory for; a datagram is lost."""
+    size = sum(n for _, n in vec)
+    if s.max_send() or not size:
+        return size
+    there = valid(t, vec, PROT_WRITE)
+    if there == 0 and s.poll(t) & POLL_READ:
+        raise SysErr(errno.EFAULT)
+    return there or size
+
+
 def sys_recvfrom(
     t: Task, fd: CInt, buf: UserPtr, size: CULong, flags: CUInt, addr: UserPtr, lenp: UserPtr
 ) -> int:
     s = get_socket(t, fd)
     if flags & MSG_ERRQUEUE:
         return -errno.EAGAIN
-    got = s.recv(t, min(size, MAX_RW), flags)
+    size = _fits(t, s, [(buf, min(size, MAX_RW))], flags)
+    got = s.recv(t, size, flags)
     if isinstance(got, int):
         return got
     _put(got.files)
@@ -292,7 +307,8 @@ def _recvmsg(t: Task, s: Socket, msg: int, flags: int) -> int:
     vec = iovec_in(t, iov, niov)
     if flags & MSG_ERRQUEUE:
         return -errno.EAGAIN  # nothing is ever queued there
-    got = s.recv(t, sum(n for _, n in vec), flags & ~MSG_WAITFORONE)
+    size = _fits(t, s, vec, flags)
+    got = s.recv(t, size, flags & ~MSG_WAITFORONE)
     if isinstance(got, int):
         return got
     try:

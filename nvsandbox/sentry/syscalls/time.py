@@ -5,16 +5,17 @@ from __future__ import annotations
 import errno
 import struct
 import time
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ERESTART_RESTARTBLOCK, ERESTARTNOHAND, Restart, SysErr
 from ..kernel import signal as sg
 from ..kernel.cputime import group_ns, own_ns
 from ..kernel.task import Task, ThreadGroup
+from ..kernel.timers import SignalTimer
 from .decode import CInt, Table, UserPtr, full, partial
 
 if TYPE_CHECKING:
-    from ..kernel.kernel import Kernel
+    pass
 
 NSEC: Final = 1_000_000_000
 CLOCK_REALTIME: Final = 0
@@ -35,11 +36,30 @@ def clock_ns(t: Task, clock: int) -> int:
     host = HOST_CLOCKS.get(clock)
     if host is not None:
         return time.clock_gettime_ns(host)
-    if clock == CLOCK_PROCESS_CPUTIME_ID or (clock < 0 and clock & 4 == 0):
-        return group_ns(t.tg)
-    if clock == CLOCK_THREAD_CPUTIME_ID or clock < 0:
+    if clock == CLOCK_THREAD_CPUTIME_ID or (clock < 0 and _named(t, clock) is t):
         return own_ns(t)
+    if clock == CLOCK_PROCESS_CPUTIME_ID:
+        return group_ns(t.tg)
+    if clock < 0:
+        u = _named(t, clock)
+        return group_ns(u.tg if isinstance(u, Task) else u)
     raise SysErr(errno.EINVAL)
+
+
+def _named(t: Task, clock: int) -> Task | ThreadGroup:
+    """Whose CPU time a negative clock is (Linux: posix-cpu-timers.c pid_for_clock). Raises EINVAL."""
+    pid = ~(clock >> 3)
+    if clock & 3 == 3:  # a descriptor's clock
+        raise SysErr(errno.EINVAL)
+    if clock & 4:
+        u = t.tg.tasks.get(pid) if pid else t
+        if u is None:
+            raise SysErr(errno.EINVAL)
+        return u
+    p = t.k.procs.get(pid) if pid else t.tg
+    if p is None:
+        raise SysErr(errno.EINVAL)
+    return p
 
 
 def _pair(raw: bytes) -> tuple[int, int]:
@@ -67,6 +87,8 @@ def sys_clock_gettime(t: Task, clock: CInt, out: UserPtr) -> int:
 def sys_clock_getres(t: Task, clock: CInt, out: UserPtr) -> int:
     if clock in HOST_CLOCKS or clock < 0 or clock in (2, 3):
         res = 4_000_000 if clock in (5, 6) else 1
+        if clock < 0:
+            _named(t, clock)
     else:
         raise SysErr(errno.EINVAL)
     if out:
@@ -140,54 +162,6 @@ def sys_clock_nanosleep(t: Task, clock: CInt, flags: CInt, req: UserPtr, rem: Us
     return _sleep_until(t, t.k.monotonic_ns() + ns, rem, True)
 
 
-@final
-class SignalTimer:
-    """An itimer or POSIX timer: at expiry it sends a signal, then re-arms itself."""
-
-    __slots__ = ("clock", "fire", "handle", "ident", "info", "interval", "k", "next", "overrun")
-
-    def __init__(self, k: Kernel, clock: int, fire: Any) -> None:
-        self.k = k
-        self.clock = clock
-        self.fire = fire
-        self.interval = 0
-        self.next = 0  # CLOCK_MONOTONIC; 0: disarmed
-        self.handle: Any = None
-        self.overrun = 0  # expirations missed at the last one
-        self.ident = 0
-        self.info: sg.SigInfo | None = None  # the last signal sent
-
-    def arm(self, first: int, interval: int) -> None:
-        """``first`` ns from now (0 disarms)."""
-        self.cancel()
-        self.interval = interval
-        if first > 0:
-            self.next = self.k.monotonic_ns() + first
-            self.handle = self.k.loop.call_at(self.next, self._expire)
-
-    def cancel(self) -> None:
-        if self.handle is not None:
-            self.handle.cancel()
-            self.handle = None
-        self.next = 0
-
-    def left(self) -> int:
-        return max(self.next - self.k.monotonic_ns(), 1) if self.next else 0
-
-    def _expire(self) -> None:
-        self.handle = None
-        self.overrun = 0
-        if self.interval:
-            now = self.k.monotonic_ns()
-            missed = max(now - self.next, 0) // self.interval
-            self.overrun = missed
-            self.next += (missed + 1) * self.interval
-            self.handle = self.k.loop.call_at(self.next, self._expire)
-        else:
-            self.next = 0
-        self.fire(self)
-
-
 ITIMER_SIGNALS: Final = {0: sg.SIGALRM, 1: sg.SIGVTALRM, 2: sg.SIGPROF}
 
 
@@ -196,7 +170,8 @@ def _itimer(t: Task, which: int) -> SignalTimer:
     timer = tg.itimers.get(which)
     if timer is None:
         sig = ITIMER_SIGNALS[which]
-        timer = SignalTimer(t.k, CLOCK_MONOTONIC, lambda _s: tg.send_signal(sig))
+        cpu = (lambda: group_ns(tg)) if which else None
+        timer = SignalTimer(t.k, CLOCK_MONOTONIC, lambda _s: tg.send_signal(sig), cpu)
         tg.itimers[which] = timer
     return timer
 
@@ -214,7 +189,7 @@ def _pack_itimer(timer: SignalTimer) -> bytes:
 
 
 def sys_setitimer(t: Task, which: CInt, new: UserPtr, old: UserPtr) -> int:
-    """setitimer(2). The CPU-time kinds count real time."""
+    """setitimer(2). The CPU-time kinds count user and system time alike."""
     if which not in ITIMER_SIGNALS:
         raise SysErr(errno.EINVAL)
     raw = t.copy_in(new, 32) if new else bytes(32)
@@ -280,7 +255,8 @@ def sys_timer_create(t: Task, clock: CInt, sevp: UserPtr, out: UserPtr) -> int:
     if how != SIGEV_NONE and not 1 <= sig <= 64:
         raise SysErr(errno.EINVAL)
     fire = (lambda _t: None) if how == SIGEV_NONE else _posix_fire(tg, sig, value, target)
-    timer = SignalTimer(t.k, clock, fire)
+    cpu = (lambda: group_ns(tg)) if clock in (2, 3) or clock < 0 else None
+    timer = SignalTimer(t.k, clock, fire, cpu)
     timer.ident = ident
     tg.timer_ids += 1
     tg.posix_timers[ident] = timer
@@ -355,12 +331,12 @@ TABLE: Final[Table] = {
     35: full("nanosleep", sys_nanosleep),
     36: full("getitimer", sys_getitimer),
     37: full("alarm", sys_alarm),
-    38: partial("setitimer", sys_setitimer, "CPU-time timers count real time"),
+    38: partial("setitimer", sys_setitimer, "ITIMER_VIRTUAL counts system time too"),
     96: full("gettimeofday", sys_gettimeofday),
     100: partial("times", sys_times, "system time"),
     159: partial("adjtimex", sys_adjtimex, "read only"),
     201: full("time", sys_time),
-    222: partial("timer_create", sys_timer_create, "CPU-time clocks count real time"),
+    222: partial("timer_create", sys_timer_create, "a thread's CPU time is its process's"),
     223: full("timer_settime", sys_timer_settime),
     224: full("timer_gettime", sys_timer_gettime),
     225: full("timer_getoverrun", sys_timer_getoverrun),

@@ -89,6 +89,14 @@ class FileDescription:
     def pwrite(self, t: Task, data: bytes, offset: int) -> int:
         raise SysErr(errno.ESPIPE)
 
+    def ignores_data(self) -> bool:
+        """Whether writes never look at what they are given (/dev/null)."""
+        return False
+
+    def can_splice(self, t: Task, write: bool) -> bool:
+        """Whether sendfile and splice work with it (Linux: f_op->splice_read, splice_write)."""
+        return True
+
     def direct_fd(self, t: Task, writable: bool) -> int:
         """Host descriptor for bulk transfers by the stub itself, or -1 (see Mappable for its rights)."""
         return -1

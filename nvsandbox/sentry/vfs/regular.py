@@ -161,7 +161,8 @@ class RegFile(FileDescription):
         end = offset + length
         if end > MAX_BYTES:
             raise SysErr(errno.EFBIG)
-        if not mode & FALLOC_FL_KEEP_SIZE and end > t.tg.rlimit(RLIMIT_FSIZE):
+        grows = not mode & FALLOC_FL_PUNCH_HOLE and end > self.reg.end(t)
+        if grows and end > t.tg.rlimit(RLIMIT_FSIZE):
             t.send_signal_self(signal.SIGXFSZ)
             raise SysErr(errno.EFBIG)
         self.reg.prepare_write(t)

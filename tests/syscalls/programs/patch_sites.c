@@ -111,7 +111,7 @@ static int check_signals(void) {
   setitimer(ITIMER_REAL, &it, NULL);
   int bad = 0;
   pid_t me = getpid(), parent = getppid();
-  for (int i = 0; i < 3000000 && alarms < 60; i++) {
+  for (int i = 0; i < 300000000 && alarms < 60; i++) {
     uint64_t a = 0x0123456789abcdefull + (unsigned)i, b, c;
     long r;
     __asm__ volatile("movq %[a],%%xmm7\n movq %[a],%%xmm15\n"

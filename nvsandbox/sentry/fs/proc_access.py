@@ -1,0 +1,43 @@
+"""Who may look into a process (Linux: kernel/ptrace.c __ptrace_may_access; proc(5))."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from ..errors import SysErr
+from ..kernel.creds import CAP_SYS_PTRACE
+
+if TYPE_CHECKING:
+    from ..kernel.creds import Credentials
+    from ..kernel.task import Task, ThreadGroup
+    from ..mm.mm import MM
+
+
+def leader(tg: ThreadGroup) -> Task | None:
+    """The leader, or any thread that is left; None for a zombie."""
+    return tg.tasks.get(tg.pid) or next(iter(tg.tasks.values()), None)
+
+
+def creds_of(tg: ThreadGroup) -> Credentials | None:
+    u = leader(tg)
+    return u.creds if u is not None else tg.leader_cred
+
+
+def mm_of(tg: ThreadGroup) -> MM | None:
+    u = leader(tg)
+    return u.mm if u is not None else None
+
+
+def check_access(t: Task, tg: ThreadGroup) -> None:
+    """ptrace's rule for looking into a process (Linux: __ptrace_may_access). Raises EACCES."""
+    if t.tg is tg or t.creds.capable(CAP_SYS_PTRACE):
+        return
+    c, o = t.creds, creds_of(tg)
+    if (
+        o is None
+        or {o.uid, o.euid, o.suid} != {c.fsuid}
+        or {o.gid, o.egid, o.sgid} != {c.fsgid}
+        or tg.dumpable != 1
+    ):
+        raise SysErr(errno.EACCES)

@@ -1,0 +1,215 @@
+"""Another process's memory (Linux: mm/memory.c access_remote_vm, mm/process_vm_access.c).
+
+The Sentry touches no application memory itself (hazard C1); a stub thread of the other address space copies. A thread that
+waits in a system call sits in its stub's loop and does so at once. One that runs the application is kicked and does it on its
+way back (``visit``). One that never comes, because its program blocks our kicks (hazard B4), is given up after a second.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeVar, final
+
+from ...platform.interface import (
+    DATA_LEN,
+    DATA_OFF,
+    E_CRET,
+    E_KIND,
+    EV_CMDFAIL,
+    OP_COPYIN,
+    OP_COPYOUT,
+    WIN_DATA,
+)
+from ...platform.native._native import lib
+from ..errors import SysErr
+from ..mm.vma import PAGE, PROT_READ, PROT_WRITE, STUB, Vma
+from .signal import SIGKILL
+from .wait import WaitQueue
+
+if TYPE_CHECKING:
+    from ..mm.mm import MM
+    from .task import Task
+    from .thread import HostThread
+
+T = TypeVar("T")
+NR_MPROTECT: Final = 10
+LONG: Final = 20_000_000  # pauses a waiting thread gets for one list of copies: a second or so
+LOOK_AGAIN: Final = 20_000_000  # ns
+PATIENCE: Final = 50  # times LOOK_AGAIN
+
+
+@final
+class Access:
+    """A thread of the address space, and the way it executes what is queued on it."""
+
+    __slots__ = ("mm", "run", "th")
+
+    def __init__(self, mm: MM, th: HostThread, run: Callable[[], int]) -> None:
+        self.mm = mm
+        self.th = th
+        self.run = run
+
+    def _read(self, addr: int, size: int) -> bytes:
+        self.th.op(OP_COPYIN, 0, 0, DATA_OFF, addr, size)
+        n = self.run()
+        return bytes(self.th.mem[WIN_DATA : WIN_DATA + n]) if 0 < n <= size else b""
+
+    def _write(self, addr: int, data: bytes) -> int:
+        self.th.mem[WIN_DATA : WIN_DATA + len(data)] = data
+        self.th.op(OP_COPYOUT, 0, 0, addr, DATA_OFF, len(data))
+        try:
+            self.run()
+        except SysErr as e:
+            if e.errno != errno.EFAULT:
+                raise
+            return 0  # the map allows it, the object does not (beyond a file's end)
+        return len(data)
+
+    def _protect(self, v: Vma, lo: int, hi: int, prot: int) -> None:
+        start = lo & ~(PAGE - 1)
+        end = (hi + PAGE - 1) & ~(PAGE - 1)
+        self.th.op(1, 0, NR_MPROTECT, max(start, v.start), min(end, v.end) - start, prot)
+
+    def read(self, addr: int, size: int, force: bool = False) -> bytes:
+        """What can be read from ``addr`` on; ``force``: protections aside (FOLL_FORCE)."""
+        out = []
+        for v, lo, hi in self._pieces(addr, size):
+            open_up = not v.prot & PROT_READ
+            if open_up and not force:
+                break
+            if open_up:
+                self._protect(v, lo, hi, v.prot | PROT_READ)
+            data = self._read(lo, hi - lo)
+            if open_up:
+                self._protect(v, lo, hi, v.prot)
+                self.run()
+            out.append(data)
+            if len(data) < hi - lo:
+                break
+        return b"".join(out)
+
+    def write(self, addr: int, data: bytes, force: bool = False) -> int:
+        """How much of ``data`` could be written. ``force`` opens private memory only: what is shared and read-only
+        stays so."""
+        done = 0
+        for v, lo, hi in self._pieces(addr, len(data)):
+            open_up = not v.prot & PROT_WRITE
+            if open_up and (not force or v.shared):
+                break
+            if open_up:
+                self._protect(v, lo, hi, v.prot | PROT_READ | PROT_WRITE)
+            n = self._write(lo, data[done : done + hi - lo])
+            if open_up:
+                self._protect(v, lo, hi, v.prot)
+                self.run()
+            done += n
+            if n < hi - lo:
+                break
+        return done
+
+    def _pieces(self, addr: int, size: int) -> list[tuple[Vma, int, int]]:
+        """The mapped part from ``addr`` on, cut by area and by what fits a window."""
+        out = []
+        at, end = addr, addr + size
+        for v in self.mm.map.overlapping(addr, end):
+            if v.start > at or v.kind == STUB:
+                break
+            while at < min(v.end, end):
+                hi = min(v.end, end, at + DATA_LEN)
+                out.append((v, at, hi))
+                at = hi
+        return out
+
+
+@final
+class Visit:
+    """What a running thread is asked to do when it comes by."""
+
+    __slots__ = ("done", "fn", "queue", "result")
+
+    def __init__(self, fn: Callable[[Access], object]) -> None:
+        self.fn = fn
+        self.queue = WaitQueue()
+        self.done = False
+        self.result: object = None
+
+
+def run_visits(t: Task) -> None:
+    """On a thread's way back to its application."""
+    mm = t.mm
+    while mm.visits:
+        v = mm.visits.pop(0)
+        try:
+            v.result = v.fn(Access(mm, t.thread, t.thread.run))
+        except SysErr:
+            v.result = None
+        v.done = True
+        v.queue.wake()
+
+
+def _run_now(t: Task, th: HostThread) -> int:
+    """``HostThread.run`` without letting anybody else run: the thread belongs to a task that is asleep."""
+    if not lib.nv_run(th.cdata, LONG):
+        if th.task is not None:
+            th.task.tg.kill(SIGKILL)
+        raise SysErr(errno.EIO)
+    th.used = 0
+    if th.ev[E_KIND] == EV_CMDFAIL:
+        raise SysErr(min(max(-th.ev[E_CRET], 1), 4095))
+    return th.ev[E_CRET]
+
+
+def _idle(u: Task) -> bool:
+    """Whether its host thread waits in the stub's loop with nothing queued."""
+    th = u.thread
+    return (
+        u.token is not None
+        and th.token is None
+        and th.task is u
+        and not th.cdata.nops
+        and not lib.nv_running(th.cdata)
+    )
+
+
+def access(t: Task, mm: MM, fn: Callable[[Access], T]) -> T:
+    """Calls ``fn`` with access to ``mm``. May suspend. Raises ESRCH when nobody there answers."""
+    if mm is t.mm:
+        t.flush()
+        return fn(Access(mm, t.thread, t.thread.run))
+    v: Visit | None = None
+    try:
+        for _ in range(PATIENCE):
+            users = [
+                u
+                for u in t.k.tasks.values()
+                if u.mm is mm and u.thread is not None and not u.exiting
+            ]
+            if not users or mm.space.killed:
+                break
+            for u in users:
+                if _idle(u):
+                    th = u.thread
+                    return fn(Access(mm, th, lambda th=th: _run_now(t, th)))  # type: ignore[misc]
+            if v is None:
+                v = Visit(fn)
+                mm.visits.append(v)
+            for u in users:
+                u.work = True
+                if u.runs_application():
+                    mm.space.kick(u.thread.native)
+            t.wait(v.queue, deadline=t.k.monotonic_ns() + LOOK_AGAIN, interruptible=False)
+            if v.done:
+                return v.result  # type: ignore[return-value]
+    finally:
+        if v is not None and v in mm.visits:
+            mm.visits.remove(v)
+    raise SysErr(errno.ESRCH)
+
+
+def read_memory(t: Task, mm: MM, addr: int, size: int) -> bytes:
+    """For procfs: what can be read, b"" when nothing can."""
+    try:
+        return access(t, mm, lambda a: a.read(addr, size)) or b""
+    except SysErr:
+        return b""

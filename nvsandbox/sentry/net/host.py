@@ -1,0 +1,443 @@
+"""--network=host: socket calls go to the host's stack, in the network namespace of the Sentry.
+
+The sockets are the Sentry's; addresses, options and ioctls pass an allow-list. What needs a capability on the host
+(raw sockets, interface changes) is refused, since the Sentry has none. Routing netlink answers queries only.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+import socket
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from ..abi.socket import (
+    AF_INET,
+    AF_INET6,
+    AF_NETLINK,
+    AF_UNSPEC,
+    MSG_DONTWAIT,
+    MSG_OOB,
+    MSG_PEEK,
+    MSG_TRUNC,
+    MSG_WAITALL,
+    SHUT_RD,
+    SHUT_WR,
+    SO_BROADCAST,
+    SO_ERROR,
+    SO_KEEPALIVE,
+    SO_LINGER,
+    SO_OOBINLINE,
+    SO_RCVBUF,
+    SO_REUSEADDR,
+    SO_REUSEPORT,
+    SO_SNDBUF,
+    SOCK_DGRAM,
+    SOCK_RAW,
+    SOCK_STREAM,
+    SOL_IP,
+    SOL_IPV6,
+    SOL_SOCKET,
+    SOL_TCP,
+)
+from ..errors import SysErr, from_oserror
+from ..kernel.creds import CAP_NET_BIND_SERVICE, CAP_NET_RAW
+from ..kernel.wait import POLL_READ, POLL_WRITE, POLLERR, POLLHUP, POLLIN, POLLOUT, Waiter
+from .ifioctl import SIOCGIFCONF
+from .ports import parse_sockaddr
+from .socket import Received, Socket, Ucred, register_family
+
+if TYPE_CHECKING:
+    from ..kernel.loop import EventLoop
+    from ..kernel.task import Task
+    from ..vfs.file import FileDescription
+
+T = TypeVar("T")
+MAX_DATAGRAM: Final = 65536
+STREAM_CHUNK: Final = 1 << 18
+IPPROTO_ICMP: Final = 1
+IPPROTO_ICMPV6: Final = 58
+POLLRDHUP: Final = 0x2000
+# What passes to the host, by level. Waiting and identity (time-outs, types) are ours; in Socket.
+SOCKET_OPTIONS: Final = frozenset(
+    (SO_REUSEADDR, SO_BROADCAST, SO_SNDBUF, SO_RCVBUF, SO_KEEPALIVE, SO_OOBINLINE, SO_LINGER, SO_REUSEPORT)
+)  # fmt: skip
+TCP_SET: Final = frozenset((1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 18, 23, 25))
+TCP_GET: Final = TCP_SET | {11, 13}  # TCP_INFO, TCP_CONGESTION
+IP_SET: Final = frozenset((1, 2, 10, 24, 32, 33, 34, 35, 36))  # TOS TTL MTU_DISCOVER multicast
+IP_GET: Final = IP_SET | {14}
+IP6_SET: Final = frozenset((16, 17, 18, 19, 20, 21, 23, 26, 67))
+IP6_GET: Final = IP6_SET | {24}
+IGNORED: Final = frozenset(
+    ((SOL_IP, 11), (SOL_IPV6, 25))
+)  # error queues: there is none, nothing changes
+SETTABLE: Final = {SOL_SOCKET: SOCKET_OPTIONS, SOL_TCP: TCP_SET, SOL_IP: IP_SET, SOL_IPV6: IP6_SET}
+GETTABLE: Final = {SOL_SOCKET: SOCKET_OPTIONS | {SO_ERROR}, SOL_TCP: TCP_GET, SOL_IP: IP_GET, SOL_IPV6: IP6_GET}  # fmt: skip
+# ioctls on struct ifreq that only read: NAME FLAGS ADDR DSTADDR BRDADDR NETMASK METRIC MTU HWADDR INDEX TXQLEN
+IFREQ: Final = (
+    0x8910, 0x8913, 0x8915, 0x8917, 0x8919, 0x891B, 0x891D, 0x8921, 0x8927, 0x8933, 0x8942,
+)  # fmt: skip
+FIONREAD: Final = 0x541B
+SIOCOUTQ: Final = 0x5411
+# RTM_GET*: link, addr, route, neigh, rule
+NETLINK_QUERIES: Final = frozenset((18, 22, 26, 30, 34))
+_loop: list[EventLoop] = []
+
+
+def host_call(fn: Callable[[], T]) -> T:
+    """Raises SysErr for what the host refuses, BlockingIOError when it would wait."""
+    while True:
+        try:
+            return fn()
+        except InterruptedError:
+            continue
+        except BlockingIOError:
+            raise
+        except OSError as e:
+            raise from_oserror(e) from None
+        except (ValueError, OverflowError):
+            raise SysErr(errno.EINVAL) from None
+
+
+class HostSocket(Socket):
+    """An internet socket of the host's."""
+
+    __slots__ = ("armed", "connecting", "host", "is_listening", "poller")
+
+    def __init__(
+        self, t: Task, domain: int, type: int, protocol: int, host: socket.socket | None = None
+    ) -> None:
+        super().__init__(t, domain, type, protocol)
+        self.host = host or host_call(lambda: socket.socket(domain, type, protocol))
+        self.host.setblocking(False)
+        self.armed = 0
+        self.is_listening = False
+        self.connecting = False
+        self.poller = select.poll()
+        self.poller.register(self.host, POLLIN | POLLOUT | POLLRDHUP | select.POLLPRI)
+
+    # Readiness
+    def poll(self, t: Task | None) -> int:
+        got = self.poller.poll(0)
+        mask = got[0][1] if got else 0
+        if mask & POLLIN:
+            mask |= POLL_READ
+        if mask & POLLOUT:
+            mask |= POLL_WRITE
+        if self.queue.waiters:
+            self._arm(mask)
+        return mask
+
+    def watch(self, w: Waiter) -> None:
+        super().watch(w)
+        self.poll(None)
+
+    def unwatch(self, w: Waiter) -> None:
+        super().unwatch(w)
+        if not self.queue.waiters:
+            self._disarm()
+
+    def _arm(self, have: int) -> None:
+        want = 0
+        for w in self.queue.waiters:
+            want |= w.mask
+        self._listen_for(want & (POLLIN | POLLOUT | POLLRDHUP) & ~have)
+
+    def _listen_for(self, events: int) -> None:
+        if events == self.armed:
+            return
+        if events:
+            _loop[0].watch_fd(self.host.fileno(), events, self._ready)
+        else:
+            _loop[0].unwatch_fd(self.host.fileno())
+        self.armed = events
+
+    def _disarm(self) -> None:
+        self._listen_for(0)
+
+    def _ready(self, events: int) -> None:
+        self._disarm()
+        mask = events & 0xFFFF
+        if mask & (POLLIN | POLLHUP | POLLERR | POLLRDHUP):
+            mask |= POLL_READ
+        if mask & (POLLOUT | POLLERR | POLLHUP):
+            mask |= POLL_WRITE
+        self.queue.wake(mask)
+
+    def _wait(self, t: Task, events: int, deadline: int | None, timed: bool) -> None:
+        """Until the host socket is ready. Raises EAGAIN at the deadline, Restart for a signal."""
+        if not self.armed & events:
+            self._listen_for(self.armed | events)
+        self.pause(t, self.queue, deadline, timed)
+
+    # Names
+    def address(self, t: Task, addr: bytes) -> tuple[str, int] | tuple[str, int, int, int]:
+        """Raises EINVAL, EAFNOSUPPORT."""
+        parse_sockaddr(addr, self.domain)
+        port = int.from_bytes(addr[2:4], "big")
+        if self.domain == AF_INET:
+            return socket.inet_ntop(AF_INET, addr[4:8]), port
+        flow = int.from_bytes(addr[4:8], "big")
+        scope = int.from_bytes(addr[24:28], "little")
+        return socket.inet_ntop(AF_INET6, addr[8:24]), port, flow, scope
+
+    def sockaddr(self, name: object) -> bytes:
+        """A host name as struct sockaddr; empty for none."""
+        if not isinstance(name, tuple) or len(name) < 2:
+            return b""
+        if self.domain == AF_INET:
+            return struct.pack("<HH", AF_INET, socket.htons(name[1])) + socket.inet_aton(name[0]) + bytes(8)  # fmt: skip
+        ip = socket.inet_pton(AF_INET6, name[0].partition("%")[0])
+        return struct.pack("<HHI", AF_INET6, socket.htons(name[1]), socket.htonl(name[2])) + ip + struct.pack("<I", name[3])  # fmt: skip
+
+    def bind(self, t: Task, addr: bytes) -> None:
+        name = self.address(t, addr)
+        if 0 < name[1] < 1024 and not t.creds.capable(CAP_NET_BIND_SERVICE):
+            raise SysErr(errno.EACCES)
+        host_call(lambda: self.host.bind(name))
+
+    def connect(self, t: Task, addr: bytes) -> None:
+        if len(addr) >= 2 and int.from_bytes(addr[:2], "little") == AF_UNSPEC:
+            raise SysErr(errno.EAFNOSUPPORT if self.type == SOCK_STREAM else errno.EINVAL)
+        name = self.address(t, addr)
+        if not self.connecting:
+            try:
+                host_call(lambda: self.host.connect(name))
+                return
+            except BlockingIOError:
+                if self.flags & os.O_NONBLOCK:
+                    raise SysErr(errno.EINPROGRESS) from None
+                self.connecting = True
+        deadline = self.snd_deadline(t)
+        while not self.poll(t) & (POLLOUT | POLLERR | POLLHUP):
+            self._wait(t, POLLOUT, deadline, self.sndtimeo is not None)
+        self.connecting = False
+        err = self.host.getsockopt(SOL_SOCKET, SO_ERROR)
+        if err:
+            raise SysErr(err)
+
+    def listen(self, t: Task, backlog: int) -> None:
+        host_call(lambda: self.host.listen(max(min(backlog, 4096), 0)))
+        self.is_listening = True
+
+    def listening(self) -> bool:
+        return self.is_listening
+
+    def accept(self, t: Task, nonblock: bool) -> Socket:
+        deadline = self.rcv_deadline(t)
+        while True:
+            try:
+                new, _addr = host_call(self.host.accept)
+                return type(self)(t, self.domain, self.type, self.protocol, new)
+            except BlockingIOError:
+                if nonblock:
+                    raise SysErr(errno.EAGAIN) from None
+            self._wait(t, POLLIN, deadline, self.rcvtimeo is not None)
+
+    def sockname(self) -> bytes:
+        return self.sockaddr(host_call(self.host.getsockname))
+
+    def peername(self) -> bytes:
+        return self.sockaddr(host_call(self.host.getpeername))
+
+    def shutdown(self, t: Task, how: int) -> None:
+        which = {SHUT_RD: socket.SHUT_RD, SHUT_WR: socket.SHUT_WR}.get(how, socket.SHUT_RDWR)
+        host_call(lambda: self.host.shutdown(which))
+
+    # Data
+    def max_send(self) -> int:
+        return 0 if self.type == SOCK_STREAM else MAX_DATAGRAM
+
+    def send(
+        self, t: Task, data: bytes, addr: bytes | None, flags: int,
+        files: list[FileDescription], creds: Ucred | None,
+    ) -> int:  # fmt: skip
+        how = flags & MSG_OOB | MSG_DONTWAIT | socket.MSG_NOSIGNAL
+        name = self.address(t, addr) if addr and self.type != SOCK_STREAM else None
+        deadline = self.snd_deadline(t)
+        done = 0
+        view = memoryview(data)
+        while True:
+            try:
+                part = view[done:]
+                done += host_call(
+                    lambda: self.host.sendto(part, how, name) if name else self.host.send(part, how)  # noqa: B023
+                )
+                if done >= len(data):
+                    return done
+                continue
+            except BlockingIOError:
+                pass
+            except SysErr as e:
+                if e.errno == errno.EPIPE:
+                    return self.broken_pipe(t, flags, done)
+                if done:
+                    return done
+                raise
+            if self.dontwait(flags):
+                return done or -errno.EAGAIN
+            try:
+                self._wait(t, POLLOUT, deadline, self.sndtimeo is not None)
+            except Exception:
+                if done:
+                    return done
+                raise
+
+    def recv(self, t: Task, size: int, flags: int) -> Received | int:
+        how = flags & (MSG_PEEK | MSG_OOB) | MSG_DONTWAIT
+        deadline = self.rcv_deadline(t)
+        stream = self.type == SOCK_STREAM
+        room = min(size, STREAM_CHUNK) if stream else MAX_DATAGRAM
+        got = b""
+        while True:
+            try:
+                data, _anc, _mflags, name = host_call(lambda: self.host.recvmsg(room, 0, how))  # noqa: B023
+            except BlockingIOError:
+                if self.dontwait(flags):
+                    return Received(got) if got else -errno.EAGAIN
+                try:
+                    self._wait(t, POLLIN, deadline, self.rcvtimeo is not None)
+                except Exception:
+                    if got:
+                        return Received(got)
+                    raise
+                continue
+            if stream:
+                got += data
+                whole = flags & MSG_WAITALL and not flags & MSG_PEEK
+                if whole and data and len(got) < size:
+                    room = min(size - len(got), STREAM_CHUNK)
+                    continue
+                r = Received(got)
+            else:
+                r = Received(data[:size])
+                r.length = len(data)
+                r.flags = MSG_TRUNC if len(data) > size else 0
+                r.addr = self.sockaddr(name)
+            if self.queue.waiters:
+                self.poll(None)
+            return r
+
+    # Options and ioctls
+    def getsockopt(self, t: Task, level: int, opt: int) -> bytes:
+        if opt in GETTABLE.get(level, ()):
+            return host_call(lambda: self.host.getsockopt(level, opt, 256))
+        if (level, opt) in IGNORED:
+            return bytes(4)
+        return super().getsockopt(t, level, opt) if level == SOL_SOCKET else _no_option()
+
+    def setsockopt(self, t: Task, level: int, opt: int, data: bytes) -> None:
+        if opt in SETTABLE.get(level, ()):
+            host_call(lambda: self.host.setsockopt(level, opt, data))
+        elif (level, opt) not in IGNORED:
+            if level != SOL_SOCKET:
+                _no_option()
+            super().setsockopt(t, level, opt, data)
+
+    def ioctl(self, t: Task, cmd: int, arg: int) -> int:
+        if cmd in (FIONREAD, SIOCOUTQ):
+            t.copy_out(arg, host_call(lambda: fcntl.ioctl(self.host, cmd, bytes(4))))
+            return 0
+        if cmd in IFREQ:
+            raw = t.copy_in(arg, 40)
+            t.copy_out(arg, host_call(lambda: fcntl.ioctl(self.host, cmd, raw)))
+            return 0
+        if cmd == SIOCGIFCONF:
+            return self._ifconf(t, arg)
+        return super().ioctl(t, cmd, arg)
+
+    def _ifconf(self, t: Task, arg: int) -> int:
+        """struct ifconf: the IPv4 addresses of all interfaces."""
+        rows = []
+        for _index, name in host_call(socket.if_nameindex):
+            request = name.encode().ljust(40, b"\0")
+            try:
+                rows.append(fcntl.ioctl(self.host, 0x8915, request))
+            except OSError:
+                continue  # it has none
+        size, where = struct.unpack("<i4xQ", t.copy_in(arg, 16))
+        data = b"".join(rows)
+        if where:
+            data = data[: max(size, 0) // 40 * 40]
+            t.copy_out(where, data)
+        t.copy_out(arg, struct.pack("<i", len(data)))
+        return 0
+
+    def release(self) -> None:
+        self._disarm()
+        self.host.close()
+
+
+def _no_option() -> bytes:
+    raise SysErr(errno.ENOPROTOOPT)
+
+
+class HostNetlink(HostSocket):
+    """NETLINK_ROUTE, queries only."""
+
+    __slots__ = ()
+
+    def address(self, t: Task, addr: bytes) -> tuple[str, int]:
+        raise SysErr(errno.EINVAL)
+
+    def sockaddr(self, name: object) -> bytes:
+        pid, groups = name if isinstance(name, tuple) else (0, 0)
+        return struct.pack("<HHII", AF_NETLINK, 0, pid & 0xFFFFFFFF, groups & 0xFFFFFFFF)
+
+    def bind(self, t: Task, addr: bytes) -> None:
+        if len(addr) < 12 or int.from_bytes(addr[:2], "little") != AF_NETLINK:
+            raise SysErr(errno.EINVAL)
+        host_call(lambda: self.host.bind((0, int.from_bytes(addr[8:12], "little"))))
+
+    def connect(self, t: Task, addr: bytes) -> None:
+        """The only peer is the kernel."""
+
+    def send(
+        self, t: Task, data: bytes, addr: bytes | None, flags: int,
+        files: list[FileDescription], creds: Ucred | None,
+    ) -> int:  # fmt: skip
+        at = 0
+        while at + 16 <= len(data):
+            size, kind = struct.unpack_from("<IH", data, at)
+            if size < 16:
+                raise SysErr(errno.EINVAL)
+            if kind not in NETLINK_QUERIES:
+                raise SysErr(errno.EPERM)
+            at += (size + 3) & ~3
+        try:
+            return host_call(lambda: self.host.sendto(data, MSG_DONTWAIT, (0, 0)))
+        except BlockingIOError:
+            return -errno.EAGAIN
+
+
+def create(t: Task, domain: int, type: int, protocol: int) -> Socket:
+    """Raises EPROTONOSUPPORT, ESOCKTNOSUPPORT, EPERM."""
+    if type == SOCK_RAW and not t.creds.capable(CAP_NET_RAW):
+        raise SysErr(errno.EPERM)
+    if type not in (SOCK_STREAM, SOCK_DGRAM):
+        raise SysErr(errno.ESOCKTNOSUPPORT)
+    tcp_udp = (0, 6) if type == SOCK_STREAM else (0, 17, IPPROTO_ICMP, IPPROTO_ICMPV6)
+    if protocol not in tcp_udp:
+        raise SysErr(errno.EPROTONOSUPPORT)
+    return HostSocket(t, domain, type, protocol)
+
+
+def create_netlink(t: Task, type: int, protocol: int) -> Socket:
+    """Raises EPROTONOSUPPORT for what is not routing."""
+    if type not in (SOCK_RAW, SOCK_DGRAM):
+        raise SysErr(errno.ESOCKTNOSUPPORT)
+    if protocol != 0:
+        raise SysErr(errno.EPROTONOSUPPORT)
+    return HostNetlink(t, AF_NETLINK, type, protocol)
+
+
+def register(loop: EventLoop) -> None:
+    """The host's families take the place of ours."""
+    _loop[:] = [loop]
+    register_family(AF_INET, lambda t, type, protocol: create(t, AF_INET, type, protocol))
+    register_family(AF_INET6, lambda t, type, protocol: create(t, AF_INET6, type, protocol))
+    register_family(AF_NETLINK, create_netlink)

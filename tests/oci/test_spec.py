@@ -1,0 +1,330 @@
+"""What config.json asks for is there inside."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Runtime
+from .test_commands import wait_for
+
+
+def inside(rt: Runtime, script: str, edit: Any = None, status: int = 0) -> str:
+    """What a bash script prints as a container's program."""
+    got = rt("run", "-b", rt.bundle("bash", "-c", script, edit=edit), f"s{rt.count}")
+    assert got.returncode == status, got
+    return got.stdout
+
+
+def test_process(rt: Runtime) -> None:
+    def edit(s: dict[str, Any]) -> None:
+        s["process"].update(
+            user={"uid": 1000, "gid": 1001, "umask": 0o77, "additionalGids": [50, 7]}, cwd="/made/here", oomScoreAdj=77,
+            noNewPrivileges=True, rlimits=[{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}], env=["PATH=/usr/bin:/bin", "X=y"],
+        )  # fmt: skip
+        caps = ["CAP_CHOWN", "CAP_KILL"]
+        s["process"]["capabilities"] = dict.fromkeys(
+            ("bounding", "permitted", "effective", "inheritable", "ambient"), caps
+        )
+
+    out = inside(
+        rt,
+        "id -u; id -g; id -G; umask; pwd; ulimit -n; ulimit -Hn; echo $X $HOME; cat /proc/self/oom_score_adj; grep -E 'CapEff|CapBnd|NoNew' /proc/self/status",
+        edit,
+    )
+    assert out.split() == [
+        "1000", "1001", "1001", "7", "50", "0077", "/made/here", "100", "200", "y", "/", "77",
+        "CapEff:", "0000000000000021", "CapBnd:", "0000000000000021", "NoNewPrivs:", "1",
+    ]  # fmt: skip
+
+
+def test_mounts(rt: Runtime, tmp_path: Path) -> None:
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / "f").write_text("data\n")
+
+    def edit(s: dict[str, Any]) -> None:
+        s["mounts"] += [
+            {
+                "destination": "/rw",
+                "type": "bind",
+                "source": str(tmp_path / "v"),
+                "options": ["rbind", "rw"],
+            },
+            {
+                "destination": "/ro",
+                "type": "bind",
+                "source": str(tmp_path / "v"),
+                "options": ["bind", "ro"],
+            },
+            {
+                "destination": "/run/file",
+                "type": "bind",
+                "source": str(tmp_path / "v/f"),
+                "options": ["bind"],
+            },
+            {
+                "destination": "/t",
+                "type": "tmpfs",
+                "source": "tmpfs",
+                "options": ["size=1m", "mode=700", "noexec"],
+            },
+            {
+                "destination": "/t/below",
+                "type": "bind",
+                "source": str(tmp_path / "v"),
+                "options": ["bind"],
+            },
+            {"destination": "relative/place", "type": "tmpfs"},
+        ]
+
+    out = inside(
+        rt,
+        "cat /rw/f /run/file /t/below/f; echo x >/ro/n; echo new >/rw/n; stat -c %a /t; grep -c noexec <(grep ' /t ' /proc/mounts); ls -d /relative/place",
+        edit,
+    )
+    assert out.split() == ["data", "data", "data", "700", "1", "/relative/place"]
+    assert (tmp_path / "v" / "n").read_text() == "new\n"
+
+
+def test_readonly_root_masked_and_readonly_paths(rt: Runtime) -> None:
+    def edit(s: dict[str, Any]) -> None:
+        s["root"]["readonly"] = True
+        s["linux"]["maskedPaths"] = ["/etc/passwd", "/usr/share", "/no/such"]
+        s["linux"]["readonlyPaths"] = ["/proc/sys", "/dev/shm", "/no/such"]
+
+    out = inside(
+        rt,
+        "touch /x || echo ro; cat /etc/passwd | wc -c; ls /usr/share | wc -l; touch /dev/shm/x || echo shm; echo a >/proc/sys/kernel/hostname || echo sys",
+        edit,
+    )
+    assert out.split() == ["ro", "0", "0", "shm", "sys"]
+
+
+def test_hostname_sysctl_devices(rt: Runtime) -> None:
+    def edit(s: dict[str, Any]) -> None:
+        s.update(hostname="box", domainname="example.org")
+        s["linux"]["sysctl"] = {"net.core.somaxconn": "321"}
+        s["linux"]["devices"] = [
+            {
+                "path": "/dev/mine/null",
+                "type": "c",
+                "major": 1,
+                "minor": 3,
+                "fileMode": 0o666,
+                "uid": 5,
+                "gid": 6,
+            },
+            {"path": "/dev/fifo", "type": "p"},
+        ]
+
+    out = inside(
+        rt,
+        "uname -n; cat /proc/sys/kernel/domainname /proc/sys/net/core/somaxconn; stat -c '%F %a %u %g %t:%T' /dev/mine/null; echo x >/dev/mine/null && echo wrote; stat -c %F /dev/fifo",
+        edit,
+    )
+    assert out.splitlines() == [
+        "box",
+        "example.org",
+        "321",
+        "character special file 666 5 6 1:3",
+        "wrote",
+        "fifo",
+    ]
+
+
+def test_user_namespace(rt: Runtime, tmp_path: Path) -> None:
+    """Ids inside are the mapped ones; what is written outside has the host's."""
+    v = tmp_path / "v"
+    v.mkdir()
+    os.chown(v, 100000, 100000)
+
+    def edit(s: dict[str, Any]) -> None:
+        s["linux"]["namespaces"].append({"type": "user"})
+        for k in ("uidMappings", "gidMappings"):
+            s["linux"][k] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+        s["mounts"].append(
+            {"destination": "/v", "type": "bind", "source": str(v), "options": ["bind"]}
+        )
+
+    out = inside(
+        rt, "stat -c '%u %g' /v; touch /v/new; chown 7:8 /v/new; stat -c '%u %g' /v/new", edit
+    )
+    assert out.split() == ["0", "0", "7", "8"]
+    assert (os.stat(v / "new").st_uid, os.stat(v / "new").st_gid) == (100007, 100008)
+
+
+def test_hooks_in_their_order(rt: Runtime) -> None:
+    log = rt.base / "hooks"
+
+    def hook(kind: str) -> dict[str, Any]:
+        return {
+            "path": "/bin/sh",
+            "args": ["sh", "-c", f"echo {kind} $V $(cat) >>{log}"],
+            "env": ["PATH=/bin:/usr/bin", "V=v"],
+        }
+
+    def edit(s: dict[str, Any]) -> None:
+        s["annotations"] = {"a": "b"}
+        kinds = ("prestart", "createRuntime", "createContainer", "poststart", "poststop")
+        s["hooks"] = {k: [hook(k)] for k in kinds}
+        s["hooks"]["startContainer"] = [
+            {"path": "/bin/sh", "args": ["sh", "-c", "cat >/hooked"], "env": ["PATH=/bin:/usr/bin"]}
+        ]
+
+    b = rt.bundle("sh", "-c", "cat /hooked; sleep 100", edit=edit)
+    assert rt.create("h1", b).returncode == 0
+    seen = [line.split(" ", 2) for line in log.read_text().splitlines()]
+    assert [(k, v) for k, v, _ in seen] == [
+        ("prestart", "v"),
+        ("createRuntime", "v"),
+        ("createContainer", "v"),
+    ]
+    for _, _, text in seen:
+        s = json.loads(text)
+        assert (s["id"], s["bundle"], s["annotations"], s["status"]) == (
+            "h1",
+            str(b),
+            {"a": "b"},
+            "creating",
+        )
+        assert s["pid"] == rt.state("h1")["pid"]
+    rt.ok("start", "h1")
+    wait_for(lambda: '"status": "created"' in (rt.base / "out").read_text())
+    assert json.loads(log.read_text().splitlines()[-1].split(" ", 2)[2])["status"] == "running"
+    rt.ok("delete", "--force", "h1")
+    assert (
+        log.read_text().splitlines()[-1].startswith("poststop v") and '"stopped"' in log.read_text()
+    )
+
+
+def test_hooks_that_fail_later(rt: Runtime) -> None:
+    for kind in ("startContainer", "poststart"):
+        b = rt.bundle(edit=lambda s, k=kind: s.update(hooks={k: [{"path": "/bin/false"}]}))
+        rt.create(kind, b)
+        assert f"{kind} hook #0" in rt.failure(rt("start", kind))
+        rt.ok("delete", "--force", kind)
+    b = rt.bundle("true", edit=lambda s: s.update(hooks={"poststop": [{"path": "/bin/false"}]}))
+    rt.create("stop", b)
+    got = rt("delete", "--force", "stop")
+    assert got.returncode == 0 and "warning" in got.stderr
+
+
+def test_a_network_namespace_by_path(rt: Runtime) -> None:
+    """The pid-file process is in it, whoever looks through /proc sees the interface the engine made."""
+    subprocess.run(["ip", "netns", "add", "nvtest"], check=True)
+    try:
+
+        def edit(s: dict[str, Any]) -> None:
+            s["linux"]["namespaces"] = [
+                {"type": "network", "path": "/run/netns/nvtest"},
+                {"type": "pid"},
+            ]
+
+        rt.create("n1", rt.bundle(edit=edit))
+        pid = rt.state("n1")["pid"]
+        assert os.stat(f"/proc/{pid}/ns/net").st_ino == os.stat("/run/netns/nvtest").st_ino
+    finally:
+        rt("delete", "--force", "n1")
+        subprocess.run(["ip", "netns", "del", "nvtest"], check=True)
+
+
+def test_all_processes_are_in_the_group(rt: Runtime) -> None:
+    rt.create("g1", rt.bundle("sh", "-c", "sleep 100 & sleep 100"))
+    rt.ok("start", "g1")
+    from .test_bad_input import family
+
+    pid = rt.state("g1")["pid"]
+    wait_for(lambda: len(family(pid)) >= 5)
+    for p in [pid, *family(pid)]:
+        for line in Path(f"/proc/{p}/cgroup").read_text().splitlines():
+            assert line.endswith("/g1"), (p, line)
+
+
+@pytest.mark.parametrize("limit", [6, 24, 40, 64])
+def test_small_memory_limits(rt: Runtime, limit: int) -> None:
+    out = inside(
+        rt, "echo alive", lambda s: s["linux"]["resources"].update(memory={"limit": limit << 20})
+    )
+    assert out == "alive\n"
+
+
+def test_seccomp(rt: Runtime) -> None:
+    """A profile is enforced inside, for exec, too; conditions on arguments count."""
+    profile = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [
+            {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28},
+            {"names": ["sethostname"], "action": "SCMP_ACT_ERRNO"},
+            {"names": ["socket"], "action": "SCMP_ACT_ERRNO", "errnoRet": 97, "args": [{"index": 0, "value": 2, "op": "SCMP_CMP_EQ"}]},
+            {"names": ["sync"], "action": "SCMP_ACT_KILL_PROCESS"},
+            {"names": ["nosuchcall"], "action": "SCMP_ACT_ERRNO"},
+        ],
+    }  # fmt: skip
+    script = (
+        "mkdir /x 2>&1; sync; echo $?; grep Seccomp: /proc/self/status;"
+        "python3 -c 'import socket; socket.socket(socket.AF_UNIX); socket.socket(socket.AF_INET)' 2>&1 | tail -1"
+    )
+    b = rt.bundle(
+        "bash", "-c", script + "; sleep 100", edit=lambda s: s["linux"].update(seccomp=profile)
+    )
+    rt.create("sec", b)
+    rt.ok("start", "sec")
+    out = rt.base / "out"
+    wait_for(lambda: "Errno" in out.read_text())
+    seen = out.read_text()
+    assert (
+        "No space left on device" in seen
+        and "\n159\n" in seen
+        and "Seccomp:\t2" in seen
+        and "[Errno 97]" in seen
+    )
+    assert "No space" in rt("exec", "sec", "mkdir", "/y").stderr
+
+
+def test_seccomp_that_allows_little(rt: Runtime) -> None:
+    """An allow-list: what is not named fails as it says."""
+    import re
+
+    table = Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h").read_text()
+    names = set(re.findall(r"__NR_(\w+)", table)) - {"getpriority", "uname"}
+    profile = {
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "defaultErrnoRet": 38,
+        "architectures": ["SCMP_ARCH_X86_64"],
+        "syscalls": [{"names": sorted(names), "action": "SCMP_ACT_ALLOW"}],
+    }
+    got = inside(rt, "uname -r 2>&1; echo fine", lambda s: s["linux"].update(seccomp=profile))
+    assert "Function not implemented" in got and "fine" in got
+
+
+def test_seccomp_profiles_that_are_refused(rt: Runtime) -> None:
+    for bad, why in (
+        ({"defaultAction": "SCMP_ACT_X"}, "$.linux.seccomp.defaultAction"),
+        (
+            {
+                "defaultAction": "SCMP_ACT_ALLOW",
+                "syscalls": [{"names": ["x"], "action": "SCMP_ACT_NOTIFY"}],
+            },
+            "NOTIFY",
+        ),
+        (
+            {
+                "defaultAction": "SCMP_ACT_ALLOW",
+                "syscalls": [
+                    {
+                        "names": ["x"],
+                        "action": "SCMP_ACT_ERRNO",
+                        "args": [{"index": 9, "value": 1, "op": "SCMP_CMP_EQ"}],
+                    }
+                ],
+            },
+            "index",
+        ),
+    ):
+        b = rt.bundle(edit=lambda s, p=bad: s["linux"].update(seccomp=p))
+        assert why in rt.failure(rt("create", "-b", b, "bad"))

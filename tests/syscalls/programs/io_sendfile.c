@@ -1,0 +1,84 @@
+/* sendfile: positions, every kind of target, refusals. */
+#include "t.h"
+#include <sys/eventfd.h>
+#include <sys/sendfile.h>
+int main(void) {
+  char buf[8192];
+  signal(SIGPIPE, SIG_IGN);
+  int in = open("in", O_RDWR | O_CREAT, 0644), out = open("out", O_RDWR | O_CREAT, 0644);
+  for (int i = 0; i < 26; i++) write(in, &(char){'a' + i}, 1);
+  off_t o = 3;
+  R(sendfile(out, in, &o, 5));
+  N(o);
+  R(lseek(in, 0, SEEK_CUR));
+  R(lseek(out, 0, SEEK_CUR));
+  lseek(in, 10, SEEK_SET);
+  R(sendfile(out, in, 0, 4));
+  R(lseek(in, 0, SEEK_CUR));
+  o = 24;
+  R(sendfile(out, in, &o, 100));
+  R(sendfile(out, in, &o, 100));
+  o = 1000;
+  R(sendfile(out, in, &o, 1));
+  o = -1;
+  R(sendfile(out, in, &o, 1));
+  R(sendfile(out, in, (void *)8, 1));
+  R(sendfile(out, in, 0, -1));
+  R(sendfile(out, in, 0, 0));
+  R(pread(out, buf, 100, 0));
+  printf("%.11s\n", buf);
+  R(sendfile(1000, in, 0, 1));
+  R(sendfile(out, 1000, 0, 1));
+  int ro = open("in", O_RDONLY), wo = open("out", O_WRONLY), ap = open("out", O_WRONLY | O_APPEND), d = open(".", O_RDONLY);
+  R(sendfile(ro, in, 0, 1));
+  R(sendfile(out, wo, 0, 1));
+  o = 0;
+  R(sendfile(ap, in, &o, 1));
+  R(sendfile(out, d, 0, 1));
+  int p[2], s[2];
+  pipe(p), socketpair(AF_UNIX, SOCK_STREAM, 0, s);
+  o = 0;
+  R(sendfile(p[1], in, &o, 26));
+  R(read(p[0], buf, 100));
+  R(sendfile(s[0], in, &o, 26));
+  o = 5;
+  R(sendfile(s[0], in, &o, 6));
+  R(read(s[1], buf, 100));
+  printf("%.6s\n", buf);
+  R(sendfile(p[0], in, &o, 1));
+  o = 0;
+  R(sendfile(out, p[0], &o, 1));
+  R(sendfile(out, s[1], &o, 1));
+  /* the same file */
+  lseek(in, 0, SEEK_SET);
+  R(sendfile(in, in, 0, 3));
+  lseek(in, 26, SEEK_SET);
+  o = 0;
+  R(sendfile(in, in, &o, 4));
+  R(lseek(in, 0, SEEK_END));
+  close(p[0]);
+  o = 0;
+  R(sendfile(p[1], in, &o, 5));
+  close(s[1]);
+  R(sendfile(s[0], in, &o, 5));
+  fcntl(s[0], F_SETFL, O_NONBLOCK);
+  pipe(p);
+  fcntl(p[1], F_SETPIPE_SZ, 4096);
+  fcntl(p[1], F_SETFL, O_NONBLOCK);
+  int big = memfd_create("b", 0);
+  ftruncate(big, 100000);
+  o = 0;
+  R(sendfile(p[1], big, &o, 100000));
+  N(o);
+  R(sendfile(p[1], big, &o, 100000));
+  R(sendfile(out, big, &o, 0x7fffffff) > 0);
+  int dn = open("/dev/null", O_RDWR), df = open("/dev/full", O_RDWR), dz = open("/dev/zero", O_RDONLY);
+  o = 0;
+  R(sendfile(dn, big, &o, 1000));
+  R(sendfile(df, big, &o, 1000));
+  R(sendfile(dn, dz, 0, 1000));
+  int ev = eventfd(0, 0);
+  R(sendfile(ev, in, &o, 8));
+  R(sendfile(dn, ev, 0, 8));
+  return 0;
+}

@@ -1,0 +1,92 @@
+/* mincore, msync, madvise and remap_file_pages at the edges of what is mapped. */
+#include "t.h"
+#define RW (PROT_READ | PROT_WRITE)
+int main(void) {
+  unsigned char v[16];
+  char *p = mmap(0, 8 * 4096, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  memset(v, 9, sizeof v);
+  R(mincore(p, 8 * 4096, v));
+  p[0] = p[3 * 4096] = 1;
+  R(mincore(p, 8 * 4096, v));
+  for (int i = 0; i < 8; i++) printf("%d", v[i] & 1);
+  puts("");
+  R(mincore(p + 1, 4096, v));
+  R(mincore(p, 0, v));
+  R(mincore(p, 0, (void *)8));
+  R(mincore(p, 4096, (void *)8));
+  R(mincore(p, 1, v));
+  R(mincore(p, -1, v));
+  R(mincore(p, (size_t)1 << 47, v));
+  munmap(p + 2 * 4096, 4096);
+  R(mincore(p, 8 * 4096, v));
+  R(mincore(p, 2 * 4096, v));
+  R(mincore((void *)0xffffffffff600000, 4096, v));
+  R(madvise(p, 2 * 4096, MADV_DONTNEED));
+  R(mincore(p, 2 * 4096, v));
+  printf("%d%d %d\n", v[0] & 1, v[1] & 1, p[0]);
+  /* msync */
+  int fd = open("f", O_RDWR | O_CREAT, 0644);
+  ftruncate(fd, 8192);
+  char *f = mmap(0, 8192, RW, MAP_SHARED, fd, 0);
+  strcpy(f, "mapped");
+  R(msync(f, 8192, MS_SYNC));
+  char b[10] = "";
+  R(pread(fd, b, 6, 0));
+  puts(b);
+  R(pwrite(fd, "WRITE", 5, 4096));
+  printf("%.5s\n", f + 4096);
+  R(msync(f, 8192, MS_ASYNC));
+  R(msync(f, 8192, MS_INVALIDATE | MS_SYNC));
+  R(msync(f, 8192, MS_SYNC | MS_ASYNC));
+  R(msync(f, 8192, 8));
+  R(msync(f + 1, 8192, MS_SYNC));
+  R(msync(f, 0, MS_SYNC));
+  R(msync(f, 0, 0));
+  R(msync(p, 8 * 4096, MS_SYNC));
+  R(msync(p, -4096, MS_SYNC));
+  mlock(f, 4096);
+  R(msync(f, 4096, MS_INVALIDATE));
+  R(msync(f, 4096, MS_SYNC));
+  munlock(f, 4096);
+  /* the file shrinks below its mapping */
+  ftruncate(fd, 4096);
+  CHILD("beyond the end", f[4096] = 1; puts("?"));
+  CHILD("in the last page", f[4095] = 1; puts("fine"));
+  ftruncate(fd, 8192);
+  N(f[4096]);
+  f[100] = 'x';
+  ftruncate(fd, 50);
+  ftruncate(fd, 8192);
+  N(f[100]);
+  /* madvise */
+  R(madvise(p, 4096, 12345));
+  R(madvise(p + 1, 4096, MADV_NORMAL));
+  R(madvise(p, 0, MADV_DONTNEED));
+  R(madvise(p, -4096, MADV_NORMAL));
+  R(madvise(p, 8 * 4096, MADV_WILLNEED));
+  R(madvise(f, 4096, MADV_FREE));
+  R(madvise(p, 4096, MADV_FREE));
+  R(madvise(p, 4096, MADV_REMOVE));
+  R(madvise(f, 4096, MADV_DONTNEED));
+  N(f[0]);
+  R(madvise(f, 4096, MADV_REMOVE));
+  N(f[0]);
+  R(madvise(p, 4096, MADV_DONTFORK));
+  CHILD("not in the child", p[0] = 1; puts("?"));
+  R(madvise(p, 4096, MADV_DOFORK));
+  p[1] = 'w';
+  R(madvise(p, 4096, MADV_WIPEONFORK));
+  CHILD("wiped in the child", N(p[1]));
+  R(madvise(p, 4096, MADV_KEEPONFORK));
+  CHILD("kept", N(p[1]));
+  R(madvise(f, 4096, MADV_WIPEONFORK));
+  R(madvise(p, 4096, MADV_COLD));
+  R(madvise(p, 4096, MADV_PAGEOUT));
+  N(p[1]);
+  R(madvise(p, 2 * 4096, MADV_POPULATE_READ));
+  R(madvise(p, 2 * 4096, MADV_POPULATE_WRITE));
+  mprotect(p, 4096, PROT_READ);
+  R(madvise(p, 4096, MADV_POPULATE_WRITE));
+  R(madvise(p, 4 * 4096, MADV_POPULATE_READ));
+  return 0;
+}
