@@ -26,7 +26,7 @@ def creds_of(tg: ThreadGroup) -> Credentials | None:
 
 def mm_of(tg: ThreadGroup) -> MM | None:
     u = leader(tg)
-    return u.mm if u is not None else None
+    return u.memory() if u is not None else None
 
 
 def check_access(t: Task, tg: ThreadGroup) -> None:

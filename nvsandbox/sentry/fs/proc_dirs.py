@@ -148,7 +148,7 @@ class ProcessDir(DynDir):
         self.text(b"projid_map", b"         0          0 4294967295\n")
         self.text(b"setgroups", b"allow\n")
         self.text(b"coredump_filter", b"00000033\n")
-        self.place_link(b"exe", lambda u: u.mm.exe if u.mm is not None else None)
+        self.place_link(b"exe", lambda u: u.mm.exe)
         self.place_link(b"cwd", lambda u: u.fs.cwd)
         self.place_link(b"root", lambda u: u.fs.root)
         self.dir(b"fd", lambda: FdDir(self.fs, tg))
@@ -160,7 +160,7 @@ class ProcessDir(DynDir):
 
     def _mm(self) -> MM | None:
         u = self.task()
-        return u.mm if u is not None else None
+        return u.memory() if u is not None else None
 
     def _cmdline(self, t: Task) -> bytes:
         mm = self._mm()

@@ -134,7 +134,7 @@ def status(tg: ThreadGroup, u: Task | None, tid: int) -> bytes:
     lines.append(f"FDSize:\t{fdsize}")
     lines.append("Groups:\t" + "".join(f"{g} " for g in (c.groups if c else ())))
     lines += [f"NStgid:\t{tg.pid}", f"NSpid:\t{tid}", f"NSpgid:\t{tg.pgid}", f"NSsid:\t{tg.sid}"]
-    if u is not None and u.mm is not None:
+    if u is not None and u.memory() is not None:
         lines += _status_memory(u.mm)
     lines.append(f"Threads:\t{max(len(tg.tasks), 1)}")
     lines += _status_signals(tg, u, c)

@@ -127,7 +127,7 @@ def attachments(k: Kernel, s: Segment) -> int:
     """shm_nattch: attached ranges in all address spaces."""
     found: set[tuple[int, int]] = set()
     for u in k.tasks.values():
-        mm = u.mm
+        mm = u.memory()
         if mm is None:
             continue
         for v in mm.map.vmas:

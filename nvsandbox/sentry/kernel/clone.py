@@ -338,16 +338,16 @@ def _vfork(t: Task, c: Task, a: CloneArgs) -> int:
     if a.flags & CLONE_CHILD_SETTID:
         th.copy_out(a.child_tid, c.tid.to_bytes(4, "little"))
     c.publish()
-    t.thread = None  # type: ignore[assignment]  # lent
+    t.thread = t.k.nobody  # lent
     lib.nv_resume(th.cdata)
     th.used = 0
     killed = False
-    while c.vfork_done is not None:
+    while c.borrows():
         try:
             t.wait(done, interruptible=False)
         except TaskExit:
             killed = True
-            if c.vfork_done is not None:
+            if c.borrows():
                 c.tg.kill(sg.SIGKILL)
                 t.exiting = False
     t.thread = th

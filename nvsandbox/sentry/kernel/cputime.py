@@ -43,7 +43,7 @@ def own_ns(t: Task) -> int:
 def group_ns(tg: ThreadGroup) -> int:
     """CPU time of a process, ns: its stub's now, plus that of the stubs it had before an exec."""
     for t in tg.tasks.values():
-        if t.mm is not None and t.mm.space.pid > 0 and t.vfork_done is None:
+        if t.memory() is not None and t.mm.space.pid > 0 and t.vfork_done is None:
             return tg.cputime_base + _host_clock(t.mm.space.pid)
     return tg.cputime_base
 

@@ -41,7 +41,7 @@ def exit_task(t: Task) -> None:
 def leave_mm(t: Task) -> None:
     """Lets go of the address space: at exit, and at exec. Its host thread ends, or goes back to the vfork parent."""
     mm, th = t.mm, t.thread
-    if mm is None:
+    if mm is t.k.no_mm:
         return
     if t.vfork_done is None and (mm.users == 1 or len(t.tg.tasks) == 1):
         t.tg.cputime_base = group_ns(t.tg)
@@ -54,7 +54,7 @@ def leave_mm(t: Task) -> None:
             _release_memory_words(t)
         except (SysErr, TaskExit):
             pass
-    t.mm = None  # type: ignore[assignment]  # gone for good, or replaced by exec
+    t.mm = t.k.no_mm  # gone for good, or replaced by exec
     if t.vfork_done is not None:
         done, t.vfork_done = t.vfork_done, None
         th.task = None
@@ -178,7 +178,7 @@ def _reparent(child: ThreadGroup, reaper: ThreadGroup | None) -> None:
     child.parent = reaper
     child.exit_signal = sg.SIGCHLD
     for t in child.tasks.values():
-        if t.thread is not None:
+        if t.has_thread():
             t.publish()
         if t.pdeath_signal:
             uid = old.leader_cred.uid if old is not None and old.leader_cred is not None else 0

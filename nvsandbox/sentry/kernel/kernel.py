@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, final
 from ...platform.native._native import lib
 from ...platform.space import HostPlatform, PlatformError, Space, Thread
 from ..errors import SysErr
+from ..mm.mm import MM
 from ..mm.patch import Patcher
+from ..mm.vma import VmaMap
 from . import signal as sg
 from .creds import CAP_SYS_ADMIN, CAP_SYS_RESOURCE
 from .dispatch import on_event
@@ -48,6 +50,9 @@ class Kernel:
         self.platform = platform
         self.ncpu = ncpu
         self.loop = EventLoop(lambda ntid: on_event(self, ntid))
+        # What a task holds while it has no host thread, no address space
+        self.nobody = HostThread(platform.zygote_thread, self.loop, 0)
+        self.no_mm = MM(platform.zygote, VmaMap())
         self.table: dict[int, Row] = {}
         self.threads: dict[int, HostThread] = {}
         self.tasks: dict[int, Task] = {}
@@ -204,7 +209,9 @@ class Kernel:
 
     def _stub_died(self, space: Space, status: int) -> None:
         """A stub ended without our asking: killed from outside, or by its own tampering. Its tasks are gone."""
-        victims = {u.tg for u in self.tasks.values() if u.mm is not None and u.mm.space is space}
+        victims = {
+            u.tg for u in self.tasks.values() if u.memory() is not None and u.mm.space is space
+        }
         log.warning("stub process %d died unexpectedly (wait status %#x)", space.pid, status)
         sig = status & 0x7F if os.WIFSIGNALED(status) else sg.SIGSEGV
         for tg in victims:

@@ -181,9 +181,7 @@ def access(t: Task, mm: MM, fn: Callable[[Access], T]) -> T:
     try:
         for _ in range(PATIENCE):
             users = [
-                u
-                for u in t.k.tasks.values()
-                if u.mm is mm and u.thread is not None and not u.exiting
+                u for u in t.k.tasks.values() if u.mm is mm and u.has_thread() and not u.exiting
             ]
             if not users or mm.space.killed:
                 break

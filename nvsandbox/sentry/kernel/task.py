@@ -141,7 +141,7 @@ class ThreadGroup:
     def mm(self) -> MM | None:
         """The address space of the leader, or of any thread that is left."""
         for t in self.tasks.values():
-            return t.mm
+            return t.memory()
         return None
 
     @property
@@ -264,8 +264,8 @@ class Task:
         self.tg = tg
         self.tid = tid
         self.comm = b""
-        self.thread: HostThread = None  # type: ignore[assignment]  # set before it runs
-        self.mm: MM = None  # type: ignore[assignment]  # set before it runs
+        self.thread: HostThread = k.nobody
+        self.mm: MM = k.no_mm
         self.creds: Credentials = None  # type: ignore[assignment]  # set before it runs
         self.files: FdTable = None  # type: ignore[assignment]  # set before it runs
         self.fs: FsContext = None  # type: ignore[assignment]  # set before it runs
@@ -296,6 +296,19 @@ class Task:
         self.personality = 0
         self.start_ns = k.monotonic_ns()
         self.pdeath_signal = 0
+
+    def memory(self) -> MM | None:
+        """The address space; None before it has one and once it has let go of it."""
+        mm = self.mm
+        return None if mm is self.k.no_mm else mm
+
+    def borrows(self) -> bool:
+        """Whether it runs on the host thread and in the memory of a vfork parent."""
+        return self.vfork_done is not None
+
+    def has_thread(self) -> bool:
+        """Whether it has a host thread; a vfork parent has lent its own."""
+        return self.thread is not self.k.nobody
 
     @property
     def utime_ns(self) -> int:
@@ -379,7 +392,7 @@ class Task:
         """Whether its host thread runs the application (and not operations for a handler)."""
         th = self.thread
         return (
-            th is not None
+            th is not self.k.nobody
             and self.token is None
             and th.token is None
             and bool(lib.nv_running(th.cdata))
@@ -396,7 +409,7 @@ class Task:
         th = self.thread
         if self.token is not None:
             self._resume(KILLED)
-        elif th is None:
+        elif th is self.k.nobody:
             return
         elif th.token is not None:
             if th.native.space.killed:  # the acknowledgement it waits for won't come

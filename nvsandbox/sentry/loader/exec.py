@@ -229,7 +229,7 @@ def exec_program(t: Task, prog: Program) -> None:
     # No way back from here.
     t.thread, t.mm = old
     _kill_others(t)
-    if t.mm is not None:
+    if t.memory() is not None:
         leave_mm(t)
     t.thread, t.mm = th, mm
     t.creds = creds

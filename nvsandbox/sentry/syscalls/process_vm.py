@@ -37,9 +37,10 @@ def _target(t: Task, pid: int) -> MM:
         check_access(t, u.tg)
     except SysErr:
         raise SysErr(errno.EPERM) from None
-    if u.mm is None:
+    mm = u.memory()
+    if mm is None:
         raise SysErr(errno.ESRCH)
-    return u.mm
+    return mm
 
 
 def _common(
