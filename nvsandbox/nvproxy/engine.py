@@ -23,6 +23,7 @@ from .alloc import HANDLERS as ALLOC_HANDLERS
 from .alloc import HOOKS as ALLOC_HOOKS
 from .audit import Audit, counters
 from .control import HANDLERS as CONTROL_HANDLERS
+from .control import RM_CONTROL, RM_CONTROL_SIZE, rm_control
 from .devices import BrokerClient, NvFile
 from .escapes import HANDLERS as ESCAPE_HANDLERS
 from .host import Arena, Arenas, ioctl
@@ -78,6 +79,7 @@ class Engine:
         self.by_uuid = {g.uuid: g for g in config.gpus if g.uuid}
         self.pool = ThreadPoolExecutor(WORKERS, "nvproxy")
         self.files: set[NvFile] = set()
+        self.controls_allowed = not self.abi.escape(RM_CONTROL & 0xFF).reason
         self.abi.hooks = ALL_HOOKS
         self.escape_handlers: dict[str, Handler] = {
             **ESCAPE_HANDLERS,
@@ -143,6 +145,8 @@ class Engine:
 
     def ioctl(self, t: Task, f: NvFile, cmd: int, arg: int) -> int:
         """ioctl(2); 0 or a negative errno. Raises SysErr."""
+        if cmd == RM_CONTROL and f.frontend and self.controls_allowed:
+            return rm_control(self, t, f, RM_CONTROL_SIZE, arg)
         if f.kind == "uvm":
             return uvm_ioctl(self, t, f, cmd, arg)
         if f.kind not in ("ctl", "gpu") or cmd >> 8 & 0xFF != _FRONTEND:
