@@ -108,6 +108,29 @@ def macro(rts: list[Runtime], args: argparse.Namespace, res: Results) -> None:
                     res.setdefault(name, {}).setdefault(rt.name, []).append(took)
 
 
+def nvproxy(args: argparse.Namespace, res: Results) -> None:
+    """A forwarded ioctl against a null driver (bench/nvproxy.py)."""
+    if args.only and not any("nvproxy".startswith(o) or o in "nvproxy_added" for o in args.only):
+        return
+    for platform in args.platform.split(","):
+        for _ in range(args.repeat):
+            cmd = [
+                sys.executable,
+                "-m",
+                "bench.nvproxy",
+                "--rootfs",
+                args.rootfs,
+                "--platform",
+                platform,
+            ]
+            r = subprocess.run(cmd, capture_output=True, text=True, timeout=120)
+            for line in r.stdout.splitlines():
+                name, _, value = line.partition(" ")
+                res.setdefault(name, {}).setdefault(f"nvsandbox-{platform}", []).append(
+                    float(value)
+                )
+
+
 def main() -> int:
     p = argparse.ArgumentParser(prog="bench", description=__doc__)
     p.add_argument("--rootfs", required=True)
@@ -123,6 +146,7 @@ def main() -> int:
     res: Results = {}
     micro(rts, exe, args, res)
     macro(rts, args, res)
+    nvproxy(args, res)
     rows = {
         row: {
             rt: {"median": statistics.median(v), "unit": "ns", "min": min(v), "max": max(v), "n": len(v)}

@@ -23,6 +23,23 @@ STEPS = [
     ("who we are", "bash", "uname -a; cat /proc/version; ps ax"),
 ]  # fmt: skip
 
+CUDA = """
+import ctypes
+cu = ctypes.CDLL("libcuda.so.1"); ctx, at = ctypes.c_void_p(), ctypes.c_uint64()
+free, total = ctypes.c_size_t(), ctypes.c_size_t()
+assert cu.cuInit(0) == 0 and cu.cuCtxCreate_v2(ctypes.byref(ctx), 0, 0) == 0
+assert cu.cuMemAlloc_v2(ctypes.byref(at), ctypes.c_size_t(1 << 20)) == 0
+data = b"through the card and back" * 1000; back = ctypes.create_string_buffer(len(data))
+assert cu.cuMemcpyHtoD_v2(at, data, len(data)) == 0 and cu.cuMemcpyDtoH_v2(back, at, len(data)) == 0
+cu.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total))
+print(back.raw[:25].decode(), "- a card of", total.value >> 20, "MiB;", "10 GiB more:", cu.cuMemAlloc_v2(ctypes.byref(at), ctypes.c_size_t(10 << 30)), "(2: out of memory)")
+"""
+GPU_STEPS = [
+    ("nvidia-smi inside the sandbox, on the simulated driver", [], ["--gpus", "all"], ["nvidia-smi"]),
+    ("one of three cards", ["--count", "3"], ["--gpus", "1"], ["nvidia-smi", "-L"]),
+    ("CUDA: a context, memory, copies, and a quota", [], ["--gpus", "all", "--gpu-memory", "8g"], ["python3", "-c", CUDA]),
+]  # fmt: skip
+
 
 def main() -> int:
     rootfs = sys.argv[1]
@@ -38,36 +55,34 @@ def main() -> int:
             flush=True,
         )
         bad += r.returncode != 0
-    bad += nvidia_smi()
+    bad += nvidia_smi(rootfs)
     return 1 if bad else 0
 
 
-def nvidia_smi() -> int:
-    """NVIDIA's own program on the simulated driver; natively, until nvproxy brings it inside."""
-    print("\n== nvidia-smi on the simulated driver (natively)", flush=True)
+def nvidia_smi(rootfs: str) -> int:
+    """NVIDIA's own programs inside the sandbox, on the simulated driver: the table, and a CUDA context with memory and copies."""
     fetch = subprocess.run(
         [sys.executable, Path(__file__).parent / "nvidia_libs.py"], capture_output=True, text=True
     )
     if fetch.returncode:
         print(fetch.stderr.strip() or "NVIDIA's libraries could not be fetched", file=sys.stderr)
         return 1
-    start = time.monotonic()
-    root = Path(fetch.stdout.strip().splitlines()[-1])
-    tools = root / "usr/lib/nvidia/current"
-    libs = ":".join(
-        str(p)
-        for p in (
-            tools,
-            root / "usr/lib/x86_64-linux-gnu/nvidia/current",
-            root / "usr/lib/x86_64-linux-gnu",
+    env = {**os.environ, "NVSANDBOX_DRIVER_ROOT": fetch.stdout.strip().splitlines()[-1]}
+    bad = 0
+    for title, sim, flags, command in GPU_STEPS:
+        print(f"\n== {title}", flush=True)
+        start = time.monotonic()
+        r = subprocess.run(
+            [NVSANDBOX, "gpu", "sim", *sim, "--", NVSANDBOX, "do", "--rootfs", rootfs, *flags, "--", *command],
+            env=env,
+        )  # fmt: skip
+        took = time.monotonic() - start
+        print(
+            f"-- {took:.2f} s" + (f", exit status {r.returncode}" if r.returncode else ""),
+            flush=True,
         )
-    )
-    r = subprocess.run(
-        [NVSANDBOX, "gpu", "sim", "--", tools / "nvidia-smi"],
-        env={**os.environ, "LD_LIBRARY_PATH": libs},
-    )
-    print(f"-- {time.monotonic() - start:.2f} s", flush=True)
-    return int(r.returncode != 0)
+        bad += r.returncode != 0
+    return bad
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ _U32: Final = struct.Struct("<I")
 _U64: Final = struct.Struct("<Q")
 _STATUS: Final = 28
 RM_CONTROL: Final = 0xC020462A
+RM_CONTROL_SIZE: Final = 32
 
 
 @final
@@ -73,7 +74,11 @@ Hook = Callable[[Call], "int | None"]
 """Before forwarding: a status that answers the call without the host, or None."""
 
 
-def rm_control(e: Engine, t: Task, f: NvFile, escape: Plan, size: int, arg: int) -> int:
+def _escape(e: Engine, t: Task, f: NvFile, escape: Plan, size: int, arg: int) -> int:
+    return rm_control(e, t, f, size, arg)
+
+
+def rm_control(e: Engine, t: Task, f: NvFile, size: int, arg: int) -> int:
     """Checks in the driver's order: client, command, size; then translates, forwards and copies back."""
     if size != _NVOS54.size:
         return -errno.EINVAL
@@ -96,29 +101,29 @@ def rm_control(e: Engine, t: Task, f: NvFile, escape: Plan, size: int, arg: int)
     except status.Refused as refused:
         t.copy_out(arg + _STATUS, _U32.pack(refused.status))
         return 0
-    data = t.copy_in(params, psize)
+    data = t.copy_in(params, psize) if psize else b""
     a = e.arenas.get()
     try:
-        top = a.put(raw)
-        at = a.put(data)
+        buf = a.buf
+        end = RM_CONTROL_SIZE + psize
+        buf[:RM_CONTROL_SIZE] = raw
         if psize:
-            _U64.pack_into(a.buf, top + 16, a.addr + at)
+            buf[RM_CONTROL_SIZE:end] = data
+            _U64.pack_into(buf, 16, a.addr + RM_CONTROL_SIZE)
         if plan.plain:
-            r = e.call(f, plan, RM_CONTROL, a.addr + top)
-            if r < 0:
-                return r
+            r = e.call(f, plan, RM_CONTROL, a.addr)
         else:
-            c = Call(e, t, f, plan, client, obj, a, at, psize)
-            r = _translated(c, top)
-            if r < 0:
-                return r
-        got = bytes(a.buf[at : at + psize])
-        if got != data:
-            t.copy_out(params, got)
+            a.top = (end + 15) & ~15
+            r = _translated(Call(e, t, f, plan, client, obj, a, RM_CONTROL_SIZE, psize), 0)
+        if r < 0:
+            return r
+        got = bytes(buf[_STATUS:end])
+        if got[4:] != data:
+            t.copy_out(params, got[4:])
         if e.audit.trace:
-            e.audit.call(e, t, plan, data, got, int(_U32.unpack_from(a.buf, top + _STATUS)[0]))
-        if a.buf[top + _STATUS : top + 32] != raw[_STATUS:]:
-            t.copy_out(arg + _STATUS, bytes(a.buf[top + _STATUS : top + 32]))
+            e.audit.call(e, t, plan, data, got[4:], int.from_bytes(got[:4], "little"))
+        if got[:4] != raw[_STATUS:]:
+            t.copy_out(arg + _STATUS, got[:4])
         return 0
     finally:
         e.arenas.put(a)
@@ -240,4 +245,4 @@ def translate_fds(
     return found
 
 
-HANDLERS: Final = {"NV_ESC_RM_CONTROL": rm_control}
+HANDLERS: Final = {"NV_ESC_RM_CONTROL": _escape}

@@ -31,7 +31,7 @@ class NvFile(FileDescription):
     """An open device; ``fd`` is the Sentry's descriptor of the host's open file, which it owns."""
 
     __slots__ = (
-        "_armed", "_poller", "control", "engine", "export", "fd", "gpu", "kind", "managed", "mapping",
+        "_armed", "_poller", "control", "engine", "export", "fd", "frontend", "gpu", "kind", "managed", "mapping",
         "node",
     )  # fmt: skip
 
@@ -41,6 +41,7 @@ class NvFile(FileDescription):
         super().__init__(flags, path)
         self.engine = engine
         self.kind = kind
+        self.frontend = kind in ("ctl", "gpu")
         self.gpu = gpu
         """Device instance of a gpu file, else -1."""
         self.fd = fd

@@ -16,12 +16,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
+from ..platform.native._native import lib
 from ..sentry.errors import SysErr
 from .abi import database
 from .alloc import HANDLERS as ALLOC_HANDLERS
 from .alloc import HOOKS as ALLOC_HOOKS
 from .audit import Audit, counters
 from .control import HANDLERS as CONTROL_HANDLERS
+from .control import RM_CONTROL, RM_CONTROL_SIZE, rm_control
 from .devices import BrokerClient, NvFile
 from .escapes import HANDLERS as ESCAPE_HANDLERS
 from .host import Arena, Arenas, ioctl
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
     from ..sentry.vfs.path import Path
     from .model import GpuConfig
 
+NR_IOCTL: Final = 16
+IN_IOCTL: Final = 0x30
+"""proto.h NV_IN_IOCTL."""
 WORKERS: Final = 16
 SLOW_NS: Final = 200_000
 """A call that takes longer on average goes to a worker, so that the sandbox's other tasks go on."""
@@ -74,6 +79,7 @@ class Engine:
         self.by_uuid = {g.uuid: g for g in config.gpus if g.uuid}
         self.pool = ThreadPoolExecutor(WORKERS, "nvproxy")
         self.files: set[NvFile] = set()
+        self.controls_allowed = not self.abi.escape(RM_CONTROL & 0xFF).reason
         self.abi.hooks = ALL_HOOKS
         self.escape_handlers: dict[str, Handler] = {
             **ESCAPE_HANDLERS,
@@ -82,6 +88,11 @@ class Engine:
             **CONTROL_HANDLERS,
         }
         self._by_device = {(d.major, d.minor): i for i, d in enumerate(config.devices)}
+
+    @staticmethod
+    def started() -> None:
+        """The platform runs: stubs are told to send an ioctl's argument along with the call."""
+        lib.nv_set_intab(NR_IOCTL, IN_IOCTL)
 
     # ------------------------------------------------------------------ orders from outside
 
@@ -134,6 +145,8 @@ class Engine:
 
     def ioctl(self, t: Task, f: NvFile, cmd: int, arg: int) -> int:
         """ioctl(2); 0 or a negative errno. Raises SysErr."""
+        if cmd == RM_CONTROL and f.frontend and self.controls_allowed:
+            return rm_control(self, t, f, RM_CONTROL_SIZE, arg)
         if f.kind == "uvm":
             return uvm_ioctl(self, t, f, cmd, arg)
         if f.kind not in ("ctl", "gpu") or cmd >> 8 & 0xFF != _FRONTEND:
@@ -177,6 +190,7 @@ class Engine:
     def call(self, f: NvFile, plan: Plan, cmd: int, addr: int) -> int:
         """One host ioctl, counted; 0 or more, or a negative errno. May suspend."""
         if self.config.null:
+            ioctl(f.fd, cmd, addr)  # of a memory file: the cost of a host call, and no driver
             plan.stats[0] += 1
             return 0
         start = time.monotonic_ns()

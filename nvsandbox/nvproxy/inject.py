@@ -22,7 +22,7 @@ from .options import ANNOTATION, HOOKS, GpuOptions, wanted
 from .select import Selection, select
 
 if TYPE_CHECKING:
-    from ..oci.spec import Hook, Spec
+    from ..oci.spec import DeviceRule, Hook, Spec
 
 log: Final = logging.getLogger("nvsandbox.nvproxy")
 MIN_MEMORY: Final = 1 << 20
@@ -190,7 +190,16 @@ def for_spec(config: SandboxConfig, spec: Spec) -> None:
         o.driver_root = "none"  # the engine's CDI specification has mounted them
     for h in hooks:
         _create_symlinks(config, h.args)
-    apply(config, env, o)
+    if apply(config, env, o) and config.gpu is not None and spec.linux.resources is not None:
+        _allow_devices(spec.linux.resources.devices, config.gpu.devices)
+
+
+def _allow_devices(rules: list[DeviceRule], devices: list[Device]) -> None:
+    """The broker is in the container's control group, whose device rules know nothing of what is injected here."""
+    from ..oci.spec import DeviceRule
+
+    if rules:
+        rules += [DeviceRule(True, "c", d.major, d.minor, "rw") for d in devices]
 
 
 def _take_hooks(spec: Spec) -> list[Hook]:

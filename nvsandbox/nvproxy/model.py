@@ -73,4 +73,4 @@ class GpuConfig:
     """Events as JSON lines, one write each; -1: none."""
     trace: bool = False
     null: bool = False
-    """Answer every call here with success instead of the host (measurements only)."""
+    """Calls go to a memory file and count as successful (measurements only)."""

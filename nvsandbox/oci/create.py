@@ -72,16 +72,8 @@ def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.E
     directory = state.claim(g.root, ident)
     undo.callback(state.remove, directory)
     streams = _streams(s, v, foreground, undo)
-    # Imported before the fork: memory of ours that the container is not charged for.
-    import gc
-
-    from ..sandbox import launch  # noqa: F401
-    from ..sentry import boot
     from . import monitor
 
-    boot.load_table()
-    gc.disable()
-    gc.freeze()
 
     groups = _groups(g, s, ident, config, undo)
     listener = client.listen(directory)

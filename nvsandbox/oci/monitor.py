@@ -45,11 +45,12 @@ def main(plan: Plan, link: socket.socket) -> None:
         keep = {link.fileno(), plan.listener.fileno(), plan.terminal, *plan.stdio}
         relay.close_except(keep)
         _oom_score(plan.oom_score_adj)
-        cgroups.join(plan.groups, os.getpid())
         namespaces.enter(plan.namespaces, os.fsdecode(plan.config.hostname))
         if plan.own_network:
             namespaces.set_sysctls(plan.sysctl, plan.config.network == "host")
-        link.send(b"namespaces")
+        link.send(b"namespaces")  # hooks run now, beside what follows
+        _load_sentry()
+        cgroups.join(plan.groups, os.getpid())
         _run(plan, link)
     except Failure as e:
         _tell(link, e)
@@ -59,6 +60,18 @@ def main(plan: Plan, link: socket.socket) -> None:
         _tell(link, Failure(f"container process: {type(e).__name__}: {e}"))
     finally:
         os._exit(1)
+
+
+def _load_sentry() -> None:
+    """Everything the sandbox's processes share: imported before the group is joined, which is not charged for it."""
+    import gc
+
+    from ..sandbox import launch  # noqa: F401
+    from ..sentry import boot
+
+    boot.load_table()
+    gc.disable()
+    gc.freeze()
 
 
 def _tell(link: socket.socket, e: Failure) -> None:

@@ -12,7 +12,6 @@ import contextlib
 import fcntl
 import os
 import resource
-import secrets
 import signal
 import socket
 from collections.abc import Callable
@@ -444,7 +443,7 @@ def _close_received(th: Thread) -> None:
 def _random_base(image_len: int) -> int:
     """64 KiB aligned, far below the stack's area, image within one 4 GiB area."""
     while True:
-        base = 0x7D00_0000_0000 + (secrets.randbits(24) << 16)
+        base = 0x7D00_0000_0000 + (int.from_bytes(os.urandom(3), "little") << 16)
         if base >> 32 == (base + image_len) >> 32 and REGION_LEN < 1 << 40:
             return base
 

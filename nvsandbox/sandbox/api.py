@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import IO, Final, final
 
+from ..nvproxy.options import GpuOptions
 from . import control
 from .config import DEFAULT_INNER, Failure, HostMount, SandboxConfig
 from .foreground import exit_code
@@ -116,6 +117,8 @@ class Sandbox:
     """One sandbox; commands run in it share its processes, its file system and its memory overlay.
 
     ``mounts`` maps paths inside to host paths, ``"/host/path"`` or ``("/host/path", "ro")``.
+    ``gpus``: "all" or a list of indexes, UUIDs, MIG ids; ``gpu_memory``: what it may use of each, "8g"; ``driver_root``: where the
+    driver's user-space lies on the host.
     """
 
     def __init__(
@@ -127,6 +130,9 @@ class Sandbox:
         hostname: str = "nvsandbox",
         network: str = "none",
         platform: str = "auto",
+        gpus: str = "",
+        gpu_memory: str = "",
+        driver_root: str = "/",
     ) -> None:
         self._env = {"PATH": DEFAULT_PATH, "HOME": "/root", **(env or {})}
         self._cwd = cwd
@@ -146,10 +152,15 @@ class Sandbox:
         self._config = SandboxConfig(
             root, host, list(DEFAULT_INNER), hostname.encode(), network=network, platform=platform
         )
+        self._gpus = GpuOptions(gpus, memory=gpu_memory, driver_root=driver_root, required=True)
         self._sb: RunningSandbox | None = None
 
     def __enter__(self) -> Sandbox:
         try:
+            if self._gpus.gpus:
+                from ..nvproxy.inject import apply
+
+                apply(self._config, self._env, self._gpus)
             self._sb = RunningSandbox(self._config)
         except Failure as e:
             raise SandboxError(str(e)) from None

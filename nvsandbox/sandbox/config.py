@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from ..failure import Failure
 
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
     from ..nvproxy.options import GpuOptions
 
 
-@dataclass
-class HostMount:
+class HostMount(Struct):
     """A host directory (or file) that the gofer serves. Index 0 is the root file system."""
 
     source: str
@@ -24,8 +24,7 @@ class HostMount:
     flags: int = 0  # MS_NOSUID, MS_NOEXEC… inside
 
 
-@dataclass
-class InnerMount:
+class InnerMount(Struct):
     """A file system of the Sentry's own."""
 
     target: bytes
@@ -34,8 +33,7 @@ class InnerMount:
     flags: int = 0
 
 
-@dataclass
-class DeviceNode:
+class DeviceNode(Struct):
     """A device node inside; what opens it is decided by its number (fs/dev_nodes.py)."""
 
     path: bytes
@@ -45,8 +43,7 @@ class DeviceNode:
     gid: int = 0
 
 
-@dataclass
-class IdMap:
+class IdMap(Struct):
     """One line of a user namespace's map."""
 
     inside: int
@@ -54,8 +51,7 @@ class IdMap:
     count: int
 
 
-@dataclass
-class SandboxConfig:
+class SandboxConfig(Struct):
     """Everything the Sentry and the gofer are started with."""
 
     root: HostMount

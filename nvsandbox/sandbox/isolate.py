@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import tempfile
 from typing import Final
 
 from ..platform.native._native import ffi, lib
@@ -112,7 +111,7 @@ def raise_limits() -> None:
 def private_tree() -> str:
     """A new mount namespace whose only business is a small tmpfs, at the path returned."""
     mount("none", "/", "", MS_REC | MS_PRIVATE)
-    base = tempfile.gettempdir()
+    base = "/tmp" if os.path.isdir("/tmp") else "/"
     mount(
         "nvsandbox",
         base,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import socket
 import time
 from typing import final
@@ -63,8 +64,8 @@ def _gofer_process(config: SandboxConfig, sock: socket.socket, parent: int, read
         os._exit(code)
 
 
-def _start_gofer(config: SandboxConfig) -> tuple[socket.socket, int]:
-    """(the Sentry's end, pid). Raises Failure."""
+def _start_gofer(config: SandboxConfig) -> tuple[socket.socket, int, int]:
+    """(the Sentry's end, pid, descriptor on which it says that it is ready)."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     r, w = os.pipe()
     parent = os.getpid()
@@ -75,13 +76,16 @@ def _start_gofer(config: SandboxConfig) -> tuple[socket.socket, int]:
         _gofer_process(config, theirs, parent, w)
     theirs.close()
     os.close(w)
+    return ours, pid, r
+
+
+def _gofer_ready(r: int, pid: int) -> None:
+    """Waits for the gofer. Raises Failure."""
     with os.fdopen(r, "rb") as f:
         word = f.read()
     if word != b"\n":
-        ours.close()
         os.waitpid(pid, 0)
         raise Failure(word.decode("utf-8", "replace") or "the gofer did not start")
-    return ours, pid
 
 
 def _start_sentry(
@@ -152,11 +156,19 @@ class RunningSandbox:
             from ..nvproxy import attach, broker  # here: nothing can be imported later
 
             attach.warm_up(config.gpu)
-            config.gpu.broker_fd, self.broker_pid = broker.start(config.gpu.devices)
-        gofer, self.gofer_pid = _start_gofer(config)
+            if not config.gpu.null:
+                config.gpu.broker_fd, self.broker_pid = broker.start(config.gpu.devices)
+        gofer, self.gofer_pid, ready = _start_gofer(config)
         self.ctl, self.sentry_pid = _start_sentry(config, gofer, log_fd, listener)
         gofer.close()
-        if config.gpu is not None:
+        try:
+            _gofer_ready(ready, self.gofer_pid)  # it and the Sentry start side by side
+        except Failure:
+            os.kill(self.sentry_pid, signal.SIGKILL)
+            os.waitpid(self.sentry_pid, 0)
+            self.ctl.close()
+            raise
+        if config.gpu is not None and config.gpu.broker_fd >= 0:
             os.close(config.gpu.broker_fd)  # the Sentry's: the broker ends with it
         self._next = 0
         self._events: list[control.Message] = []

@@ -111,6 +111,8 @@ class SentryServer:
         self.boot.client.attach_loop(k.loop)
         k.start_platform()
         set_inlining()
+        if self.gpu is not None:
+            self.gpu.started()
         if self.config.seccomp is not None:
             k.table = seccomp.apply(k.table, self.config.seccomp)
             k.seccomp_mode = 2

@@ -10,7 +10,6 @@ import os
 import pkgutil
 import socket
 from collections.abc import Sequence
-from pathlib import Path as HostPath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import nvsandbox.sentry.syscalls as syscall_package
@@ -102,20 +101,23 @@ class Prepared(NamedTuple):
     vdso: list[tuple[int, int, bool]]
 
 
+def _file(path: str) -> bytes:
+    with open(path, "rb") as f:
+        return f.read()
+
+
 def prepare() -> Prepared:
     """Imports everything and reads the stub image. Raises OSError when the build is incomplete."""
-    d = HostPath(native.__file__).parent
+    d = os.path.dirname(native.__file__)
     read_auxv()
     table = load_table()
     register_reader(read_memory)
-    return Prepared(
-        table, (d / "stub.bin").read_bytes(), (d / "stub.elf.bin").read_bytes(), vdso_layout()
-    )
+    return Prepared(table, _file(f"{d}/stub.bin"), _file(f"{d}/stub.elf.bin"), vdso_layout())
 
 
 def read_auxv() -> None:
     """Hardware capabilities as the host shows them to its own programs."""
-    raw = HostPath("/proc/self/auxv").read_bytes()
+    raw = _file("/proc/self/auxv")
     for i in range(0, len(raw), 16):
         key, value = (int.from_bytes(raw[i + 8 * j : i + 8 * j + 8], "little") for j in (0, 1))
         if key in (16, 26, 51):

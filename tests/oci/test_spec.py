@@ -144,6 +144,9 @@ def test_user_namespace(rt: Runtime, tmp_path: Path) -> None:
     os.chown(v, 100000, 100000)
 
     def edit(s: dict[str, Any]) -> None:
+        s["process"]["capabilities"] = {
+            k: ["CAP_CHOWN"] for k in ("bounding", "permitted", "effective")
+        }
         s["linux"]["namespaces"].append({"type": "user"})
         for k in ("uidMappings", "gidMappings"):
             s["linux"][k] = [{"containerID": 0, "hostID": 100000, "size": 65536}]

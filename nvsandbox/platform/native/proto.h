@@ -165,6 +165,9 @@ struct nv_slot {
 #define NV_IN_STR(i) (0x10u | (i))                /* path in argument i */
 #define NV_IN_STR2(i, j) (0x40u | (i) << 3 | (j)) /* paths in arguments i and j */
 #define NV_IN_BUF 0x20u                           /* buffer in argument 1, length in argument 2 */
+/* ioctl with the size in its number: the argument (2), and for NVIDIA's RM_CONTROL the parameters
+ * that it points to */
+#define NV_IN_IOCTL 0x30u
 #define NV_IN_MAXSTR 256u
 #define NV_IN_MAXBUF 4096u
 

@@ -592,6 +592,21 @@ static void inline_inputs(struct nv_slot *s, uint64_t nr) {
     s->in_len[0] = (uint32_t)(n - nv_copy(win, (void *)s->regs[NV_RSI], n));
     return;
   }
+  if (t == NV_IN_IOCTL) {
+    uint32_t cmd = (uint32_t)s->regs[NV_RSI], n = cmd >> 16 & 0x3fff;
+    if ((cmd >> 8 & 0xff) != 'F' || n > NV_IN_MAXSTR)
+      return;
+    s->in_addr[0] = s->regs[NV_RDX];
+    s->in_len[0] = n - (uint32_t)nv_copy(win, (void *)s->regs[NV_RDX], n);
+    if ((cmd & 0xff) == 0x2a && s->in_len[0] == 32) { /* NVOS54: pointer at 16, size at 24 */
+      uint32_t size = *(uint32_t *)(win + 24);
+      if (size > NV_IN_MAXBUF - NV_IN_MAXSTR)
+        return;
+      s->in_addr[1] = *(uint64_t *)(win + 16);
+      s->in_len[1] = size - (uint32_t)nv_copy(win + NV_IN_MAXSTR, (void *)s->in_addr[1], size);
+    }
+    return;
+  }
   uint32_t i = t & 0x40 ? (t >> 3) & 7 : t & 7;
   s->in_addr[0] = s->regs[argreg[i % 6]];
   s->in_len[0] = (uint32_t)copy_str(win, (char *)s->in_addr[0], NV_IN_MAXSTR);

@@ -6,8 +6,7 @@ A writable value is kept and read back only where something here obeys it; other
 from __future__ import annotations
 
 import errno
-import secrets
-import uuid
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -22,7 +21,17 @@ if TYPE_CHECKING:
     from ..kernel.task import Task
     from .proc import ProcFs
 
-BOOT_ID: Final = str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)).encode()
+
+def random_uuid() -> bytes:
+    """A version 4 UUID (RFC 4122)."""
+    raw = bytearray(os.urandom(16))
+    raw[6] = raw[6] & 0x0F | 0x40
+    raw[8] = raw[8] & 0x3F | 0x80
+    h = raw.hex()
+    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}".encode()
+
+
+BOOT_ID: Final = random_uuid()
 FIXED: Final[dict[bytes, bytes]] = {
     b"kernel/ostype": b"Linux", b"kernel/osrelease": kern.RELEASE, b"kernel/version": kern.VERSION,
     b"kernel/pid_max": b"%d" % kern.PID_MAX, b"kernel/threads-max": b"%d" % (2 * kern.MAX_TASKS),
@@ -140,7 +149,7 @@ class Live:
             b"kernel/hostname": (lambda t: k.hostname, self.set_hostname),
             b"kernel/domainname": (lambda t: k.domainname, self.set_domainname),
             b"kernel/ns_last_pid": (lambda t: b"%d" % k.last_pid, self.set_last_pid),
-            b"kernel/random/uuid": (lambda t: str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)).encode(), None),
+            b"kernel/random/uuid": (lambda t: random_uuid(), None),
             b"kernel/random/boot_id": (lambda t: BOOT_ID, None),
             b"fs/pipe-max-size": (lambda t: b"%d" % pipe.max_size, self.set_pipe_max),
             b"fs/file-nr": (lambda t: b"%d\t0\t9223372036854775807" % sum(

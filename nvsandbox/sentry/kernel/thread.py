@@ -127,6 +127,8 @@ class HostThread:
         ev = self.ev
         if addr == ev[E_INADDR0] and size <= ev[E_INLEN0]:
             return bytes(self.mem[WIN_OFF : WIN_OFF + size])
+        if addr == ev[E_INADDR1] and size <= ev[E_INLEN1]:
+            return bytes(self.mem[WIN_OFF + IN_MAXSTR : WIN_OFF + IN_MAXSTR + size])
         if not 0 < addr <= USER_TOP - size:
             raise SysErr(errno.EFAULT)
         if size <= DATA_LEN:

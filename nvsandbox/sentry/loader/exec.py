@@ -7,7 +7,7 @@ Always into a clean stub: nothing of the old program's memory, slots or socket i
 from __future__ import annotations
 
 import errno
-import secrets
+import os
 import struct
 from typing import TYPE_CHECKING, Final, final
 
@@ -401,7 +401,7 @@ def _build_stack(t: Task, prog: Program, mm: MM, top: int, aux: list[tuple[int, 
     mm.args = strings
     push(bytes((top - len(blob)) & 15))
     platform = push(b"x86_64\0".ljust(16, b"\0"))
-    rand = push(secrets.token_bytes(16))
+    rand = push(os.urandom(16))
     aux = [*aux, (AT_RANDOM, rand), (AT_EXECFN, execfn), (AT_PLATFORM, platform), (AT_NULL, 0)]
     words = [argc, *ptrs[:argc], 0, *ptrs[argc:], 0]
     mm.auxv = b"".join(struct.pack("<QQ", a, v & (2**64 - 1)) for a, v in aux)

@@ -8,7 +8,7 @@ not overtake them (hazard B1). When a host call fails, the map goes back to the 
 from __future__ import annotations
 
 import errno
-import secrets
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, final
 
@@ -458,4 +458,4 @@ class MM:
 
 def random_pages(bits: int) -> int:
     """A random number of bytes below 2**bits pages."""
-    return secrets.randbits(bits) * PAGE
+    return (int.from_bytes(os.urandom(8), "little") & ((1 << bits) - 1)) * PAGE

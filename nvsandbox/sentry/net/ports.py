@@ -6,7 +6,7 @@ Addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d.
 from __future__ import annotations
 
 import errno
-import random
+import os
 import struct
 from typing import TYPE_CHECKING, Final, Protocol, final
 
@@ -97,11 +97,10 @@ def _overlap(a: Bound, ip: bytes, v6only: bool) -> bool:
 class Ports:
     """Who is bound to which port."""
 
-    __slots__ = ("bound", "rng")
+    __slots__ = ("bound",)
 
     def __init__(self) -> None:
         self.bound: dict[int, list[Bound]] = {}
-        self.rng = random.Random()
 
     def bind(self, t: Task, s: Bound, ip: bytes, port: int) -> None:
         """Gives ``s`` the address (port 0: any free one). Raises EADDRINUSE, EACCES."""
@@ -127,7 +126,7 @@ class Ports:
     def _free(self, s: Bound, ip: bytes) -> int:
         low, high = EPHEMERAL
         n = high - low + 1
-        start = self.rng.randrange(n)
+        start = int.from_bytes(os.urandom(4), "little") % n
         for i in range(n):
             port = low + (start + i) % n
             if port not in self.bound:

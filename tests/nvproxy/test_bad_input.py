@@ -1,0 +1,178 @@
+"""What can't be is said in one line with a remedy, before anything has started."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from inside import REPO
+
+from nvsandbox.failure import Failure
+from nvsandbox.nvproxy import drivers, inject, libraries, policy, select
+from nvsandbox.nvproxy.abi import database
+from nvsandbox.nvproxy.model import HostGpu
+
+from .conftest import Inside
+from .test_hostile import NONE
+
+RELEASE = database().release("535.261.03")
+CARDS = [
+    HostGpu(i, i, (i + 1) << 8, i, f"0000:0{i + 1}:00.0", bytes([i]) * 16, "H100", 80 << 30)
+    for i in range(2)
+]
+
+
+def refused(inside: Inside, text: str, opts: tuple[str, ...] = (), gpus: str = "all", flags: tuple[str, ...] = (),
+            do_flags: tuple[str, ...] = ()) -> None:  # fmt: skip
+    ran = inside.run(
+        ["echo", "started"], opts, gpus=gpus, flags=[*NONE, *flags], do_flags=do_flags, check=1
+    )
+    lines = [line for line in ran.stderr.decode().splitlines() if not line.startswith("nvsim:")]
+    assert ran.stdout == b"" and len(lines) == 1, ran.stderr
+    assert lines[0].startswith("nvsandbox: ") and text in lines[0], lines[0]
+
+
+def test_no_driver(first: Inside) -> None:
+    cmd = [
+        sys.executable,
+        "-m",
+        "nvsandbox.cli.main",
+        "do",
+        "--rootfs",
+        str(first.rootfs),
+        "--gpus",
+        "all",
+        "--",
+        "true",
+    ]
+    ran = subprocess.run(
+        cmd, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(REPO)}
+    )
+    assert ran.returncode == 1 and ran.stderr.count("\n") == 1
+    assert "no NVIDIA driver is loaded" in ran.stderr and "modprobe nvidia" in ran.stderr
+
+
+def test_an_image_that_names_gpus_runs_without_a_driver(first: Inside) -> None:
+    cmd = [sys.executable, "-m", "nvsandbox.cli.main", "do", "--rootfs", str(first.rootfs), "-e", "NVIDIA_VISIBLE_DEVICES=all",
+           "--", "sh", "-c", "ls /dev | grep -c nvidia; true"]  # fmt: skip
+    ran = subprocess.run(
+        cmd, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(REPO)}
+    )
+    assert (ran.returncode, ran.stdout) == (0, "0\n")
+
+
+@pytest.mark.parametrize("gpus, text", [
+    ("7", "there is no GPU 7; the host has 0 (GPU-"), ("GPU-dead", "no GPU has UUID `GPU-dead`"),
+    ("MIG-1234", "MIG is off on every card"), ("0:0", "MIG is off on GPU 0"), ("all,0", "stand alone"),
+    ("fast", "neither an index, a UUID, a PCI name nor a MIG id"), (",", "all, none, or a list"),
+])  # fmt: skip
+def test_cards_that_are_not_there(first: Inside, gpus: str, text: str) -> None:
+    refused(first, text, gpus=gpus)
+
+
+def test_a_card_that_has_fallen_off_the_bus(first: Inside) -> None:
+    refused(first, "has fallen off the bus (Xid 79)", opts=("--fault", "lost"))
+
+
+def test_quotas_that_cannot_be(first: Inside) -> None:
+    refused(first, "is more than GPU 0", do_flags=("--gpu-memory", "500g"))
+    refused(first, "at least 1m", do_flags=("--gpu-memory", "0"))
+    refused(first, "a size like 8g", do_flags=("--gpu-memory", "plenty"))
+    refused(first, "needs --gpus", gpus="", do_flags=("--gpu-memory", "1g"))
+
+
+def test_capabilities(first: Inside) -> None:
+    refused(
+        first,
+        "`fly` is not a driver capability",
+        do_flags=("-e", "NVIDIA_DRIVER_CAPABILITIES=compute,fly"),
+    )
+    refused(
+        first, "no driver capability is left", do_flags=("-e", "NVIDIA_DRIVER_CAPABILITIES=video")
+    )
+    refused(first, "contradicts --nvproxy=off", flags=("--nvproxy=off",))
+
+
+def test_driver_versions(first: Inside) -> None:
+    refused(first, "nearest: ", flags=("--nvproxy-driver-version", "535.1.1"))
+    refused(first, "a version like", flags=("--nvproxy-driver-version", "new"))
+
+
+def test_missing_policy_file(first: Inside, tmp_path: Path) -> None:
+    refused(first, "No such file", flags=("--nvproxy-policy", str(tmp_path / "none")))
+    bad = tmp_path / "bad.toml"
+    for text, told in (("deny = [", "bad.toml`: "), ("deny = 3", "must be a list"), ("x = 1", "unknown key `x`"),
+                       ('deny = ["NV2080_NO_SUCH"]', "names nothing in any driver release")):  # fmt: skip
+        bad.write_text(text)
+        with pytest.raises(Failure, match=told.replace("`", ".")):
+            policy.make(None, "all", str(bad))
+
+
+def test_libraries_of_another_version(libs: Path, tmp_path: Path, rootfs: Path) -> None:
+    with pytest.raises(Failure, match=r"of version 535\.261\.03, the loaded driver is 550\.1"):
+        libraries.find(str(libs), "550.1", {"utility"}, str(rootfs))
+    with pytest.raises(Failure, match="is not below"):
+        libraries.find(str(tmp_path), "535.261.03", {"utility"}, str(rootfs))
+    half = tmp_path / "half"
+    shutil.copytree(libs, half, symlinks=True)
+    next(half.rglob("libcuda.so.535*")).unlink()
+    with pytest.raises(Failure, match=r"libcuda\.so\.535\.261\.03"):
+        libraries.find(str(half), "535.261.03", {"compute", "utility"}, str(rootfs))
+
+
+def test_choice_of_a_release(tmp_path: Path) -> None:
+    assert drivers.choose("535.261.03") == drivers.Choice("535.261.03", "535.261.03")
+    near = drivers.choose("535.999.01")
+    assert (
+        near.abi.startswith("535.")
+        and near.abi in near.warning
+        and "--nvproxy-driver-version" in near.warning
+    )
+    with pytest.raises(Failure, match="is of a branch that the ABI database doesn't know"):
+        drivers.choose("999.1")
+    assert drivers.choose("999.1", "535.261.03").abi == "535.261.03"
+    for text, version in (
+        ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.261.03  Mon\n", "535.261.03"),
+        (
+            "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.86.15  Release Build\n",
+            "570.86.15",
+        ),
+        ("NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  580.95  Release\n", "580.95"),
+    ):
+        (tmp_path / "version").write_text(text + "GCC version:  gcc version 12.2.0\n")
+        assert drivers.host_version(str(tmp_path / "version")) == version
+
+
+def test_selection() -> None:
+    def pick(text: str) -> list[int]:
+        return [g.index for g in select.select(text, CARDS, RELEASE).gpus]
+
+    assert pick("all") == pick("nvidia.com/gpu=all") == [0, 1]
+    assert pick("1") == pick("device=1") == pick(CARDS[1].uuid_text) == pick("/dev/nvidia1") == [1]
+    assert pick("1,0") == [0, 1] and pick("00000000:02:00.0") == [1]
+    with pytest.raises(Failure, match="GPU-"):
+        pick("GPU-")
+
+
+def test_sizes() -> None:
+    assert inject.memory_limit("8g") == 8 << 30 and inject.memory_limit("") == 0
+    for bad in ("0", "1", "-1g", "g", "1.5g", "8x"):
+        with pytest.raises(Failure):
+            inject.memory_limit(bad)
+
+
+def test_policies_explain_themselves() -> None:
+    narrow = policy.make("graphics,compute", "compute,utility")
+    assert narrow.capabilities == {"compute"} and narrow.bounded == {"graphics"}
+    verdict = narrow.judge("control", "NV0080_CTRL_CMD_GR_GET_INFO")
+    assert not verdict.allowed and "leaves out" in verdict.why
+    assert (
+        "NVIDIA_DRIVER_CAPABILITIES"
+        in narrow.judge("control", "NV2080_CTRL_CMD_GPU_EXEC_REG_OPS").why
+    )
+    assert policy.make("all", "compute,utility").capabilities == {"compute", "utility"}
+    assert policy.make(None, "all").capabilities == {"compute", "utility"}

@@ -1,0 +1,251 @@
+"""Engines with GPUs on nvsim: Docker (by variable, and with --gpus all) and podman (CDI nodes), both as children of the simulator."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from inside import REPO
+
+from tests.engines.conftest import NVSANDBOX, Docker, engines  # noqa: F401  a fixture
+
+from .conftest import Inside, nvidia_libs
+from .test_ladder import clean
+
+LIBC = ("libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1")
+
+
+def image(rootfs: Path) -> bytes:
+    """busybox, and the C library that NVIDIA's programs need."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for d in (
+            "bin",
+            "usr/bin",
+            "usr/lib/x86_64-linux-gnu",
+            "lib64",
+            "dev",
+            "proc",
+            "sys",
+            "tmp",
+            "etc",
+        ):
+            info = tarfile.TarInfo(d)
+            info.type, info.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(info)
+        tar.add(shutil.which("busybox") or "/bin/busybox", "bin/busybox")
+        for a in ("sh", "ls", "cat", "grep", "true"):
+            info = tarfile.TarInfo(f"bin/{a}")
+            info.type, info.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(info)
+        lib = rootfs / "usr/lib/x86_64-linux-gnu"
+        for name in LIBC:
+            tar.add(os.path.realpath(lib / name), f"usr/lib/x86_64-linux-gnu/{name}")
+        tar.add(os.path.realpath(lib / "ld-linux-x86-64.so.2"), "lib64/ld-linux-x86-64.so.2")
+        info = tarfile.TarInfo("lib")
+        info.type, info.linkname = tarfile.SYMTYPE, "usr/lib"
+        tar.addfile(info)
+    return out.getvalue()
+
+
+class GpuDocker(Docker):
+    """dockerd under the simulator."""
+
+    def __init__(self, base: Path, libs: Path) -> None:
+        super().__init__(base)
+        config = json.loads((base / "daemon.json").read_text())
+        args = [
+            "--nvproxy-driver-root",
+            str(libs),
+            "--debug",
+            "--debug-log",
+            str(base / "sentry.log"),
+        ]
+        config["runtimes"] = {"nvsandbox": {"path": str(NVSANDBOX), "runtimeArgs": args}}
+        (base / "daemon.json").write_text(json.dumps(config))
+        hook = base / "bin" / "nvidia-container-runtime-hook"
+        hook.parent.mkdir()
+        subprocess.run(
+            [NVSANDBOX, "gpu", "install-hook", hook.parent], check=True, capture_output=True
+        )
+        wrapper = base / "bin" / "dockerd"
+        real = shutil.which("dockerd")
+        wrapper.write_text(
+            f'#!/bin/sh\nexec {sys.executable} -m nvsandbox.cli.main gpu sim --count 2 -- {real} "$@"\n'
+        )
+        wrapper.chmod(0o755)
+        self.env = {**self.env, "PATH": f"{base}/bin:{self.env['PATH']}", "PYTHONPATH": str(REPO)}
+        os.environ["PATH"] = f"{base}/bin:{os.environ['PATH']}"
+
+
+@pytest.fixture(scope="session")
+def gpu_docker(
+    engines: None,  # noqa: F811
+    rootfs: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[GpuDocker]:
+    path = os.environ["PATH"]
+    d = GpuDocker(tmp_path_factory.mktemp("gpudocker"), nvidia_libs())
+    try:
+        d.start()
+        tar = d.base / "image.tar"
+        tar.write_bytes(image(rootfs))
+        d.ok("import", "-c", "ENV PATH=/bin:/usr/bin", tar, "gpu:latest")
+        yield d
+    finally:
+        os.environ["PATH"] = path
+        ids = d("ps", "-aq").stdout.split()
+        if ids:
+            d("rm", "-f", *ids)
+        if d.daemon is not None:
+            d.stop()
+
+
+def native(args: list[str]) -> bytes:
+    libs = nvidia_libs()
+    env = {
+        **os.environ,
+        "LD_LIBRARY_PATH": str(libs / "usr/lib/x86_64-linux-gnu/nvidia/current"),
+        "PYTHONPATH": str(REPO),
+    }
+    cmd = [
+        sys.executable,
+        "-m",
+        "nvsandbox.cli.main",
+        "gpu",
+        "sim",
+        "--count",
+        "2",
+        "--",
+        str(libs / "usr/lib/nvidia/current/nvidia-smi"),
+    ]
+    return subprocess.run([*cmd, *args], capture_output=True, env=env, timeout=60).stdout
+
+
+def test_docker_by_variable(gpu_docker: GpuDocker) -> None:
+    run = ("run", "--rm", "--runtime=nvsandbox", "--network=none")
+    shown = gpu_docker.ok(*run, "-e", "NVIDIA_VISIBLE_DEVICES=all", "gpu", "nvidia-smi")
+    assert clean(shown.encode() + b"\n") == clean(native([]))
+    one = gpu_docker.ok(*run, "-e", "NVIDIA_VISIBLE_DEVICES=1", "gpu", "nvidia-smi", "-L")
+    assert one.split("UUID")[1] == native(["-L"]).decode().splitlines()[1].split("UUID")[1]
+    none = gpu_docker.ok(*run, "gpu", "sh", "-c", "ls /dev | grep -c nvidia; true")
+    assert none == "0"
+
+
+def test_docker_gpus_all(gpu_docker: GpuDocker) -> None:
+    """The engine adds NVIDIA's hook, which is ours here, and a variable."""
+    run = ("run", "--rm", "--runtime=nvsandbox", "--network=none")
+    shown = gpu_docker.ok(*run, "--gpus", "all", "gpu", "nvidia-smi", "-L")
+    assert shown.encode() + b"\n" == native(["-L"])
+    shown = gpu_docker.ok(*run, "--gpus", "device=1", "gpu", "nvidia-smi", "-L")
+    assert shown.count("\n") == 0 and "GPU 0" in shown
+
+
+def test_docker_says_what_is_wrong(gpu_docker: GpuDocker) -> None:
+    run = ("run", "--rm", "--runtime=nvsandbox", "--network=none")
+    got = gpu_docker(*run, "-e", "NVIDIA_VISIBLE_DEVICES=9", "gpu", "true")
+    assert got.returncode != 0 and "there is no GPU 9" in got.stderr
+
+
+def bundle(tmp_path: Path, rootfs: Path, args: list[str]) -> dict[str, Any]:
+    """What an engine makes of a CDI device ``nvidia.com/gpu=1``: nodes, mounts, hooks."""
+    libs = nvidia_libs()
+    lib = libs / "usr/lib/x86_64-linux-gnu/nvidia/current"
+    inside = "/usr/lib/x86_64-linux-gnu"
+    mounts = [{"destination": "/proc", "type": "proc", "source": "proc"}, {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
+              {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro"]}]  # fmt: skip
+    for f in lib.glob("*.so.535*"):
+        mounts.append(
+            {
+                "destination": f"{inside}/{f.name}",
+                "type": "bind",
+                "source": str(f.resolve()),
+                "options": ["bind", "ro"],
+            }
+        )
+    smi = (libs / "usr/lib/nvidia/current/nvidia-smi").resolve()
+    mounts.append(
+        {
+            "destination": "/usr/bin/nvidia-smi",
+            "type": "bind",
+            "source": str(smi),
+            "options": ["bind", "ro"],
+        }
+    )
+    hook = {"path": "/usr/bin/nvidia-cdi-hook", "args": ["nvidia-cdi-hook", "create-symlinks",
+            "--link", f"libnvidia-ml.so.535.261.03::{inside}/libnvidia-ml.so.1"]}  # fmt: skip
+    return {
+        "ociVersion": "1.0.2",
+        "process": {
+            "cwd": "/",
+            "args": args,
+            "user": {"uid": 0, "gid": 0},
+            "env": ["PATH=/usr/bin:/bin"],
+        },
+        "root": {"path": str(rootfs), "readonly": False},
+        "mounts": mounts,
+        "hooks": {"createContainer": [hook]},
+        "linux": {
+            "namespaces": [{"type": "pid"}, {"type": "mount"}],
+            "devices": [
+                {"path": "/dev/nvidia1", "type": "c", "major": 195, "minor": 1},
+                {"path": "/dev/nvidiactl", "type": "c", "major": 195, "minor": 255},
+            ],
+        },
+    }
+
+
+def test_a_bundle_with_cdi_nodes(first: Inside, tmp_path: Path) -> None:
+    config = bundle(tmp_path, first.rootfs, ["nvidia-smi", "-L"])
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    cmd = [sys.executable, "-m", "nvsandbox.cli.main"]
+    run = [*cmd, "--root", str(tmp_path / "state"), "run", "--bundle", str(tmp_path), "cdi-test"]
+    done = subprocess.run(
+        [*cmd, "gpu", "sim", "--count", "2", "--", *run],
+        capture_output=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(REPO)},
+    )
+    want = native(["-L"]).decode().splitlines()[1].replace("GPU 1:", "GPU 0:")
+    assert done.stdout.decode().splitlines() == [want], done.stderr.decode()[-2000:]
+
+
+def test_a_container_can_be_watched(first: Inside, tmp_path: Path) -> None:
+    """gpu trace ID and gpu stats ID on a running container."""
+    config = bundle(
+        tmp_path, first.rootfs, ["sh", "-c", "while true; do nvidia-smi -L >/dev/null; done"]
+    )
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    root = ["--root", str(tmp_path / "state")]
+    script = f"""
+import json, subprocess, sys, time
+cmd = [sys.executable, "-m", "nvsandbox.cli.main", *{root!r}]
+a = subprocess.Popen([*cmd, "run", "--bundle", {str(tmp_path)!r}, "watched"])
+time.sleep(2)
+t = subprocess.Popen([*cmd, "gpu", "trace", "watched"], stdout=subprocess.PIPE)
+rows = [json.loads(t.stdout.readline()) for _ in range(40)]
+t.kill()
+stats = json.loads(subprocess.run([*cmd, "gpu", "stats", "watched"], capture_output=True).stdout)
+subprocess.run([*cmd, "kill", "watched", "KILL"])
+a.wait()
+print(json.dumps([rows, stats]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-m", "nvsandbox.cli.main", "gpu", "sim", "--count", "2", "--", sys.executable, "-c", script],
+        capture_output=True, timeout=90, env={**os.environ, "PYTHONPATH": str(REPO)},
+    )  # fmt: skip
+    rows, stats = json.loads(done.stdout)
+    assert {"NV_ESC_CHECK_VERSION_STR", "NV0000_CTRL_CMD_GPU_GET_ID_INFO"} <= {
+        r["name"] for r in rows if r["ev"] == "call"
+    }
+    assert stats["calls"]["NV_ESC_CHECK_VERSION_STR"]["calls"] > 1
+    assert stats["calls"]["NV0000_CTRL_CMD_GPU_GET_ID_INFO"]["ns"] > 0
