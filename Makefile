@@ -7,12 +7,13 @@ CACHE ?= $(or $(NVSANDBOX_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nvsandbo
 C_SOURCES := $(filter-out %/_native.c,$(wildcard nvsandbox/platform/native/*.[ch]))
 STUB := nvsandbox/platform/native/stub.bin
 
-.PHONY: help run test venv native rootfs nvidia-libs bench lint format fuzz clean
+.PHONY: help run test venv native compiled rootfs nvidia-libs bench lint format fuzz clean
 
 help:
 	@echo "make run     a real Debian root file system in the sandbox, step by step"
 	@echo "make test    all tests"
 	@echo "make venv    .venv/bin/nvsandbox, ready to use"
+	@echo "make compiled  the kernel compiled by mypyc (make venv does it)"
 	@echo "make rootfs  the Debian root file system; prints its path"
 	@echo "make nvidia-libs   NVIDIA's user-space for the tests of nvsim; prints its path"
 	@echo "make bench   timings side by side, in build/bench.json"
@@ -25,7 +26,7 @@ run: venv
 test: venv
 	@root=$$(tools/mkrootfs.sh $(CACHE) | tail -1) && NVSANDBOX_ROOTFS="$$root" $(PY) -m pytest tests $(PYTEST_ARGS)
 
-venv: $(VENV)/.ready native
+venv: $(VENV)/.ready native compiled
 
 $(VENV)/.ready: pyproject.toml setup.py tools/apt.sh
 	@tools/apt.sh
@@ -41,6 +42,10 @@ $(STUB): $(VENV)/.ready $(C_SOURCES) nvsandbox/platform/native/build.py nvsandbo
 	@echo "building the native module and the stub image …"
 	@$(PY) -m nvsandbox.platform.native.build
 	@touch $@
+
+# Does nothing when the compiled kernel is as new as its sources
+compiled: $(VENV)/.ready native
+	@$(PY) tools/compile_kernel.py
 
 rootfs:
 	@tools/mkrootfs.sh $(CACHE)
@@ -66,4 +71,4 @@ fuzz: venv
 	@$(PY) -m pytest tests/fuzz $(PYTEST_ARGS)
 
 clean:
-	rm -rf build $(VENV) nvsandbox/platform/native/*.so nvsandbox/platform/native/*.bin nvsandbox/platform/native/*.o nvsandbox/platform/native/_native.c
+	rm -rf build $(VENV) nvsandbox/_compiled nvsandbox/platform/native/*.so nvsandbox/platform/native/*.bin nvsandbox/platform/native/*.o nvsandbox/platform/native/_native.c

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import zlib
 from pathlib import Path
 from typing import Final
 
@@ -19,9 +20,12 @@ STAMP: Final = "stamp.json"
 
 
 def fingerprint(source: Path) -> list[int]:
-    """What changes when a source does: size and time of change (ns)."""
-    st = source.stat()
-    return [st.st_size, st.st_mtime_ns]
+    """What changes when a source does: time of change (ns) and, for a copy of it, checksum of the content."""
+    return [source.stat().st_mtime_ns, zlib.crc32(source.read_bytes())]
+
+
+def same(source: Path, was: list[int]) -> bool:
+    return source.stat().st_mtime_ns == was[0] or zlib.crc32(source.read_bytes()) == was[1]
 
 
 def fresh() -> bool:
@@ -30,8 +34,8 @@ def fresh() -> bool:
         return False
     try:
         stamp = json.loads((OUT / STAMP).read_bytes())
-        return all(fingerprint(HERE.parent / f) == v for f, v in stamp.items())
-    except (OSError, ValueError, AttributeError):
+        return all(same(HERE.parent / f, was) for f, was in stamp.items())
+    except (OSError, ValueError, AttributeError, TypeError, IndexError):
         return False
 
 

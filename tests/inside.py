@@ -32,10 +32,12 @@ class Ran:
 
 def cli(platform: str, root: Path, *flags: str) -> list[str]:
     """The start of a command line that runs what follows in a sandbox. ``platform``: "systrap", "ptrace", or
-    "systrap-off" and "systrap-forced" for call-site patching that is off or done at the first trap."""
-    platform, _, patching = platform.partition("-")
+    "systrap-off" and "systrap-forced" for call-site patching that is off or done at the first trap, "systrap-interpreted"
+    for a kernel that is not compiled."""
+    platform, _, how = platform.partition("-")
+    variant = {"": [], "interpreted": ["env", "NVSANDBOX_COMPILED=0"]}
     return [
-        *("env", f"NVSANDBOX_SYSTRAP_PATCHING={patching or 'on'}"),
+        *variant.get(how, ["env", f"NVSANDBOX_SYSTRAP_PATCHING={how}"]),
         *(sys.executable, "-m", "nvsandbox.cli.main", f"--platform={platform}"),
         *("do", "--rootfs", str(root)),
         *(x for k, v in ENV.items() for x in ("-e", f"{k}={v}")),

@@ -47,6 +47,8 @@ def main() -> int:
         return 0
     print("compiling the kernel (two minutes or so) …", flush=True)
     os.environ["NVSANDBOX_COMPILED"] = "0"
+    if "CC" not in os.environ and shutil.which("ccache"):
+        os.environ["CC"] = "ccache gcc"
     stamp = {f: compiled.fingerprint(REPO / f) for f in sources()}
     table = rows()
     modules = [f for f in sources() if not f.endswith("__init__.py")]

@@ -74,7 +74,6 @@ def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.E
     streams = _streams(s, v, foreground, undo)
     from . import monitor
 
-
     groups = _groups(g, s, ident, config, undo)
     listener = client.listen(directory)
     undo.callback(listener.close)

@@ -29,11 +29,13 @@ class Results:
         return self.done[name]
 
 
-# Patching must never change what a program sees: all of them with it, without, and patched at the first trap.
-PATCHING = ["systrap-off", "systrap-forced"] if "systrap" in PLATFORMS else []
+# Neither patching nor compiling may change what a program sees: with it, without, patched at the first trap.
+VARIANTS = (
+    ["systrap-off", "systrap-forced", "systrap-interpreted"] if "systrap" in PLATFORMS else []
+)
 
 
-@pytest.fixture(scope="session", params=[*PLATFORMS, *PATCHING])
+@pytest.fixture(scope="session", params=[*PLATFORMS, *VARIANTS])
 def platform(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -20,6 +20,7 @@ from nvsandbox.sentry.abi.resource import RLIM_INFINITY, RLIMIT_NOFILE
 from nvsandbox.sentry.errors import Restart, SysErr
 from nvsandbox.sentry.kernel.creds import Credentials
 from nvsandbox.sentry.kernel.wait import POLL_ALL, Waiter, WaitQueue
+from nvsandbox.sentry.mm.vma import Vma, VmaMap
 from nvsandbox.sentry.vfs.file import FdTable
 
 BASE = 0x10000
@@ -106,6 +107,7 @@ class FakeKernel:
         self.loop = FakeLoop()
         self.tasks: dict[int, FakeTask] = {}
         self.time_offset = 0
+        self.seccomp_mode = 0
 
     def realtime_ns(self) -> int:
         return time.time_ns() + self.time_offset
@@ -128,6 +130,19 @@ class FakeGroup:
         return self.rlimits[which][0]
 
 
+class FakeMM:
+    """The map alone: all of the fake memory, readable and writable."""
+
+    users = 1
+
+    def __init__(self) -> None:
+        self.map = VmaMap()
+        self.map.replace(BASE, BASE + SIZE, [Vma(BASE, BASE + SIZE, 3)])
+
+    def grow(self, t: object, addr: int) -> bool:
+        return False
+
+
 class FakeTask:
     """One task of one process. Pass ``k`` to make several on the same kernel.
 
@@ -147,10 +162,15 @@ class FakeTask:
         self.comm = b"fake"
         self.creds = Credentials(uid, gid)
         self.files = FdTable()
+        self.mm = FakeMM()
         self.mem = bytearray(SIZE)
         self.top = 0
         self.signals: list[int] = []  # what send_signal_self was given
         self.pending = False  # what signal_pending answers, and makes wait raise Restart
+
+    def memory(self) -> None:
+        """For those who look at all address spaces: there is none worth looking at."""
+        return None
 
     # The application's side
     def put(self, data: bytes) -> int:

@@ -115,7 +115,6 @@ def test_posix_queue_orders_by_priority() -> None:
 def test_shm_identifiers() -> None:
     t: Any = FakeTask()
     t.k.mem_total = 1 << 30
-    t.mm = None
     i = sh.sys_shmget(t, 77, 5000, CREAT | 0o600)
     assert call(t, sh.sys_shmget, 77, 6000, 0) == -errno.EINVAL
     assert call(t, sh.sys_shmget, 0, 0, CREAT) == -errno.EINVAL
