@@ -13,6 +13,9 @@ from .table import COMMANDS as RUNTIME
 
 COMMANDS: Final = {
     "do": "nvsandbox.cli.commands.do:do",
+    "install": "nvsandbox.cli.commands.install:install",
+    "doctor": "nvsandbox.cli.commands.doctor:doctor",
+    "metrics": "nvsandbox.cli.commands.metrics:metrics",
     "completion": "nvsandbox.cli.commands.completion:completion",
     "gpu": "nvsandbox.cli.gpu:gpu",
 }

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 
 from .args import UsageError, Values, options_text, parse, usage
 from .globals import Globals, fail, from_values
 from .table import COMMANDS, GLOBAL
 
 
-def main() -> None:
-    """Exit codes: the container's where a container ran, 1 for errors and bad usage, as runc's."""
-    sys.exit(call(sys.argv[1:]))
+def main(flags: Sequence[str] = ()) -> None:
+    """Exit codes: the container's where a container ran, 1 for errors and bad usage, as runc's.
+
+    ``flags`` come before the command line's own.
+    """
+    sys.exit(call([*flags, *sys.argv[1:]]))
 
 
 def call(argv: list[str]) -> int:

@@ -7,6 +7,7 @@ the driver sees it. What the driver then says it gave corrects the charge.
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from . import status
@@ -39,6 +40,7 @@ _HEAP_ALLOCS: Final = {
     _ALLOC_SIZE: "AllocSize", _ALLOC_RANGE: "AllocSizeRange", _ALLOC_TILED: "AllocTiledPitchHeight",
 }  # fmt: skip
 MAX_SIZE: Final = 1 << 47
+MAX_EXPORTS: Final = 4096
 
 
 def rm_alloc(e: Engine, t: Task, f: NvFile, escape: Plan, size: int, arg: int) -> int:
@@ -351,7 +353,7 @@ def after_export(c: Call) -> None:
     """The descriptor keeps the memory: the charge lives with it too."""
     if c.status == status.OK and c.files:
         for o in _exported(c):
-            if o.charge is not None:
+            if o.charge is not None and len(c.files[0].export) < MAX_EXPORTS:
                 c.files[0].export.append(o.charge.share())
 
 
@@ -380,10 +382,23 @@ HOOKS: Final[dict[str, tuple[object, object]]] = {
     "NV0000_CTRL_CMD_OS_UNIX_IMPORT_OBJECT_FROM_FD": (None, after_import),
     "NV0000_CTRL_CMD_OS_UNIX_IMPORT_OBJECTS_FROM_FD": (None, after_import),
 }
-HANDLERS: Final = {
-    "NV_ESC_RM_ALLOC": rm_alloc,
-    "NV_ESC_RM_FREE": rm_free,
-    "NV_ESC_RM_DUP_OBJECT": rm_dup,
-    "NV_ESC_RM_ALLOC_MEMORY": rm_alloc_memory,
-    "NV_ESC_RM_VID_HEAP_CONTROL": vid_heap,
+Escape = Callable[["Engine", "Task", "NvFile", "Plan", int, int], int]
+
+
+def _in_turn(fn: Escape) -> Escape:
+    """One at a time for the clients of a file."""
+
+    def run(e: Engine, t: Task, f: NvFile, plan: Plan, size: int, arg: int) -> int:
+        with f.exclusive(t):
+            return fn(e, t, f, plan, size, arg)
+
+    return run
+
+
+HANDLERS: Final[dict[str, Escape]] = {
+    "NV_ESC_RM_ALLOC": _in_turn(rm_alloc),
+    "NV_ESC_RM_FREE": _in_turn(rm_free),
+    "NV_ESC_RM_DUP_OBJECT": _in_turn(rm_dup),
+    "NV_ESC_RM_ALLOC_MEMORY": _in_turn(rm_alloc_memory),
+    "NV_ESC_RM_VID_HEAP_CONTROL": _in_turn(vid_heap),
 }

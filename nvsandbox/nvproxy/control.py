@@ -114,7 +114,13 @@ def rm_control(e: Engine, t: Task, f: NvFile, size: int, arg: int) -> int:
             r = e.call(f, plan, RM_CONTROL, a.addr)
         else:
             a.top = (end + 15) & ~15
-            r = _translated(Call(e, t, f, plan, client, obj, a, RM_CONTROL_SIZE, psize), 0)
+            c = Call(e, t, f, plan, client, obj, a, RM_CONTROL_SIZE, psize)
+            if plan.ordered:
+                with f.exclusive(t):
+                    e.objects.usable(client, f)  # it may have gone while this one waited
+                    r = _translated(c, 0)
+            else:
+                r = _translated(c, 0)
         if r < 0:
             return r
         got = bytes(buf[_STATUS:end])
@@ -124,6 +130,9 @@ def rm_control(e: Engine, t: Task, f: NvFile, size: int, arg: int) -> int:
             e.audit.call(e, t, plan, data, got[4:], int.from_bytes(got[:4], "little"))
         if got[:4] != raw[_STATUS:]:
             t.copy_out(arg + _STATUS, got[:4])
+        return 0
+    except status.Refused as refused:
+        t.copy_out(arg + _STATUS, _U32.pack(refused.status))
         return 0
     finally:
         e.arenas.put(a)

@@ -6,15 +6,17 @@ passing share the description, as on Linux.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
 import socket
 import struct
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, final
 
 from ..sentry.errors import SysErr, from_oserror
-from ..sentry.kernel.wait import POLL_READ, POLL_WRITE, POLLIN, POLLPRI, Waiter
+from ..sentry.kernel.wait import POLL_READ, POLL_WRITE, POLLIN, POLLPRI, Waiter, WaitQueue
 from ..sentry.vfs.file import FileDescription
 
 if TYPE_CHECKING:
@@ -31,7 +33,8 @@ class NvFile(FileDescription):
     """An open device; ``fd`` is the Sentry's descriptor of the host's open file, which it owns."""
 
     __slots__ = (
-        "_armed", "_poller", "control", "engine", "export", "fd", "frontend", "gpu", "kind", "managed", "mapping",
+        "_armed",
+        "_busy", "_poller", "_turn", "control", "engine", "export", "fd", "frontend", "gpu", "kind", "managed", "mapping",
         "node",
     )  # fmt: skip
 
@@ -54,8 +57,24 @@ class NvFile(FileDescription):
         """Its mappings are managed memory (an initialised UVM file)."""
         self.export: list[object] = []
         """What was exported to this descriptor: charges that live with it."""
+        self._busy = False
+        self._turn = WaitQueue()
         self._armed = False
         self._poller: select.poll | None = None
+
+    @contextlib.contextmanager
+    def exclusive(self, t: Task) -> Iterator[None]:
+        """Calls that make and free objects of this file's clients, one after the other: what we note must happen in the driver's
+        order, or a charge could be given back for another object of the same handle. May suspend."""
+        owner = self.control or self
+        while owner._busy:
+            t.wait(owner._turn, interruptible=False)
+        owner._busy = True
+        try:
+            yield
+        finally:
+            owner._busy = False
+            owner._turn.wake()
 
     @property
     def inode(self) -> Inode:

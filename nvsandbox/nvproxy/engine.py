@@ -150,7 +150,10 @@ class Engine:
         if f.kind == "uvm":
             return uvm_ioctl(self, t, f, cmd, arg)
         if f.kind not in ("ctl", "gpu") or cmd >> 8 & 0xFF != _FRONTEND:
-            self.audit.refused(t, f.kind, f"ioctl {cmd:#x}", "nothing of this device is forwarded")
+            if f.kind not in ("ctl", "gpu"):
+                self.audit.refused(
+                    t, f.kind, f"ioctl {cmd:#x}", "nothing of this device is forwarded"
+                )
             return -errno.ENOTTY
         nr, size = cmd & 0xFF, cmd >> 16 & 0x3FFF
         if nr == _XFER:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..failure import Failure
 from ..sandbox.config import DeviceNode, HostMount, SandboxConfig
-from . import drivers, hostgpus, hosttree, libraries, policy
+from . import drivers, hostgpus, hosttree, ldcache, libraries, policy
 from .abi import Release, database
 from .model import Device, GpuConfig, HostGpu
 from .options import ANNOTATION, HOOKS, GpuOptions, wanted
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..oci.spec import DeviceRule, Hook, Spec
 
 log: Final = logging.getLogger("nvsandbox.nvproxy")
+LD_CACHE: Final = "/etc/ld.so.cache"
 MIN_MEMORY: Final = 1 << 20
 _REQUIRED_NODES: Final = (
     ("/dev/nvidiactl", "ctl", "nvidia-modprobe -c 0 makes it"),
@@ -166,6 +167,24 @@ def _user_space(
             config.sequence.append(m)
     for link, to in found.links.items():
         config.links[link.encode()] = to.encode()
+    if found.mounts:
+        _loader_cache(config, found.sonames)
+
+
+def _loader_cache(config: SandboxConfig, sonames: list[tuple[str, str]]) -> None:
+    """Programs that ask the loader's cache (``ldconfig -p``) find the driver's libraries there."""
+    try:
+        fd = os.open(
+            config.root.source.rstrip("/") + LD_CACHE, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+        )
+    except OSError:
+        return
+    with os.fdopen(fd, "rb") as f:
+        if not stat.S_ISREG(os.fstat(f.fileno()).st_mode):
+            return
+        new = ldcache.with_libraries(f.read(ldcache.MAX_CACHE + 1), sonames)
+    if new is not None and not config.root.write_through:
+        config.files[LD_CACHE.encode()] = new
 
 
 # ---------------------------------------------------------------------- OCI bundles

@@ -124,8 +124,7 @@ def _add(out: UserSpace, path: str) -> None:
             names.add(entry)
     for name in names - {file}:
         out.links[f"{out.library_dir}/{name}"] = file
-        if name != f"{stem}.so":
-            out.sonames.append((name, f"{out.library_dir}/{name}"))
+        out.sonames.append((name, f"{out.library_dir}/{name}"))
 
 
 def _missing(root: str, name: str, version: str, cap: str) -> str:

@@ -89,6 +89,8 @@ def map_device(
     """mmap(2) of a device. Raises SysErr as the driver's own mmap fails (nv-mmap.c, uvm.c)."""
     if flags & m.MAP_TYPE == m.MAP_PRIVATE or prot & 4:
         raise SysErr(errno.EINVAL)
+    if not f.readable() or (prot & 2 and not f.writable()):
+        raise SysErr(errno.EACCES)
     vflags, rights = 0, _RW
     if f.kind == "uvm":
         if not f.managed or addr != offset or prot & _RW != _RW:

@@ -68,6 +68,7 @@ class Plan:
         "kind",
         "name",
         "nested",
+        "ordered",
         "plain",
         "reason",
         "scrub",
@@ -97,6 +98,7 @@ class Plan:
         self.zero: tuple[int, ...] = ()
         self.scrub: tuple[int, ...] = ()
         self.slow = False
+        self.ordered = False
         self.before: object = None
         self.after: object = None
         self.plain = True
@@ -196,6 +198,7 @@ class Abi:
         elif not c.size:
             p.sized = not c.params
         p.slow = c.name in rules.SLOW_CONTROLS
+        p.ordered = c.name in rules.ORDERED
         p.before, p.after = self.hooks.get(c.name, (None, None))
         return p.finish()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import mmap as pymmap
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from ..platform.interface import OF_FD0, OF_FD4, OF_IGNORE, OP_RECVFD
 from ..sentry.errors import SysErr
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..sentry.kernel.task import Task
 
 MAX_PIN: Final = 1 << 38
+MAX_PINNED: Final = 8192
 _NR_PWRITE: Final = 18
 _CHUNK: Final = 1 << 30
 _libc: Final = ctypes.CDLL(None, use_errno=True)
@@ -39,12 +40,16 @@ class Pinned:
 
     __slots__ = ("_base", "_size", "_user", "address", "files")
 
+    live: ClassVar[int] = 0
+    """How many there are: each is a mapping of the Sentry's."""
+
     def __init__(self, user: int, base: int, size: int, skew: int, files: list[object]) -> None:
         self._user = user
         self._base = base
         self._size = size
         self.address = base + skew
         self.files = files
+        Pinned.live += 1
 
     def outside(self, address: int) -> int:
         """The application's address for one of the Sentry's."""
@@ -63,6 +68,7 @@ class Pinned:
         if self._base:
             _libc.munmap(self._base, self._size)
             self._base = 0
+            Pinned.live -= 1
 
     __del__ = close
 
@@ -71,6 +77,8 @@ def pin(t: Task, addr: int, size: int) -> Pinned:
     """Promote ``size`` bytes at ``addr`` and map them here. May suspend. Raises Refused."""
     start = addr & ~(PAGE - 1)
     end = (addr + size + PAGE - 1) & ~(PAGE - 1)
+    if Pinned.live >= MAX_PINNED:
+        raise status.Refused(status.INSUFFICIENT_RESOURCES)
     if size <= 0 or size > MAX_PIN or end > m.TASK_SIZE or not start:
         raise status.Refused(status.INVALID_ADDRESS)
     mm = t.mm

@@ -18,6 +18,7 @@ from .fs.proc import make_proc
 from .fs.proc_sys import FIXED
 from .fs.rootfs import Builder, exists
 from .fs.sysfs import make_sysfs
+from .fs.tmpfs_file import MemReg
 from .fs.tmpfs_inode import MemDir, MemNode
 from .fs.tty import session_leader_exit
 from .ipc.mqueue import MQUEUES
@@ -84,6 +85,8 @@ def mount_all(k: Kernel, b: Builder, config: SandboxConfig) -> None:
         _device(b, d)
     for link, target in config.links.items():
         _link(b, link, target)
+    for path, content in config.files.items():
+        _file(b, path, content)
     for path in config.masked:
         _mask(b, path)
     for path in config.readonly_paths:
@@ -129,6 +132,19 @@ def _link(b: Builder, path: bytes, target: bytes) -> None:
         dir.lookup(b.boot, name)
     except SysErr:
         dir.symlink(b.boot, name, target)
+
+
+def _file(b: Builder, path: bytes, content: bytes) -> None:
+    """A file with this content in place of what is there; only where writes go to memory."""
+    where, _, name = path.rpartition(b"/")
+    at = b.place(where, True)
+    dir = at.inode
+    if not name or not isinstance(dir, MemDir):
+        return
+    node = MemReg(dir.mem, stat.S_IFREG | 0o644, now=time.time_ns())
+    node.buf, node.size = bytearray(content), len(content)
+    dir.entries[name] = node
+    at.dentry.children.pop(name, None)
 
 
 def _mask(b: Builder, path: bytes) -> None:

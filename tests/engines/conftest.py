@@ -71,6 +71,23 @@ def busybox_tar(extra: dict[str, bytes] | None = None) -> bytes:
     return out.getvalue()
 
 
+def install(base: Path, engine: str, conf: Path, name: str, *flags: str) -> Path:
+    """`nvsandbox install` into an engine's configuration; the program that it is given."""
+    where = [
+        "--engine",
+        engine,
+        "--config",
+        conf,
+        "--bin-dir",
+        base / "bin",
+        "--runtime-name",
+        name,
+    ]
+    done = sh([NVSANDBOX, "install", *where, "--", *flags])
+    assert done.returncode == 0, done.stderr
+    return base / "bin" / f"{name}-runtime"
+
+
 class Docker:
     """A private dockerd."""
 
@@ -78,12 +95,13 @@ class Docker:
         self.base = base
         self.env = {**os.environ, "DOCKER_HOST": f"unix://{base}/docker.sock", "PATH": PATH}
         self.program = "/usr/bin/docker" if os.path.exists("/usr/bin/docker") else "docker"
-        runtimes = {
-            "nvsandbox": {"path": str(NVSANDBOX)},
-            "nvthrough": {"path": str(NVSANDBOX), "runtimeArgs": ["--overlay2=none"]},
-            "nvhost": {"path": str(NVSANDBOX), "runtimeArgs": ["--network=host"]},
-        }
-        (base / "daemon.json").write_text(json.dumps({"runtimes": runtimes, "live-restore": True}))
+        (base / "daemon.json").write_text(json.dumps({"live-restore": True}))
+        for name, flags in (
+            ("nvsandbox", []),
+            ("nvthrough", ["--overlay2=none"]),
+            ("nvhost", ["--network=host"]),
+        ):
+            install(base, "docker", base / "daemon.json", name, *flags)
         self.daemon: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import NVSANDBOX, PATH, busybox_tar, sh
+from .conftest import PATH, busybox_tar, install, sh
 
 RUNTIMES = ("nvsandbox", "runc")
 
@@ -27,14 +27,11 @@ cgroup_manager="cgroupfs"
 events_logger="file"
 tmp_dir="{base}/tmp"
 runtime_supports_json=["nvsandbox","runc"]
-[engine.runtimes]
-nvsandbox=["{NVSANDBOX}"]
-nvthrough=["{base}/nvthrough"]
 """
         )
-        wrapper = base / "nvthrough"
-        wrapper.write_text(f'#!/bin/sh\nexec {NVSANDBOX} --overlay2=none "$@"\n')
-        wrapper.chmod(0o755)
+        install(base, "podman", conf, "nvsandbox")
+        install(base, "podman", conf, "nvhost", "--network=host")
+        self.through = install(base, "podman", conf, "nvthrough", "--overlay2=none")
         self.env = {**os.environ, "CONTAINERS_CONF": str(conf), "PATH": PATH}
         self.flags = [
             "--root",
@@ -173,10 +170,16 @@ def test_build(podman: Podman, tmp_path: Path) -> None:
         "--isolation",
         "oci",
         "--runtime",
-        podman.flags[1].parent / "nvthrough",
+        podman.through,
         "-t",
         "nvbuilt",
         tmp_path,
     )
     assert got.returncode == 0, got.stdout + got.stderr
     assert podman.ok("run", "--rm", "nvbuilt") == "built"
+
+
+def test_network_of_the_host_stack(podman: Podman) -> None:
+    """With --network=host of ours, the address netavark gave is there and answers."""
+    script = "ip -4 addr show eth0 | grep -c inet; ip route | grep -c default"
+    assert podman.ok("run", "--rm", "busybox", "sh", "-c", script, runtime="nvhost") == "1\n1"

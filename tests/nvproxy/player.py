@@ -78,12 +78,28 @@ def ioctl(s):
     return out
 
 
+def storm(steps, threads, rounds):
+    def run():
+        for _ in range(rounds):
+            for x in steps:
+                step(x)
+
+    all_ = [threading.Thread(target=run) for _ in range(threads)]
+    for t in all_:
+        t.start()
+    for t in all_:
+        t.join()
+    return {"r": 0}
+
+
 def step(s):
     op = s["op"]
     try:
         if op == "open":
             fds[s["as"]] = os.open(s["path"], s.get("flags", os.O_RDWR))
             return {"r": fds[s["as"]]}
+        if op == "storm":
+            return storm(s["steps"], s["threads"], s["rounds"])
         if op == "close":
             os.close(fds[s["fd"]])
             return {"r": 0}

@@ -166,6 +166,23 @@ def test_quota_evasion(first: Inside) -> None:
     assert c.status(got[11], "NVOS32_PARAMETERS") == NO_MEMORY
 
 
+def test_threads_racing_for_a_handle(first: Inside) -> None:
+    """Allocations and frees of one handle from many threads: afterwards the account is exactly empty."""
+    c = base()
+    race = Calls()
+    for size in (100, 300, 50):
+        race.alloc(
+            "ctl", ROOT, DEVICE, MEM, 0x40, "NV_MEMORY_ALLOCATION_PARAMS", {"size": size * MIB}
+        )
+        race.free("ctl", ROOT, MEM)
+    c.add(op="storm", steps=race.steps, threads=4, rounds=25).free("ctl", ROOT, MEM)
+    c.alloc("ctl", ROOT, DEVICE, MEM, 0x40, "NV_MEMORY_ALLOCATION_PARAMS", {"size": 1024 * MIB})
+    c.alloc("ctl", ROOT, DEVICE, MEM + 1, 0x40, "NV_MEMORY_ALLOCATION_PARAMS", {"size": MIB})
+    got = first.play(c.steps, flags=NONE, do_flags=["--gpu-memory", "1g"])
+    assert c.status(got[-2], "NVOS64_PARAMETERS") == 0
+    assert c.status(got[-1], "NVOS64_PARAMETERS") == NO_MEMORY
+
+
 def test_managed_memory_is_charged_by_address_space(first: Inside) -> None:
     c = Calls().open("/dev/nvidia-uvm", "uvm")
     c.add(

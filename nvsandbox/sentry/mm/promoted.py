@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from ...platform.interface import MAX_OPS, OF_FD0, OF_IGNORE, OP_RECVFD
 from ..errors import SysErr
@@ -25,6 +25,7 @@ RW: Final = 3
 PRIVATE_FIXED_ANON: Final = 0x2 | 0x10 | 0x20
 MAX_AREA: Final = 1 << 30
 """What one pread can copy."""
+MAX_LIVE: Final = 4096
 MAX_AREAS: Final = (MAX_OPS - 10) // 3
 """A child's first operations must fit one list."""
 
@@ -35,12 +36,21 @@ class Promoted:
 
     __slots__ = ("fd",)
 
+    live: ClassVar[int] = 0
+    """How many there are: each is a descriptor of the Sentry."""
+
     def __init__(self, size: int) -> None:
+        self.fd = -1
+        if Promoted.live >= MAX_LIVE:
+            raise SysErr(errno.ENOMEM)
+        Promoted.live += 1
         self.fd = os.memfd_create("nv-pinned", os.MFD_CLOEXEC)
         os.ftruncate(self.fd, size)
 
     def __del__(self) -> None:
-        os.close(self.fd)
+        if self.fd >= 0:
+            os.close(self.fd)
+            Promoted.live -= 1
 
     def copy(self, offset: int, size: int, fd: int, at: int) -> None:
         """Writes ``size`` bytes from ``offset`` on to ``fd`` at ``at``."""

@@ -48,8 +48,11 @@ class SharedAnon:
     def __init__(self, size: int) -> None:
         self.fd = -1
         if self.backed:
-            self.fd = os.memfd_create("shared", os.MFD_CLOEXEC)
-            os.ftruncate(self.fd, size)
+            try:
+                self.fd = os.memfd_create("shared", os.MFD_CLOEXEC)
+                os.ftruncate(self.fd, size)
+            except OSError:
+                pass  # no descriptor left: the host's own serves as well
 
     def __del__(self) -> None:
         if self.fd >= 0:

@@ -47,7 +47,7 @@ from ..abi.socket import (
 from ..errors import SysErr, from_oserror
 from ..kernel.creds import CAP_NET_BIND_SERVICE, CAP_NET_RAW
 from ..kernel.wait import POLL_READ, POLL_WRITE, POLLERR, POLLHUP, POLLIN, POLLOUT, Waiter
-from .ifioctl import SIOCGIFCONF
+from .ifioctl import SIOCGIFADDR, SIOCGIFCONF, forward
 from .ports import parse_sockaddr
 from .socket import Received, Socket, Ucred, register_family
 
@@ -342,34 +342,34 @@ class HostSocket(Socket):
         if cmd in (FIONREAD, SIOCOUTQ):
             t.copy_out(arg, host_call(lambda: fcntl.ioctl(self.host, cmd, bytes(4))))
             return 0
-        if cmd in IFREQ:
-            raw = t.copy_in(arg, 40)
-            t.copy_out(arg, host_call(lambda: fcntl.ioctl(self.host, cmd, raw)))
-            return 0
-        if cmd == SIOCGIFCONF:
-            return self._ifconf(t, arg)
         return super().ioctl(t, cmd, arg)
-
-    def _ifconf(self, t: Task, arg: int) -> int:
-        """struct ifconf: the IPv4 addresses of all interfaces."""
-        rows = []
-        for _index, name in host_call(socket.if_nameindex):
-            request = name.encode().ljust(40, b"\0")
-            try:
-                rows.append(fcntl.ioctl(self.host, 0x8915, request))
-            except OSError:
-                continue  # it has none
-        size, where = struct.unpack("<i4xQ", t.copy_in(arg, 16))
-        data = b"".join(rows)
-        if where:
-            data = data[: max(size, 0) // 40 * 40]
-            t.copy_out(where, data)
-        t.copy_out(arg, struct.pack("<i", len(data)))
-        return 0
 
     def release(self) -> None:
         self._disarm()
         self.host.close()
+
+
+def interface_ioctl(probe: socket.socket, t: Task, cmd: int, arg: int) -> int | None:
+    """What only reads about interfaces, on a socket of any family."""
+    if cmd in IFREQ:
+        raw = t.copy_in(arg, 40)
+        t.copy_out(arg, host_call(lambda: fcntl.ioctl(probe, cmd, raw)))
+        return 0
+    if cmd != SIOCGIFCONF:
+        return None
+    rows = []
+    for _index, name in host_call(socket.if_nameindex):
+        try:
+            rows.append(fcntl.ioctl(probe, SIOCGIFADDR, name.encode().ljust(40, b"\0")))
+        except OSError:
+            continue  # it has no IPv4 address
+    size, where = struct.unpack("<i4xQ", t.copy_in(arg, 16))
+    data = b"".join(rows)
+    if where:
+        data = data[: max(size, 0) // 40 * 40]
+        t.copy_out(where, data)
+    t.copy_out(arg, struct.pack("<i", len(data)))
+    return 0
 
 
 def _no_option() -> bytes:
@@ -438,6 +438,8 @@ def create_netlink(t: Task, type: int, protocol: int) -> Socket:
 def register(loop: EventLoop) -> None:
     """The host's families take the place of ours."""
     _loop[:] = [loop]
+    probe = socket.socket(AF_INET, SOCK_DGRAM)
+    forward[:] = [lambda t, cmd, arg: interface_ioctl(probe, t, cmd, arg)]
     register_family(AF_INET, lambda t, type, protocol: create(t, AF_INET, type, protocol))
     register_family(AF_INET6, lambda t, type, protocol: create(t, AF_INET6, type, protocol))
     register_family(AF_NETLINK, create_netlink)

@@ -1,0 +1,119 @@
+"""`nvsandbox metrics`: figures of every container of a state directory, for Prometheus."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import click
+from prometheus_client import CollectorRegistry, generate_latest, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from ...failure import Failure, reason
+from ...oci import client, events, limits, state
+from ..globals import Globals
+
+LABELS = ["container"]
+
+
+class Containers(Collector):
+    """Asks every sandbox when Prometheus asks."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    def collect(self) -> Iterator[Any]:
+        up = GaugeMetricFamily(
+            "nvsandbox_container_state",
+            "1 for the state a container is in.",
+            labels=[*LABELS, "state"],
+        )
+        memory = GaugeMetricFamily(
+            "nvsandbox_memory_bytes", "Memory of the container's group.", labels=LABELS
+        )
+        limit = GaugeMetricFamily(
+            "nvsandbox_memory_limit_bytes", "Its limit; absent when there is none.", labels=LABELS
+        )
+        cpu = CounterMetricFamily("nvsandbox_cpu_seconds", "CPU time used.", labels=LABELS)
+        oom = CounterMetricFamily(
+            "nvsandbox_oom_kills", "Processes killed for want of memory.", labels=LABELS
+        )
+        pids = GaugeMetricFamily("nvsandbox_host_tasks", "Host tasks in the group.", labels=LABELS)
+        tasks = GaugeMetricFamily("nvsandbox_tasks", "Tasks of the application.", labels=LABELS)
+        procs = GaugeMetricFamily(
+            "nvsandbox_processes", "Processes of the application.", labels=LABELS
+        )
+        fds = GaugeMetricFamily(
+            "nvsandbox_open_files", "Open descriptors of the application.", labels=LABELS
+        )
+        missing = CounterMetricFamily(
+            "nvsandbox_missing_syscalls",
+            "System calls that are not implemented.",
+            labels=[*LABELS, "number"],
+        )
+        for ident in state.all_ids(self.root):
+            try:
+                st = state.load(self.root, ident)
+                now = state.status(st)
+            except Failure:
+                continue
+            up.add_metric([ident, now], 1)
+            groups = st.get("cgroup") or {}
+            if now in (state.STOPPED, state.CREATING):
+                continue
+            s = events.stats(groups)
+            memory.add_metric([ident], s["memory"]["usage"]["usage"])
+            bound = limits.memory_limit(groups)
+            if bound:
+                limit.add_metric([ident], bound)
+            cpu.add_metric([ident], s["cpu"]["usage"]["total"] / 1e9)
+            oom.add_metric([ident], limits.oom_kills(groups))
+            pids.add_metric([ident], s["pids"]["current"])
+            if now == state.PAUSED:
+                continue
+            try:
+                inside = client.request(state.directory(self.root, ident), {"op": "stats"})
+            except Failure:
+                continue
+            tasks.add_metric([ident], inside["tasks"])
+            procs.add_metric([ident], inside["processes"])
+            fds.add_metric([ident], inside["fds"])
+            for nr, n in inside["missing"].items():
+                missing.add_metric([ident, nr], n)
+        yield from (up, memory, limit, cpu, oom, pids, tasks, procs, fds, missing)
+
+
+def _registry(root: str) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(Containers(root))
+    return registry
+
+
+@click.group()
+def metrics() -> None:
+    """Figures for Prometheus."""
+
+
+@metrics.command("print")
+@click.pass_obj
+def print_(g: Globals) -> None:
+    """Print the figures once."""
+    click.echo(generate_latest(_registry(g.root)).decode(), nl=False)
+
+
+@metrics.command()
+@click.option("--listen", default="127.0.0.1:9115", show_default=True, metavar="ADDRESS:PORT")
+@click.pass_obj
+def serve(g: Globals, listen: str) -> None:
+    """Serve them on http://ADDRESS:PORT/metrics."""
+    host, _, port = listen.rpartition(":")
+    if not port.isdigit() or not 0 < int(port) < 65536:
+        raise Failure(f"--listen `{listen}`: ADDRESS:PORT is expected")
+    try:
+        start_http_server(int(port), host.strip("[]") or "127.0.0.1", _registry(g.root))
+    except OSError as e:
+        raise Failure(f"listen on `{listen}`: {reason(e)}") from None
+    click.echo(f"serving http://{listen}/metrics", err=True)
+    threading.Event().wait()
