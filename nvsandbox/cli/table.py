@@ -47,6 +47,12 @@ _BUNDLE = (
     opt("pid-file", "str", "Where the container's pid is written.", metavar="FILE"),
     opt("no-pivot", "flag", "Accepted: the sandbox's root is made otherwise."),
     opt("no-new-keyring", "flag", "Accepted: there are no kernel keyrings inside."),
+    opt(
+        "gpus",
+        "str",
+        "GPUs besides what the bundle asks for: all, or indexes, UUIDs.",
+        metavar="LIST",
+    ),
     opt("preserve-fds", "int", "Pass N more descriptors, from 3 on.", 0, metavar="N"),
 )
 _FORMAT = opt("format,f", "str", "Output format.", "table", choices=("table", "json"))

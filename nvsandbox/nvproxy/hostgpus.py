@@ -63,11 +63,12 @@ class Client:
     def alloc(self, parent: int, cls: int, params: View | None = None) -> int:
         """The new handle. Raises Refused with the driver's status."""
         p = self.view("NVOS64_PARAMETERS")
+        root = 0 if cls == _ROOT else self.handle
         if cls == _ROOT:
             handle = 0
         else:
             handle, self._next = self._next, self._next + 1
-        p.put(hRoot=self.handle, hObjectParent=parent, hObjectNew=handle, hClass=cls)
+        p.put(hRoot=root, hObjectParent=parent, hObjectNew=handle, hClass=cls)
         if params is not None:
             p["pAllocParms"] = self.arena.addr + params.base
         r = self.escape("NV_ESC_RM_ALLOC", p, self.layouts.size("NVOS64_PARAMETERS"))

@@ -197,12 +197,12 @@ def for_spec(config: SandboxConfig, spec: Spec) -> None:
     env = [os.fsencode(e) for e in spec.process.env]
     paths = [d.path for d in spec.linux.devices]
     hooks = _take_hooks(spec)
-    if o is None or not (hooks or wanted(env, paths, spec.annotations)):
+    if o is None or not (o.gpus or hooks or wanted(env, paths, spec.annotations)):
         return
     cards = [p for p in paths if re.fullmatch(r"/dev/nvidia\d+", p)]
-    if cards:
+    o.required = bool(cards or hooks or o.gpus)
+    if cards and not o.gpus:
         o.gpus = ",".join(cards)
-    o.required = bool(cards or hooks)
     o.memory = spec.annotations.get(f"{ANNOTATION}memory", o.memory)
     o.capabilities = spec.annotations.get(f"{ANNOTATION}capabilities", o.capabilities)
     if any(re.search(r"/lib(cuda|nvidia-ml)\.so\.", m.destination) for m in spec.mounts):

@@ -37,20 +37,20 @@ def start_container(g: Globals, ident: str) -> None:
             raise Failure("cannot start a container that has stopped")
         if now != state.CREATED:
             raise Failure(f"cannot start a container in the {now} state")
-        directory = state.directory(g.root, ident)
+        directory, name = state.control(g.root, ident, st)
         kinds: dict[str, list[dict[str, Any]]] = st.get("hooks") or {}
         if kinds.get("startContainer"):
             from .execute import run_inside
 
-            run_inside(directory, st, kinds["startContainer"])
+            run_inside(directory, name, st, kinds["startContainer"])
         try:
-            client.request(directory, {"op": "start"})
+            client.request(directory, {"op": "start", "container": name})
         except Failure as e:
             if str(e) == NOT_RUNNING:  # gone at once, as fast programs are
                 raise Failure("cannot start a container that has stopped") from None
             raise
         st["status"] = state.RUNNING
-        state.save(directory, st)
+        state.save(state.directory(g.root, ident), st)
         if kinds.get("poststart"):
             from . import hooks
 
@@ -75,9 +75,10 @@ def kill(g: Globals, v: Values, args: list[str]) -> int:
     if now == state.PAUSED:  # the Sentry is frozen: it can't be asked
         _kill_process(st, sig)
         return 0
-    order = {"op": "kill", "sig": sig, "all": v["all"]}
+    directory, name = state.control(g.root, args[0], st)
+    order = {"op": "kill", "sig": sig, "all": v["all"], "container": name}
     try:
-        client.request(state.directory(g.root, args[0]), order)
+        client.request(directory, order)
     except Failure as e:
         if not state.alive(st):
             raise Failure(NOT_RUNNING) from None

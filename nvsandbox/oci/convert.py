@@ -164,7 +164,7 @@ def config_of(spec: Spec, bundle: str, base: SandboxConfig) -> SandboxConfig:
     base.seccomp = profile_of(spec.linux.seccomp)
     base.uid_maps, base.gid_maps = id_maps(spec)
     base.init_is_program = True
-    if base.gpu_options is not None and gpus_wanted(spec):
+    if base.gpu_options is not None and (base.gpu_options.gpus or gpus_wanted(spec)):
         from ..nvproxy.inject import for_spec
 
         for_spec(base, spec)

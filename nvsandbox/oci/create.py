@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..failure import Failure
 from ..sandbox.config import SandboxConfig
-from . import cgroups, client, convert, limits, namespaces, relay, spec, state
+from . import cgroups, client, convert, limits, namespaces, pods, relay, spec, state
 from .cgroups import Groups
 from .streams import console, preserved
 
@@ -67,8 +67,13 @@ def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.E
     from ..cli.configure import sandbox_config
 
     s = spec.load(bundle)
-    config = convert.config_of(s, bundle, sandbox_config(g, bundle, ""))
-    namespaces.check(s.linux.namespaces, pod=False)
+    base = sandbox_config(g, bundle, "")
+    if base.gpu_options is not None:
+        base.gpu_options.gpus = v.get("gpus") or ""
+    config = convert.config_of(s, bundle, base)
+    sandbox = pods.sandbox_of(s.annotations)
+    pod = pods.check(g.root, sandbox) if sandbox else ""
+    namespaces.check(s.linux.namespaces, bool(pod))
     directory = state.claim(g.root, ident)
     undo.callback(state.remove, directory)
     streams = _streams(s, v, foreground, undo)
@@ -82,7 +87,7 @@ def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.E
     plan = monitor.Plan(
         config, convert.process_of(s.process), s.linux.namespaces,
         namespaces.own_network(s.linux.namespaces), s.linux.sysctl, groups, directory, listener,
-        streams.stdio, streams.terminal, s.process.oomScoreAdj,
+        streams.stdio, streams.terminal, s.process.oomScoreAdj, pod, ident,
     )  # fmt: skip
     sys.stdout.flush()
     pid = os.fork()
@@ -92,6 +97,7 @@ def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.E
     theirs.close()
     undo.callback(_destroy, pid, groups)
     st = _state(ident, pid, bundle, s, config, groups)
+    st["pod"] = pod
     _expect(ours, b"namespaces")
     state.save(directory, st)
     _create_hooks(s, st, pid)

@@ -35,7 +35,8 @@ def execute(g: Globals, v: Values, args: list[str]) -> int:
     if v["tty"]:
         process["terminal"] = True
     stdio, terminal, raw = _streams(v, bool(process.get("terminal")))
-    directory = state.directory(g.root, ident)
+    directory, name = state.control(g.root, ident, st)
+    process["container"] = name
     _join(st)
     if not v["detach"]:
         return _foreground(directory, process, stdio, terminal, raw, v["pid_file"])
@@ -113,7 +114,11 @@ def _streams(v: Values, terminal: bool) -> tuple[tuple[int, ...], int, bool]:
 def spawn(sock: socket.socket, process: control.Message, fds: tuple[int, ...]) -> int:
     """Starts a program; its number on this connection. Raises Failure."""
     try:
-        control.send(sock, {"op": "spawn", "id": 1, "process": process}, fds)
+        control.send(
+            sock,
+            {"op": "spawn", "id": 1, "process": process, "container": process.get("container", "")},
+            fds,
+        )
     except OSError:
         raise Failure("container not running") from None
     answer = client.receive(sock)
@@ -214,13 +219,15 @@ def _stand_in(
         relay.end_as(status)
 
 
-def run_inside(directory: str, st: state.State, hooks: list[dict[str, Any]]) -> None:
+def run_inside(directory: str, name: str, st: state.State, hooks: list[dict[str, Any]]) -> None:
     """startContainer hooks: programs of the container's root, the state on stdin. Raises Failure."""
     about = json.dumps(state.about(st)).encode()
     for i, h in enumerate(hooks):
         argv = [os.fsencode(a) for a in h.get("args") or [h["path"]]]
         argv[0] = os.fsencode(h["path"])
-        process = control.process(argv, [os.fsencode(e) for e in h.get("env") or ()])
+        process = control.process(
+            argv, [os.fsencode(e) for e in h.get("env") or ()], container=name
+        )
         with contextlib.closing(client.connect(directory)) as sock:
             r, w = os.pipe2(os.O_CLOEXEC)
             null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)

@@ -36,6 +36,8 @@ class Plan(NamedTuple):
     stdio: tuple[int, ...]  # what becomes 0, 1, 2… inside
     terminal: int  # the console's slave, or -1
     oom_score_adj: int | None
+    pod: str  # state directory of the pod's sandbox, if it is in one
+    ident: str
 
 
 def main(plan: Plan, link: socket.socket) -> None:
@@ -51,7 +53,12 @@ def main(plan: Plan, link: socket.socket) -> None:
         link.send(b"namespaces")  # hooks run now, beside what follows
         _load_sentry()
         cgroups.join(plan.groups, os.getpid())
-        _run(plan, link)
+        if plan.pod:
+            from . import pods
+
+            pods.run(plan, link)
+        else:
+            _run(plan, link)
     except Failure as e:
         _tell(link, e)
     except OSError as e:
@@ -96,11 +103,7 @@ def _run(plan: Plan, link: socket.socket) -> None:
     plan.listener.close()
     if link.recv(64) != b"go":
         raise Failure("create was interrupted")
-    if plan.terminal >= 0:
-        relay.take_terminal(plan.terminal)
-        rows, cols = relay.window_size(plan.terminal)
-        if rows and cols:
-            plan.process["rows"], plan.process["cols"] = rows, cols
+    relay.prepare_terminal(plan.process, plan.terminal)
     ident = sb.spawn(plan.process, plan.stdio, init=True, hold=True)
     link.send(b"created")
     if link.recv(64) != b"stay":
@@ -120,12 +123,4 @@ def _run(plan: Plan, link: socket.socket) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     sb.close()
-    relay.end_as(status, lambda: _note_exit(plan.directory, status))
-
-
-def _note_exit(directory: str, status: int | None) -> None:
-    """For `nvsandbox wait`."""
-    code = 137 if status is None else relay.exit_code(status)
-    fd = os.open(f"{directory}/exit", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    os.write(fd, b"%d" % code)
-    os.close(fd)
+    relay.end_as(status, lambda: relay.note_exit(plan.directory, status))

@@ -190,6 +190,24 @@ def exit_code(status: int) -> int:
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
+def note_exit(directory: str, status: int | None) -> None:
+    """For `nvsandbox wait`."""
+    code = 137 if status is None else exit_code(status)
+    fd = os.open(f"{directory}/exit", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.write(fd, b"%d" % code)
+    os.close(fd)
+
+
+def prepare_terminal(process: control.Message, terminal: int) -> None:
+    """Takes the terminal, if there is one, and tells the program its size."""
+    if terminal < 0:
+        return
+    take_terminal(terminal)
+    rows, cols = window_size(terminal)
+    if rows and cols:
+        process["rows"], process["cols"] = rows, cols
+
+
 def write_pid_file(path: str, pid: int) -> None:
     """Raises Failure."""
     from .state import write_file

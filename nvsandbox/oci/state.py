@@ -171,6 +171,11 @@ def locked(root: str, ident: str) -> Iterator[None]:
         os.close(fd)
 
 
+def control(root: str, ident: str, st: State) -> tuple[str, str]:
+    """(directory of the control socket, the container's name there): a pod's, or its own."""
+    return (st["pod"], ident) if st.get("pod") else (directory(root, ident), "")
+
+
 def all_ids(root: str) -> list[str]:
     try:
         names = sorted(os.listdir(root))

@@ -38,7 +38,8 @@ def update(g: Globals, v: Values, args: list[str]) -> int:
             }
             if r.pids is not None and r.pids.limit:
                 order["pids"] = r.pids.limit
-            client.request(state.directory(g.root, args[0]), order)
+            if not st.get("pod"):  # what a pod's Sentry shows is the pod's
+                client.request(state.directory(g.root, args[0]), order)
     return 0
 
 

@@ -83,7 +83,9 @@ class SandboxConfig(Struct):
     log_path: str = ""
     ncpu: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     links: dict[bytes, bytes] = field(default_factory=dict)  # symbolic links made inside
-    files: dict[bytes, bytes] = field(default_factory=dict)  # made inside, where writes go to memory
+    files: dict[bytes, bytes] = field(
+        default_factory=dict
+    )  # made inside, where writes go to memory
     gpu_options: GpuOptions | None = None  # what the operator allows; None: no GPUs
     gpu: GpuConfig | None = None  # nvproxy's; None: no GPU inside
     init_is_program: bool = (

@@ -5,6 +5,7 @@ others connect, each with numbers of its own for its processes, which die with t
 
 To the Sentry:
   {"op": "spawn", "id": N, "process": {...}, "init": bool, "hold": bool, "container": C}  with descriptors 0, 1, 2…
+  {"op": "container", "container": C, "tree": {...}}    one more of a pod; with its gofer's descriptor
   {"op": "start", "container": C}     the program that was held goes
   {"op": "signal", "id": N, "sig": S}
   {"op": "kill", "sig": S, "all": bool, "container": C}     its first program, or all of its processes

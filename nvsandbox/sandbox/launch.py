@@ -64,7 +64,7 @@ def _gofer_process(config: SandboxConfig, sock: socket.socket, parent: int, read
         os._exit(code)
 
 
-def _start_gofer(config: SandboxConfig) -> tuple[socket.socket, int, int]:
+def start_gofer(config: SandboxConfig) -> tuple[socket.socket, int, int]:
     """(the Sentry's end, pid, descriptor on which it says that it is ready)."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     r, w = os.pipe()
@@ -79,7 +79,7 @@ def _start_gofer(config: SandboxConfig) -> tuple[socket.socket, int, int]:
     return ours, pid, r
 
 
-def _gofer_ready(r: int, pid: int) -> None:
+def gofer_ready(r: int, pid: int) -> None:
     """Waits for the gofer. Raises Failure."""
     with os.fdopen(r, "rb") as f:
         word = f.read()
@@ -158,11 +158,11 @@ class RunningSandbox:
             attach.warm_up(config.gpu)
             if not config.gpu.null:
                 config.gpu.broker_fd, self.broker_pid = broker.start(config.gpu.devices)
-        gofer, self.gofer_pid, ready = _start_gofer(config)
+        gofer, self.gofer_pid, ready = start_gofer(config)
         self.ctl, self.sentry_pid = _start_sentry(config, gofer, log_fd, listener)
         gofer.close()
         try:
-            _gofer_ready(ready, self.gofer_pid)  # it and the Sentry start side by side
+            gofer_ready(ready, self.gofer_pid)  # it and the Sentry start side by side
         except Failure:
             os.kill(self.sentry_pid, signal.SIGKILL)
             os.waitpid(self.sentry_pid, 0)

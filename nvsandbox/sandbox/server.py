@@ -23,8 +23,8 @@ from ..sentry.kernel import signal as sg
 from ..sentry.kernel.task import Task, ThreadGroup
 from ..sentry.strace import Strace
 from ..sentry.vfs.mount import MountNamespace
-from . import control, isolate
-from .config import SandboxConfig
+from . import control, isolate, tree
+from .config import Failure, SandboxConfig
 
 if TYPE_CHECKING:
     from ..nvproxy.engine import Engine
@@ -155,6 +155,8 @@ class SentryServer:
         for tg in list(peer.procs.values()):
             if not tg.dead:
                 tg.kill(int(signal.SIGKILL))
+        if peer.container:
+            self._remove_container(peer.container)
 
     def _orders(self, peer: Peer) -> None:
         try:
@@ -180,6 +182,8 @@ class SentryServer:
         op = msg.get("op")
         if op == "spawn":
             self.k.loop.spawn(lambda: self._spawn(peer, msg, fds))
+        elif op == "container":
+            self.k.loop.spawn(lambda: self._add_container(peer, msg, fds))
         elif op == "start":
             self.k.loop.spawn(lambda: self._start(peer, str(msg.get("container", ""))))
         elif op == "signal":
@@ -212,9 +216,10 @@ class SentryServer:
         ident = int(msg["id"])
         try:
             spec = process_spec(msg["process"])
-            c = self.containers[str(msg.get("container", ""))]
+            name = str(msg.get("container", ""))
+            c = self.containers[name]
             init = bool(msg.get("init"))
-            t = self.boot.first_task(c.ns, spec, init)
+            t = self.boot.first_task(c.ns, spec, init and not name)
         except (KeyError, TypeError, ValueError, SysErr) as e:
             for fd in fds:
                 os.close(fd)
@@ -239,6 +244,27 @@ class SentryServer:
         if hold:
             c.held = (peer, ident, t, spec)
         peer.tell({"ev": "started", "id": ident, "pid": t.tg.pid})
+
+    def _add_container(self, peer: Peer, msg: control.Message, fds: list[int]) -> None:
+        """One more container of a pod: a file tree; its programs come later."""
+        name = str(msg.get("container", ""))
+        try:
+            if name in self.containers or len(fds) != 1:
+                raise ValueError("the container is there already, or has no gofer")
+            gofer = socket.socket(fileno=fds[0])
+            ns = self.boot.build_another(tree.decode(msg["tree"]), gofer)
+        except (SysErr, Failure, KeyError, TypeError, ValueError, OSError) as e:
+            peer.tell({"ev": "failed", "errno": 22, "msg": f"container in a pod: {e}"})
+            return
+        self.containers[name] = Container(ns)
+        peer.container = name
+        peer.tell({"ev": "done"})
+
+    def _remove_container(self, name: str) -> None:
+        """The first program of a pod's container is gone, or its pid-file process: all of it goes."""
+        for tg in self._members(name):
+            tg.kill(int(signal.SIGKILL))
+        self.containers.pop(name, None)
 
     def _start(self, peer: Peer, name: str) -> None:
         """The program that was held at creation goes."""
@@ -281,6 +307,9 @@ class SentryServer:
         peer.tell({"ev": "exited", "id": ident, "status": status})
 
     def _process_exited(self, tg: ThreadGroup) -> None:
+        for name, c in list(self.containers.items()):
+            if name and c.init is tg:
+                self._remove_container(name)
         peer = self.owners.pop(tg.pid, None)
         if peer is not None:
             self._forget(peer, tg.pid, tg.exit_code)
@@ -306,7 +335,8 @@ class SentryServer:
         return [
             tg
             for tg in self.k.procs.values()
-            if not tg.dead and any(t.fs.ns is c.ns for t in tg.tasks.values())
+            if not tg.dead
+            and (len(self.containers) == 1 or any(t.fs.ns is c.ns for t in tg.tasks.values()))
         ]
 
     def _kill(self, peer: Peer, msg: control.Message) -> None:

@@ -20,6 +20,7 @@ from ..platform.space import HostPlatform, vdso_layout
 from .console import Console
 from .fs.gofer_client import GoferClient
 from .fs.hostfd_tty import open_stdio
+from .fs.memfd_pool import MemfdPool
 from .fs.proc_mem import register_reader
 from .fs.rootfs import Builder
 from .ipc import sem
@@ -153,21 +154,35 @@ class Boot:
         self.client = GoferClient(gofer)
 
     def build(self, config: SandboxConfig) -> MountNamespace:
-        """The file tree of ``config``. Raises SysErr."""
+        """The file tree of ``config``. Raises SysErr, Failure."""
+        if config.network == "host":
+            hostnet.register(self.k.loop)
+        b = self._builder(config, self.client, None)
+        self.pool = b.pool
+        self.k.mnt_ns = b.ns
+        mount_all(self.k, b, config)
+        return b.ns
+
+    def build_another(self, config: SandboxConfig, gofer: socket.socket) -> MountNamespace:
+        """The file tree of one more container, with a gofer of its own. Blocks until it stands. Raises SysErr, Failure."""
+        client = GoferClient(gofer)
+        b = self._builder(config, client, self.pool)
+        mount_all(self.k, b, config)
+        client.attach_loop(self.k.loop)
+        return b.ns
+
+    def _builder(
+        self, config: SandboxConfig, client: GoferClient, pool: MemfdPool | None
+    ) -> Builder:
         tg = ThreadGroup(self.k, 0, None)
         t = Task(self.k, tg, 0)
         t.creds = Credentials()
         t.files = FdTable()
-        b = Builder(
-            self.client, t, overlay=not config.root.write_through, readonly=config.root_readonly
-        )
+        through = config.root.write_through
+        b = Builder(client, t, overlay=not through, readonly=config.root_readonly, pool=pool)
         root = b.ns.root_path()
         t.fs = FsContext(b.ns, root, root, 0o022)
-        self.k.mnt_ns = b.ns
-        if config.network == "host":
-            hostnet.register(self.k.loop)
-        mount_all(self.k, b, config)
-        return b.ns
+        return b
 
     def builtin_init(self) -> ThreadGroup:
         """pid 1 without a program: inherits orphans and reaps them."""

@@ -219,6 +219,31 @@ def test_a_bundle_with_cdi_nodes(first: Inside, tmp_path: Path) -> None:
     assert done.stdout.decode().splitlines() == [want], done.stderr.decode()[-2000:]
 
 
+def test_run_gpus(first: Inside, tmp_path: Path) -> None:
+    config = bundle(tmp_path, first.rootfs, ["nvidia-smi", "-L"])
+    config["linux"]["devices"] = []
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    cmd = [sys.executable, "-m", "nvsandbox.cli.main"]
+    run = [
+        *cmd,
+        "--root",
+        str(tmp_path / "state"),
+        "run",
+        "--gpus",
+        "all",
+        "--bundle",
+        str(tmp_path),
+        "gpus-test",
+    ]
+    done = subprocess.run(
+        [*cmd, "gpu", "sim", "--count", "2", "--", *run],
+        capture_output=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(REPO)},
+    )
+    assert done.stdout == native(["-L"]), done.stderr.decode()[-2000:]
+
+
 def test_a_container_can_be_watched(first: Inside, tmp_path: Path) -> None:
     """gpu trace ID and gpu stats ID on a running container."""
     config = bundle(

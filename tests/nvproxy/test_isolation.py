@@ -41,6 +41,16 @@ def test_only_chosen_cards_show(inside: Inside) -> None:
         assert ran.stdout.decode().splitlines() == want
 
 
+def test_mig_devices_are_chosen_by_index_and_uuid(first: Inside) -> None:
+    opts = ["--mig", "1g.10gb,2g.20gb"]
+    whole = first.native([first.smi, "-L"], opts).stdout.decode()
+    devices = re.findall(r"MIG \S+ .*UUID: (MIG-[-0-9a-f]+)", whole)
+    assert len(devices) == 2
+    for asked, nth in (("0:0", 0), ("0:1", 1), (devices[1], 1)):
+        ran = first.run(["nvidia-smi", "-L"], opts, gpus=asked)
+        assert re.findall(r"MIG-[-0-9a-f]+", ran.stdout.decode()) == [devices[nth]]
+
+
 def test_environment_chooses_too(first: Inside) -> None:
     opts = ["--count", "2"]
     for value, cards in (("all", 2), ("0", 1), ("void", 0), ("none", 0), ("", 0)):

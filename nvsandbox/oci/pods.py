@@ -1,0 +1,113 @@
+"""Pods: the containers of one share a Sentry (the annotations are the CRI's: containerd's and CRI-O's).
+
+The pod's sandbox container is an ordinary one. Each of the others has a gofer, a pid-file process and a group of its own, and
+one more control connection to the pod's Sentry, which keeps a file tree for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from typing import TYPE_CHECKING, Final
+
+from ..failure import Failure
+from ..sandbox import control, tree
+from . import client, relay, state
+
+if TYPE_CHECKING:
+    from ..sandbox.config import SandboxConfig
+    from .monitor import Plan
+
+KEYS: Final = (
+    ("io.kubernetes.cri.container-type", "io.kubernetes.cri.sandbox-id"),
+    ("io.kubernetes.cri-o.ContainerType", "io.kubernetes.cri-o.SandboxID"),
+)
+
+
+def sandbox_of(annotations: dict[str, str]) -> str:
+    """The id of the pod's sandbox that a container joins; empty if it is one itself, or in no pod. Raises Failure."""
+    for kind, sandbox in KEYS:
+        if annotations.get(kind) == "container":
+            ident = annotations.get(sandbox, "")
+            if not ident:
+                raise Failure(f"$.annotations: `{kind}` is container, but `{sandbox}` is missing")
+            state.check_id(ident)
+            return ident
+    return ""
+
+
+def check(root: str, sandbox: str) -> str:
+    """The state directory of a pod's running sandbox. Raises Failure."""
+    try:
+        st = state.load(root, sandbox)
+    except Failure as e:
+        raise Failure(f"pod sandbox `{sandbox}`: {e}") from None
+    now = state.status(st)
+    if now not in (state.RUNNING, state.CREATED):
+        raise Failure(f"pod sandbox `{sandbox}` is {now}")
+    return state.directory(root, sandbox)
+
+
+def start(config: SandboxConfig, directory: str, ident: str) -> tuple[socket.socket, int]:
+    """A gofer for a container, known to the pod's Sentry: (control connection, the gofer's pid). Raises Failure."""
+    from ..sandbox import launch
+
+    gofer, pid, ready = launch.start_gofer(config)
+    try:
+        launch.gofer_ready(ready, pid)
+        sock = client.connect(directory)
+        order = {"op": "container", "container": ident, "tree": tree.encode(config)}
+        control.send(sock, order, (gofer.fileno(),))
+        answer = client.receive(sock)
+        if answer.get("ev") != "done":
+            raise Failure(str(answer.get("msg")))
+    except (Failure, OSError) as e:
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        raise e if isinstance(e, Failure) else Failure(f"pod sandbox: {e}") from None
+    finally:
+        gofer.close()
+    return sock, pid
+
+
+def run(plan: Plan, link: socket.socket) -> None:
+    """The pid-file process of a container in a pod, from its start to its end; as ``monitor._run``."""
+    plan.listener.close()
+    sock, gofer = start(plan.config, plan.pod, plan.ident)
+    if link.recv(64) != b"go":
+        raise Failure("create was interrupted")
+    relay.prepare_terminal(plan.process, plan.terminal)
+    order = {
+        "op": "spawn",
+        "id": 1,
+        "process": plan.process,
+        "init": True,
+        "hold": True,
+        "container": plan.ident,
+    }
+    control.send(sock, order, plan.stdio)
+    answer = client.receive(sock)
+    if answer.get("ev") != "started":
+        err = answer.get("errno")
+        raise Failure(
+            str(answer.get("msg")), control.exit_code_of(err) if isinstance(err, int) else 1
+        )
+    link.send(b"created")
+    if link.recv(64) != b"stay":
+        raise Failure("create was interrupted")
+    link.close()
+    relay.detach_stdio()
+    relay.close_except({sock.fileno(), plan.terminal})
+    relay.set_title([control.raw(a) for a in plan.process["argv"]])
+    r = relay.Relay(sock, 1, plan.terminal)
+    if plan.terminal >= 0:
+        r.resize()
+    status = r.run([os.pidfd_open(gofer)])
+    sock.close()
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):
+        os.kill(gofer, signal.SIGKILL)
+        os.waitpid(gofer, 0)
+    relay.end_as(status, lambda: relay.note_exit(plan.directory, status))

@@ -1,0 +1,43 @@
+"""A container's file tree as a message: what one more container of a pod tells the pod's Sentry about itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from .config import DeviceNode, HostMount, InnerMount, SandboxConfig
+
+PLAIN = ("root_readonly", "memory", "pids", "cpu_max")
+BYTES = ("masked", "readonly_paths", "links", "files")
+
+
+def encode(config: SandboxConfig) -> dict[str, Any]:
+    """JSON-able; bytes as base64."""
+    order = config.sequence or [*config.mounts, *config.inner]
+    index = {id(m): i for i, m in enumerate(config.mounts)}
+    sequence = [index[id(m)] if id(m) in index else msgspec.to_builtins(m) for m in order]
+    out = {name: msgspec.to_builtins(getattr(config, name)) for name in (*PLAIN, *BYTES)}
+    return {
+        **out, "sequence": sequence, "root": msgspec.to_builtins(config.root),
+        "mounts": msgspec.to_builtins(config.mounts), "devices": msgspec.to_builtins(config.devices),
+    }  # fmt: skip
+
+
+def decode(tree: dict[str, Any]) -> SandboxConfig:
+    """Raises ValueError, TypeError, KeyError for what ``encode`` does not make."""
+    mounts = msgspec.convert(tree["mounts"], list[HostMount])
+    config = SandboxConfig(msgspec.convert(tree["root"], HostMount), mounts)
+    config.sequence = [
+        mounts[m] if isinstance(m, int) else msgspec.convert(m, InnerMount)
+        for m in tree["sequence"]
+    ]
+    config.devices = msgspec.convert(tree["devices"], list[DeviceNode])
+    config.root_readonly = bool(tree["root_readonly"])
+    config.memory, config.pids = int(tree["memory"]), int(tree["pids"])
+    config.cpu_max = msgspec.convert(tree["cpu_max"], tuple[int, int] | None)
+    config.masked = msgspec.convert(tree["masked"], list[bytes])
+    config.readonly_paths = msgspec.convert(tree["readonly_paths"], list[bytes])
+    config.links = msgspec.convert(tree["links"], dict[bytes, bytes])
+    config.files = msgspec.convert(tree["files"], dict[bytes, bytes])
+    return config
