@@ -53,6 +53,11 @@ class PlaceLink(SynthLink):
         return self._where(t)
 
 
+def _exe(u: Task) -> Path | None:
+    mm = u.memory()
+    return mm.exe if mm is not None else None
+
+
 class ProcessDir(DynDir):
     """/proc/PID, and (``tid``) /proc/PID/task/TID. Entries are made at their first look-up."""
 
@@ -148,7 +153,7 @@ class ProcessDir(DynDir):
         self.text(b"projid_map", b"         0          0 4294967295\n")
         self.text(b"setgroups", b"allow\n")
         self.text(b"coredump_filter", b"00000033\n")
-        self.place_link(b"exe", lambda u: u.mm.exe)
+        self.place_link(b"exe", _exe)
         self.place_link(b"cwd", lambda u: u.fs.cwd)
         self.place_link(b"root", lambda u: u.fs.root)
         self.dir(b"fd", lambda: FdDir(self.fs, tg))
