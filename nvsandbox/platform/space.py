@@ -13,7 +13,6 @@ import fcntl
 import os
 import resource
 import signal
-import socket
 from collections.abc import Callable
 from typing import Any, ClassVar, Final, final
 
@@ -77,7 +76,10 @@ class Thread:
 
 @final
 class Shell:
-    """Slots, commands and socket of a space whose process isn't there yet."""
+    """Slots, commands and socket of a space whose process isn't there yet.
+
+    Never used twice: a process that was tampered with may have left a clone behind that still has the memory.
+    """
 
     __slots__ = ("child_sock", "cmds", "cmds_fd", "slots", "slots_fd", "sock")
 
@@ -91,14 +93,30 @@ class Shell:
         seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW
         fcntl.fcntl(self.slots_fd, F_ADD_SEALS, seals)
         fcntl.fcntl(self.cmds_fd, F_ADD_SEALS, seals | F_SEAL_FUTURE_WRITE)
-        a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-        a.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        self.sock = a.detach()
-        self.child_sock = b.detach()
+        pair = ffi.new("int[2]")
+        r = lib.nv_socketpair(pair)
+        if r < 0:
+            raise PlatformError(f"socketpair: {os.strerror(-r)}")
+        self.sock, self.child_sock = int(pair[0]), int(pair[1])
 
     def close_child_side(self) -> None:
         for fd in (self.slots_fd, self.cmds_fd, self.child_sock):
             os.close(fd)
+
+
+# Made ahead of time, while the host forks a stub and the Sentry would only wait
+_spare: Final[list[Shell]] = []
+MAX_SPARE: Final = 2
+
+
+def prepare_shell() -> None:
+    """Makes a shell for the next fork. Raises PlatformError, OSError."""
+    if len(_spare) < MAX_SPARE:
+        _spare.append(Shell())
+
+
+def take_shell() -> Shell:
+    return _spare.pop() if _spare else Shell()
 
 
 def _memfd(name: str, size: int) -> int:
@@ -394,7 +412,7 @@ class HostPlatform:
 
     def fork_shell(self, parent: Space) -> tuple[Space, Thread]:
         """The child's side of a fork, its descriptors sent to ``parent``'s socket."""
-        shell = Shell()
+        shell = take_shell()
         parent.send_fds(shell.slots_fd, shell.cmds_fd, shell.child_sock)
         shell.close_child_side()
         space = Space(self, shell, parent.base)

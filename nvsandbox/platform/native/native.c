@@ -479,6 +479,10 @@ int nv_run(struct nv_task *t, uint32_t spins) {
   for (uint32_t i = 0; i < t->nops; i++)
     t->cmd->op[i].flags &= (uint16_t)~NV_OF_EFAULT;
   send_reply(t, 0);
+  return nv_done(t, spins);
+}
+
+int nv_done(struct nv_task *t, uint32_t spins) {
   /* With more threads running than there are cores, each yield costs a turn of all of them: sleep
    * instead, who wakes up is preferred. A caller that can't leave (remote.py) has to spin. */
   if ((int)(L.nrun + nv_pt.napp) > L.ncpu && spins < MUST_SPIN)
@@ -519,6 +523,19 @@ void *nv_map(int fd, uint64_t len, int writable) {
 }
 
 void nv_unmap(void *p, uint64_t len) { munmap(p, len); }
+
+int nv_socketpair(int out[2]) {
+  int one = 1;
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, out))
+    return -errno;
+  if (setsockopt(out[0], SOL_SOCKET, SO_PASSCRED, &one, sizeof one)) {
+    int e = errno;
+    close(out[0]);
+    close(out[1]);
+    return -e;
+  }
+  return 0;
+}
 
 int nv_send_fds(int sock, const int *fds, int n) {
   char byte = 0;

@@ -70,6 +70,8 @@ int nv_op(struct nv_task *t, uint32_t op, uint32_t flags, uint32_t nr, uint64_t 
 /* Has the queued operations done while the application stays stopped. 1: done already; 0: an event
  * will tell. */
 int nv_run(struct nv_task *t, uint32_t spins);
+/* Whether nv_run's operations are done by now, without having them done again. */
+int nv_done(struct nv_task *t, uint32_t spins);
 /* Posts the queued operations of a thread that is not to be listened to (not started yet, or
  * exiting). */
 void nv_post(struct nv_task *t);
@@ -83,6 +85,8 @@ int nv_ready(int32_t *out, int max);
 
 void *nv_map(int fd, uint64_t len, int writable);
 void nv_unmap(void *p, uint64_t len);
+/* A stub's socket and ours, whose receiver is told who sends. 0 or -errno. */
+int nv_socketpair(int out[2]);
 int nv_send_fds(int sock, const int *fds, int n);
 /* pid of the peer that sent one byte, by the kernel's word; 0: nothing there; -errno. */
 int nv_recv_pid(int sock);

@@ -24,7 +24,7 @@ from ...platform.interface import (
     SLOT_SIZE,
 )
 from ...platform.native._native import ffi, lib
-from ...platform.space import PlatformError, Space
+from ...platform.space import PlatformError, Space, prepare_shell
 from ..errors import SysErr, TaskExit
 from ..mm.promoted import copy_at_fork
 from . import signal as sg
@@ -285,7 +285,7 @@ def _fork(t: Task, c: Task, a: CloneArgs) -> None:
         lib.nv_pt_expect(p.cdata, th.cdata, 0)
         _publish(t, c, a)
         try:
-            p.run()
+            p.run_with(_next_shell)
             space.set_pid(int(p.ev[E_CRET]))
             if c.work and c.runs_application():  # a signal came before it could be kicked
                 space.kick(th.native)
@@ -317,6 +317,11 @@ def _find_lost(k: Kernel, space: Space) -> None:
         k.loop.call_at(k.monotonic_ns() + LOST_PAUSE, lambda: k.loop.resume(token))
         k.loop.suspend()
     space.never_born()
+
+
+def _next_shell() -> None:
+    with contextlib.suppress(PlatformError, OSError):  # then the next fork tells
+        prepare_shell()
 
 
 def _vfork(t: Task, c: Task, a: CloneArgs) -> int:

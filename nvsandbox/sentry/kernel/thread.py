@@ -8,6 +8,7 @@ may run.
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, final
 
 from ...platform.interface import (
@@ -87,9 +88,19 @@ class HostThread:
 
     def run(self) -> int:
         """Executes the queued operations now; the last result. Raises SysErr with the host's errno. May suspend."""
+        return self.run_with(None)
+
+    def run_with(self, meanwhile: Callable[[], None] | None) -> int:
+        """As ``run``; ``meanwhile`` (which must not suspend) is done while the stub works."""
         if self.native.space.killed:
             raise TaskExit
-        if not lib.nv_run(self.cdata, SPINS):
+        if meanwhile is None:
+            done = lib.nv_run(self.cdata, SPINS)
+        else:
+            lib.nv_run(self.cdata, 0)
+            meanwhile()
+            done = lib.nv_done(self.cdata, SPINS)
+        if not done:
             self.token = self.loop.token()
             alive = self.loop.suspend()
             self.token = None

@@ -101,6 +101,9 @@ class FileDescription:
         """Host descriptor for bulk transfers by the stub itself, or -1 (see Mappable for its rights)."""
         return -1
 
+    def accessed(self, t: Task) -> None:
+        """The stub has read from ``direct_fd``: what else a read does."""
+
     def seek(self, t: Task, offset: int, whence: int) -> int:
         raise SysErr(errno.ESPIPE)
 

@@ -96,11 +96,14 @@ class RegFile(FileDescription):
 
     def pread(self, t: Task, size: int, offset: int) -> bytes | int:
         data = self.reg.read_at(t, offset, size)
+        self.accessed(t)
+        return data
+
+    def accessed(self, t: Task) -> None:
         if self.path is not None and not self.flags & os.O_NOATIME:
             touch_atime(t, self.path)
             if active():
                 notify(self.path.dentry, IN_ACCESS)
-        return data
 
     def write(self, t: Task, data: bytes) -> int:
         append = bool(self.flags & os.O_APPEND)
