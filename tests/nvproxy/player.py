@@ -98,6 +98,9 @@ def step(s):
         if op == "open":
             fds[s["as"]] = os.open(s["path"], s.get("flags", os.O_RDWR))
             return {"r": fds[s["as"]]}
+        if op == "setuid":
+            os.setresuid(s["uid"], s["uid"], s["uid"])
+            return {"r": 0}
         if op == "storm":
             return storm(s["steps"], s["threads"], s["rounds"])
         if op == "close":
