@@ -92,7 +92,7 @@ def rm_control(e: Engine, t: Task, f: NvFile, size: int, arg: int) -> int:
         e.objects.usable(client, f)
         if plan.reason:
             e.audit.refused(t, "control command", plan.name, plan.reason)
-            raise status.Refused(status.NOT_SUPPORTED)
+            raise status.Refused(plan.status)
         if (
             flags
         ):  # raised interrupt level, skipped locks, serialised parameters: for kernel callers
