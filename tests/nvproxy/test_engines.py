@@ -261,20 +261,25 @@ t = subprocess.Popen([*cmd, "gpu", "trace", "watched"], stdout=subprocess.PIPE)
 rows = [json.loads(t.stdout.readline()) for _ in range(40)]
 t.kill()
 stats = json.loads(subprocess.run([*cmd, "gpu", "stats", "watched"], capture_output=True).stdout)
+figures = subprocess.run([*cmd, "metrics", "print"], capture_output=True, text=True).stdout
 subprocess.run([*cmd, "kill", "watched", "KILL"])
 a.wait()
-print(json.dumps([rows, stats]))
+print(json.dumps([rows, stats, figures]))
 """
     done = subprocess.run(
         [sys.executable, "-m", "nvsandbox.cli.main", "gpu", "sim", "--count", "2", "--", sys.executable, "-c", script],
         capture_output=True, timeout=90, env={**os.environ, "PYTHONPATH": str(REPO)},
     )  # fmt: skip
-    rows, stats = json.loads(done.stdout)
+    rows, stats, figures = json.loads(done.stdout)
     assert {"NV_ESC_CHECK_VERSION_STR", "NV0000_CTRL_CMD_GPU_GET_ID_INFO"} <= {
         r["name"] for r in rows if r["ev"] == "call"
     }
     assert stats["calls"]["NV_ESC_CHECK_VERSION_STR"]["calls"] > 1
     assert stats["calls"]["NV0000_CTRL_CMD_GPU_GET_ID_INFO"]["ns"] > 0
+    assert (
+        'nvsandbox_gpu_calls_total{container="watched",name="NV_ESC_CHECK_VERSION_STR"}' in figures
+    )
+    assert 'nvsandbox_gpu_memory_bytes{container="watched",gpu="1"} 0.0' in figures
 
 
 class GpuPodman(Podman):
@@ -286,8 +291,10 @@ class GpuPodman(Podman):
 
 
 def test_podman_with_cdi(
-    engines: None, rootfs: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:  # noqa: F811
+    engines: None,  # noqa: F811
+    rootfs: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
     """The specification that `nvsandbox gpu cdi` makes, read by podman."""
     tmp_path = tmp_path_factory.mktemp("pm")
     p = GpuPodman(tmp_path)
