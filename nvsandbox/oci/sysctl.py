@@ -24,7 +24,7 @@ def check(s: Spec) -> None:
         elif dotted.startswith("net."):
             needed = "network"
         elif dotted == "kernel.domainname":
-            if s.domainname:
+            if s.domainname and s.domainname != s.linux.sysctl[name]:
                 raise Failure(f"{at} conflicts with $.domainname")
             needed = "uts"
         elif dotted == "kernel.hostname":
