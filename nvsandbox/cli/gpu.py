@@ -348,6 +348,29 @@ def install_hook(directory: Path, force: bool) -> None:
     click.echo(path)
 
 
+@gpu.command("cdi")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Such as /etc/cdi/nvidia.json.",
+)
+def cdi(output: Path | None) -> None:
+    """Print a CDI specification of this host's GPUs, for `podman run --device nvidia.com/gpu=all` and others."""
+    from nvsandbox.nvproxy.cdi import generate
+
+    text = json.dumps(generate(), indent=2) + "\n"
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text)
+    except OSError as e:
+        raise Failure(f"write `{output}`: {e.strerror}") from None
+
+
 @gpu.group()
 def policy() -> None:
     """What may pass to the driver."""

@@ -16,6 +16,7 @@ from .control import Call, check_clients, hold, translate_fds, zero_pointers
 from .escapes import Argument
 from .objects import MAX_CLIENTS, Client, Obj
 from .promote import pin
+from .sharing import may_duplicate
 
 if TYPE_CHECKING:
     from ..sentry.kernel.task import Task
@@ -205,9 +206,12 @@ def rm_dup(e: Engine, t: Task, f: NvFile, escape: Plan, size: int, arg: int) -> 
         p = x.p
         try:
             client = e.objects.usable(p["hClient"], f)
-            if not e.objects.of_process(p["hClientSrc"], t.tg.pid, f):
+            owner = e.objects.clients.get(p["hClientSrc"])
+            if owner is None:
+                raise status.Refused(status.INVALID_CLIENT)
+            source = owner.objects.get(p["hObjectSrc"])
+            if not may_duplicate(e, t, f, client, owner, source):
                 raise status.Refused(status.INSUFFICIENT_PERMISSIONS)
-            source = e.objects.clients[p["hClientSrc"]].objects.get(p["hObjectSrc"])
             e.objects.check_room()
         except status.Refused as r:
             p["status"] = r.status

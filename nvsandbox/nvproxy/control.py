@@ -41,6 +41,7 @@ class Call:
         "size",
         "status",
         "task",
+        "undo",
     )
 
     def __init__(
@@ -58,6 +59,8 @@ class Call:
         self.at = at
         self.size = size
         self.status = 0
+        self.undo: list[tuple[int, bytes]] = []
+        """What a hook changes in the arena for the host alone."""
 
     @property
     def p(self) -> View:
@@ -89,7 +92,7 @@ def rm_control(e: Engine, t: Task, f: NvFile, size: int, arg: int) -> int:
         e.objects.usable(client, f)
         if plan.reason:
             e.audit.refused(t, "control command", plan.name, plan.reason)
-            raise status.Refused(status.NOT_SUPPORTED)
+            raise status.Refused(plan.status)
         if (
             flags
         ):  # raised interrupt level, skipped locks, serialised parameters: for kernel callers
@@ -141,7 +144,7 @@ def rm_control(e: Engine, t: Task, f: NvFile, size: int, arg: int) -> int:
 def _translated(c: Call, top: int) -> int:
     """As the plain case, with pointers, descriptors, clients and hooks. The result of the call, 0 or a negative errno."""
     e, t, plan, a = c.engine, c.task, c.plan, c.arena
-    undo: list[tuple[int, bytes]] = []
+    undo = c.undo
     arrays: list[tuple[int, int, int, bytes]] = []
     held: list[NvFile] = []
     try:

@@ -32,6 +32,8 @@ from .mapping import map_device
 from .objects import Objects
 from .plan import Abi, Plan, escape_cmd
 from .quota import Quota
+from .sharing import HANDLERS as SHARING_HANDLERS
+from .sharing import HOOKS as SHARING_HOOKS
 from .uvm import uvm_ioctl
 from .visibility import HOOKS as VISIBILITY_HOOKS
 
@@ -52,9 +54,9 @@ _XFER: Final = 0xD3
 _FRONTEND: Final = ord("F")
 
 
-ALL_HOOKS: Final = VISIBILITY_HOOKS | ALLOC_HOOKS
+ALL_HOOKS: Final = VISIBILITY_HOOKS | ALLOC_HOOKS | SHARING_HOOKS
 FORWARDED: Final = frozenset(
-    (*ESCAPE_HANDLERS, *ALLOC_HANDLERS, *MAPPING_HANDLERS, *CONTROL_HANDLERS)
+    (*ESCAPE_HANDLERS, *ALLOC_HANDLERS, *MAPPING_HANDLERS, *CONTROL_HANDLERS, *SHARING_HANDLERS)
 )
 Handler = Callable[["Engine", "Task", NvFile, Plan, int, int], int]
 
@@ -86,6 +88,7 @@ class Engine:
             **ALLOC_HANDLERS,
             **MAPPING_HANDLERS,
             **CONTROL_HANDLERS,
+            **SHARING_HANDLERS,
         }
         self._by_device = {(d.major, d.minor): i for i, d in enumerate(config.devices)}
 

@@ -203,32 +203,6 @@ def numa_info(e: Engine, t: Task, f: NvFile, plan: Plan, size: int, addr: int) -
     return -errno.EINVAL
 
 
-_NOBODY, _CLIENT, _PID = 0, 3, 4
-"""Share types that stay within a process (``rs_access.h``)."""
-
-
-def rm_share(e: Engine, t: Task, f: NvFile, plan: Plan, size: int, addr: int) -> int:
-    """A policy for who may duplicate an object: nobody, or clients of the same process. To others only by exported descriptor."""
-    with Argument(e, t, f, plan, size, addr) as x:
-        if not x.struct:
-            return -errno.EINVAL
-        p = x.p
-        try:
-            e.objects.usable(p["hClient"], f)
-            share = p.sub("sharePolicy")
-            kind, target = share["type"], share["target"]
-            if kind not in (_NOBODY, _CLIENT, _PID) or (
-                kind == _CLIENT and not e.objects.of_process(target, t.tg.pid, f)
-            ):
-                e.audit.refused(t, "ioctl", plan.name, "objects are shared by descriptor only")
-                raise status.Refused(status.INSUFFICIENT_PERMISSIONS)
-        except status.Refused as r:
-            p["status"] = r.status
-            return x.finish()
-        got = x.forward()
-        return got if got < 0 else x.finish()
-
-
 def idle_channels(e: Engine, t: Task, f: NvFile, plan: Plan, size: int, addr: int) -> int:
     """``NVOS30_PARAMETERS``: three arrays of handles."""
     with Argument(e, t, f, plan, size, addr) as x:
@@ -269,7 +243,6 @@ HANDLERS: Final = {
     "NV_ESC_FREE_OS_EVENT": os_event,
     "NV_ESC_RM_GET_EVENT_DATA": get_event_data,
     "NV_ESC_NUMA_INFO": numa_info,
-    "NV_ESC_RM_SHARE": rm_share,
     "NV_ESC_RM_IDLE_CHANNELS": idle_channels,
     "NV_ESC_RM_ALLOC_CONTEXT_DMA2": plain,
     "NV_ESC_RM_MAP_MEMORY_DMA": with_client,

@@ -14,6 +14,7 @@ from . import status
 if TYPE_CHECKING:
     from .devices import NvFile
     from .quota import Charge
+    from .sharing import Rule
 
 MAX_CLIENTS: Final = 4096
 """Of a sandbox."""
@@ -25,7 +26,18 @@ MAX_OBJECTS: Final = 1 << 18
 class Obj:
     """One object. ``gpu``: the device instance it is on, -1 when on none."""
 
-    __slots__ = ("charge", "children", "client", "cls", "gpu", "handle", "parent", "pinned", "size")
+    __slots__ = (
+        "charge",
+        "children",
+        "client",
+        "cls",
+        "gpu",
+        "handle",
+        "parent",
+        "pinned",
+        "shares",
+        "size",
+    )
 
     def __init__(self, client: Client, handle: int, parent: Obj | None, cls: int) -> None:
         self.client = client
@@ -38,6 +50,8 @@ class Obj:
         self.pinned: object = None
         """What keeps application memory pinned for it (``promote.py``)."""
         self.size = 0
+        self.shares: list[Rule] = []
+        """Who may duplicate it and what is below it (``sharing.py``)."""
 
 
 @final

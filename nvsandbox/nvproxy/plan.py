@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, final
 
-from . import rules
+from . import rules, status
 from .abi import Access, Field, Kind, Release
 from .abi.model import LEGACY_BIT
 from .abi.view import Layouts
@@ -76,6 +76,7 @@ class Plan:
         "sized",
         "slow",
         "stats",
+        "status",
         "struct",
         "why",
         "zero",
@@ -90,6 +91,8 @@ class Plan:
         self.sized = True
         self.access = 0
         self.reason = ""
+        self.status = status.NOT_SUPPORTED
+        """What a refused command is answered."""
         self.why = ""
         """Who allows it."""
         self.nested: tuple[Nested, ...] = ()
@@ -186,10 +189,11 @@ class Abi:
             denied = verdict.why.startswith("denied")
             verdict = verdict if denied or not unnamed.allowed else unnamed
         p.why = verdict.why
-        if not verdict.allowed:
-            p.reason = verdict.why
-        elif c.exported and not c.access & Access.USER:
+        if c.exported and not c.access & Access.USER:
             p.reason = "the driver keeps it for privileged callers"
+            p.status = status.INSUFFICIENT_PERMISSIONS
+        elif not verdict.allowed:
+            p.reason = verdict.why
         elif c.params and c.params in self.release.structs:
             names = (c.name, *c.aliases)
             arrays = next((rules.POINTERS[n] for n in names if n in rules.POINTERS), ())
@@ -213,6 +217,7 @@ class Abi:
             p.reason = f"driver {self.release.version} has no such command"
         elif cmd & PRIVILEGED_LEGACY == PRIVILEGED_LEGACY:
             p.reason = "an unpublished command for privileged callers"
+            p.status = status.INSUFFICIENT_PERMISSIONS
         else:
             verdict = self.policy.judge("control", UNPUBLISHED)
             p.why = verdict.why

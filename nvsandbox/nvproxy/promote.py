@@ -124,22 +124,32 @@ def _backing(t: Task, v: Vma, lo: int, hi: int) -> Part:
 
 
 def _promote(t: Task, v: Vma, lo: int, hi: int) -> Promoted:
-    """Private memory becomes a shared mapping of a memory file with the same contents."""
+    """Private memory becomes a shared mapping of a memory file with the same contents. Other threads that write to it meanwhile
+    fault, and wait (``MM.held``)."""
     made = Promoted(hi - lo)
     mm, th = t.mm, t.thread
+    threads = mm.users > 1 and bool(v.prot & 2)
     mm.space.send_fds(made.fd)
     th.op(OP_RECVFD, 0, 0, 1)
-    for off in range(0, hi - lo, _CHUNK):
-        n = min(_CHUNK, hi - lo - off)
-        th.host(_NR_PWRITE, 0, lo + off, n, off, flags=OF_FD0)
-        if th.run() != n:
-            th.host(m.NR_CLOSE, 0, flags=OF_FD0 | OF_IGNORE)
-            th.run()
-            raise SysErr(errno.EFAULT)
-    flags = m.MAP_SHARED | m.MAP_FIXED
-    th.host(m.NR_MMAP, lo, hi - lo, v.prot, flags, 0, 0, flags=OF_FD4)
-    th.host(m.NR_CLOSE, 0, flags=OF_FD0 | OF_IGNORE)
-    th.run()
+    try:
+        if threads:
+            mm.hold = (lo, hi)
+            th.host(m.NR_MPROTECT, lo, hi - lo, v.prot & ~2)
+        for off in range(0, hi - lo, _CHUNK):
+            n = min(_CHUNK, hi - lo - off)
+            th.host(_NR_PWRITE, 0, lo + off, n, off, flags=OF_FD0)
+            if th.run() != n:
+                raise SysErr(errno.EFAULT)
+        th.host(m.NR_MMAP, lo, hi - lo, v.prot, m.MAP_SHARED | m.MAP_FIXED, 0, 0, flags=OF_FD4)
+        th.run()
+    except SysErr:
+        if threads:
+            th.host(m.NR_MPROTECT, lo, hi - lo, v.prot, flags=OF_IGNORE)
+        raise
+    finally:
+        th.host(m.NR_CLOSE, 0, flags=OF_FD0 | OF_IGNORE)
+        th.run()
+        mm.hold = None
     nv = v.part(lo, hi)
     nv.obj, nv.offset, nv.file = made, 0, None
     mm.map.replace(lo, hi, [nv])

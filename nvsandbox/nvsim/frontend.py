@@ -255,12 +255,14 @@ def rm_dup(e: Escape) -> None:
 
 @escape("NV_ESC_RM_SHARE")
 def rm_share(e: Escape) -> None:
-    """Accepted for objects that exist; policies are not modelled."""
+    """Of the policies only "everybody" and "the same user" are modelled, and both mean everybody."""
     p = e.view("NVOS57_PARAMETERS")
 
     def share() -> None:
         client = e.sim.rm.tree.client(p["hClient"], e.caller.owners)
-        e.sim.rm.tree.find(client, p["hObject"])
+        o = e.sim.rm.tree.find(client, p["hObject"])
+        share = p.sub("sharePolicy")
+        o.data["shared"] = int(share["type"] in (1, 2))  # RS_SHARE_TYPE_ALL, _OS_SECURITY_TOKEN
 
     _status(p, share)
 

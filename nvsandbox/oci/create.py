@@ -13,7 +13,8 @@ from ..failure import Failure
 from ..sandbox.config import SandboxConfig
 from . import cgroups, client, convert, limits, namespaces, pods, relay, spec, state
 from .cgroups import Groups
-from .streams import console, preserved
+from .streams import console, listen_fds, preserved
+from .sysctl import check as check_sysctls
 
 if TYPE_CHECKING:
     from ..cli.args import Values
@@ -60,6 +61,8 @@ def run(g: Globals, v: Values, args: list[str]) -> int:
 
 def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.ExitStack) -> Made:
     """Creates a container. ``undo`` takes everything back if it is left with an exception. Raises Failure."""
+    activated = listen_fds()  # first: before descriptors of ours take the numbers
+    more = preserved(v["preserve_fds"] + activated)
     bundle = os.path.abspath(v["bundle"] or ".")
     if not os.path.isdir(bundle):
         raise Failure(f"bundle `{bundle}`: no such directory")
@@ -74,9 +77,13 @@ def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.E
     sandbox = pods.sandbox_of(s.annotations)
     pod = pods.check(g.root, sandbox) if sandbox else ""
     namespaces.check(s.linux.namespaces, bool(pod))
+    check_sysctls(s)
     directory = state.claim(g.root, ident)
     undo.callback(state.remove, directory)
-    streams = _streams(s, v, foreground, undo)
+    stack = contextlib.ExitStack()  # others wait until the container is there, or gone
+    stack.enter_context(state.locked(g.root, ident))
+    undo.callback(stack.close)
+    streams = _streams(s, v, foreground, more, undo)
     from . import monitor
 
     groups = _groups(g, s, ident, config, undo)
@@ -85,7 +92,7 @@ def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.E
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     undo.callback(ours.close)
     plan = monitor.Plan(
-        config, convert.process_of(s.process), s.linux.namespaces,
+        config, _process(s, activated), s.linux.namespaces,
         namespaces.own_network(s.linux.namespaces), s.linux.sysctl, groups, directory, listener,
         streams.stdio, streams.terminal, s.process.oomScoreAdj, pod, ident,
     )  # fmt: skip
@@ -109,7 +116,15 @@ def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.E
         undo.callback(_unlink, v["pid_file"])
         relay.write_pid_file(v["pid_file"], pid)
     ours.send(b"stay")
+    stack.close()
     return Made(directory, pid, foreground and s.process.terminal and not v["console_socket"])
+
+
+def _process(s: spec.Spec, n: int) -> dict[str, Any]:
+    """The first program; sockets of systemd's activation are announced to it."""
+    if n and not s.process.terminal:
+        s.process.env += [f"LISTEN_FDS={n}", "LISTEN_PID=1"]
+    return convert.process_of(s.process)
 
 
 def _state(
@@ -211,17 +226,19 @@ def _enter_net(pid: int) -> None:
 
 
 # Standard streams
-def _streams(s: spec.Spec, v: Values, foreground: bool, undo: contextlib.ExitStack) -> Streams:
+def _streams(
+    s: spec.Spec, v: Values, foreground: bool, more: list[int], undo: contextlib.ExitStack
+) -> Streams:
     """Descriptors for the program: ours, or a console."""
     where = v["console_socket"]
     if not s.process.terminal:
         if where:
             raise Failure("--console-socket is only for a process with a terminal")
-        return Streams((0, 1, 2, *preserved(v["preserve_fds"])), -1)
+        return Streams((0, 1, 2, *more), -1)
     if where:
         slave = console(where)
         undo.callback(os.close, slave)
-        return Streams((os.dup(slave), os.dup(slave), *preserved(v["preserve_fds"])), slave)
+        return Streams((os.dup(slave), os.dup(slave), *more), slave)
     if not foreground:
         raise Failure(
             "cannot allocate a terminal for a detached container without --console-socket"

@@ -27,6 +27,8 @@ def remove_container(g: Globals, ident: str, force: bool) -> None:
     """Raises Failure."""
     if force and not os.path.isdir(state.directory(g.root, ident)):
         return
+    if force:
+        _stop_creation(g.root, ident)
     with state.locked(g.root, ident):
         try:
             st = state.load(g.root, ident)
@@ -51,6 +53,15 @@ def remove_container(g: Globals, ident: str, force: bool) -> None:
             cgroups.remove(groups)
         _poststop(st)
         state.remove(state.directory(g.root, ident))
+
+
+def _stop_creation(root: str, ident: str) -> None:
+    """A creation that is under way holds the lock: it ends when its container's process does."""
+    with contextlib.suppress(Failure):
+        st = state.load(root, ident)
+        if state.status(st) == state.CREATING and st["pid"]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(st["pid"], signal.SIGKILL)
 
 
 def _poststop(st: state.State) -> None:

@@ -71,19 +71,26 @@ def _from_flags(v: Values, argv: list[str], st: state.State) -> control.Message:
 
     caps = sets(p.get("capabilities"))
     if v["cap"]:
-        extra = mask(list(v["cap"]))
-        if not extra:
-            raise Failure(f"--cap: unknown capability `{v['cap'][0]}`")
-        caps = [c | extra for c in caps] if caps is not None else None
+        extra = mask(list(v["cap"]))  # unknown names are left out, as with runc
+        if (
+            caps is not None
+        ):  # bounding, effective, permitted; the inheritable and ambient ones stay
+            caps = [c | extra if i in (0, 1, 3) else c for i, c in enumerate(caps)]
     from .rlimits import numbers
 
     return control.process(
-        [os.fsencode(a) for a in argv], [os.fsencode(e) for e in (*(p.get("env") or ()), *v["env"])],
+        [os.fsencode(a) for a in argv], environment((*(p.get("env") or ()), *v["env"])),
         os.fsencode(v["cwd"] or p.get("cwd") or "/"), int(user.get("uid", 0)), int(user.get("gid", 0)),
         groups=groups or list(user.get("additionalGids") or ()), rlimits=numbers(p.get("rlimits") or ()),
         caps=caps, no_new_privs=bool(v["no_new_privs"] or p.get("noNewPrivileges")),
         terminal=bool(v["tty"]), umask=0o022 if user.get("umask") is None else int(user["umask"]),
     )  # fmt: skip
+
+
+def environment(variables: tuple[str, ...]) -> list[bytes]:
+    """One of each name, the last."""
+    last = {e.partition("=")[0]: e for e in variables}
+    return [os.fsencode(e) for e in last.values()]
 
 
 def _number(text: str, flag: str) -> int:

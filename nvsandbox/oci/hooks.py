@@ -30,7 +30,8 @@ def _run(
     what: str, h: dict[str, Any], stdin: bytes, cwd: str, enter: Callable[[], None] | None
 ) -> None:
     argv = [os.fsencode(a) for a in h.get("args") or [h["path"]]]
-    env = dict(e.partition("=")[::2] for e in h.get("env") or ())
+    given = h.get("env")
+    env = dict(e.partition("=")[::2] for e in given) if given else None  # none given: ours
     try:
         p = subprocess.Popen(
             argv, executable=h["path"], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,

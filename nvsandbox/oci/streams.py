@@ -9,13 +9,12 @@ from typing import Final
 
 from ..failure import Failure, reason
 
-MAX_PRESERVED: Final = 12
+MAX_PRESERVED: Final = 200
 PATIENCE: Final = 10.0  # seconds for the console socket's owner
 
 
 def preserved(n: int) -> list[int]:
     """Descriptors 3… of ours that the program gets as well. Raises Failure."""
-    n += int(os.environ["LISTEN_FDS"]) if os.environ.get("LISTEN_FDS", "").isdigit() else 0
     if not 0 <= n <= MAX_PRESERVED:
         raise Failure(f"--preserve-fds: between 0 and {MAX_PRESERVED}")
     for fd in range(3, 3 + n):
@@ -24,6 +23,18 @@ def preserved(n: int) -> list[int]:
         except OSError:
             raise Failure(f"--preserve-fds: descriptor {fd} is not open") from None
     return list(range(3, 3 + n))
+
+
+def listen_fds() -> int:
+    """How many sockets systemd's activation passed, from descriptor 3 on (sd_listen_fds(3)); those must be open."""
+    text = os.environ.get("LISTEN_FDS", "")
+    n = int(text) if text.isdigit() else 0
+    for fd in range(3, 3 + min(n, MAX_PRESERVED)):
+        try:
+            os.fstat(fd)
+        except OSError:
+            return fd - 3
+    return min(n, MAX_PRESERVED)
 
 
 def console(path: str) -> int:

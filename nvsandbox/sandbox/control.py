@@ -25,7 +25,7 @@ import socket
 from typing import Any, Final
 
 MAX_PACKET: Final = 1 << 20
-MAX_FDS: Final = 16
+MAX_FDS: Final = 250
 
 Message = dict[str, Any]
 

@@ -378,6 +378,7 @@ class SentryServer:
             "tasks": len(k.tasks), "processes": sum(not p.dead for p in k.procs.values()),
             "missing": {str(n): c for n, c in k.missing.items()},
             "fds": sum(len(t.files.files) for t in leaders),
+            **({"gpu": self.gpu.order({"what": "stats"}, [])} if self.gpu is not None else {}),
         }  # fmt: skip
 
     def _ended(self, status: int) -> None:

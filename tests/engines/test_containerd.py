@@ -61,7 +61,7 @@ def containerd(engines: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
         c.daemon.wait(30)
 
 
-def oci_image(layer: bytes) -> bytes:
+def oci_image(layer: bytes, command: list[str] | None = None) -> bytes:
     """A docker-archive of one layer."""
     import hashlib
     import io
@@ -71,7 +71,7 @@ def oci_image(layer: bytes) -> bytes:
     digest = hashlib.sha256(layer).hexdigest()
     config = json.dumps(
         {
-            "architecture": "amd64", "os": "linux", "config": {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin"]},
+            "architecture": "amd64", "os": "linux", "config": {"Cmd": command or ["/bin/sh"], "Env": ["PATH=/bin"]},
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
         }
     ).encode()  # fmt: skip

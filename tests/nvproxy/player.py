@@ -98,6 +98,30 @@ def step(s):
         if op == "open":
             fds[s["as"]] = os.open(s["path"], s.get("flags", os.O_RDWR))
             return {"r": fds[s["as"]]}
+        if op == "scribble":  # a thread counts up in a word of memory until told to stop
+            at = number(s["addr"])
+            word = ctypes.c_uint64.from_address(at)
+            stop, done = threading.Event(), []
+
+            def count():
+                n = 0
+                while not stop.is_set():
+                    n += 1
+                    word.value = n
+                    if word.value != n:
+                        done.append(n)
+                        break
+                done.append(n)
+
+            th = threading.Thread(target=count)
+            th.start()
+            out = [step(x) for x in s["steps"]]
+            stop.set()
+            th.join()
+            return {"r": 0, "steps": out, "lost": len(done) - 1, "match": word.value == done[-1]}
+        if op == "setuid":
+            os.setresuid(s["uid"], s["uid"], s["uid"])
+            return {"r": 0}
         if op == "storm":
             return storm(s["steps"], s["threads"], s["rounds"])
         if op == "close":

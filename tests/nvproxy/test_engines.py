@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from inside import REPO
 
-from tests.engines.conftest import NVSANDBOX, Docker, engines  # noqa: F401  a fixture
+from tests.engines.conftest import NVSANDBOX, Docker, engines, install, sh  # noqa: F401  a fixture
+from tests.engines.test_podman import Podman
 
 from .conftest import Inside, nvidia_libs
 from .test_ladder import clean
@@ -73,7 +74,7 @@ class GpuDocker(Docker):
         config["runtimes"] = {"nvsandbox": {"path": str(NVSANDBOX), "runtimeArgs": args}}
         (base / "daemon.json").write_text(json.dumps(config))
         hook = base / "bin" / "nvidia-container-runtime-hook"
-        hook.parent.mkdir()
+        hook.parent.mkdir(exist_ok=True)
         subprocess.run(
             [NVSANDBOX, "gpu", "install-hook", hook.parent], check=True, capture_output=True
         )
@@ -260,17 +261,71 @@ t = subprocess.Popen([*cmd, "gpu", "trace", "watched"], stdout=subprocess.PIPE)
 rows = [json.loads(t.stdout.readline()) for _ in range(40)]
 t.kill()
 stats = json.loads(subprocess.run([*cmd, "gpu", "stats", "watched"], capture_output=True).stdout)
+figures = subprocess.run([*cmd, "metrics", "print"], capture_output=True, text=True).stdout
 subprocess.run([*cmd, "kill", "watched", "KILL"])
 a.wait()
-print(json.dumps([rows, stats]))
+print(json.dumps([rows, stats, figures]))
 """
     done = subprocess.run(
         [sys.executable, "-m", "nvsandbox.cli.main", "gpu", "sim", "--count", "2", "--", sys.executable, "-c", script],
         capture_output=True, timeout=90, env={**os.environ, "PYTHONPATH": str(REPO)},
     )  # fmt: skip
-    rows, stats = json.loads(done.stdout)
+    rows, stats, figures = json.loads(done.stdout)
     assert {"NV_ESC_CHECK_VERSION_STR", "NV0000_CTRL_CMD_GPU_GET_ID_INFO"} <= {
         r["name"] for r in rows if r["ev"] == "call"
     }
     assert stats["calls"]["NV_ESC_CHECK_VERSION_STR"]["calls"] > 1
     assert stats["calls"]["NV0000_CTRL_CMD_GPU_GET_ID_INFO"]["ns"] > 0
+    assert (
+        'nvsandbox_gpu_calls_total{container="watched",name="NV_ESC_CHECK_VERSION_STR"}' in figures
+    )
+    assert 'nvsandbox_gpu_memory_bytes{container="watched",gpu="1"} 0.0' in figures
+
+
+class GpuPodman(Podman):
+    """podman under the simulator, with the driver's libraries from the test root."""
+
+    def __call__(self, *args: str | Path, runtime: str = "nvgpu", **kw: object):  # type: ignore[no-untyped-def]
+        cli = [sys.executable, "-m", "nvsandbox.cli.main", "gpu", "sim", "--count", "2", "--"]
+        return sh([*cli, "podman", *self.flags, "--runtime", runtime, *args], env=self.env, **kw)
+
+
+def test_podman_with_cdi(
+    engines: None,  # noqa: F811
+    rootfs: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """The specification that `nvsandbox gpu cdi` makes, read by podman."""
+    tmp_path = tmp_path_factory.mktemp("pm")
+    p = GpuPodman(tmp_path)
+    install(
+        tmp_path,
+        "podman",
+        tmp_path / "containers.conf",
+        "nvgpu",
+        "--nvproxy-driver-root",
+        str(nvidia_libs()),
+    )
+    p.env["PYTHONPATH"] = str(REPO)
+    tar = tmp_path / "image.tar"
+    tar.write_bytes(image(rootfs))
+    p.ok("import", "-c", "ENV=PATH=/bin:/usr/bin", tar, "gpu:latest", timeout=120)
+    spec = Path("/var/run/cdi/nvsandbox-test.json")
+    there = spec.parent.exists()
+    try:
+        cli = [sys.executable, "-m", "nvsandbox.cli.main"]
+        subprocess.run(
+            [*cli, "gpu", "sim", "--count", "2", "--", *cli, "gpu", "cdi", "-o", str(spec)],
+            check=True,
+            env=p.env,
+        )
+        run = ("run", "--rm", "--network=none")
+        every = p.ok(*run, "--device", "nvidia.com/gpu=all", "gpu", "nvidia-smi", "-L")
+        assert every.encode() + b"\n" == native(["-L"])
+        one = p.ok(*run, "--device", "nvidia.com/gpu=1", "gpu", "nvidia-smi", "-L")
+        assert one == native(["-L"]).decode().splitlines()[1].replace("GPU 1:", "GPU 0:")
+        assert p.ok(*run, "gpu", "sh", "-c", "ls /dev | grep -c nvidia; true") == "0"
+    finally:
+        spec.unlink(missing_ok=True)
+        if not there and spec.parent.exists():
+            spec.parent.rmdir()

@@ -297,8 +297,6 @@ def test_foreign_clients(first: Inside, tmp_path: Path) -> None:
     )
     thief.control("ctl", ROOT, SUB, "NV2080_CTRL_CMD_GPU_GET_NAME_STRING")
     c.add(op="spawn", steps=thief.steps)
-    share = {"hClient": ROOT, "hObject": MEM, "sharePolicy.type": 1}
-    c.escape("ctl", "NV_ESC_RM_SHARE", "NVOS57_PARAMETERS", share)
     got, rows = play(first, c, tmp_path)
     assert c.status(got[start], "NVOS54_PARAMETERS") == INVALID_CLIENT
     assert c.status(got[start + 1], "NVOS00_PARAMETERS") == INVALID_CLIENT
@@ -306,8 +304,56 @@ def test_foreign_clients(first: Inside, tmp_path: Path) -> None:
     assert c.status(stolen[3], "NVOS55_PARAMETERS") == INSUFFICIENT_PERMISSIONS
     assert c.status(stolen[4], "NVOS64_PARAMETERS") == INVALID_CLIENT
     assert c.status(stolen[5], "NVOS54_PARAMETERS") == INVALID_CLIENT
-    assert c.status(got[start + 3], "NVOS57_PARAMETERS") == INSUFFICIENT_PERMISSIONS
-    assert not [r for r in rows if r[0] == "frontend" and r[1] in (0x34, 0x35)]
+    assert not [r for r in rows if r[0] == "frontend" and r[1] == 0x34]
+
+
+def test_sharing_stays_in_the_sandbox(first: Inside, tmp_path: Path) -> None:
+    """An object shared with everybody can be duplicated by the sandbox's other processes, not by those of another user; the host is only
+    ever told "the same process". A policy for a whole client, or with cards and partitions, goes no further either."""
+    c = base().alloc(
+        "ctl", ROOT, DEVICE, MEM, 0x40, "NV_MEMORY_ALLOCATION_PARAMS", {"size": 1 << 20}
+    )
+    friend = Calls().open("/dev/nvidiactl", "ctl").root("ctl", 0xC1D0BAD0)
+    friend.alloc("ctl", 0xC1D0BAD0, 0xC1D0BAD0, DEVICE, 0x80, "NV0080_ALLOC_PARAMETERS")
+    theft = {
+        "hClient": 0xC1D0BAD0,
+        "hParent": DEVICE,
+        "hObject": 0xBAD,
+        "hClientSrc": ROOT,
+        "hObjectSrc": MEM,
+    }
+    friend.escape("ctl", "NV_ESC_RM_DUP_OBJECT", "NVOS55_PARAMETERS", theft)
+    stranger = [{"op": "setuid", "uid": 1000}, *friend.steps]
+    c.add(op="spawn", steps=friend.steps)  # 5: not shared yet
+    for kind in (2, 1, 6):
+        share = {"hClient": ROOT, "hObject": MEM, "sharePolicy.type": kind}
+        c.escape("ctl", "NV_ESC_RM_SHARE", "NVOS57_PARAMETERS", share)
+        c.add(op="spawn", steps=friend.steps).add(op="spawn", steps=stranger)
+    c.control(
+        "ctl",
+        ROOT,
+        ROOT,
+        "NV0000_CTRL_CMD_CLIENT_SET_INHERITED_SHARE_POLICY",
+        {"sharePolicy.type": 1},
+    )
+    got, rows = play(first, c, tmp_path)
+    dup = [c.status(r["steps"][-1], "NVOS55_PARAMETERS") for r in got[5:] if "steps" in r]
+    no = INSUFFICIENT_PERMISSIONS
+    assert dup == [no, 0, no, 0, 0, 0, 0]  # the refused third policy changes nothing
+    shares = [
+        c.status(r, "NVOS57_PARAMETERS")
+        for s, r in zip(c.steps, got, strict=True)
+        if s.get("cmd", 0) & 0xFF == 0x35
+    ]
+    assert shares == [0, 0, no]
+    at, _ = c.at("NVOS57_PARAMETERS", "sharePolicy.type")
+    told = [r[2][at] for r in rows if r[0] == "frontend" and r[1] == 0x35]
+    told += [r[2][8] for r in rows if r[0] == "control" and r[1] == 0xD04]
+    assert told == [4, 4, 4]  # RS_SHARE_TYPE_PID
+    kept = c.view("NV0000_CTRL_CLIENT_SET_INHERITED_SHARE_POLICY_PARAMS", got[-1]["ptrs"][0]).sub(
+        "sharePolicy"
+    )
+    assert kept["type"] == 1  # as the application wrote it
 
 
 def test_devices_made_by_hand(first: Inside) -> None:

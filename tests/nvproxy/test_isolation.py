@@ -267,6 +267,20 @@ def test_registered_memory_keeps_its_meaning(inside: Inside) -> None:
     )
 
 
+def test_no_write_is_lost_while_memory_is_registered(inside: Inside) -> None:
+    """Another thread writes to the range all the time."""
+    c = base()
+    c.add(op="anon", size=64 * MIB, **{"as": "m"})
+    steps = Calls()
+    desc = {"descriptor": "m", "limit": 64 * MIB - 1}
+    steps.alloc("ctl", ROOT, DEVICE, MEM, 0x71, "NV_OS_DESC_MEMORY_ALLOCATION_PARAMS", desc)
+    c.add(op="scribble", addr="m", steps=steps.steps)
+    c.add(op="scribble", addr="m", steps=[])
+    got = inside.play(c.steps, flags=NONE)
+    assert [c.status(r, "NVOS64_PARAMETERS") for r in got[5]["steps"]] == [0]
+    assert got[5]["lost"] == 0 and got[5]["match"] and got[6]["match"]
+
+
 def test_two_sandboxes_on_one_card(first: Inside) -> None:
     """Under one simulator: the second can't use the first's client, duplicate its memory, or see its processes; both have their own quota."""
     maker = base().alloc(

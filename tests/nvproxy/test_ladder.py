@@ -87,6 +87,16 @@ def test_libcuda(inside: Inside, clients: Path, program: str, card: str) -> None
     assert ran.returncode == native.returncode
 
 
+def test_cuda_ipc_between_processes(inside: Inside, tmp_path: Path) -> None:
+    source = Path(__file__).resolve().parents[2] / "gpu-tests" / "programs.c"
+    subprocess.run(
+        ["gcc", "-O1", "-o", str(tmp_path / "programs"), str(source), "-ldl"], check=True
+    )
+    native = inside.native([str(tmp_path / "programs"), "ipc"])
+    ran = inside.run(["/b/programs", "ipc"], do_flags=["-v", f"{tmp_path}:/b:ro"])
+    assert ran.stdout == native.stdout == b"child sees 1 4\nparent sees 77\n"
+
+
 @pytest.mark.parametrize("card", ["h100", "a100", "rtx4090"])
 def test_every_getter_of_pynvml(first: Inside, card: str, tmp_path: Path) -> None:
     script = tmp_path / "getters.py"

@@ -100,6 +100,8 @@ BAD: list[tuple[str, Any, str]] = [
         [{"type": "c", "path": "../x", "major": 1, "minor": 3}],
         "$.linux.devices[0].path",
     ),
+    ("linux.sysctl", {"vm.swappiness": "1"}, "not in a separate kernel namespace"),
+    ("linux.sysctl", {"kernel.hostname": "x"}, "conflicts"),
     ("linux.seccomp", {"defaultAction": 1}, "$.linux.seccomp.defaultAction"),
     ("hooks", {"prestart": [{"path": "relative"}]}, "$.hooks.prestart[0].path"),
     ("hooks", {"prestart": [{"path": "/no/such/hook"}]}, "prestart hook #0"),

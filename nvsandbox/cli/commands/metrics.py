@@ -18,6 +18,55 @@ from ..globals import Globals
 LABELS = ["container"]
 
 
+class Gpu:
+    """What containers ask of the GPU driver (nvproxy)."""
+
+    def __init__(self) -> None:
+        self.calls = CounterMetricFamily(
+            "nvsandbox_gpu_calls", "Calls forwarded to the driver.", labels=[*LABELS, "name"]
+        )
+        self.failures = CounterMetricFamily(
+            "nvsandbox_gpu_failures",
+            "Forwarded calls that failed with an errno.",
+            labels=[*LABELS, "name"],
+        )
+        self.seconds = CounterMetricFamily(
+            "nvsandbox_gpu_call_seconds", "Time the driver took for them.", labels=[*LABELS, "name"]
+        )
+        self.refusals = CounterMetricFamily(
+            "nvsandbox_gpu_refusals", "Calls that the policy refused.", labels=LABELS
+        )
+        self.memory = GaugeMetricFamily(
+            "nvsandbox_gpu_memory_bytes", "Device memory charged.", labels=[*LABELS, "gpu"]
+        )
+        self.limit = GaugeMetricFamily(
+            "nvsandbox_gpu_memory_limit_bytes",
+            "Its limit on each GPU; absent when there is none.",
+            labels=LABELS,
+        )
+        self.families = (
+            self.calls,
+            self.failures,
+            self.seconds,
+            self.refusals,
+            self.memory,
+            self.limit,
+        )
+
+    def add(self, ident: str, stats: Any) -> None:
+        if not isinstance(stats, dict):
+            return
+        for name, row in stats["calls"].items():
+            self.calls.add_metric([ident, name], row["calls"])
+            self.failures.add_metric([ident, name], row["failures"])
+            self.seconds.add_metric([ident, name], row["ns"] / 1e9)
+        self.refusals.add_metric([ident], stats["refusals"])
+        for index, used in stats["memory"].items():
+            self.memory.add_metric([ident, index], used)
+        if stats["limit"]:
+            self.limit.add_metric([ident], stats["limit"])
+
+
 class Containers(Collector):
     """Asks every sandbox when Prometheus asks."""
 
@@ -53,6 +102,7 @@ class Containers(Collector):
             "System calls that are not implemented.",
             labels=[*LABELS, "number"],
         )
+        gpu = Gpu()
         for ident in state.all_ids(self.root):
             try:
                 st = state.load(self.root, ident)
@@ -82,7 +132,8 @@ class Containers(Collector):
             fds.add_metric([ident], inside["fds"])
             for nr, n in inside["missing"].items():
                 missing.add_metric([ident, nr], n)
-        yield from (up, memory, limit, cpu, oom, pids, tasks, procs, fds, missing)
+            gpu.add(ident, inside.get("gpu"))
+        yield from (up, memory, limit, cpu, oom, pids, tasks, procs, fds, missing, *gpu.families)
 
 
 def _registry(root: str) -> CollectorRegistry:

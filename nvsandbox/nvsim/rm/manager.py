@@ -229,10 +229,11 @@ class Manager:
         source = self.tree.clients.get(p["hClientSrc"])
         if source is None:
             raise RmError(Status.INVALID_CLIENT)
-        # Default share policy: within one process only (sharing.c, RS_SHARE_TYPE_PID).
-        if source.pid != client.pid and source.owner not in caller.owners:
-            raise RmError(Status.INSUFFICIENT_PERMISSIONS)
         original = self.tree.find(source, p["hObjectSrc"])
+        # Default share policy: within one process only (sharing.c, RS_SHARE_TYPE_PID).
+        other = source.pid != client.pid and source.owner not in caller.owners
+        if other and not original.data.get("shared"):
+            raise RmError(Status.INSUFFICIENT_PERMISSIONS)
         if isinstance(original, Client) or original.memory is None:
             raise RmError(Status.INVALID_ARGUMENT)
         if p["hParent"] == client.handle:

@@ -204,6 +204,9 @@ def _trap(k: Kernel, th: HostThread, kind: int) -> None:
             ):
                 finish_trap(k, t, (0, 0, 0))
                 return
+            if sig == sg.SIGSEGV and t.mm.held(t, ev[E_ADDR] & M64):
+                finish_trap(k, t, (0, 0, 0))
+                return
             info = sg.SigInfo(sig, ev[E_CODE])
             info.addr = ev[E_ADDR]
             fault = (ev[E_TRAPNO], ev[E_ERR], ev[E_ADDR])

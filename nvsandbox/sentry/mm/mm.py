@@ -91,7 +91,7 @@ class MM:
 
     __slots__ = (
         "_busy", "_lock_queue", "arg_end", "arg_start", "args", "auxv", "brk", "brk_start", "dumpable",
-        "env_end", "env_start", "exe", "lock_new", "map", "membarrier", "mmap_base", "no_patch", "patches",
+        "env_end", "env_start", "exe", "hold", "lock_new", "map", "membarrier", "mmap_base", "no_patch", "patches",
         "space", "stack_start", "users", "vdso", "visits",
     )  # fmt: skip
 
@@ -113,6 +113,9 @@ class MM:
         self.lock_new = False  # mlockall(MCL_FUTURE)
         self.visits: list[Visit] = []  # kernel/remote.py
         self._busy = False
+        self.hold: tuple[int, int] | None = (
+            None  # being replaced underneath: whoever writes there waits
+        )
         self._lock_queue = WaitQueue()
         vdso = space.base + VDSO_OFF
         self.vdso = space.vdso_base()
@@ -174,6 +177,15 @@ class MM:
     def unlock(self) -> None:
         self._busy = False
         self._lock_queue.wake()
+
+    def held(self, t: Task, addr: int) -> bool:
+        """Whether a fault at ``addr`` was because of ``hold``; if so, waits until that is over."""
+        hold = self.hold
+        if hold is None or not hold[0] <= addr < hold[1]:
+            return False
+        self.lock(t)
+        self.unlock()
+        return True
 
     def apply(self, t: Task, before: VmaMap) -> None:
         """Has the queued host calls executed: with the reply, or now when other threads share the map."""

@@ -1,0 +1,77 @@
+"""CUDA programs of our own and what is installed, natively and inside: the same results. ``python -m pytest gpu-tests -s``."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+import pytest
+from conftest import REAL, WHY, Machine
+
+real = pytest.mark.skipif(not REAL, reason=WHY)
+
+
+@pytest.mark.parametrize("program", ["memory", "large"])
+def test_memory_and_copies(machine: Machine, program: str) -> None:
+    machine.same(str(machine.build / "programs"), program)
+
+
+@real
+@pytest.mark.parametrize("program", ["vecadd", "streams", "managed", "registered", "ipc"])
+def test_kernels(machine: Machine, program: str) -> None:
+    machine.same(str(machine.build / "programs"), program)
+
+
+def test_nvidia_smi_lists_the_same_cards(machine: Machine) -> None:
+    smi = "nvidia-smi" if REAL else f"{machine.libs}/usr/lib/nvidia/current/nvidia-smi"
+    native, _ = machine.run([smi, "-L"], False)
+    inside, _ = machine.run(["nvidia-smi", "-L"], True)
+    assert inside.stdout == native.stdout and "GPU 0" in native.stdout, inside.stderr
+
+
+TORCH = """
+import torch
+torch.manual_seed(1)
+a = torch.rand(512, 512, device="cuda"); b = a @ a
+print(round(float(b.sum().cpu()), 1), torch.cuda.device_count())
+x = torch.rand(1 << 20, pin_memory=True); print(round(float(x.cuda(non_blocking=True).sum()), 1))
+"""
+NCCL = """
+import os, torch, torch.distributed as dist, torch.multiprocessing as mp
+def work(rank, n):
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="29511")
+    dist.init_process_group("nccl", rank=rank, world_size=n); torch.cuda.set_device(rank)
+    t = torch.full((1 << 20,), float(rank + 1), device="cuda"); dist.all_reduce(t)
+    if rank == 0: print("sum", float(t[0]))
+    dist.destroy_process_group()
+if __name__ == "__main__": mp.spawn(work, (2,), 2)
+"""
+
+
+@real
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
+def test_pytorch(machine: Machine) -> None:
+    machine.same(sys.executable, "-c", TORCH)
+
+
+@real
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
+def test_nccl_with_two_ranks(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> None:
+    import torch
+
+    if torch.cuda.device_count() < 2:
+        pytest.skip("one GPU only: NCCL needs two")
+    script = machine.build / "nccl.py"
+    script.write_text(NCCL)
+    machine.same(sys.executable, str(script))
+
+
+@real
+def test_program_start_is_not_much_slower(machine: Machine) -> None:
+    """The target is 1.15 times native; sandbox start-up is not the program's."""
+    program = [str(machine.build / "programs"), "memory"]
+    native = min(machine.run(program, False)[1] for _ in range(3))
+    base = min(machine.run(["true"], True)[1] for _ in range(3))
+    inside = min(machine.run(program, True)[1] for _ in range(3)) - base
+    print(f"\nnative {native:.2f} s, inside {inside:.2f} s over an empty sandbox's {base:.2f} s")
+    assert inside < 1.5 * native
