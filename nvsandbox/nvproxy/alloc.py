@@ -158,9 +158,7 @@ def _reserve(e: Engine, t: Task, gpu: int, number: int, params: View | None) -> 
     if params is None:
         return None
     if number == MEMORY_LOCAL_USER:
-        if params["flags"] & _FLAG_VIRTUAL:
-            return None
-        return take(e, t, gpu, params["size"])
+        return take(e, t, gpu, _bytes(params))
     if number == MEMORY_FABRIC and "allocSize" in params:
         return take(e, t, gpu, params["allocSize"])
     return None
@@ -298,7 +296,7 @@ def _heap(x: Argument, client: Client, function: int) -> int:
         pointer = d["address"]
         d["address"] = 0
         if not d["flags"] & _FLAG_VIRTUAL and d["attr"] >> _LOCATION & 3 != _LOCATION_PCI:
-            charge = take(e, t, gpu, max(d["size"], d.opt("height") * abs(_signed(d.opt("pitch")))))
+            charge = take(e, t, gpu, _bytes(d))
     try:
         got = x.forward()
         if got < 0:
@@ -321,6 +319,11 @@ def _heap(x: Argument, client: Client, function: int) -> int:
         p["total"] = total
         p["free"] = min(p["free"], max(0, total - e.quota.total(gpu)))
     return x.finish()
+
+
+def _bytes(p: View) -> int:
+    """What is asked for, as a size or as rows."""
+    return max(p["size"], p.opt("height") * abs(_signed(p.opt("pitch"))))
 
 
 def _signed(value: int) -> int:

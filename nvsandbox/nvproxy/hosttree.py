@@ -22,6 +22,8 @@ MODULES: Final = (
     "/sys/module/nvidia/version",
     "/sys/module/nvidia/srcversion",
     "/sys/module/nvidia_uvm/version",
+    "/sys/module/nvidia/initstate",
+    "/sys/module/nvidia_uvm/initstate",
     "/sys/devices/system/memory/block_size_bytes",  # what NVML learns the addressing mode by
 )
 _DEVICES: Final = b"Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/console\n  5 /dev/ptmx\n 10 misc\n136 pts\n"
