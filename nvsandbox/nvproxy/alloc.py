@@ -30,6 +30,8 @@ ROOTS: Final = frozenset((0x0, 0x1, 0x41))
 MEMORY_SYSTEM: Final = 0x3E
 MEMORY_LOCAL_USER: Final = 0x40
 MEMORY_OS_DESCRIPTOR: Final = 0x71
+VIRTUAL_ADDRESS: Final = 0
+"""NVOS32_DESCRIPTOR_TYPE_VIRTUAL_ADDRESS."""
 DEVICE: Final = 0x80
 MEMORY_FABRIC: Final = 0xF8
 _LOCATION: Final = 25
@@ -104,6 +106,10 @@ def _alloc(x: Argument) -> int:
         if number == MEMORY_OS_DESCRIPTOR:
             if params is None:
                 raise status.Refused(status.INVALID_ARGUMENT)
+            if (
+                params["descriptorType"] != VIRTUAL_ADDRESS
+            ):  # page arrays, kernel addresses, files, dma-buf…
+                raise status.Refused(status.NOT_SUPPORTED)
             descriptor = params["descriptor"]
             pinned = pin(t, descriptor, params["limit"] + 1)
             params["descriptor"] = pinned.address

@@ -356,6 +356,17 @@ def test_sharing_stays_in_the_sandbox(first: Inside, tmp_path: Path) -> None:
     assert kept["type"] == 1  # as the application wrote it
 
 
+@pytest.mark.parametrize("kind", [1, 2, 3, 4, 5, 6, 7])
+def test_only_addresses_are_registered(first: Inside, tmp_path: Path, kind: int) -> None:
+    """An OS descriptor can also be a page array, a physical or kernel address, a file, a dma-buf: none of that is forwarded."""
+    c = base().add(op="anon", size=8192, **{"as": "m"})
+    values = {"descriptor": "m", "limit": 4095, "descriptorType": kind}
+    c.alloc("ctl", ROOT, DEVICE, MEM, 0x71, "NV_OS_DESC_MEMORY_ALLOCATION_PARAMS", values)
+    got, rows = play(first, c, tmp_path)
+    assert c.status(got[-1], "NVOS64_PARAMETERS") == NOT_SUPPORTED
+    assert not [r for r in rows if r[:2] == ("class", 0x71)]
+
+
 def test_devices_made_by_hand(first: Inside) -> None:
     """mknod of a card that the sandbox doesn't have, or of a minor that nobody has, leads nowhere."""
     script = "cd /tmp; for m in 0 1 2 254; do mknod n$m c 195 $m; done; for m in 0 1 2 254; do (: <>n$m) 2>/dev/null && echo $m; done; true"
