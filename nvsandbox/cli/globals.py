@@ -55,16 +55,27 @@ def fail(g: Globals | None, message: str) -> None:
     """One line on stderr and one in the log."""
     message = " ".join(message.split())
     _say(f"nvsandbox: {message}\n")
-    if g is None or not g.log:
-        return
+    if g is not None and g.log:
+        _log(g, "error", message)
+
+
+def debug(g: Globals, message: str) -> None:
+    """A line for --debug: in the log, or on stderr."""
+    _log(g, "debug", message)
+
+
+def _log(g: Globals, level: str, message: str) -> None:
     import json
     import time
 
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     if g.log_format == "json":
-        line = json.dumps({"level": "error", "msg": message, "time": now})
+        line = json.dumps({"level": level, "msg": message, "time": now}, separators=(",", ":"))
     else:
-        line = f'time="{now}" level=error msg={json.dumps(message)}'
+        line = f'time="{now}" level={level} msg={json.dumps(message)}'
+    if not g.log:
+        _say(line + "\n")
+        return
     try:
         fd = os.open(g.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from .args import UsageError, Values, options_text, parse, usage
-from .globals import Globals, fail, from_values
+from .globals import Globals, debug, fail, from_values
 from .table import COMMANDS, GLOBAL
 
 
@@ -38,6 +38,8 @@ def _runtime(g: Globals, name: str, argv: list[str]) -> int:
     from ..failure import Failure, reason
 
     cmd = COMMANDS[name]
+    if g.debug:
+        debug(g, f"{name} {' '.join(argv)}")
     try:
         if cmd.opts is None:
             argv = ["--", *argv]
@@ -59,7 +61,6 @@ def _runtime(g: Globals, name: str, argv: list[str]) -> int:
         fail(g, f"{e} (see 'nvsandbox {name} --help')")
     except Failure as e:
         fail(g, str(e))
-        return e.code
     except BrokenPipeError:
         pass
     except OSError as e:
@@ -71,7 +72,7 @@ def _runtime(g: Globals, name: str, argv: list[str]) -> int:
         if g.debug:
             raise
         fail(g, f"{name}: internal error: {type(e).__name__}: {e} (--debug shows where)")
-    return 1
+    return 255 if name == "exec" else 1  # as runc's
 
 
 def _people(values: Values, rest: list[str]) -> int:

@@ -141,7 +141,7 @@ def list_containers(g: Globals, v: Values, _args: list[str]) -> int:
         for r in rows:
             print(r["id"])
     elif v["format"] == "json":
-        print(json.dumps(rows) if rows else "null")
+        print(json.dumps(rows, separators=(",", ":")) if rows else "null")
     else:
         table = [["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]]
         table += [[str(r[k]) for k in ("id", "pid", "status", "bundle", "created", "owner")] for r in rows]  # fmt: skip

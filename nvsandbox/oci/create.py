@@ -13,7 +13,7 @@ from ..failure import Failure
 from ..sandbox.config import SandboxConfig
 from . import cgroups, client, convert, limits, namespaces, pods, relay, spec, state
 from .cgroups import Groups
-from .streams import console, listen_fds, preserved
+from .streams import Pump, console, listen_fds, preserved
 from .sysctl import check as check_sysctls
 
 if TYPE_CHECKING:
@@ -26,12 +26,13 @@ class Streams(NamedTuple):
 
     stdio: tuple[int, ...]
     terminal: int
+    pump: Pump | None = None
 
 
 class Made(NamedTuple):
     directory: str
     pid: int
-    raw: bool  # the caller's terminal is the program's
+    pump: Pump | None  # between the caller's streams and the program's terminal
 
 
 def create(g: Globals, v: Values, args: list[str]) -> int:
@@ -53,7 +54,7 @@ def run(g: Globals, v: Values, args: list[str]) -> int:
         undo.pop_all()
     if v["detach"]:
         return 0
-    status = _wait_forwarding(made.pid, made.raw)
+    status = _wait_forwarding(made.pid, made.pump)
     if not v["keep"]:
         delete.remove_container(g, ident, force=True)
     return status
@@ -117,7 +118,7 @@ def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.E
         relay.write_pid_file(v["pid_file"], pid)
     ours.send(b"stay")
     stack.close()
-    return Made(directory, pid, foreground and s.process.terminal and not v["console_socket"])
+    return Made(directory, pid, streams.pump)
 
 
 def _process(s: spec.Spec, n: int) -> dict[str, Any]:
@@ -243,28 +244,28 @@ def _streams(
         raise Failure(
             "cannot allocate a terminal for a detached container without --console-socket"
         )
-    if not (os.isatty(0) and os.isatty(1)):
-        raise Failure("a terminal is asked for, but stdin and stdout are not one")
-    return Streams((0, 1), os.dup(0))
+    pump = Pump()
+    undo.callback(pump.finish)
+    return Streams((os.dup(pump.slave), os.dup(pump.slave), *more), pump.slave, pump)
 
 
-def _wait_forwarding(pid: int, raw: bool) -> int:
-    """Waits for a child, passing signals on; its exit code. The caller's terminal is in raw mode meanwhile if asked."""
-    import termios
-    import tty
+def _wait_forwarding(pid: int, pump: Pump | None) -> int:
+    """Waits for a child, passing signals on; its exit code."""
 
     def forward(sig: int, _frame: object) -> None:
+        if sig == signal.SIGWINCH and pump is not None:
+            pump.resize()
+            return
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, sig)
 
     for s in signal.valid_signals() - relay.OWN - {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}:
         with contextlib.suppress(OSError, ValueError):
             signal.signal(s, forward)
-    saved = termios.tcgetattr(0) if raw else None
+    if pump is not None:
+        pump.start()
     try:
-        if raw:
-            tty.setraw(0)
         return relay.exit_code(os.waitpid(pid, 0)[1])
     finally:
-        if saved is not None:
-            termios.tcsetattr(0, termios.TCSADRAIN, saved)
+        if pump is not None:
+            pump.finish()

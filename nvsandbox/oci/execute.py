@@ -16,6 +16,7 @@ from . import client, relay, state
 if TYPE_CHECKING:
     from ..cli.args import Values
     from ..cli.globals import Globals
+    from .streams import Pump
 
 HOOK_TIMEOUT: Final = 600  # seconds, where a hook has none of its own
 
@@ -34,12 +35,12 @@ def execute(g: Globals, v: Values, args: list[str]) -> int:
     process = _from_file(v) if v["process"] else _from_flags(v, args[1:], st)
     if v["tty"]:
         process["terminal"] = True
-    stdio, terminal, raw = _streams(v, bool(process.get("terminal")))
+    stdio, terminal, pump = _streams(v, bool(process.get("terminal")))
     directory, name = state.control(g.root, ident, st)
     process["container"] = name
     _join(st)
     if not v["detach"]:
-        return _foreground(directory, process, stdio, terminal, raw, v["pid_file"])
+        return _foreground(directory, process, stdio, terminal, pump, v["pid_file"])
     return _detached(directory, process, stdio, terminal, v["pid_file"])
 
 
@@ -99,23 +100,22 @@ def _number(text: str, flag: str) -> int:
     return int(text)
 
 
-def _streams(v: Values, terminal: bool) -> tuple[tuple[int, ...], int, bool]:
-    """(descriptors for the program, the terminal's slave or -1, whether it is the caller's own terminal)."""
-    from .streams import console, preserved
+def _streams(v: Values, terminal: bool) -> tuple[tuple[int, ...], int, Pump | None]:
+    """(descriptors for the program, the terminal's slave or -1, what copies to and from our streams)."""
+    from .streams import Pump, console, preserved
 
     more = preserved(v["preserve_fds"])
     if not terminal:
         if v["console_socket"]:
             raise Failure("--console-socket is only for a process with a terminal")
-        return (0, 1, 2, *more), -1, False
+        return (0, 1, 2, *more), -1, None
     if v["console_socket"]:
         slave = console(v["console_socket"])
-        return (os.dup(slave), os.dup(slave), *more), slave, False
+        return (os.dup(slave), os.dup(slave), *more), slave, None
     if v["detach"]:
         raise Failure("cannot allocate a terminal for a detached process without --console-socket")
-    if not (os.isatty(0) and os.isatty(1)):
-        raise Failure("a terminal is asked for, but stdin and stdout are not one")
-    return (0, 1), os.dup(0), True
+    pump = Pump()
+    return (os.dup(pump.slave), os.dup(pump.slave), *more), pump.slave, pump
 
 
 def spawn(sock: socket.socket, process: control.Message, fds: tuple[int, ...]) -> int:
@@ -137,7 +137,7 @@ def spawn(sock: socket.socket, process: control.Message, fds: tuple[int, ...]) -
 
 
 def _foreground(
-    directory: str, process: control.Message, fds: tuple[int, ...], terminal: int, raw: bool, pid_file: str
+    directory: str, process: control.Message, fds: tuple[int, ...], terminal: int, pump: Pump | None, pid_file: str
 ) -> int:  # fmt: skip
     with contextlib.closing(client.connect(directory)) as sock:
         if terminal >= 0:
@@ -145,18 +145,17 @@ def _foreground(
         ident = spawn(sock, process, fds)
         if pid_file:
             relay.write_pid_file(pid_file, os.getpid())
-        saved = None
-        if raw:
-            import termios
-            import tty
-
-            saved = termios.tcgetattr(0)
-            tty.setraw(0)
+        r = relay.Relay(sock, ident, terminal)
+        if pump is not None:
+            for fd in fds[:2]:
+                os.close(fd)
+            r.window_changed = pump.resize
+            pump.start()
         try:
-            status = relay.Relay(sock, ident, terminal).run()
+            status = r.run()
         finally:
-            if saved is not None:
-                termios.tcsetattr(0, termios.TCSADRAIN, saved)
+            if pump is not None:
+                pump.finish()
     return 137 if status is None else relay.exit_code(status)
 
 

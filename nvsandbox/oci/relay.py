@@ -32,6 +32,7 @@ class Relay:
         self.sock = sock
         self.ident = ident
         self.terminal = terminal
+        self.window_changed: Callable[[], None] | None = None
         self.wake, self.wake_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self.wake_in, warn_on_full_buffer=False)
         for s in signal.valid_signals() - OWN:
@@ -92,6 +93,8 @@ class Relay:
             return
         for n in numbers:
             if n == signal.SIGWINCH and self.terminal >= 0:
+                if self.window_changed is not None:
+                    self.window_changed()
                 self.resize()
             elif n == signal.SIGHUP and self.terminal >= 0:
                 continue  # the terminal is gone: the console inside hangs up by itself

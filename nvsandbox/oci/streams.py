@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from typing import Final
+from typing import Any, Final
 
 from ..failure import Failure, reason
 
 MAX_PRESERVED: Final = 200
+TIOCGWINSZ: Final = 0x5413
+TIOCSWINSZ: Final = 0x5414
+DRAIN: Final = 2.0  # seconds for the last output
 PATIENCE: Final = 10.0  # seconds for the console socket's owner
 
 
@@ -57,3 +60,64 @@ def console(path: str) -> int:
     except OSError as e:
         raise Failure(f"console socket `{path}`: {reason(e)}") from None
     return slave
+
+
+class Pump:
+    """The caller's streams and a terminal made for the program: what runc does in the foreground with a terminal.
+
+    Our own terminal, if stdin is one, is in raw mode between ``start`` and ``finish``.
+    """
+
+    def __init__(self) -> None:
+        import tty
+
+        self.master, self.slave = os.openpty()
+        tty.setraw(self.slave)
+        self.saved: Any = None
+        self.output: Any = None
+        self.resize()
+
+    def resize(self) -> None:
+        """Our terminal's size becomes the program's."""
+        import fcntl
+
+        for fd in (0, 1):
+            try:
+                size = fcntl.ioctl(fd, TIOCGWINSZ, b"\0" * 8)
+                fcntl.ioctl(self.master, TIOCSWINSZ, size)
+                return
+            except OSError:
+                continue
+
+    def start(self) -> None:
+        """After forks: copying is done by threads."""
+        import termios
+        import threading
+        import tty
+
+        if os.isatty(0):
+            self.saved = termios.tcgetattr(0)
+            tty.setraw(0)
+        threading.Thread(target=_copy, args=(0, self.master), daemon=True).start()
+        self.output = threading.Thread(target=_copy, args=(self.master, 1), daemon=True)
+        self.output.start()
+
+    def finish(self) -> None:
+        """The program is gone: what it has printed is written out."""
+        os.close(self.slave)
+        if self.output is not None:
+            self.output.join(DRAIN)
+        if self.saved is not None:
+            import termios
+
+            termios.tcsetattr(0, termios.TCSADRAIN, self.saved)
+
+
+def _copy(source: int, target: int) -> None:
+    """Until either end is closed."""
+    try:
+        while data := os.read(source, 1 << 16):
+            while data:
+                data = data[os.write(target, data) :]
+    except OSError:
+        pass
