@@ -97,9 +97,9 @@ class HostThread:
         if meanwhile is None:
             done = lib.nv_run(self.cdata, SPINS)
         else:
-            lib.nv_run(self.cdata, 0)
+            done = lib.nv_run(self.cdata, 0)  # it looks a little all the same when cores are few
             meanwhile()
-            done = lib.nv_done(self.cdata, SPINS)
+            done = done or lib.nv_done(self.cdata, SPINS)
         if not done:
             self.token = self.loop.token()
             alive = self.loop.suspend()
