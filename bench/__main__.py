@@ -17,6 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from . import report
+
 HERE = Path(__file__).resolve().parent
 NVSANDBOX = Path(sys.executable).parent / "nvsandbox"
 MACRO = {
@@ -30,6 +32,7 @@ MACRO = {
 }  # fmt: skip
 
 Results = dict[str, dict[str, list[float]]]
+UNITS = {"idle_rss": "MiB"}
 
 
 def build(out: Path) -> Path:
@@ -108,6 +111,46 @@ def macro(rts: list[Runtime], args: argparse.Namespace, res: Results) -> None:
                     res.setdefault(name, {}).setdefault(rt.name, []).append(took)
 
 
+def memory(rts: list[Runtime], args: argparse.Namespace, res: Results) -> None:
+    """Resident memory of all processes of a sandbox that sleeps (shared pages counted once a process, as ps does)."""
+    if args.only and not any(o in "idle_rss" for o in args.only):
+        return
+    for rt in rts:
+        with subprocess.Popen([*rt.prefix, "sleep", "30"], stdout=subprocess.DEVNULL) as p:
+            time.sleep(1.5)
+            total = sum(_rss(pid) for pid in _descendants(p.pid))
+            res.setdefault("idle_rss", {})[rt.name] = [total / 1024]
+            p.terminate()
+            try:
+                p.wait(5)
+            except subprocess.TimeoutExpired:
+                p.kill()
+
+
+def _descendants(pid: int) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for d in Path("/proc").iterdir():
+        if d.name.isdigit():
+            try:
+                ppid = int((d / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            children.setdefault(ppid, []).append(int(d.name))
+    found = [pid]
+    for one in found:
+        found += children.get(one, [])
+    return found
+
+
+def _rss(pid: int) -> int:
+    """KiB."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    return next((int(x.split()[1]) for x in text.splitlines() if x.startswith("VmRSS:")), 0)
+
+
 def nvproxy(args: argparse.Namespace, res: Results) -> None:
     """A forwarded ioctl against a null driver (bench/nvproxy.py)."""
     if args.only and not any("nvproxy".startswith(o) or o in "nvproxy_added" for o in args.only):
@@ -140,16 +183,21 @@ def main() -> int:
     p.add_argument("--rows", dest="only", action="append", default=[], metavar="NAME")
     p.add_argument("--repeat", type=int, default=3)
     p.add_argument("--scale", type=float, default=0.5, help="length of the micro rows")
+    p.add_argument(
+        "--compare", metavar="JSON", help="an earlier run: changes beyond noise are listed"
+    )
+    p.add_argument("--svg", metavar="FILE", help="plot of the ratios to native")
     args = p.parse_args()
     exe = build(Path("build/bench"))
     rts = runtimes(args, exe.parent.resolve())
     res: Results = {}
     micro(rts, exe, args, res)
     macro(rts, args, res)
+    memory(rts, args, res)
     nvproxy(args, res)
     rows = {
         row: {
-            rt: {"median": statistics.median(v), "unit": "ns", "min": min(v), "max": max(v), "n": len(v)}
+            rt: {"median": statistics.median(v), "unit": UNITS.get(row, "ns"), "min": min(v), "max": max(v), "n": len(v)}
             for rt, v in per.items()
         }
         for row, per in res.items()
@@ -157,15 +205,11 @@ def main() -> int:
     Path(args.json).parent.mkdir(parents=True, exist_ok=True)
     Path(args.json).write_text(json.dumps({"rows": rows, "cpus": os.cpu_count()}, indent=1) + "\n")
     names = [r.name for r in rts]
-    print(f"{'row':24}" + "".join(f"{n:>26}" for n in names))
-    for row, per in rows.items():
-        base = per.get("native", {}).get("median")
-        cells = ""
-        for n in names:
-            m = per.get(n, {}).get("median")
-            ratio = f" ({m / base:.2f}x)" if m and base and n != "native" else ""
-            cells += f"{(f'{m / 1000:.2f} us' if m else '-') + ratio:>26}"
-        print(f"{row:24}{cells}")
+    print(report.table(rows, names))
+    if args.svg:
+        report.plot(rows, names, Path(args.svg))
+    if args.compare:
+        print(report.compare(rows, Path(args.compare)))
     return 0
 
 

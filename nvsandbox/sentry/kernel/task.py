@@ -431,7 +431,12 @@ class Task:
 
     def dequeue_signal(self, mask: int) -> sg.SigInfo | None:
         """Takes a pending signal out of ``mask``: the thread's own first, then the process's."""
-        return self.pending.take(mask) or self.tg.pending.take(mask)
+        info = self.pending.take(mask) or self.tg.pending.take(mask)
+        if info is not None and info.code == sg.SI_TIMER:
+            timer = self.tg.posix_timers.get(info.timerid)
+            if timer is not None and timer.info is info:
+                timer.catch_up()
+        return info
 
     def set_blocked(self, mask: int) -> None:
         self.blocked = mask & ~sg.KILL_STOP

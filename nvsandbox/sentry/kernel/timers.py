@@ -71,10 +71,19 @@ class SignalTimer:
     def left(self) -> int:
         return max(self.next - self.now(), 1) if self.next else 0
 
+    def catch_up(self) -> None:
+        """Its signal is delivered now: expirations up to this moment are overruns (Linux: posixtimer_rearm)."""
+        if self.info is not None and self.interval and self.next:
+            late = self.now() - self.next
+            if late >= 0:
+                missed = late // self.interval + 1
+                self.info.overrun = min(self.info.overrun + missed, 0x7FFFFFFF)
+                self.next += missed * self.interval
+
     def _expire(self) -> None:
         self.handle = None
         now = self.now()
-        if self.cpu is not None and now < self.next:
+        if now < self.next:
             self._schedule()
             return
         self.overrun = 0
