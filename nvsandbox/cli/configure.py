@@ -61,8 +61,10 @@ def gpu_options(g: Globals, gpus: str = "") -> GpuOptions | None:
     )  # fmt: skip
 
 
-def give_gpus(config: SandboxConfig, env: list[bytes], gpus: str, memory: str) -> None:
-    """GPUs for a command that asks for them, by flag or by variable. Raises Failure."""
+def give_gpus(
+    config: SandboxConfig, env: list[bytes], own: tuple[str, ...], gpus: str, memory: str
+) -> None:
+    """GPUs for a command that asks for them, by flag or by a variable of its ``own`` (not one of the host's). Raises Failure."""
     o = config.gpu_options
     if o is None:
         if gpus not in ("", "none"):
@@ -72,7 +74,7 @@ def give_gpus(config: SandboxConfig, env: list[bytes], gpus: str, memory: str) -
     o.memory = memory or o.memory
     if memory and not gpus:
         raise Failure("--gpu-memory: needs --gpus")
-    if gpus or wanted(env, (), {}):
+    if gpus or wanted(map(os.fsencode, own), (), {}):
         from ..nvproxy.inject import apply
 
         apply(config, env, o)

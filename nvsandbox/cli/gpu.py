@@ -324,28 +324,15 @@ def gpu_stats(ident: str) -> None:
     click.echo(json.dumps(answer, indent=2))
 
 
-HOOK = """#!/bin/sh
-# Docker's --gpus needs a program of this name in its PATH. The nvsandbox runtime prepares GPUs itself and never runs it.
-exit 0
-"""
-
-
 @gpu.command("install-hook")
 @click.argument("directory", type=click.Path(path_type=Path), default="/usr/local/bin")
 @click.option("--force", is_flag=True, help="Replace one that is there.")
 def install_hook(directory: Path, force: bool) -> None:
     """Put a nvidia-container-runtime-hook into DIRECTORY, so that `docker run --gpus` works without NVIDIA's toolkit."""
-    path = directory / "nvidia-container-runtime-hook"
-    if path.exists() and not force:
-        raise Failure(
-            f"`{path}` is there already; other runtimes may need it (--force replaces it)"
-        )
-    try:
-        path.write_text(HOOK)
-        path.chmod(0o755)
-    except OSError as e:
-        raise Failure(f"write `{path}`: {e.strerror}") from None
-    click.echo(path)
+    from nvsandbox.nvproxy import hook
+
+    path = hook.install(str(directory), force)
+    click.echo(path or "there is one already; other runtimes may need it (--force writes ours)")
 
 
 @gpu.command("cdi")

@@ -52,7 +52,7 @@ def do(
 
     config = sandbox_config(g, rootfs, hostname, volume)
     variables = environment(env, rootfs == "/")
-    give_gpus(config, variables, gpus, gpu_memory)
+    give_gpus(config, variables, env, gpus, gpu_memory)
     where = cwd or (os.getcwd() if rootfs == "/" else "/")
     process = control.process(
         [os.fsencode(c) for c in command],

@@ -9,6 +9,7 @@ import shutil
 import click
 
 from ...failure import Failure
+from ...nvproxy import hook
 from .. import engines, launcher
 
 
@@ -67,6 +68,8 @@ def install(
         return
     if not uninstall:
         launcher.write(program, list(flags))
+        if "docker" in chosen:
+            _gpu_hook(os.path.abspath(bin_dir))
     for e, path, old, new in changes:
         if old != new:
             engines.write(path, new)
@@ -74,6 +77,14 @@ def install(
         click.echo(f"{e.title}: {path} {done}" + (f"; {e.after}" if e.after and old != new else ""))
     if uninstall and os.path.exists(program):
         os.unlink(program)
+        hook.uninstall(os.path.abspath(bin_dir))
+
+
+def _gpu_hook(directory: str) -> None:
+    """What `docker run --gpus` needs to find, where NVIDIA's toolkit isn't installed."""
+    path = hook.install(directory)
+    if path:
+        click.echo(f"docker run --gpus: {path} written")
 
 
 def _check_name(name: str) -> None:

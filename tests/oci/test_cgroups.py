@@ -1,0 +1,116 @@
+"""Control groups: paths and both versions' files, on directories that stand for them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from nvsandbox.failure import Failure
+from nvsandbox.oci import cgroups, events, limits
+from nvsandbox.oci.spec import Resources
+
+from .conftest import Runtime
+
+V2 = {
+    "cpu.max": "max 100000", "cpu.weight": "100", "memory.max": "max", "memory.swap.max": "max", "memory.low": "0",
+    "pids.max": "max", "io.weight": "", "io.max": "", "cpuset.cpus": "", "cpuset.mems": "", "hugetlb.2MB.max": "max",
+    "cpuset.cpus.effective": "0-3,8", "memory.events": "oom 2\noom_kill 1", "cgroup.freeze": "0", "memory.high": "max",
+}  # fmt: skip
+
+
+def group(base: Path, files: dict[str, str]) -> str:
+    for name, text in files.items():
+        (base / name).write_text(text)
+    return str(base)
+
+
+def resources(tree: object) -> Resources:
+    return msgspec.json.decode(json.dumps(tree).encode(), type=Resources)
+
+
+def test_version_2(tmp_path: Path) -> None:
+    g = {"": group(tmp_path, V2)}
+    wanted = {
+        "memory": {"limit": 100 << 20, "swap": 150 << 20, "reservation": 10 << 20},
+        "cpu": {"shares": 1024, "quota": 50000, "period": 100000, "cpus": "0-1"}, "pids": {"limit": 10},
+        "blockIO": {"weight": 500, "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 1000}]},
+        "hugepageLimits": [{"pageSize": "2MB", "limit": 0}], "unified": {"memory.high": "5000"},
+    }  # fmt: skip
+    limits.apply(g, resources(wanted))
+
+    def now(name: str) -> str:
+        return (tmp_path / name).read_text()
+
+    # os.write at the start of a longer file leaves its tail: what was written comes first
+    assert now("memory.max") == str(100 << 20) and now("memory.swap.max") == str(50 << 20)
+    assert now("memory.low").startswith(str(10 << 20)) and now("cpu.max").startswith("50000 100000")
+    assert now("cpu.weight").startswith("39") and now("pids.max").startswith(str(10 + limits.OWN_TASKS))
+    assert (
+        now("io.max") == "8:0 rbps=1000"
+        and now("cpuset.cpus") == "0-1"
+        and now("hugetlb.2MB.max").startswith("0")
+    )
+    assert now("memory.high").startswith("5000")
+    assert limits.memory_limit(g) == 100 << 20 and limits.cpus(g) == 5 and limits.oom_kills(g) == 1
+    (tmp_path / "cpu.max").write_text("50000 100000")
+    assert limits.cpu_max(g) == (50000, 100000)
+    assert events.stats(g)["memory"]["usage"]["limit"] == 100 << 20
+
+
+def test_unified_files_are_a_controllers(tmp_path: Path) -> None:
+    g = {"": group(tmp_path, V2)}
+    for name in ("../x", "cgroup.procs", "cgroup.freeze"):
+        with pytest.raises(Failure, match="not a controller's file"):
+            limits.apply(g, resources({"unified": {name: "1"}}))
+
+
+def test_a_missing_controller_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Failure, match="controller `memory` is not available"):
+        limits.apply({"pids": str(tmp_path)}, resources({"memory": {"limit": 1 << 30}}))
+
+
+@pytest.mark.parametrize(
+    ("path", "systemd", "expected"),
+    [
+        ("/docker/abc", False, "/docker/abc"),
+        ("", False, "id"),
+        ("machine.slice:libpod:abc", True, "/machine.slice/libpod-abc.scope"),
+        ("a-b-c.slice:p:n", True, "/a.slice/a-b.slice/a-b-c.slice/p-n.scope"),
+        (":p:n", True, "/system.slice/p-n.scope"),
+        ("a.slice::n.slice", True, "/a.slice/n.slice"),
+    ],
+)
+def test_paths(path: str, systemd: bool, expected: str) -> None:
+    assert cgroups.path_of(path, "id", systemd) == expected
+
+
+@pytest.mark.parametrize("path", ["x", "a:b", "a--b.slice:p:n", "a:p:n", "../x.slice:p:n"])
+def test_paths_that_are_no_units(path: str) -> None:
+    with pytest.raises(Failure):
+        cgroups.path_of(path, "id", True)
+
+
+def test_a_path_of_ones_own(rt: Runtime) -> None:
+    done = rt.create("sd", rt.bundle(edit=lambda s: s["linux"].update(cgroupsPath="/nvtest/inner")))
+    assert done.returncode == 0
+    groups = json.loads((rt.root / "sd" / "state.json").read_text())["cgroup"]
+    assert all(p.endswith("/nvtest/inner") for p in groups.values())
+    rt.ok("delete", "--force", "sd")
+    assert not any(Path(p).exists() for p in groups.values())
+
+
+def test_metrics_of_a_container(rt: Runtime) -> None:
+    rt.create("m1", rt.bundle())
+    rt.ok("start", "m1")
+    text = rt.ok("metrics", "print")
+    assert 'nvsandbox_container_state{container="m1",state="running"} 1.0' in text
+    assert 'nvsandbox_processes{container="m1"} 1.0' in text
+    memory = next(
+        line
+        for line in text.splitlines()
+        if line.startswith('nvsandbox_memory_bytes{container="m1"}')
+    )
+    assert float(memory.split()[1]) > 1 << 20
