@@ -167,5 +167,5 @@ def _names(version: str) -> frozenset[str]:
     if not version:
         return frozenset(n for k in KINDS for n in table()[k])
     r = database().release(version)
-    records = (*r.commands.values(), *r.classes.values(), *r.ioctls.values())
-    return frozenset(x.name for x in records)
+    found = {c.name for c in r.commands.values()} | {c.name for c in r.classes.values()}
+    return frozenset(found | {i.name for i in r.ioctls.values()})
