@@ -474,6 +474,14 @@ int nv_op(struct nv_task *t, uint32_t op, uint32_t flags, uint32_t nr, uint64_t 
   return 0;
 }
 
+int nv_copyout(struct nv_task *t, uint64_t addr, uint32_t off, const char *data, uint32_t n,
+               uint32_t flags) {
+  if (off > NV_WIN_LEN || n > NV_WIN_LEN - off)
+    return -1;
+  memcpy((char *)t->slot + NV_WIN_OFF + off, data, n);
+  return nv_op(t, NV_OP_COPYOUT, flags, 0, addr, off, n, 0, 0, 0);
+}
+
 int nv_run(struct nv_task *t, uint32_t spins) {
   /* Copies queued for the reply are done early: their faults are the handler's to see. */
   for (uint32_t i = 0; i < t->nops; i++)

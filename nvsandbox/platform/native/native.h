@@ -67,6 +67,9 @@ void nv_resume(struct nv_task *t);
 /* Queues an operation; -1 when the list is full. */
 int nv_op(struct nv_task *t, uint32_t op, uint32_t flags, uint32_t nr, uint64_t a0, uint64_t a1,
           uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5);
+/* Puts `n` bytes at `off` of the window and queues their copy to `addr`. -1: the list is full. */
+int nv_copyout(struct nv_task *t, uint64_t addr, uint32_t off, const char *data, uint32_t n,
+               uint32_t flags);
 /* Has the queued operations done while the application stays stopped. 1: done already; 0: an event
  * will tell. */
 int nv_run(struct nv_task *t, uint32_t spins);

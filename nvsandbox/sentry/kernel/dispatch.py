@@ -155,7 +155,7 @@ def finish(k: Kernel, t: Task, r: int) -> None:
     if r == NO_REPLY:
         lib.nv_resume(th.cdata)
     else:
-        lib.nv_reply(th.cdata, r)
+        k.loop.reply(th.cdata, r)
 
 
 def _reply_failed(k: Kernel, th: HostThread, cret: int) -> None:

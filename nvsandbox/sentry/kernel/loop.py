@@ -58,6 +58,10 @@ class EventLoop:
         self._done: deque[tuple[greenlet, Future[Any]]] = deque()
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._ready_buf = ffi.new("int32_t[128]")
+        self._owed: Any = (
+            None  # the thread whose reply goes out with the next wait: one native call less
+        )
+        self._owed_rax = 0
         self.stopped = False
         self.watch_fd(self._wake_fd, select.EPOLLIN, self._worker_done)
 
@@ -101,9 +105,21 @@ class EventLoop:
     def stop(self) -> None:
         self.stopped = True
 
+    def reply(self, cdata: Any, rax: int) -> None:
+        """Lets an application thread go on, at the latest when the loop has nothing else to do."""
+        if self.ready:
+            lib.nv_reply(cdata, rax)
+        else:
+            if self._owed is not None:
+                lib.nv_reply(self._owed, self._owed_rax)
+            self._owed, self._owed_rax = cdata, rax
+
     def _run(self, _start: Any = None) -> None:
         ready = self.ready
         while not self.stopped:
+            if ready and self._owed is not None:
+                owed, self._owed = self._owed, None
+                lib.nv_reply(owed, self._owed_rax)
             while ready:
                 g, value = ready.popleft()
                 self._idle.append(getcurrent())
@@ -119,7 +135,12 @@ class EventLoop:
         timers = self.timers
         while timers and timers[0][2].callback is None:
             heapq.heappop(timers)
-        r = lib.nv_wait(timers[0][0] if timers else NONE)
+        deadline = timers[0][0] if timers else NONE
+        if self._owed is not None:
+            owed, self._owed = self._owed, None
+            r = lib.nv_reply_wait(owed, self._owed_rax, deadline)
+        else:
+            r = lib.nv_wait(deadline)
         if r >= 0:
             self.on_event(r)
         else:

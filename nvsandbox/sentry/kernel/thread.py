@@ -72,10 +72,12 @@ class HostThread:
         a4: int = 0, a5: int = 0,
     ) -> None:  # fmt: skip
         """Queues an operation; runs the full list first. Negative numbers are passed as 64 bits."""
-        m = 0xFFFF_FFFF_FFFF_FFFF
-        if lib.nv_op(self.cdata, op, flags, nr, a0 & m, a1 & m, a2 & m, a3 & m, a4 & m, a5 & m):
+        if a0 < 0 or a1 < 0 or a2 < 0 or a3 < 0 or a4 < 0 or a5 < 0:
+            m = 0xFFFF_FFFF_FFFF_FFFF
+            a0, a1, a2, a3, a4, a5 = a0 & m, a1 & m, a2 & m, a3 & m, a4 & m, a5 & m
+        if lib.nv_op(self.cdata, op, flags, nr, a0, a1, a2, a3, a4, a5):
             self.run()
-            lib.nv_op(self.cdata, op, flags, nr, a0 & m, a1 & m, a2 & m, a3 & m, a4 & m, a5 & m)
+            lib.nv_op(self.cdata, op, flags, nr, a0, a1, a2, a3, a4, a5)
 
     def host(
         self, nr: int, a0: int = 0, a1: int = 0, a2: int = 0, a3: int = 0, a4: int = 0, a5: int = 0,
@@ -218,6 +220,10 @@ class HostThread:
                 return
             self.run()
             used = 0
+        if isinstance(data, bytes):
+            if lib.nv_copyout(self.cdata, addr, DATA_OFF + used, data, n, on_fault) == 0:
+                self.used = (used + n + 15) & ~15
+                return
         self.mem[WIN_DATA + used : WIN_DATA + used + n] = data
         self.op(OP_COPYOUT, on_fault, 0, addr, DATA_OFF + used, n)
         self.used = (used + n + 15) & ~15

@@ -28,6 +28,8 @@ CHUNK: Final = 1 << 20
 BULK = 1 << 16  # from here on a read is the stub's own
 NR_PREAD64: Final = 17
 NR_CLOSE: Final = 3
+INLINED: Final = 4096
+AGAIN: Final = -(1 << 62)
 CURRENT: Final = -1  # as an offset: the file's own position
 
 RWF_HIPRI: Final = 0x01
@@ -274,7 +276,29 @@ def stub_read(t: Task, f: FileDescription, host: int, buf: int, size: int, offse
 def sys_write(t: Task, fd: CUInt, buf: UserPtr, size: CULong) -> int:
     """write(2)."""
     f = writable(t, fd)
-    return do_write(t, f, [(buf, check_size(buf, size))], CURRENT)
+    size = check_size(buf, size)
+    if 0 < size <= INLINED:  # the usual case, without lists
+        n = _small_write(t, f, buf, size, CURRENT)
+        if n != AGAIN:
+            return n
+    return do_write(t, f, [(buf, size)], CURRENT)
+
+
+def _small_write(t: Task, f: FileDescription, buf: int, size: int, offset: int) -> int:
+    """One piece that has come with the trap; AGAIN when it is not all there, and nothing was written."""
+    try:
+        data = bytes(size) if f.ignores_data() else t.copy_in(buf, size)
+    except SysErr:
+        return AGAIN
+    try:
+        n = f.write(t, data) if offset < 0 else f.pwrite(t, data, offset)
+    except SysErr as e:
+        if e.errno == errno.EPIPE:
+            t.send_signal_self(signal.SIGPIPE)
+        raise
+    if n == -errno.EPIPE:
+        t.send_signal_self(signal.SIGPIPE)
+    return n
 
 
 def sys_pread64(t: Task, fd: CUInt, buf: UserPtr, size: CULong, offset: CLong) -> int:
@@ -300,7 +324,12 @@ def sys_pwrite64(t: Task, fd: CUInt, buf: UserPtr, size: CULong, offset: CLong) 
     if offset < 0:
         raise SysErr(errno.EINVAL)
     f = writable(t, fd)
-    return do_write(t, f, [(buf, check_size(buf, size))], offset)
+    size = check_size(buf, size)
+    if 0 < size <= INLINED:
+        n = _small_write(t, f, buf, size, offset)
+        if n != AGAIN:
+            return n
+    return do_write(t, f, [(buf, size)], offset)
 
 
 def sys_readv(t: Task, fd: CULong, iov: UserPtr, count: CULong) -> int:

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from .inode import Inode
     from .path import Path
 
-O_ACCMODE: Final = os.O_ACCMODE
-O_PATH: Final = os.O_PATH
+O_ACCMODE: Final = 3  # literals: they are compiled in
+O_WRONLY: Final = 1
+O_PATH: Final = 0o10000000
 NR_OPEN_MAX: Final = 1 << 20
 
 
@@ -65,10 +66,10 @@ class FileDescription:
         raise NotImplementedError
 
     def readable(self) -> bool:
-        return self.flags & O_ACCMODE != os.O_WRONLY and not self.flags & O_PATH
+        return self.flags & O_ACCMODE != O_WRONLY and not self.flags & O_PATH
 
     def writable(self) -> bool:
-        return self.flags & O_ACCMODE != os.O_RDONLY and not self.flags & O_PATH
+        return self.flags & O_ACCMODE != 0 and not self.flags & O_PATH
 
     @property
     def nonblock(self) -> bool:

@@ -2,12 +2,16 @@
 
 static void h(int s) { printf("%d\n", s); }
 int main(void) {
+  int go[2], st;
+  char c = 0;
+  pipe(go);
   pid_t p = fork();
-  int st;
   if (!p) {
     signal(SIGCONT, h);
     raise(SIGSTOP);
+    read(go[0], &c, 1); /* a new stop would take away the news that it went on */
     raise(SIGTSTP);
+    read(go[0], &c, 1);
     raise(SIGTTIN);
     fflush(stdout);
     _exit(1);
@@ -19,6 +23,7 @@ int main(void) {
     kill(p, SIGUSR1 + (SIGCONT - SIGUSR1));
     waitpid(p, &st, WCONTINUED);
     status_("wait", st);
+    write(go[1], &c, 1);
   }
   waitpid(p, &st, WUNTRACED);
   status_("wait", st);
