@@ -25,6 +25,7 @@ from ..vfs.file import NR_OPEN_MAX
 from .decode import CInt, CUInt, CULong, Table, UserPtr, full, missing, partial
 from .time import NSEC
 
+CAP_SYS_PACCT: Final = 20
 GRND_FLAGS: Final = 7
 SECURE_LOCKS: Final = 0xAA
 ARCH_SET_GS, ARCH_SET_FS, ARCH_GET_FS, ARCH_GET_GS = 0x1001, 0x1002, 0x1003, 0x1004
@@ -384,6 +385,11 @@ def sys_reboot(t: Task, m1: CUInt, m2: CUInt, cmd: CUInt, arg: UserPtr) -> int:
     return 0
 
 
+def sys_acct(t: Task, path: UserPtr) -> int:
+    """acct(2), of a kernel without process accounting."""
+    raise SysErr(errno.ENOSYS if t.creds.capable(CAP_SYS_PACCT) else errno.EPERM)
+
+
 def sys_denied(t: Task) -> int:
     raise SysErr(errno.EPERM)
 
@@ -401,7 +407,7 @@ TABLE: Final[Table] = {
     157: partial("prctl", sys_prctl, "seccomp, speculation control, PR_SET_MM"),
     158: partial("arch_prctl", sys_arch_prctl, "ARCH_GET_GS, xstate permissions"),
     160: full("setrlimit", sys_setrlimit),
-    163: missing("acct"),
+    163: partial("acct", sys_acct, "no accounting"),
     164: partial("settimeofday", sys_denied, "always EPERM"),
     167: partial("swapon", sys_denied, "always EPERM"),
     168: partial("swapoff", sys_denied, "always EPERM"),
