@@ -91,7 +91,7 @@ class MM:
 
     __slots__ = (
         "_busy", "_lock_queue", "arg_end", "arg_start", "args", "auxv", "brk", "brk_start", "dumpable",
-        "env_end", "env_start", "exe", "hold", "lock_new", "map", "membarrier", "mmap_base", "no_patch", "patches",
+        "env_end", "env_start", "exe", "hold", "lock_new", "map", "membarrier", "mmap_base", "no_patch", "no_thp", "patches",
         "space", "stack_start", "users", "vdso", "visits",
     )  # fmt: skip
 
@@ -110,6 +110,7 @@ class MM:
         self.membarrier = 0
         self.patches: list[Mapped] = []  # patched text (mm/patch.py)
         self.no_patch = False
+        self.no_thp = False
         self.lock_new = False  # mlockall(MCL_FUTURE)
         self.visits: list[Visit] = []  # kernel/remote.py
         self._busy = False

@@ -327,16 +327,59 @@ def _pr_cap_ambient(t: Task, a: int, b: int, c: int, d: int) -> int:
     return 0
 
 
-def _pr_thp(t: Task, a: int, b: int, c: int, d: int) -> int:
+def _pr_set_thp(t: Task, a: int, b: int, c: int, d: int) -> int:
+    if a > 1 or b or c or d:
+        raise SysErr(errno.EINVAL)
+    t.mm.no_thp = bool(a)
+    return 0
+
+
+def _pr_get_thp(t: Task, a: int, b: int, c: int, d: int) -> int:
+    if a or b or c or d:
+        raise SysErr(errno.EINVAL)
+    return int(t.mm.no_thp)
+
+
+def _pr_get_tsc(t: Task, a: int, b: int, c: int, d: int) -> int:
+    t.copy_out(a, (1).to_bytes(4, "little"))  # PR_TSC_ENABLE
+    return 0
+
+
+def _pr_set_tsc(t: Task, a: int, b: int, c: int, d: int) -> int:
+    if a != 1:  # PR_TSC_SIGSEGV would be the host's to do
+        raise SysErr(errno.EINVAL)
+    return 0
+
+
+def _pr_get_tid_address(t: Task, a: int, b: int, c: int, d: int) -> int:
+    t.copy_out(a, t.clear_tid.to_bytes(8, "little"))
+    return 0
+
+
+def _pr_mce_kill_get(t: Task, a: int, b: int, c: int, d: int) -> int:
+    if a or b or c or d:
+        raise SysErr(errno.EINVAL)
+    return 2  # PR_MCE_KILL_DEFAULT
+
+
+def _pr_nothing(t: Task, a: int, b: int, c: int, d: int) -> int:
+    return 0
+
+
+def _pr_set_timing(t: Task, a: int, b: int, c: int, d: int) -> int:
+    if a:  # only PR_TIMING_STATISTICAL
+        raise SysErr(errno.EINVAL)
     return 0
 
 
 PRCTL: Final = {
+    13: _pr_nothing, 14: _pr_set_timing, 25: _pr_get_tsc, 26: _pr_set_tsc, 31: _pr_nothing,
+    32: _pr_nothing, 34: _pr_mce_kill_get, 40: _pr_get_tid_address,
     1: _pr_set_pdeathsig, 2: _pr_get_pdeathsig, 3: _pr_get_dumpable, 4: _pr_set_dumpable,
     7: _pr_get_keepcaps, 8: _pr_set_keepcaps, 15: _pr_set_name, 16: _pr_get_name,
     21: _pr_get_seccomp, 23: _pr_capbset_read, 24: _pr_capbset_drop, 27: _pr_get_securebits,
     28: _pr_set_securebits, 29: _pr_set_timerslack, 30: _pr_get_timerslack, 36: _pr_set_subreaper,
-    37: _pr_get_subreaper, 38: _pr_set_nnp, 39: _pr_get_nnp, 42: _pr_thp, 47: _pr_cap_ambient,
+    37: _pr_get_subreaper, 38: _pr_set_nnp, 39: _pr_get_nnp, 41: _pr_set_thp, 42: _pr_get_thp, 47: _pr_cap_ambient,
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ static void show(const char *w, int fd) {
   puts(n < 0 ? strerrorname_np(errno) : "");
   fcntl(fd, F_SETFL, 0);
 }
-static void in(const char *t) { write(m, t, strlen(t)), ms(3); }
+static void in(const char *t) { write(m, t, strlen(t)), ms(15); }
 static struct termios t0, t;
 static volatile int winch;
 static void h(int x) { winch++; }
