@@ -26,6 +26,7 @@ from ...platform.space import Space
 from ..errors import SysErr
 from ..kernel.creds import CAP_IPC_LOCK
 from ..kernel.wait import WaitQueue
+from .promoted import Promoted
 from .vma import (
     DONTFORK,
     GROWS,
@@ -183,7 +184,8 @@ class MM:
         """Whether a fault at ``addr`` was because of ``hold``; if so, waits until that is over."""
         hold = self.hold
         if hold is None or not hold[0] <= addr < hold[1]:
-            return False
+            v = self.map.find(addr)  # it is over already, and writing works again
+            return v is not None and bool(v.prot & PROT_WRITE) and isinstance(v.obj, Promoted)
         self.lock(t)
         self.unlock()
         return True
