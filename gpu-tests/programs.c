@@ -159,6 +159,7 @@ static int ipc_child(const char *hex) {
   printf("child sees %u %u\n", v[0], v[3]);
   v[0] = 77;
   OK("write", F(cuMemcpyHtoD_v2, dptr, const void *, size_t)(d, v, 4));
+  OK("wait", F(cuCtxSynchronize, void)());
   return 0;
 }
 

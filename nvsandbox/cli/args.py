@@ -1,7 +1,7 @@
 """Command lines of the runtime commands, parsed without a library: engines call them several times a container.
 
 The rules are runc's (urfave/cli): options before the arguments, ``--name value``, ``--name=value`` and ``-n value``; one
-dash is as good as two; the first argument ends the options.
+dash is as good as two; where a command's arguments are its own, options may follow them.
 """
 
 from __future__ import annotations
@@ -47,18 +47,23 @@ def opt(names: str, kind: str, help: str, default: Any = None, **more: Any) -> O
     return Opt(tuple(names.split(",")), kind, help, default, **more)
 
 
-def parse(opts: tuple[Opt, ...], argv: list[str]) -> tuple[Values, list[str]]:
-    """(values by first name with _ for -, the arguments). Raises UsageError."""
+def parse(opts: tuple[Opt, ...], argv: list[str], mixed: bool = False) -> tuple[Values, list[str]]:
+    """(values by first name with _ for -, the arguments). ``mixed``: options may follow arguments. Raises UsageError."""
     table = {n: o for o in (*opts, HELP) for n in o.names}
     values: Values = {key(o): o.default for o in (*opts, HELP)}
     i = 0
+    args: list[str] = []
     while i < len(argv):
         word = argv[i]
         if word == "--":
             i += 1
             break
         if word[:1] != "-" or word == "-":
-            break
+            if not mixed:
+                break
+            args.append(word)
+            i += 1
+            continue
         i += 1
         name, eq, value = word.lstrip("-").partition("=")
         o = table.get(name)
@@ -73,7 +78,7 @@ def parse(opts: tuple[Opt, ...], argv: list[str]) -> tuple[Values, list[str]]:
             value = argv[i]
             i += 1
         _store(values, o, name, value)
-    return values, argv[i:]
+    return values, args + argv[i:]
 
 
 def key(o: Opt) -> str:

@@ -43,7 +43,7 @@ def _runtime(g: Globals, name: str, argv: list[str]) -> int:
     try:
         if cmd.opts is None:
             argv = ["--", *argv]
-        values, args = parse(cmd.opts or (), argv)
+        values, args = parse(cmd.opts or (), argv, mixed=cmd.most is not None)
         if values["help"]:
             sys.stdout.write(usage("nvsandbox", name, cmd))
             return 0

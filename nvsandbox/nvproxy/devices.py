@@ -132,7 +132,8 @@ class NvFile(FileDescription):
     def release(self) -> None:
         self._disarm()
         self.engine.closed(self)
-        os.close(self.fd)
+        # the driver takes its time to free what hangs on the file: the other tasks of the sandbox go on
+        self.engine.pool.submit(os.close, self.fd)
 
 
 @final

@@ -122,9 +122,6 @@ SCRUBBED: Final = frozenset((
 ))  # fmt: skip
 """Pointers that only kernel-mode callers use: null is forwarded, whatever the application left there."""
 
-CAP_FIELDS: Final = frozenset(("capDescriptor", "pOsEvent", "devDescriptor"))
-"""Descriptors that the headers declare as plain integers or pointers."""
-
 SLOW_ESCAPES: Final = frozenset((
     "NV_ESC_RM_FREE", "NV_ESC_RM_ALLOC", "NV_ESC_RM_ALLOC_MEMORY", "NV_ESC_RM_VID_HEAP_CONTROL",
     "NV_ESC_RM_DUP_OBJECT", "NV_ESC_RM_IDLE_CHANNELS", "NV_ESC_RM_MAP_MEMORY_DMA",

@@ -161,7 +161,7 @@ def ps(g: Globals, v: Values, args: list[str]) -> int:
     st = state.load(g.root, args[0])
     pids = relay_pids(st)
     if v["format"] == "json":
-        print(json.dumps(pids))
+        print(json.dumps(pids, separators=(",", ":")))
         return 0
     import subprocess
 

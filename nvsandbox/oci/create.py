@@ -81,6 +81,8 @@ def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.E
         raise Failure("GPUs: a container that joins a pod can't have any yet (docs/nvproxy.md)")
     namespaces.check(s.linux.namespaces, bool(pod))
     check_sysctls(s)
+    if os.geteuid() != 0:
+        g = _rootless(g, config)
     directory = state.claim(g.root, ident)
     undo.callback(state.remove, directory)
     stack = contextlib.ExitStack()  # others wait until the container is there, or gone
@@ -121,6 +123,17 @@ def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.E
     ours.send(b"stay")
     stack.close()
     return Made(directory, pid, streams.pump)
+
+
+def _rootless(g: Globals, config: SandboxConfig) -> Globals:
+    """For an ordinary user: a user namespace, no control groups of ours. Raises Failure."""
+    from ..sandbox import isolate
+
+    if any(m.count != 1 for m in (*config.uid_maps, *config.gid_maps)):
+        raise Failure("$.linux.uidMappings: an ordinary user can map one id only, its own")
+    isolate.become_root()
+    config.uid_maps, config.gid_maps = [], []  # that is what we are in now
+    return g._replace(rootless="true")
 
 
 def _process(s: spec.Spec, n: int) -> dict[str, Any]:

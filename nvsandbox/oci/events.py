@@ -45,7 +45,7 @@ def events(g: Globals, v: Values, args: list[str]) -> int:
 
 def _print(kind: str, ident: str, data: dict[str, Any] | None) -> None:
     line = {"type": kind, "id": ident, **({"data": data} if data is not None else {})}
-    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.write(json.dumps(line, separators=(",", ":")) + "\n")
     sys.stdout.flush()
 
 

@@ -9,7 +9,7 @@ import termios
 import tty
 from typing import Any, Final
 
-from . import control
+from . import control, isolate
 from .config import Failure, SandboxConfig
 from .launch import RunningSandbox
 
@@ -29,6 +29,8 @@ def run_foreground(config: SandboxConfig, process: control.Message, init: bool =
         if not (os.isatty(0) and os.isatty(1)):
             raise Failure("a terminal is asked for, but stdin and stdout are not one")
         process["rows"], process["cols"] = _size()
+    if os.geteuid() != 0:
+        isolate.become_root()
     sb = RunningSandbox(config)
     r, w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(w, warn_on_full_buffer=False)

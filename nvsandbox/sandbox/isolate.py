@@ -194,14 +194,45 @@ def enter_user_namespace(uid_maps: list[IdMap], gid_maps: list[IdMap], proc: int
     check("user namespace root", lib.nv_set_ids(0, 0))
 
 
+def become_root() -> None:
+    """An ordinary user becomes root of a user namespace in which nobody else is. Raises Failure."""
+    uid, gid = os.geteuid(), os.getegid()
+    r = lib.nv_unshare(CLONE_NEWUSER)
+    if r < 0:
+        raise Failure(
+            f"user namespace: {os.strerror(-r).lower()} (an ordinary user needs one; `nvsandbox doctor` says more)"
+        )
+    try:
+        for name, text in (
+            ("setgroups", "deny"),
+            ("uid_map", f"0 {uid} 1"),
+            ("gid_map", f"0 {gid} 1"),
+        ):
+            with open(f"/proc/self/{name}", "w") as f:
+                f.write(text)
+    except OSError as e:
+        raise Failure(f"user namespace: {(e.strerror or str(e)).lower()}") from None
+
+
+def alone() -> bool:
+    """Whether we are in a user namespace with no uid but our own: there is none to change to."""
+    try:
+        with open("/proc/self/uid_map") as f:
+            lines = f.read().split()
+    except OSError:
+        return False
+    return len(lines) == 3 and lines[2] == "1"
+
+
 def install_filter(prog: bytes) -> None:
     """The process's last seccomp filter."""
     check("seccomp", lib.nv_set_filter(ffi.from_buffer(prog), len(prog) // 8))
 
 
-def drop_to_nobody(ident: int) -> None:
+def drop_to_nobody(ident: int, alone: bool = False) -> None:
     """A host uid of the sandbox's own, no group, no capability."""
     uid = UID_BASE + ident % 0x7F_FFFF
-    check("set ids", lib.nv_set_ids(uid, uid))
+    if not alone:
+        check("set ids", lib.nv_set_ids(uid, uid))
     lib.nv_set_caps(0)
     check("no_new_privs", lib.nv_prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))

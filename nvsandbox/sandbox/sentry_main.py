@@ -65,8 +65,9 @@ def _confine(config: SandboxConfig, keep: set[int], ident: int) -> None:
     if config.network != "host":
         flags |= isolate.CLONE_NEWNET
     isolate.check("unshare", lib.nv_unshare(flags))
+    alone = isolate.alone()  # asked while /proc is there
     isolate.enter_tree(isolate.private_tree())
-    isolate.drop_to_nobody(ident)
+    isolate.drop_to_nobody(ident, alone)
 
 
 def setup_logging(config: SandboxConfig, log_fd: int) -> None:

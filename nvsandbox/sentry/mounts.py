@@ -40,6 +40,7 @@ def _tmpfs(k: Kernel, b: Builder, m: InnerMount) -> None:
 
 def _dev(k: Kernel, b: Builder, m: InnerMount) -> None:
     dev = b.mount_dev(m.target)
+    b.place(m.target, True).mount.flags = m.flags | MS_RELATIME
     b.add_device(dev, b"tty", stat.S_IFCHR | 0o666, 5 << 8)
     if m.data != NO_CONSOLE:
         b.add_device(dev, b"console", stat.S_IFCHR | 0o600, 5 << 8 | 1)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -232,3 +234,64 @@ def tree(root: int) -> set[int]:
 
 def descendants_gone(pid: int) -> bool:
     return not tree(pid)
+
+
+def as_user(*args: str | Path) -> subprocess.CompletedProcess[str]:
+    """The command line as an ordinary user runs it."""
+    user = [
+        "setpriv",
+        "--reuid",
+        "1000",
+        "--regid",
+        "1000",
+        "--clear-groups",
+        "env",
+        "-i",
+        "PATH=/usr/bin:/bin",
+    ]
+    return subprocess.run(
+        [*user, NVSANDBOX, *args],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@pytest.fixture
+def user_dir() -> Iterator[Path]:
+    """A directory that an ordinary user may use, with a root file system of a static shell in it."""
+    if (
+        os.geteuid() != 0
+        or not os.access("/bin/busybox", os.X_OK)
+        or not os.access(sys.executable, os.X_OK)
+    ):
+        pytest.skip("needs root and busybox")
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        base = Path(name)
+        (base / "root" / "bin").mkdir(parents=True)
+        shutil.copy("/bin/busybox", base / "root" / "bin" / "sh")
+        for p in (base, *base.rglob("*")):
+            os.chown(p, 1000, 1000)
+        yield base
+
+
+def test_an_ordinary_user(user_dir: Path) -> None:
+    """do and run without privilege: root inside is the user outside."""
+    probe = as_user("--version")
+    if probe.returncode:
+        pytest.skip("the build is not readable for others")
+    script = "echo $$; echo x >/v/made; echo $(cat /v/made)"
+    got = as_user(
+        "do", "--rootfs", user_dir / "root", "-v", f"{user_dir}:/v", "--", "sh", "-c", script
+    )
+    assert got.returncode == 0 and got.stdout.endswith("x\n"), got
+    assert (user_dir / "made").stat().st_uid == 1000
+    assert as_user("spec", "--rootless", "--bundle", user_dir).returncode == 0
+    spec = json.loads((user_dir / "config.json").read_text())
+    spec["process"].update(terminal=False, args=["sh", "-c", "echo in a bundle; exit 4"])
+    spec["root"]["path"] = "root"
+    (user_dir / "config.json").write_text(json.dumps(spec))
+    got = as_user("--root", user_dir / "state", "run", "-b", user_dir, "c1")
+    assert (got.returncode, got.stdout) == (4, "in a bundle\n"), got
+    assert os.listdir(user_dir / "state") == []

@@ -76,10 +76,9 @@ def check_log(c: Calls, rows: list[tuple[str, int, bytes]]) -> None:
         else:
             p = abi.uvm(number) if kind == "uvm" else abi.escape(number)
             assert p.name in allowed, p.name
-        struct = {"control": p.struct, "class": p.struct}.get(kind, p.struct)
-        if struct not in c.release.structs:
+        if p.struct not in c.release.structs:
             continue
-        for name, f in abi._flat(c.release.structs[struct].fields):
+        for name, f in abi._flat(c.release.structs[p.struct].fields):
             if f.kind is Kind.POINTER and f.size == 8 and f.offset + 8 <= len(data):
                 value = int.from_bytes(data[f.offset : f.offset + 8], "little")
                 if value == (1 << 64) - 1:

@@ -47,7 +47,9 @@ def test_version_2(tmp_path: Path) -> None:
     # os.write at the start of a longer file leaves its tail: what was written comes first
     assert now("memory.max") == str(100 << 20) and now("memory.swap.max") == str(50 << 20)
     assert now("memory.low").startswith(str(10 << 20)) and now("cpu.max").startswith("50000 100000")
-    assert now("cpu.weight").startswith("39") and now("pids.max").startswith(str(10 + limits.OWN_TASKS))
+    assert now("cpu.weight").startswith("39") and now("pids.max").startswith(
+        str(10 + limits.OWN_TASKS)
+    )
     assert (
         now("io.max") == "8:0 rbps=1000"
         and now("cpuset.cpus") == "0-1"

@@ -268,7 +268,7 @@ def test_list(rt: Runtime) -> None:
 def test_update_and_events(rt: Runtime) -> None:
     rt.create("u1", rt.bundle())
     rt.ok("start", "u1")
-    rt.ok("update", "--memory", str(200 << 20), "u1")
+    rt.ok("update", "u1", "--memory", str(200 << 20))
     stats = json.loads(rt.ok("events", "--stats", "u1"))
     assert stats["type"] == "stats" and stats["id"] == "u1"
     assert (

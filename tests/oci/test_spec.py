@@ -105,6 +105,21 @@ def test_readonly_root_masked_and_readonly_paths(rt: Runtime) -> None:
     assert out.split() == ["ro", "0", "0", "shm", "sys"]
 
 
+def test_a_readonly_dev(rt: Runtime) -> None:
+    """Nodes are there and work; none can be made."""
+
+    def edit(s: dict[str, Any]) -> None:
+        dev = next(m for m in s["mounts"] if m["destination"] == "/dev")
+        dev["options"].append("ro")
+
+    out = inside(
+        rt,
+        "echo x >/dev/null && echo wrote; touch /dev/new 2>/dev/null || echo refused; grep -c ' /dev .* ro,' /proc/mounts",
+        edit,
+    )
+    assert out.split() == ["wrote", "refused", "1"]
+
+
 def test_hostname_sysctl_devices(rt: Runtime) -> None:
     def edit(s: dict[str, Any]) -> None:
         s.update(hostname="box", domainname="example.org")

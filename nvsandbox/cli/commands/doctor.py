@@ -40,7 +40,10 @@ def _privilege() -> Iterator[Finding]:
     if os.geteuid() == 0:
         yield OK, "running as root"
     else:
-        yield WARN, "not root: engines run the runtime as root; rootless use is not supported yet"
+        yield (
+            WARN,
+            "not root: `do` and `run` work in a user namespace, without control groups; engines run the runtime as root",
+        )
     with open("/proc/self/status") as f:
         caps = next(int(line.split()[1], 16) for line in f if line.startswith("CapEff"))
     if os.geteuid() == 0 and not caps >> 21 & 1:

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, final
 
 from ..errors import SysErr
-from ..kernel.wait import POLLIN, Waiter
+from ..kernel.wait import POLL_READ, Waiter
 from .anon import AnonFile
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class PidFd(AnonFile):
         self.target = target
 
     def poll(self, t: Task | None) -> int:
-        return POLLIN if self.target.dead else 0
+        return POLL_READ if self.target.dead else 0
 
     def watch(self, w: Waiter) -> None:
         self.target.pidfd_queue.add(w)

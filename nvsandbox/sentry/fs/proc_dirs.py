@@ -58,7 +58,29 @@ def _exe(u: Task) -> Path | None:
     return mm.exe if mm is not None else None
 
 
-class ProcessDir(DynDir):
+class ProcDir(DynDir):
+    """A directory of procfs: a name that isn't there can't be made either, and that is ENOENT (Linux's look-ups here
+    leave no negative entry behind that an operation could work on)."""
+
+    __slots__ = ()
+
+    def create(self, t: Task, name: bytes, mode: int) -> Inode:
+        raise SysErr(errno.ENOENT)
+
+    def mkdir(self, t: Task, name: bytes, mode: int) -> Inode:
+        raise SysErr(errno.ENOENT)
+
+    def mknod(self, t: Task, name: bytes, mode: int, rdev: int) -> Inode:
+        raise SysErr(errno.ENOENT)
+
+    def symlink(self, t: Task, name: bytes, target: bytes) -> Inode:
+        raise SysErr(errno.ENOENT)
+
+    def link(self, t: Task, name: bytes, inode: Inode) -> None:
+        raise SysErr(errno.ENOENT)
+
+
+class ProcessDir(ProcDir):
     """/proc/PID, and (``tid``) /proc/PID/task/TID. Entries are made at their first look-up."""
 
     __slots__ = ("made", "makers", "proc", "tg", "tid")
@@ -223,7 +245,7 @@ class PidDir(ProcessDir):
 
 
 @final
-class TaskDir(DynDir):
+class TaskDir(ProcDir):
     """/proc/PID/task."""
 
     __slots__ = ("made", "proc", "tg")
@@ -278,7 +300,7 @@ class SelfLink(SynthLink):
 
 
 @final
-class ProcRoot(DynDir):
+class ProcRoot(ProcDir):
     """/proc."""
 
     __slots__ = ("k", "pids", "proc", "static")

@@ -152,19 +152,16 @@ class Tty:
                 p.tty = None
         self.session = self.pgrp = 0
 
-    def hangup(self, exiting: bool = False) -> None:
+    def hangup(self) -> None:
         """vhangup: open descriptions die, the session is told (Linux: __tty_hangup)."""
         self.gen += 1
         self.count = 0
         leader = self.k.procs.get(self.session) if self.session else None
-        pgrp = self.pgrp
         had = leader is not None and leader.tty is self
         self.clear_session()
         if leader is not None and had and not leader.dead:
             leader.send_signal(sg.SIGHUP)
             leader.send_signal(sg.SIGCONT)
-        if exiting and pgrp:
-            self.k.signal_pgrp(pgrp, sg.SIGHUP)
         self.ldisc.inq.clear()
         self.ldisc.reset()
         self.termios = Termios()
@@ -199,7 +196,11 @@ def session_leader_exit(tg: ThreadGroup) -> None:
     tty = tg.tty
     tg.tty = None
     if isinstance(tty, Tty) and tty.session == tg.sid:
-        tty.hangup(exiting=True)
+        # A pseudo-terminal isn't hung up: its foreground group is, and another session may have it (disassociate_ctty).
+        pgrp = tty.pgrp
+        tty.clear_session()
+        if pgrp:
+            tty.k.signal_pgrp(pgrp, sg.SIGHUP)
 
 
 def vhangup(t: Task) -> None:

@@ -1,6 +1,6 @@
 """Terminal ioctls (Linux: drivers/tty/tty_ioctl.c, tty_jobctrl.c, pty.c; ioctl_tty(2)).
 
-On a master most of them act on its slave, as in Linux. TIOCSTI is refused (EIO, dev.tty.legacy_tiocsti=0).
+On a master most of them act on its slave, as in Linux. TIOCSTI is for CAP_SYS_ADMIN alone (dev.tty.legacy_tiocsti=0).
 """
 
 from __future__ import annotations
@@ -138,7 +138,9 @@ def common_ioctl(t: Task, y: Tty, cmd: int, arg: int) -> int:
             raise SysErr(errno.EPERM)
         y.hangup()
     elif cmd == a.TIOCSTI:
-        raise SysErr(errno.EIO)
+        if not t.creds.capable(CAP_SYS_ADMIN):
+            raise SysErr(errno.EIO)
+        y.ldisc.receive(t.copy_in(arg, 1))
     else:
         raise SysErr(errno.ENOTTY)
     return 0

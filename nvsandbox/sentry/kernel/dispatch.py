@@ -57,6 +57,8 @@ U64: Final = 0  # ``decode.WIDTHS``
 SYSCALL_LEN: Final = 2
 EV_SYSCALL_UNCOMMON: Final = EV_SYSCALL | EV_UNCOMMON
 _EVENT: Final = struct.Struct("<8q").unpack_from  # kind, number, six arguments
+WRITE_FAULT: Final = 2  # of a page fault's error code
+
 Event = tuple[int, ...]
 
 
@@ -204,7 +206,7 @@ def _trap(k: Kernel, th: HostThread, kind: int) -> None:
             ):
                 finish_trap(k, t, (0, 0, 0))
                 return
-            if sig == sg.SIGSEGV and t.mm.held(t, ev[E_ADDR] & M64):
+            if sig == sg.SIGSEGV and ev[E_ERR] & WRITE_FAULT and t.mm.held(t, ev[E_ADDR] & M64):
                 finish_trap(k, t, (0, 0, 0))
                 return
             info = sg.SigInfo(sig, ev[E_CODE])

@@ -90,6 +90,33 @@ class FutexTable:
             if not w.woken:
                 self.dequeue(w)
 
+    def wait_any(self, t: Task, words: list[tuple[int, int, bool]], deadline: int | None) -> int:
+        """Sleeps while every (address, value, private) holds; the index of the one that was woken. -EAGAIN, -ETIMEDOUT;
+        raises Restart, EFAULT. May suspend."""
+        queue = WaitQueue()
+        ws = [FutexWaiter(self.key(t, addr, private), ANY, t) for addr, _, private in words]
+        for w in ws:
+            w.queue = queue
+            self.enqueue(w)
+        try:
+            for addr, value, _ in words:
+                if t.thread.read_u32(addr) != value:
+                    return next((i for i, w in enumerate(ws) if w.woken), -errno.EAGAIN)
+            while True:
+                for i, w in enumerate(ws):
+                    if w.woken:
+                        return i
+                try:
+                    if not t.wait(queue, deadline=deadline) and not any(w.woken for w in ws):
+                        return -errno.ETIMEDOUT
+                except Restart:
+                    if not any(w.woken for w in ws):
+                        raise
+        finally:
+            for w in ws:
+                if not w.woken:
+                    self.dequeue(w)
+
     def wake(self, key: Key, count: int, bitset: int = ANY) -> int:
         """Wakes up to ``count`` waiters that share a bit with ``bitset``; how many."""
         q = self.queues.get(key)

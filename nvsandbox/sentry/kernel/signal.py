@@ -132,7 +132,7 @@ class SigInfo:
             )
         elif bit(s) & SYNCHRONOUS and c > 0 and c != SI_KERNEL:
             body = struct.pack("<Q", self.addr & (2**64 - 1))
-        elif s == SIGIO and c > 0 and c != SI_KERNEL:
+        elif (s == SIGIO or self.band) and c > 0 and c != SI_KERNEL:
             body = struct.pack("<qi", self.band, self.fd)
         else:
             body = struct.pack("<iIQ", self.pid, self.uid, self.value & (2**64 - 1))

@@ -26,6 +26,7 @@ from ...platform.space import Space
 from ..errors import SysErr
 from ..kernel.creds import CAP_IPC_LOCK
 from ..kernel.wait import WaitQueue
+from .promoted import Promoted
 from .vma import (
     DONTFORK,
     GROWS,
@@ -91,7 +92,7 @@ class MM:
 
     __slots__ = (
         "_busy", "_lock_queue", "arg_end", "arg_start", "args", "auxv", "brk", "brk_start", "dumpable",
-        "env_end", "env_start", "exe", "hold", "lock_new", "map", "membarrier", "mmap_base", "no_patch", "patches",
+        "env_end", "env_start", "exe", "hold", "lock_new", "map", "membarrier", "mmap_base", "no_patch", "no_thp", "patches",
         "space", "stack_start", "users", "vdso", "visits",
     )  # fmt: skip
 
@@ -110,6 +111,7 @@ class MM:
         self.membarrier = 0
         self.patches: list[Mapped] = []  # patched text (mm/patch.py)
         self.no_patch = False
+        self.no_thp = False
         self.lock_new = False  # mlockall(MCL_FUTURE)
         self.visits: list[Visit] = []  # kernel/remote.py
         self._busy = False
@@ -182,7 +184,8 @@ class MM:
         """Whether a fault at ``addr`` was because of ``hold``; if so, waits until that is over."""
         hold = self.hold
         if hold is None or not hold[0] <= addr < hold[1]:
-            return False
+            v = self.map.find(addr)  # it is over already, and writing works again
+            return v is not None and bool(v.prot & PROT_WRITE) and isinstance(v.obj, Promoted)
         self.lock(t)
         self.unlock()
         return True

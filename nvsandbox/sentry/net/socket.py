@@ -160,6 +160,10 @@ class Socket(FileDescription):
     def passcred(self) -> bool:
         return False
 
+    def counts_truncated(self) -> bool:
+        """Whether MSG_TRUNC makes a receive return the whole length."""
+        return bool(self.max_send())
+
     def max_send(self) -> int:
         """The largest message, or 0 for a byte stream."""
         return 0

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Final, final
 
 from ..abi.socket import MSG_OOB, MSG_PEEK, MSG_TRUNC, SHUT_RD, SHUT_WR, SOL_UDP
 from ..errors import SysErr
-from ..kernel.wait import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, POLLRDNORM, POLLWRNORM
+from ..kernel.wait import (
+    POLLERR,
+    POLLHUP,
+    POLLIN,
+    POLLOUT,
+    POLLRDHUP,
+    POLLRDNORM,
+    POLLWRBAND,
+    POLLWRNORM,
+)
 from .inet import InetSocket
 from .ports import Addr, Ports, make_sockaddr, source_for
 from .socket import Received, Ucred
@@ -129,7 +138,7 @@ class UdpSocket(InetSocket):
         return len(self.rx[0][0]) if self.rx else 0
 
     def poll(self, t: Task | None) -> int:
-        mask = POLLOUT | POLLWRNORM
+        mask = POLLOUT | POLLWRNORM | POLLWRBAND
         if self.err:
             mask |= POLLERR
         if self.rx:

@@ -138,7 +138,7 @@ class UnixSocket(Socket):
         if name == b"":
             self.autobind()
             return
-        if self.addr is not None:
+        if self.addr is not None and name[0] == 0:
             raise SysErr(errno.EINVAL)
         if name[0] == 0:
             if name in ABSTRACT:
@@ -151,6 +151,8 @@ class UnixSocket(Socket):
     def _bind_path(self, t: Task, path: bytes) -> None:
         try:
             last = prepare_create(t, AT_FDCWD, path, False)
+            if self.addr is not None:  # an existing name is the worse mistake
+                raise SysErr(errno.EINVAL)
             d = mknod_at(t, last, stat.S_IFSOCK | 0o777, 0)
         except SysErr as e:
             raise SysErr(errno.EADDRINUSE if e.errno == errno.EEXIST else e.errno) from None
@@ -232,9 +234,18 @@ class UnixSocket(Socket):
         other.pending.append(new)
         other.queue.wake(POLLIN | POLLRDNORM)
 
+    def _left(self, old: UnixSocket) -> None:
+        """A datagram socket turns away from its peer (Linux: unix_dgram_disconnected)."""
+        self.flush_rx()
+        if old.peer is self:
+            old.err = errno.ECONNRESET
+            old.queue.wake(POLLERR)
+
     def _connect_dgram(self, t: Task, addr: bytes) -> None:
         if len(addr) >= 2 and addr[:2] == b"\0\0":  # AF_UNSPEC dissolves the association
-            self.peer = None
+            old, self.peer = self.peer, None
+            if old is not None:
+                self._left(old)
             return
         name = parse_name(addr)
         if name == b"":
@@ -246,7 +257,7 @@ class UnixSocket(Socket):
             raise SysErr(errno.EPERM)
         old, self.peer = self.peer, other
         if old is not None and old is not other:
-            self.flush_rx()
+            self._left(old)
         self.queue.wake(POLLOUT | POLLWRNORM)
 
     def accept(self, t: Task, nonblock: bool) -> Socket:
@@ -337,7 +348,7 @@ class UnixSocket(Socket):
             mask |= POLLIN | POLLRDNORM
         if self.type != SOCK_DGRAM and self.state == CLOSED:
             mask |= POLLHUP
-        if self.writable_now():
+        if self.state != LISTEN and self.writable_now():
             p = self.peer
             # A datagram socket whose connected peer (not connected back) is full cannot send.
             full = (

@@ -13,9 +13,9 @@ from ..abi.resource import RLIMIT_NOFILE
 from ..errors import SysErr
 from ..fs.pipe import pipe_of
 from ..fs.tmpfs import add_seals, get_seals
-from ..vfs import locks
+from ..vfs import leases, locks
 from ..vfs.perm import owner_or_capable
-from .decode import CInt, CUInt, CULong, Table, full, partial
+from .decode import CInt, CUInt, CULong, Table, full
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -38,7 +38,10 @@ F_GETOWN_EX: Final = 16
 F_OFD_GETLK: Final = 36
 F_OFD_SETLK: Final = 37
 F_OFD_SETLKW: Final = 38
+F_SETLEASE: Final = F_LINUX_SPECIFIC
 F_GETLEASE: Final = F_LINUX_SPECIFIC + 1
+F_NOTIFY: Final = F_LINUX_SPECIFIC + 2
+LOCK_MAND: Final = 32
 F_DUPFD_QUERY: Final = F_LINUX_SPECIFIC + 3
 F_DUPFD_CLOEXEC: Final = F_LINUX_SPECIFIC + 6
 F_SETPIPE_SZ: Final = F_LINUX_SPECIFIC + 7
@@ -122,6 +125,12 @@ def sys_fcntl(t: Task, fd: CUInt, cmd: CUInt, arg: CULong) -> int:
         return _lock(t, f, cmd, arg)
     if F_SETOWN <= cmd <= F_GETOWN_EX:
         return _owner(t, f, cmd, arg)
+    if cmd == F_SETLEASE:
+        leases.set_lease(t, f, fd, arg & 0xFFFFFFFF)
+        return 0
+    if cmd == F_NOTIFY:
+        leases.set_dir_notify(t, f, fd, arg)
+        return 0
     return _special(t, f, cmd, arg)
 
 
@@ -165,7 +174,7 @@ def _special(t: Task, f: FileDescription, cmd: int, arg: int) -> int:
             raise SysErr(errno.EBADF)
         return pipe.size if cmd == F_GETPIPE_SZ else pipe.resize(t, arg & 0xFFFFFFFF)
     if cmd == F_GETLEASE:
-        return fcntl.F_UNLCK
+        return leases.get_lease(f)
     if cmd == F_ADD_SEALS:
         get_seals(f.inode)  # EINVAL before EPERM
         if not f.writable():
@@ -238,6 +247,8 @@ def _lock(t: Task, f: FileDescription, cmd: int, arg: int) -> int:
 
 def sys_flock(t: Task, fd: CUInt, op: CUInt) -> int:
     """flock(2)."""
+    if op & LOCK_MAND:  # what is left of mandatory share locks: nothing happens
+        return 0
     kinds = {
         fcntl.LOCK_SH: locks.F_RDLCK,
         fcntl.LOCK_EX: locks.F_WRLCK,
@@ -286,7 +297,7 @@ TABLE: Final[Table] = {
     16: full("ioctl", sys_ioctl),
     32: full("dup", sys_dup),
     33: full("dup2", sys_dup2),
-    72: partial("fcntl", sys_fcntl, "leases, F_NOTIFY"),
+    72: full("fcntl", sys_fcntl),
     73: full("flock", sys_flock),
     292: full("dup3", sys_dup3),
 }

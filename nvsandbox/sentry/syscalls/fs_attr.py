@@ -12,6 +12,7 @@ from ..abi.resource import RLIMIT_FSIZE
 from ..errors import SysErr
 from ..vfs import perm
 from ..vfs.inode import MAY_WRITE, Inode
+from ..vfs.leases import break_leases
 from ..vfs.namei import walk_at
 from ..vfs.notify import IN_ATTRIB, IN_MODIFY, notify
 from ..vfs.path import Dentry, Mount, Path
@@ -137,8 +138,8 @@ def _time(sec: int, nsec: int, now: int) -> int:
     if nsec == UTIME_NOW:
         return now
     if nsec == UTIME_OMIT:
-        return -1
-    return max(0, sec * NS + nsec)
+        return perm.OMIT
+    return sec * NS + nsec
 
 
 def _utimes(t: Task, dirfd: int, path: UserPtr, times: UserPtr) -> int:
@@ -148,7 +149,7 @@ def _utimes(t: Task, dirfd: int, path: UserPtr, times: UserPtr) -> int:
         asec, ausec, msec, musec = struct.unpack("<qqqq", t.copy_in(times, 32))
         if not (0 <= ausec < 1_000_000 and 0 <= musec < 1_000_000):
             raise SysErr(errno.EINVAL)
-        atime, mtime = max(0, asec * NS + ausec * 1000), max(0, msec * NS + musec * 1000)
+        atime, mtime = asec * NS + ausec * 1000, msec * NS + musec * 1000
     p = _of_fd(t, dirfd) if path == 0 and dirfd != AT_FDCWD else _at(t, dirfd, path, 0)
     return _set_times(t, p, atime, mtime, not times)
 
@@ -168,7 +169,7 @@ def sys_utime(t: Task, path: UserPtr, times: UserPtr) -> int:
     atime = mtime = t.k.realtime_ns()
     if times:
         a, m = struct.unpack("<qq", t.copy_in(times, 16))
-        atime, mtime = max(0, a * NS), max(0, m * NS)
+        atime, mtime = a * NS, m * NS
     return _set_times(t, _at(t, AT_FDCWD, path, 0), atime, mtime, not times)
 
 
@@ -191,6 +192,7 @@ def sys_truncate(t: Task, path: UserPtr, size: CLong) -> int:
     p.mount.want_write()
     i.permission(t, MAY_WRITE)
     _check_limit(t, i, size)
+    break_leases(t, i, True, False)
     i.get_write()
     try:
         perm.truncate(t, i, size)

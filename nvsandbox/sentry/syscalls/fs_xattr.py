@@ -29,7 +29,7 @@ XATTR_SIZE_MAX: Final = 65536
 
 def _name(t: Task, addr: UserPtr) -> bytes:
     try:
-        name = t.copy_in_str(addr, XATTR_NAME_MAX)
+        name = t.copy_in_str(addr, XATTR_NAME_MAX + 1)
     except SysErr as e:
         raise SysErr(errno.ERANGE if e.errno == errno.ENAMETOOLONG else e.errno) from None
     if not name:

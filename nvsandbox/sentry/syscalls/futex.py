@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import struct
 from typing import Final
 
 from ..errors import ERESTART_RESTARTBLOCK, Restart, SysErr
 from ..kernel.futex import ANY
 from ..kernel.task import Task
-from .decode import CInt, CUInt, CULong, Table, UserPtr, full, missing, partial
+from .decode import CInt, CUInt, CULong, Table, UserPtr, full, partial
 from .time import timespec
 
 (
@@ -28,6 +29,8 @@ WAIT_REQUEUE_PI: Final = 11
 CMP_REQUEUE_PI: Final = 12
 LOCK_PI2: Final = 13
 PRIVATE: Final = 128
+WAITV_MAX: Final = 128
+FUTEX_32: Final = 2
 CLOCK_REALTIME: Final = 256
 
 
@@ -137,6 +140,25 @@ def _s12(v: int) -> int:
     return v - 0x1000 if v & 0x800 else v
 
 
+def sys_futex_waitv(
+    t: Task, waiters: UserPtr, count: CUInt, flags: CUInt, timeout: UserPtr, clock: CInt
+) -> int:
+    """futex_waitv(2): waits for one of several words."""
+    if flags or not 0 < count <= WAITV_MAX or not waiters:
+        raise SysErr(errno.EINVAL)
+    deadline = None
+    if timeout:
+        if clock not in (0, 1):
+            raise SysErr(errno.EINVAL)
+        deadline = _timeout(t, timeout, False, clock == 0)
+    words = []
+    for val, addr, fl, reserved in struct.iter_unpack("<QQII", t.copy_in(waiters, 24 * count)):
+        if fl & ~(3 | PRIVATE) or reserved or fl & 3 != FUTEX_32 or val >> 32:
+            raise SysErr(errno.EINVAL)
+        words.append((addr, val, bool(fl & PRIVATE)))
+    return t.k.futex.wait_any(t, words, deadline)
+
+
 def sys_set_robust_list(t: Task, head: UserPtr, size: CULong) -> int:
     """set_robust_list(2)."""
     if size != 24:
@@ -181,5 +203,5 @@ TABLE: Final[Table] = {
     273: full("set_robust_list", sys_set_robust_list),
     274: full("get_robust_list", sys_get_robust_list),
     334: full("rseq", sys_rseq),
-    449: missing("futex_waitv"),
+    449: full("futex_waitv", sys_futex_waitv),
 }

@@ -45,6 +45,14 @@ def sys_shmget(t: Task, key: CInt, size: CULong, flags: CInt) -> int:
     return shm.SEGMENTS.get(t, key, flags, make, check)
 
 
+def _find(t: Task, id: int) -> shm.Segment:
+    """A destroyed segment is there as long as it is attached; the memory of an undone change may hold it longer."""
+    s = shm.find(id)
+    if s.dead and not shm.attachments(t.k, s):
+        raise SysErr(errno.EINVAL)
+    return s
+
+
 def _place(t: Task, addr: int, size: int, flags: int) -> tuple[int, int]:
     """(address, MAP_FIXED or 0). Raises EINVAL."""
     if addr == 0:
@@ -65,7 +73,7 @@ def _place(t: Task, addr: int, size: int, flags: int) -> tuple[int, int]:
 def sys_shmat(t: Task, id: CInt, addr: CULong, flags: CInt) -> int:
     if id < 0:
         raise SysErr(errno.EINVAL)
-    s = shm.find(id)
+    s = _find(t, id)
     prot, want = (1, READ) if flags & SHM_RDONLY else (3, READ | WRITE)
     if flags & SHM_EXEC:
         prot, want = prot | 4, want | 0o111
@@ -136,24 +144,24 @@ def sys_shmctl(t: Task, id: CInt, cmd: CInt, buf: UserPtr) -> int:
         t.copy_out(buf, struct.pack("<i4xQQQQQ", used, pages, pages, 0, 0, 0))
         return shm.SEGMENTS.highest()
     if cmd in (IPC_STAT, SHM_STAT, SHM_STAT_ANY):
-        s = shm.find(id) if cmd == IPC_STAT else shm.SEGMENTS.at_index(id)
+        s = _find(t, id) if cmd == IPC_STAT else shm.SEGMENTS.at_index(id)
         if cmd != SHM_STAT_ANY:
             s.check(t, READ)
         t.copy_out(buf, s.pack(shm.attachments(t.k, s)))
         return 0 if cmd == IPC_STAT else s.id
     if cmd == IPC_SET:
         raw = t.copy_in(buf, 112)
-        s = shm.find(id)
+        s = _find(t, id)
         s.check_owner(t)
         s.set_perm(t, raw[: PERM.size])
         return 0
     if cmd == IPC_RMID:
-        s = shm.find(id)
+        s = _find(t, id)
         s.check_owner(t)
         shm.mark_destroyed(s)
         return 0
     if cmd in (SHM_LOCK, SHM_UNLOCK):
-        s = shm.find(id)
+        s = _find(t, id)
         if not t.creds.capable(CAP_IPC_LOCK) and t.creds.euid not in (s.uid, s.cuid):
             raise SysErr(errno.EPERM)
         s.mode = s.mode & ~shm.SHM_LOCKED | (shm.SHM_LOCKED if cmd == SHM_LOCK else 0)

@@ -25,6 +25,7 @@ from ..vfs.file import NR_OPEN_MAX
 from .decode import CInt, CUInt, CULong, Table, UserPtr, full, missing, partial
 from .time import NSEC
 
+CAP_SYS_PACCT: Final = 20
 GRND_FLAGS: Final = 7
 SECURE_LOCKS: Final = 0xAA
 ARCH_SET_GS, ARCH_SET_FS, ARCH_GET_FS, ARCH_GET_GS = 0x1001, 0x1002, 0x1003, 0x1004
@@ -326,16 +327,59 @@ def _pr_cap_ambient(t: Task, a: int, b: int, c: int, d: int) -> int:
     return 0
 
 
-def _pr_thp(t: Task, a: int, b: int, c: int, d: int) -> int:
+def _pr_set_thp(t: Task, a: int, b: int, c: int, d: int) -> int:
+    if a > 1 or b or c or d:
+        raise SysErr(errno.EINVAL)
+    t.mm.no_thp = bool(a)
+    return 0
+
+
+def _pr_get_thp(t: Task, a: int, b: int, c: int, d: int) -> int:
+    if a or b or c or d:
+        raise SysErr(errno.EINVAL)
+    return int(t.mm.no_thp)
+
+
+def _pr_get_tsc(t: Task, a: int, b: int, c: int, d: int) -> int:
+    t.copy_out(a, (1).to_bytes(4, "little"))  # PR_TSC_ENABLE
+    return 0
+
+
+def _pr_set_tsc(t: Task, a: int, b: int, c: int, d: int) -> int:
+    if a != 1:  # PR_TSC_SIGSEGV would be the host's to do
+        raise SysErr(errno.EINVAL)
+    return 0
+
+
+def _pr_get_tid_address(t: Task, a: int, b: int, c: int, d: int) -> int:
+    t.copy_out(a, t.clear_tid.to_bytes(8, "little"))
+    return 0
+
+
+def _pr_mce_kill_get(t: Task, a: int, b: int, c: int, d: int) -> int:
+    if a or b or c or d:
+        raise SysErr(errno.EINVAL)
+    return 2  # PR_MCE_KILL_DEFAULT
+
+
+def _pr_nothing(t: Task, a: int, b: int, c: int, d: int) -> int:
+    return 0
+
+
+def _pr_set_timing(t: Task, a: int, b: int, c: int, d: int) -> int:
+    if a:  # only PR_TIMING_STATISTICAL
+        raise SysErr(errno.EINVAL)
     return 0
 
 
 PRCTL: Final = {
+    13: _pr_nothing, 14: _pr_set_timing, 25: _pr_get_tsc, 26: _pr_set_tsc, 31: _pr_nothing,
+    32: _pr_nothing, 34: _pr_mce_kill_get, 40: _pr_get_tid_address,
     1: _pr_set_pdeathsig, 2: _pr_get_pdeathsig, 3: _pr_get_dumpable, 4: _pr_set_dumpable,
     7: _pr_get_keepcaps, 8: _pr_set_keepcaps, 15: _pr_set_name, 16: _pr_get_name,
     21: _pr_get_seccomp, 23: _pr_capbset_read, 24: _pr_capbset_drop, 27: _pr_get_securebits,
     28: _pr_set_securebits, 29: _pr_set_timerslack, 30: _pr_get_timerslack, 36: _pr_set_subreaper,
-    37: _pr_get_subreaper, 38: _pr_set_nnp, 39: _pr_get_nnp, 42: _pr_thp, 47: _pr_cap_ambient,
+    37: _pr_get_subreaper, 38: _pr_set_nnp, 39: _pr_get_nnp, 41: _pr_set_thp, 42: _pr_get_thp, 47: _pr_cap_ambient,
 }  # fmt: skip
 
 
@@ -384,6 +428,11 @@ def sys_reboot(t: Task, m1: CUInt, m2: CUInt, cmd: CUInt, arg: UserPtr) -> int:
     return 0
 
 
+def sys_acct(t: Task, path: UserPtr) -> int:
+    """acct(2), of a kernel without process accounting."""
+    raise SysErr(errno.ENOSYS if t.creds.capable(CAP_SYS_PACCT) else errno.EPERM)
+
+
 def sys_denied(t: Task) -> int:
     raise SysErr(errno.EPERM)
 
@@ -401,7 +450,7 @@ TABLE: Final[Table] = {
     157: partial("prctl", sys_prctl, "seccomp, speculation control, PR_SET_MM"),
     158: partial("arch_prctl", sys_arch_prctl, "ARCH_GET_GS, xstate permissions"),
     160: full("setrlimit", sys_setrlimit),
-    163: missing("acct"),
+    163: partial("acct", sys_acct, "no accounting"),
     164: partial("settimeofday", sys_denied, "always EPERM"),
     167: partial("swapon", sys_denied, "always EPERM"),
     168: partial("swapoff", sys_denied, "always EPERM"),

@@ -18,6 +18,8 @@ from .time import pack_ts
 PRIO_PROCESS, PRIO_PGRP, PRIO_USER = 0, 1, 2
 SCHED_POLICIES: Final = {0: (0, 0), 1: (1, 99), 2: (1, 99), 3: (0, 0), 5: (0, 0), 6: (0, 0)}
 
+SCHED_IDLE: Final = 5
+
 
 def _task(t: Task, pid: int) -> Task:
     if pid < 0:
@@ -75,6 +77,12 @@ def _set_policy(t: Task, u: Task, policy: int, prio: int) -> int:
         raise SysErr(errno.EINVAL)
     if policy in (1, 2) and not t.creds.capable(CAP_SYS_NICE) and t.tg.rlimit(14) < prio:
         raise SysErr(errno.EPERM)
+    if not t.creds.capable(CAP_SYS_NICE):
+        if t.creds.euid not in (u.creds.uid, u.creds.euid):
+            raise SysErr(errno.EPERM)
+        # SCHED_IDLE counts as the lowest priority: leaving it needs what a better nice value would.
+        if u.policy == SCHED_IDLE != policy and u.tg.rlimit(13) < 20 - u.nice:
+            raise SysErr(errno.EPERM)
     u.policy, u.rt_priority = policy, prio
     return 0
 
@@ -120,7 +128,7 @@ def sys_sched_rr_get_interval(t: Task, pid: CInt, out: UserPtr) -> int:
 
 
 def sys_sched_getattr(t: Task, pid: CInt, out: UserPtr, size: CUInt, flags: CUInt) -> int:
-    if flags or not 48 <= size <= 4096:
+    if flags or not out or not 48 <= size <= 4096:
         raise SysErr(errno.EINVAL)
     u = _task(t, pid)
     t.copy_out(out, struct.pack("<IIQiIQQQ", 48, u.policy, 0, u.nice, u.rt_priority, 0, 0, 0))
@@ -130,9 +138,11 @@ def sys_sched_getattr(t: Task, pid: CInt, out: UserPtr, size: CUInt, flags: CUIn
 def sys_sched_setattr(t: Task, pid: CInt, attr: UserPtr, flags: CUInt) -> int:
     if flags or not attr:
         raise SysErr(errno.EINVAL)
-    size, policy, _f, nice, prio = struct.unpack_from("<IIQiI", t.copy_in(attr, 48))
+    size, policy, bits, nice, prio = struct.unpack_from("<IIQiI", t.copy_in(attr, 48))
     if size and size < 48:
         raise SysErr(errno.E2BIG)
+    if bits & ~0x7F:  # SCHED_FLAG_ALL
+        raise SysErr(errno.EINVAL)
     u = _task(t, pid)
     _set_policy(t, u, policy, prio)
     if policy in (0, 3):

@@ -297,7 +297,7 @@ def sys_recvfrom(
     t.copy_out(buf, got.data)
     if addr:
         addr_out(t, got.addr or b"", addr, lenp)
-    return got.length if flags & MSG_TRUNC and s.max_send() else len(got.data)
+    return got.length if flags & MSG_TRUNC and s.counts_truncated() else len(got.data)
 
 
 def _recvmsg(t: Task, s: Socket, msg: int, flags: int) -> int:
@@ -321,7 +321,7 @@ def _recvmsg(t: Task, s: Socket, msg: int, flags: int) -> int:
         t.copy_out(msg + 40, struct.pack("<QI", used, got.flags | flags & MSG_CMSG_CLOEXEC))
     finally:
         _put(got.files)
-    return got.length if flags & MSG_TRUNC and s.max_send() else len(got.data)
+    return got.length if flags & MSG_TRUNC and s.counts_truncated() else len(got.data)
 
 
 def sys_recvmsg(t: Task, fd: CInt, msg: UserPtr, flags: CUInt) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from ..errors import SysErr
 from ..kernel.wait import POLL_READ, POLL_WRITE, Waiter, WaitQueue
-from . import locks
+from . import leases, locks
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -160,6 +160,8 @@ class FileDescription:
         i = self.inode
         if i.locks is not None:
             locks.release(i, t.files)
+        if i.watches is not None:
+            leases.closing(self)
 
     def release(self) -> None:
         """Last reference gone. Must not suspend and must not fail."""

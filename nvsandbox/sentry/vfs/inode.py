@@ -155,7 +155,7 @@ class Inode:
 
     __slots__ = (
         "atime", "btime", "ctime", "fs", "gid", "ino", "locks", "map", "mode", "mtime",
-        "nlink", "rdev", "size", "special", "uid", "version", "watches", "writers",
+        "nlink", "opens", "rdev", "size", "special", "uid", "version", "watches", "writers",
     )  # fmt: skip
 
     volatile: ClassVar[bool] = False
@@ -173,6 +173,7 @@ class Inode:
         self.atime = self.mtime = self.ctime = self.btime = 0
         self.version = 0  # bumped at every change of a directory's entries
         self.writers = 0  # > 0: open for writing so often; < 0: being executed (ETXTBSY)
+        self.opens = 0  # descriptions of a regular file
         self.locks: object | None = None  # vfs/locks.py
         self.watches: list[InodeWatch] | None = None  # inotify
         self.map: Mappable | None = (

@@ -1,13 +1,13 @@
 """Advisory file locks (Linux: fs/locks.c; fcntl(2), flock(2)).
 
 POSIX locks belong to a descriptor table (a process), OFD and flock locks to an open file description. All locks of
-an inode hang in ``inode.locks``; whoever has to wait waits on its one queue. Leases are left out.
+an inode hang in ``inode.locks``; whoever has to wait waits on its one queue. Leases are in leases.py.
 """
 
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from ..errors import SysErr
 from ..kernel.wait import WaitQueue
@@ -49,11 +49,12 @@ class Lock:
 class LockState:
     """All locks of one inode."""
 
-    __slots__ = ("flocks", "queue", "ranges")
+    __slots__ = ("flocks", "leases", "queue", "ranges")
 
     def __init__(self) -> None:
         self.ranges: list[Lock] = []  # POSIX and OFD
         self.flocks: dict[object, int] = {}  # description -> F_RDLCK / F_WRLCK
+        self.leases: list[Any] = []  # vfs/leases.py
         self.queue = WaitQueue()
 
 
@@ -163,7 +164,8 @@ def release(i: Inode, owner: object) -> None:
     s = i.locks
     if not isinstance(s, LockState):
         return
-    before = len(s.ranges)
+    before = len(s.ranges) + len(s.leases)
+    s.leases = [k for k in s.leases if k.file is not owner]
     s.ranges = [k for k in s.ranges if k.owner is not owner]
-    if s.flocks.pop(owner, None) is not None or len(s.ranges) != before:
+    if s.flocks.pop(owner, None) is not None or len(s.ranges) + len(s.leases) != before:
         s.queue.wake()

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 MAY_WX: Final = MAY_WRITE | MAY_EXEC
 
+OMIT: Final = -(1 << 100)  # a time that stays
+
 
 def owner_or_capable(t: Task, i: Inode) -> bool:
     return t.creds.fsuid == i.uid or t.creds.capable(CAP_FOWNER)
@@ -162,7 +164,7 @@ def chown(t: Task, p: Path, uid: int, gid: int) -> None:
 
 
 def set_times(t: Task, p: Path, atime: int, mtime: int, now_only: bool) -> None:
-    """utimensat(2): nanoseconds, -1 for UTIME_OMIT; ``now_only``: both are "now", which writers may set."""
+    """utimensat(2): nanoseconds, OMIT for UTIME_OMIT; ``now_only``: both are "now", which writers may set."""
     p.mount.want_write()
     i = p.inode
     if not owner_or_capable(t, i):
@@ -172,10 +174,10 @@ def set_times(t: Task, p: Path, atime: int, mtime: int, now_only: bool) -> None:
             i.permission(t, MAY_WRITE)
     a = Attrs(ATTR_CTIME)
     a.ctime = t.k.realtime_ns()
-    if atime >= 0:
+    if atime != OMIT:
         a.valid |= ATTR_ATIME
         a.atime = atime
-    if mtime >= 0:
+    if mtime != OMIT:
         a.valid |= ATTR_MTIME
         a.mtime = mtime
     i.setattr(t, a)

@@ -15,6 +15,7 @@ from ..abi.resource import RLIMIT_FSIZE
 from ..errors import SysErr
 from .file import FileDescription, Mappable
 from .inode import Inode
+from .leases import break_leases
 from .namei import touch_atime
 from .notify import (
     IN_ACCESS,
@@ -37,6 +38,8 @@ FALLOC_FL_PUNCH_HOLE: Final = 2
 
 def open_regular(t: Task, path: Path, flags: int, i: Inode) -> FileDescription:
     """``Inode.open`` of a regular file."""
+    if i.locks is not None:
+        break_leases(t, i, bool(flags & (3 | os.O_TRUNC)), bool(flags & os.O_NONBLOCK))
     if flags & 3:
         i.get_write()
     try:
@@ -80,6 +83,7 @@ class RegFile(FileDescription):
     def __init__(self, flags: int, path: Path | None, reg: Inode) -> None:
         super().__init__(flags, path)
         self.reg = reg
+        reg.opens += 1
 
     @property
     def inode(self) -> Inode:
@@ -172,6 +176,7 @@ class RegFile(FileDescription):
         self.reg.allocate(t, mode, offset, length)
 
     def release(self) -> None:
+        self.reg.opens -= 1
         if self.flags & 3:
             self.reg.put_write()
         self.reg.closed(self.flags)

@@ -31,7 +31,7 @@ static void timer(int on) {
       long r = expr; \
       int e = errno; \
       timer(0); \
-      printf("%s, %s: %ld %s after %s\n", what, restart ? "SA_RESTART" : "none", r, r < 0 ? strerrorname_np(e) : "", hits > 1 ? "restarts" : "one"); \
+      printf("%s, %s: %ld %s after %s\n", what, restart ? "SA_RESTART" : "none", r, r < 0 ? strerrorname_np(e) : "", r < 0 && e == EINTR ? "one" : hits > 1 ? "restarts" : "one"); \
       fflush(stdout); \
       _exit(0); \
     } \
