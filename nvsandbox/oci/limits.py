@@ -50,6 +50,10 @@ def _need(groups: Groups, controller: str, what: str) -> str:
 
 # Version 1
 def _apply_v1(groups: Groups, r: Resources) -> None:
+    if r.unified:
+        raise Failure(
+            "unified resources: invalid configuration, control groups of version 2 are needed"
+        )
     if r.cpu is not None:
         _cpu_v1(groups, r.cpu)
     if r.memory is not None:

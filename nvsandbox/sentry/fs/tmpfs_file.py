@@ -13,6 +13,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from ..errors import SysErr, from_oserror
+from ..kernel.remote import remap_shared
 from ..kernel.wait import WaitQueue
 from ..vfs.inode import ATTR_SIZE, Attrs, Stat
 from ..vfs.regular import (
@@ -82,6 +83,7 @@ class MemReg(MemInode):
             finally:
                 q, self.copying = self.copying, None
                 q.wake()
+            self._replaced(t)
 
     def _copy_up(self, t: Task) -> None:
         assert self.lower is not None
@@ -107,16 +109,15 @@ class MemReg(MemInode):
         except SysErr:
             self._charge(-size)
             raise
-        self._replaced()
 
     def _read_lower(self, t: Task, offset: int, size: int) -> bytes:
         assert self.lower is not None
         return read_host(t, self.lower.fd(t), size, offset)
 
-    def _replaced(self) -> None:
-        if isinstance(self.map, RegMappable):
-            for listener in list(self.map.listeners):
-                listener.file_replaced(self.map)
+    def _replaced(self, t: Task) -> None:
+        """Mappings of the lower see what is written from here on (hazard B22). May suspend."""
+        if isinstance(self.map, RegMappable) and self.map.mapped:
+            remap_shared(t, self, self.to_host(t).ro)
 
     def to_host(self, t: Task) -> HostPair:
         """Moves the content to a host file of its own. May suspend."""
@@ -199,7 +200,7 @@ class MemReg(MemInode):
     def _resize(self, t: Task, size: int) -> None:
         if size == 0 and self.pair is None:
             self.buf = bytearray()
-            self._replaced()
+            self._replaced(t)
         else:
             self.prepare_write(t)
             if self.buf is not None and size > INLINE_MAX:

@@ -7,6 +7,7 @@ way back (``visit``). One that never comes, because its program blocks our kicks
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar, final
@@ -17,8 +18,13 @@ from ...platform.interface import (
     E_CRET,
     E_KIND,
     EV_CMDFAIL,
+    OF_FD0,
+    OF_FD4,
+    OF_IGNORE,
     OP_COPYIN,
     OP_COPYOUT,
+    OP_RECVFD,
+    OP_SYSCALL,
     WIN_DATA,
 )
 from ...platform.native._native import lib
@@ -29,11 +35,15 @@ from .wait import WaitQueue
 
 if TYPE_CHECKING:
     from ..mm.mm import MM
+    from ..vfs.inode import Inode
     from .task import Task
     from .thread import HostThread
 
 T = TypeVar("T")
+NR_CLOSE: Final = 3
+NR_MMAP: Final = 9
 NR_MPROTECT: Final = 10
+SHARED_FIXED: Final = 0x11  # MAP_SHARED | MAP_FIXED
 LONG: Final = 20_000_000  # pauses a waiting thread gets for one list of copies: a second or so
 LOOK_AGAIN: Final = 20_000_000  # ns
 PATIENCE: Final = 50  # times LOOK_AGAIN
@@ -69,7 +79,7 @@ class Access:
     def _protect(self, v: Vma, lo: int, hi: int, prot: int) -> None:
         start = lo & ~(PAGE - 1)
         end = (hi + PAGE - 1) & ~(PAGE - 1)
-        self.th.op(1, 0, NR_MPROTECT, max(start, v.start), min(end, v.end) - start, prot)
+        self.th.op(OP_SYSCALL, 0, NR_MPROTECT, max(start, v.start), min(end, v.end) - start, prot)
 
     def read(self, addr: int, size: int, force: bool = False) -> bytes:
         """What can be read from ``addr`` on; ``force``: protections aside (FOLL_FORCE)."""
@@ -107,6 +117,18 @@ class Access:
             if n < hi - lo:
                 break
         return done
+
+    def remap(self, areas: list[Vma], fd: int) -> None:
+        """Shared, read-only mappings of a file get the file that ``fd`` is in its place (hazard B22)."""
+        for v in areas:
+            self.mm.space.send_fds(fd)
+            self.th.op(OP_RECVFD, 0, 0, 1)
+            size = v.end - v.start
+            self.th.op(
+                OP_SYSCALL, OF_FD4, NR_MMAP, v.start, size, v.prot, SHARED_FIXED, 0, v.offset
+            )
+            self.th.op(OP_SYSCALL, OF_FD0 | OF_IGNORE, NR_CLOSE, 0)
+            self.run()
 
     def _pieces(self, addr: int, size: int) -> list[tuple[Vma, int, int]]:
         """The mapped part from ``addr`` on, cut by area and by what fits a window."""
@@ -211,3 +233,23 @@ def read_memory(t: Task, mm: MM, addr: int, size: int) -> bytes:
         return access(t, mm, lambda a: a.read(addr, size)) or b""
     except SysErr:
         return b""
+
+
+def remap_shared(t: Task, inode: Inode, fd: int) -> None:
+    """The host file behind ``inode`` is another one now: whoever maps it shared sees that one from here on."""
+    seen: set[int] = set()
+    for u in list(t.k.tasks.values()):
+        mm = u.memory()
+        if mm is None or id(mm) in seen:
+            continue
+        seen.add(id(mm))
+        areas = [
+            v for v in mm.map.vmas if v.shared and v.file is not None and v.file.inode is inode
+        ]
+        if areas:
+            with contextlib.suppress(SysErr):  # it is gone
+                _remap(t, mm, areas, fd)
+
+
+def _remap(t: Task, mm: MM, areas: list[Vma], fd: int) -> None:
+    access(t, mm, lambda a: a.remap(areas, fd))

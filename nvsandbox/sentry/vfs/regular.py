@@ -52,27 +52,19 @@ def open_regular(t: Task, path: Path, flags: int, i: Inode) -> FileDescription:
 
 
 class RegMappable(Mappable):
-    """What mmap sees of a regular file. ``listeners`` are called (may not suspend) when the host file behind it
-    is replaced (copy-up): mappings made before must be made anew to see later writes (hazard B22)."""
+    """What mmap sees of a regular file. ``mapped``: it has been asked for, so that mappings may have to be made anew
+    when the host file behind it is replaced (copy-up, hazard B22)."""
 
-    __slots__ = ("listeners", "reg", "text")
+    __slots__ = ("mapped", "reg", "text")
 
     def __init__(self, reg: Inode) -> None:
         self.reg = reg
-        self.listeners: list[RemapListener] = []
+        self.mapped = False
         self.text: object | None = None  # its patched call sites (mm/patch.py)
 
     def host_fd(self, t: Task, writable: bool) -> int:
+        self.mapped = True
         return self.reg.host_fd(t, writable)
-
-
-class RemapListener:
-    """mm/ derives from it and registers in ``RegMappable.listeners``."""
-
-    __slots__ = ()
-
-    def file_replaced(self, m: RegMappable) -> None:
-        raise NotImplementedError
 
 
 class RegFile(FileDescription):
