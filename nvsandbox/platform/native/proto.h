@@ -75,7 +75,7 @@
 #define NV_OP_COPYOUT 2u /* a: application address, window offset, length */
 #define NV_OP_COPYIN 3u  /* a: window offset, application address, length; cret: bytes copied */
 #define NV_OP_COPYSTR 4u /* as COPYIN, stops after a NUL; cret: bytes copied, the NUL included */
-#define NV_OP_RECVFD 5u  /* a[0]: how many (<= 4); into fdreg[] */
+#define NV_OP_RECVFD 5u  /* a: how many (<= 4), the first one's place in fdreg[] */
 #define NV_OP_CMPXCHG 6u /* a: address, old, new (32 bits); cret: value found */
 #define NV_OP_CLONE 7u   /* a: slot address, tls, use-tls; cret: host tid */
 #define NV_OP_FORK 8u    /* descriptors in fdreg[0..2]; cret: host pid */

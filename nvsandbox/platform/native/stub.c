@@ -215,7 +215,7 @@ out:
   __atomic_store_n(&s->state, NV_ST_RUN, __ATOMIC_SEQ_CST);
 }
 
-static long recv_fds(struct nv_slot *s, uint32_t want) {
+static long recv_fds(struct nv_slot *s, uint32_t want, uint32_t at) {
   struct {
     size_t len;
     int level, type;
@@ -241,7 +241,7 @@ static long recv_fds(struct nv_slot *s, uint32_t want) {
   if (want > 4 || c.len < 16 + 4 * want)
     return -5;
   for (uint32_t i = 0; i < want; i++)
-    s->fdreg[i] = (uint32_t)c.fd[i];
+    s->fdreg[(at + i) & 3] = (uint32_t)c.fd[i];
   return 0;
 }
 
@@ -449,7 +449,7 @@ static long run_op(struct nv_slot *s, const struct nv_op *o, struct sigcontext_6
       s->cret = (int64_t)copy_str(win + a[0], (const char *)a[1], a[2]);
       return 0;
     case NV_OP_RECVFD:
-      return recv_fds(s, (uint32_t)a[0]);
+      return recv_fds(s, (uint32_t)a[0], (uint32_t)a[1]);
     case NV_OP_CMPXCHG:
       s->cret = nv_cas32((void *)a[0], (uint32_t)a[1], (uint32_t)a[2]);
       return s->cret < 0 ? -K_EFAULT : 0;

@@ -349,6 +349,7 @@ def _map_image(t: Task, mm: MM, f: FileDescription, h: elf.Elf, bias: int) -> in
     end = 0
     fd = f.mappable(t).host_fd(t, False)
     limit = f.inode.getattr(t).size
+    mm.donate(t, fd)
     for s in h.segments:
         if s.filesz and s.offset + s.filesz > limit:
             raise SysErr(errno.ENOEXEC)
@@ -374,7 +375,7 @@ def _map_image(t: Task, mm: MM, f: FileDescription, h: elf.Elf, bias: int) -> in
             if mend > file_end:
                 mm.mmap(t, file_end, mend - file_end, s.prot, MAP_PRIVATE | MAP_FIXED, None, 0)
         end = max(end, va + s.memsz)
-        th.run()
+    mm.take_back(t)
     return end
 
 

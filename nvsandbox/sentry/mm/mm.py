@@ -80,6 +80,7 @@ NR_CLOSE: Final = 3
 NR_MPROTECT: Final = 10
 NR_MUNMAP: Final = 11
 NR_MREMAP: Final = 25
+KEPT: Final = 1  # place of a kept descriptor in fdreg[]
 
 
 def page_up(n: int) -> int:
@@ -91,7 +92,7 @@ class MM:
     """One address space, living in one host process (``space``)."""
 
     __slots__ = (
-        "_busy", "_lock_queue", "arg_end", "arg_start", "args", "auxv", "brk", "brk_start", "dumpable",
+        "_busy", "_lock_queue", "arg_end", "arg_start", "args", "auxv", "brk", "brk_start", "donated", "dumpable",
         "env_end", "env_start", "exe", "hold", "lock_new", "map", "membarrier", "mmap_base", "no_patch", "no_thp", "patches",
         "space", "stack_start", "users", "vdso", "visits",
     )  # fmt: skip
@@ -111,6 +112,7 @@ class MM:
         self.membarrier = 0
         self.patches: list[Mapped] = []  # patched text (mm/patch.py)
         self.no_patch = False
+        self.donated = -1
         self.no_thp = False
         self.lock_new = False  # mlockall(MCL_FUTURE)
         self.visits: list[Visit] = []  # kernel/remote.py
@@ -330,10 +332,23 @@ class MM:
         if fd < 0:
             th.host(NR_MMAP, at, size, prot, hflags | MAP_ANONYMOUS, -1, 0)
             return
+        if fd == self.donated:
+            th.host(NR_MMAP, at, size, prot, hflags, KEPT, offset, flags=OF_FD4)
+            return
         self.space.send_fds(fd)
         th.op(OP_RECVFD, 0, 0, 1)
         th.host(NR_MMAP, at, size, prot, hflags, 0, offset, flags=OF_FD4)
         th.host(NR_CLOSE, 0, flags=OF_FD0 | OF_IGNORE)
+
+    def donate(self, t: Task, fd: int) -> None:
+        """The stub keeps ``fd`` for several mappings, until ``take_back``."""
+        self.space.send_fds(fd)
+        t.thread.op(OP_RECVFD, 0, 0, 1, KEPT)
+        self.donated = fd
+
+    def take_back(self, t: Task) -> None:
+        self.donated = -1
+        t.thread.host(NR_CLOSE, KEPT, flags=OF_FD0 | OF_IGNORE)
 
     def munmap(self, t: Task, addr: int, size: int) -> None:
         """Unmaps whatever of ours is in the range; the stub's region stays."""
