@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, final
 
 from ..errors import SysErr
-from ..vfs.inode import Inode
+from ..vfs.inode import Inode, Stat
 from ..vfs.path import Path, path_name
 from ..vfs.synthetic import DynDir, GenFile, StaticDir, SynthLink
 from . import proc_mem, proc_mounts, proc_pid
@@ -255,6 +255,10 @@ class TaskDir(ProcDir):
         self.proc = fs
         self.tg = tg
         self.made: dict[int, ProcessDir] = {}
+
+    def getattr(self, t: Task) -> Stat:
+        self.nlink = 2 + len(self.tg.tasks)
+        return super().getattr(t)
 
     def lookup(self, t: Task, name: bytes) -> Inode:
         tid = int(name) if name.isdigit() and len(name) < 9 else 0

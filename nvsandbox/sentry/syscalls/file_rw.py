@@ -30,6 +30,7 @@ NR_PREAD64: Final = 17
 NR_CLOSE: Final = 3
 INLINED: Final = 4096
 AGAIN: Final = -(1 << 62)
+MAX_OFFSET: Final = (1 << 63) - 1
 CURRENT: Final = -1  # as an offset: the file's own position
 
 RWF_HIPRI: Final = 0x01
@@ -188,6 +189,8 @@ def do_read(t: Task, f: FileDescription, iov: Iov, offset: int) -> int:
     total = 0
     several = not f.pollable()
     room = sum(n for _, n in iov)
+    if offset + room > MAX_OFFSET:
+        raise SysErr(errno.EINVAL)
     if valid(t, iov, PROT_WRITE) < room:
         room = _room(t, f, iov)
         if room == 0:
@@ -214,6 +217,8 @@ def do_write(t: Task, f: FileDescription, iov: Iov, offset: int) -> int:
     """Writes ``iov`` at ``offset`` or CURRENT."""
     total = 0
     size = sum(n for _, n in iov)
+    if offset + size > MAX_OFFSET:
+        raise SysErr(errno.EINVAL)
     while True:
         want = min(size - total, CHUNK)
         try:
@@ -325,6 +330,8 @@ def sys_pwrite64(t: Task, fd: CUInt, buf: UserPtr, size: CULong, offset: CLong) 
         raise SysErr(errno.EINVAL)
     f = writable(t, fd)
     size = check_size(buf, size)
+    if offset + size > MAX_OFFSET:
+        raise SysErr(errno.EINVAL)
     if 0 < size <= INLINED:
         n = _small_write(t, f, buf, size, offset)
         if n != AGAIN:

@@ -260,12 +260,14 @@ def sys_madvise(t: Task, addr: CULong, length: CULong, advice: CInt) -> int:
     if addr & (PAGE - 1) or advice not in MADV_KNOWN:
         raise SysErr(errno.EINVAL)
     size = page_up(length)
-    if (length and not size) or addr > TASK_SIZE - size:
+    if (length and not size) or addr + size > 1 << 64:
         raise SysErr(errno.EINVAL)
     if size == 0:
         return 0
+    beyond = addr + size > TASK_SIZE  # applied to what is there, then ENOMEM as for any hole
+    size = max(min(addr + size, TASK_SIZE) - addr, 0)
     over = t.mm.map.overlapping(addr, addr + size)
-    hole = not t.mm.map.covered(addr, addr + size)
+    hole = beyond or not t.mm.map.covered(addr, addr + size)
     for v in over:
         if v.kind in (STUB, VDSO):
             continue
