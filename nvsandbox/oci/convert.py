@@ -60,7 +60,7 @@ def mounts_of(spec: Spec, bundle: str) -> tuple[list[HostMount], list[HostMount 
             )
         elif m.type in INNER:
             keep = data if m.type in ("tmpfs", "devpts") else []
-            order.append(InnerMount(target, m.type, ",".join(keep).encode(), flags))
+            order.append(InnerMount(target, m.type, ",".join(keep).encode(), flags, m.source))
         else:
             raise Failure(
                 f"$.mounts[{i}]: mount `{m.destination}`: file system type `{m.type}` is not supported"

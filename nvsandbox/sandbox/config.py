@@ -31,6 +31,7 @@ class InnerMount(Struct):
     type: str
     data: bytes = b""
     flags: int = 0
+    source: str = ""  # as /proc/mounts shows it
 
 
 class DeviceNode(Struct):

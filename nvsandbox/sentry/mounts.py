@@ -35,7 +35,9 @@ Mounter = Callable[["Kernel", Builder, "InnerMount"], None]
 
 
 def _tmpfs(k: Kernel, b: Builder, m: InnerMount) -> None:
-    b.mount_tmpfs(m.target, m.data, m.flags | MS_RELATIME)
+    fs = b.mount_tmpfs(m.target, m.data, m.flags | MS_RELATIME)
+    if m.source:
+        fs.source = m.source
 
 
 def _dev(k: Kernel, b: Builder, m: InnerMount) -> None:
