@@ -296,7 +296,8 @@ class UnixSocket(Socket):
         if self.bound is not None and self.bound.special is self:
             self.bound.special = None
         self.bound = None
-        self.hang_up(any(m.data for m in self.rx))  # empty messages don't count
+        # Unread data resets; one empty message in front is taken for out-of-band data that was read already.
+        self.hang_up(bool(self.rx) and (len(self.rx) > 1 or bool(self.rx[0].data)))
         self.flush_rx()
         while self.pending:
             new = self.pending.popleft()

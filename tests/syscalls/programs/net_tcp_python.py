@@ -1,20 +1,25 @@
 #!/usr/bin/env python3
 """TCP with several connections, selectors, half-closed ends, large transfers, refused and reset connections."""
-import errno, os, selectors, socket, threading
 
-l = socket.create_server(("127.0.0.1", 0), backlog=50)
-port = l.getsockname()[1]
+import errno
+import selectors
+import socket
+import threading
+
+lst = socket.create_server(("127.0.0.1", 0), backlog=50)
+port = lst.getsockname()[1]
 N = 1 << 20
+
 
 def serve():
     sel = selectors.DefaultSelector()
-    l.setblocking(False)
-    sel.register(l, selectors.EVENT_READ)
+    lst.setblocking(False)
+    sel.register(lst, selectors.EVENT_READ)
     left, bufs = 8, {}
     while left:
         for key, ev in sel.select(5):
-            if key.fileobj is l:
-                c, _ = l.accept()
+            if key.fileobj is lst:
+                c, _ = lst.accept()
                 c.setblocking(False)
                 bufs[c] = bytearray()
                 sel.register(c, selectors.EVENT_READ)
@@ -34,8 +39,11 @@ def serve():
                         c.close()
                         left -= 1
 
+
 t = threading.Thread(target=serve)
 t.start()
+
+
 def client(n, out):
     s = socket.create_connection(("127.0.0.1", port))
     data = bytes([n]) * (N + n)
@@ -47,13 +55,18 @@ def client(n, out):
         got += len(d)
     th.join()
     out[n] = got == N + n
+
+
 out = {}
 cs = [threading.Thread(target=client, args=(i, out)) for i in range(8)]
 [c.start() for c in cs], [c.join() for c in cs]
 t.join()
 print(sorted(out.items()))
-l.close()
-for f in (lambda: socket.create_connection(("127.0.0.1", port), 2), lambda: socket.socket().connect(("127.0.0.1", 0))):
+lst.close()
+for f in (
+    lambda: socket.create_connection(("127.0.0.1", port), 2),
+    lambda: socket.socket().connect(("127.0.0.1", 0)),
+):
     try:
         f()
         print("connected")
@@ -84,4 +97,7 @@ for size in (0, 1, 1472, 1473, 60000, 65507, 65508):
 s = socket.socket()
 s.setblocking(False)
 print(errno.errorcode[s.connect_ex(u.getsockname())] in ("ECONNREFUSED", "EINPROGRESS"))
-print(socket.getaddrinfo("127.0.0.1", 80, proto=socket.IPPROTO_TCP)[0][4], socket.inet_pton(socket.AF_INET6, "::1")[-1])
+print(
+    socket.getaddrinfo("127.0.0.1", 80, proto=socket.IPPROTO_TCP)[0][4],
+    socket.inet_pton(socket.AF_INET6, "::1")[-1],
+)
