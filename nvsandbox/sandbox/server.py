@@ -21,6 +21,7 @@ from ..sentry.errors import SysErr
 from ..sentry.first import start_program
 from ..sentry.kernel import signal as sg
 from ..sentry.kernel.task import Task, ThreadGroup
+from ..sentry.mm.patch import KNOWN
 from ..sentry.strace import Strace
 from ..sentry.vfs.mount import MountNamespace
 from . import control, isolate, tree
@@ -114,7 +115,9 @@ class SentryServer:
         if self.gpu is not None:
             self.gpu.started()
         if self.config.seccomp is not None:
-            k.table = seccomp.apply(k.table, self.config.seccomp)
+            before = k.table
+            k.table = seccomp.apply(before, self.config.seccomp)
+            k.hears_all = any(k.table.get(nr) is not before.get(nr) for nr in KNOWN)
             k.seccomp_mode = 2
         ctl = self.primary.sock
         ctl.setblocking(False)

@@ -281,10 +281,12 @@ def test_seccomp(rt: Runtime) -> None:
             {"names": ["socket"], "action": "SCMP_ACT_ERRNO", "errnoRet": 97, "args": [{"index": 0, "value": 2, "op": "SCMP_CMP_EQ"}]},
             {"names": ["sync"], "action": "SCMP_ACT_KILL_PROCESS"},
             {"names": ["nosuchcall"], "action": "SCMP_ACT_ERRNO"},
+            {"names": ["getppid"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1},
         ],
     }  # fmt: skip
     script = (
         "mkdir /x 2>&1; sync; echo $?; grep Seccomp: /proc/self/status;"
+        "python3 -c 'import os; print(\"ppid\", [os.getppid() for _ in range(99)][-1])';"
         "python3 -c 'import socket; socket.socket(socket.AF_UNIX); socket.socket(socket.AF_INET)' 2>&1 | tail -1"
     )
     b = rt.bundle(
@@ -300,6 +302,7 @@ def test_seccomp(rt: Runtime) -> None:
         and "\n159\n" in seen
         and "Seccomp:\t2" in seen
         and "[Errno 97]" in seen
+        and "ppid -1\n" in seen
     )
     assert "No space" in rt("exec", "sec", "mkdir", "/y").stderr
 

@@ -67,6 +67,7 @@ class Kernel:
         ] = []  # subsystems with per-process state
         self.futex = FutexTable()
         self.strace: Any = None
+        self.hears_all = False  # no call may be answered in the stub: a profile has a word to say
         self.patching = "on"  # or "off", "forced" (mm/patch.py)
         self.patcher: Patcher | None = None
         self.missing: dict[int, int] = {}

@@ -318,7 +318,7 @@ class Task:
     def publish(self) -> None:
         """Tells its stub who it is: ``getpid`` and its like are then answered there (proto.h, ``known``)."""
         k = self.k
-        if k.patcher is None or k.strace is not None:
+        if k.patcher is None or k.strace is not None or k.hears_all:
             return
         tg, c = self.tg, self.creds
         ppid = tg.parent.pid if tg.parent is not None else 0
