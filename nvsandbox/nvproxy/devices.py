@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import select
 import socket
 import struct
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, final
 
 from ..sentry.errors import SysErr, from_oserror
+from ..sentry.fs.hostpoll import HostPoll
 from ..sentry.kernel.wait import POLL_READ, POLL_WRITE, POLLIN, POLLPRI, Waiter, WaitQueue
 from ..sentry.vfs.file import FileDescription
 
@@ -33,8 +33,7 @@ class NvFile(FileDescription):
     """An open device; ``fd`` is the Sentry's descriptor of the host's open file, which it owns."""
 
     __slots__ = (
-        "_armed",
-        "_busy", "_poller", "_turn", "control", "engine", "export", "fd", "frontend", "gpu", "kind", "managed", "mapping",
+        "_busy", "_ready", "_turn", "control", "engine", "export", "fd", "frontend", "gpu", "kind", "managed", "mapping",
         "node",
     )  # fmt: skip
 
@@ -59,8 +58,7 @@ class NvFile(FileDescription):
         """What was exported to this descriptor: charges that live with it."""
         self._busy = False
         self._turn = WaitQueue()
-        self._armed = False
-        self._poller: select.poll | None = None
+        self._ready: HostPoll | None = None  # once it is asked
 
     @contextlib.contextmanager
     def exclusive(self, t: Task) -> Iterator[None]:
@@ -97,13 +95,11 @@ class NvFile(FileDescription):
     def poll(self, t: Task | None) -> int:
         if self.kind not in ("ctl", "gpu"):
             return POLL_READ | POLL_WRITE
-        if self._poller is None:
-            self._poller = select.poll()
-            self._poller.register(self.fd, _EVENTS)
-        got = self._poller.poll(0)
-        have = got[0][1] & _EVENTS if got else 0
+        if self._ready is None:
+            self._ready = HostPoll(self.fd, self.queue, self.engine.loop, _EVENTS, self._woken)
+        have = self._ready.events() & _EVENTS
         if self.queue.waiters and not have:
-            self._arm()
+            self._ready.listen(_EVENTS)
         return have
 
     def watch(self, w: Waiter) -> None:
@@ -112,25 +108,15 @@ class NvFile(FileDescription):
 
     def unwatch(self, w: Waiter) -> None:
         super().unwatch(w)
-        if not self.queue.waiters:
-            self._disarm()
+        if not self.queue.waiters and self._ready is not None:
+            self._ready.listen(0)
 
-    def _arm(self) -> None:
-        if not self._armed:
-            self._armed = True
-            self.engine.loop.watch_fd(self.fd, _EVENTS, self._ready)
-
-    def _disarm(self) -> None:
-        if self._armed:
-            self._armed = False
-            self.engine.loop.unwatch_fd(self.fd)
-
-    def _ready(self, events: int) -> None:
-        self._disarm()
+    def _woken(self, events: int) -> None:
         self.queue.wake(events & _EVENTS)
 
     def release(self) -> None:
-        self._disarm()
+        if self._ready is not None:
+            self._ready.close()
         self.engine.closed(self)
         # the driver takes its time to free what hangs on the file: the other tasks of the sandbox go on
         self.engine.pool.submit(os.close, self.fd)

@@ -10,15 +10,15 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import select
 import socket
 import stat
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..errors import SysErr, from_oserror
-from ..kernel.wait import POLL_READ, POLL_WRITE, POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, Waiter
+from ..kernel.wait import POLL_READ, POLL_WRITE, POLLERR, POLLHUP, POLLIN, POLLOUT, Waiter
 from ..vfs.file import FileDescription, Mappable
 from ..vfs.inode import Attrs, FileSystem, Inode, Stat
+from .hostpoll import HostPoll, Loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,13 +28,6 @@ if TYPE_CHECKING:
 SAFE_WRITE: Final = 4096  # what POLLOUT promises not to block
 T = TypeVar("T")
 HOSTFS: Final = FileSystem("hostfs", "host")
-
-
-class Loop(Protocol):
-    """What is used of the event loop."""
-
-    def watch_fd(self, fd: int, events: int, callback: Callable[[int], None]) -> None: ...
-    def unwatch_fd(self, fd: int) -> None: ...
 
 
 class HostInode(Inode):
@@ -72,7 +65,7 @@ class HostInode(Inode):
 class HostFile(FileDescription):
     """A description over host descriptor ``fd``, which it owns. ``loop`` None: it never waits (tests, files)."""
 
-    __slots__ = ("armed", "fd", "host", "kind", "loop", "nowait", "poller")
+    __slots__ = ("fd", "host", "kind", "loop", "nowait", "ready")
 
     def __init__(self, fd: int, flags: int, loop: Loop | None) -> None:
         super().__init__(flags)
@@ -80,10 +73,8 @@ class HostFile(FileDescription):
         self.host = HostInode(fd, os.fstat(fd))
         self.kind = self.host.mode & 0o170000
         self.loop = loop
-        self.armed = 0
         self.nowait = self.kind == stat.S_IFIFO
-        self.poller = select.poll()
-        self.poller.register(fd, select.POLLIN | select.POLLOUT | select.POLLPRI | 0x2000)
+        self.ready = HostPoll(fd, self.queue, loop, POLLIN | POLLOUT, self._woken)
 
     @property
     def inode(self) -> Inode:
@@ -96,15 +87,7 @@ class HostFile(FileDescription):
     def poll(self, t: Task | None) -> int:
         if self.kind == stat.S_IFREG:
             return POLL_READ | POLL_WRITE
-        got = self.poller.poll(0)
-        mask = got[0][1] & ~POLLNVAL if got else 0
-        if mask & POLLIN:
-            mask |= POLL_READ
-        if mask & POLLOUT:
-            mask |= POLL_WRITE
-        if self.queue.waiters:
-            self._arm(mask)
-        return mask
+        return self.ready.mask()
 
     def watch(self, w: Waiter) -> None:
         super().watch(w)
@@ -113,28 +96,9 @@ class HostFile(FileDescription):
     def unwatch(self, w: Waiter) -> None:
         super().unwatch(w)
         if not self.queue.waiters:
-            self._disarm()
+            self.ready.listen(0)
 
-    def _arm(self, have: int) -> None:
-        """Asks the loop for what waiters want and does not hold yet."""
-        want = 0
-        for w in self.queue.waiters:
-            want |= w.mask
-        events = want & (POLLIN | POLLOUT) & ~have
-        if events != self.armed and self.loop is not None:
-            if events:
-                self.loop.watch_fd(self.fd, events, self._ready)
-            else:
-                self.loop.unwatch_fd(self.fd)
-            self.armed = events
-
-    def _disarm(self) -> None:
-        if self.armed and self.loop is not None:
-            self.loop.unwatch_fd(self.fd)
-        self.armed = 0
-
-    def _ready(self, events: int) -> None:
-        self._disarm()
+    def _woken(self, events: int) -> None:
         mask = events & 0xFFFF
         if mask & (POLLIN | POLLHUP | POLLERR):
             mask |= POLL_READ
@@ -146,9 +110,7 @@ class HostFile(FileDescription):
         """Waits for readiness; False if it must not wait. The waiter comes from ``t.wait``, so arm by hand."""
         if self.nonblock or self.loop is None:
             return False
-        if not self.armed & events:
-            self.armed |= events
-            self.loop.watch_fd(self.fd, self.armed, self._ready)
+        self.ready.also(events)
         t.wait(self.queue)
         return True
 
@@ -171,8 +133,7 @@ class HostFile(FileDescription):
                 return -errno.EAGAIN
 
     def _ready_for(self, events: int) -> bool:
-        got = self.poller.poll(0)
-        return bool(got and got[0][1] & (events | POLLHUP | POLLERR))
+        return bool(self.ready.events() & (events | POLLHUP | POLLERR))
 
     def _try_read(self, size: int) -> bytes | None:
         """Data, or None when the host would have to wait."""
@@ -274,7 +235,7 @@ class HostFile(FileDescription):
         raise SysErr(errno.ENODEV)
 
     def release(self) -> None:
-        self._disarm()
+        self.ready.close()
         os.close(self.fd)
 
 

@@ -17,7 +17,7 @@ from .hostfd import HostFile, open_host_fd
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
-    from .hostfd import Loop
+    from .hostpoll import Loop
 
 TCGETS: Final = 0x5401
 TCSETS: Final = 0x5402

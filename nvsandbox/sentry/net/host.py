@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import select
 import socket
 import struct
 from collections.abc import Callable
@@ -45,6 +44,7 @@ from ..abi.socket import (
     SOL_TCP,
 )
 from ..errors import SysErr, from_oserror
+from ..fs.hostpoll import POLLRDHUP, HostPoll
 from ..kernel.creds import CAP_NET_BIND_SERVICE, CAP_NET_RAW
 from ..kernel.wait import POLL_READ, POLL_WRITE, POLLERR, POLLHUP, POLLIN, POLLOUT, Waiter
 from .ifioctl import SIOCGIFADDR, SIOCGIFCONF, forward
@@ -61,7 +61,6 @@ MAX_DATAGRAM: Final = 65536
 STREAM_CHUNK: Final = 1 << 18
 IPPROTO_ICMP: Final = 1
 IPPROTO_ICMPV6: Final = 58
-POLLRDHUP: Final = 0x2000
 # What passes to the host, by level. Waiting and identity (time-outs, types) are ours; in Socket.
 SOCKET_OPTIONS: Final = frozenset(
     (SO_REUSEADDR, SO_BROADCAST, SO_SNDBUF, SO_RCVBUF, SO_KEEPALIVE, SO_OOBINLINE, SO_LINGER, SO_REUSEPORT)
@@ -106,7 +105,7 @@ def host_call(fn: Callable[[], T]) -> T:
 class HostSocket(Socket):
     """An internet socket of the host's."""
 
-    __slots__ = ("armed", "connecting", "host", "is_listening", "poller")
+    __slots__ = ("connecting", "host", "is_listening", "ready")
 
     def __init__(
         self, t: Task, domain: int, type: int, protocol: int, host: socket.socket | None = None
@@ -114,23 +113,15 @@ class HostSocket(Socket):
         super().__init__(t, domain, type, protocol)
         self.host = host or host_call(lambda: socket.socket(domain, type, protocol))
         self.host.setblocking(False)
-        self.armed = 0
         self.is_listening = False
         self.connecting = False
-        self.poller = select.poll()
-        self.poller.register(self.host, POLLIN | POLLOUT | POLLRDHUP | select.POLLPRI)
+        self.ready = HostPoll(
+            self.host.fileno(), self.queue, _loop[0], POLLIN | POLLOUT | POLLRDHUP, self._woken
+        )
 
     # Readiness
     def poll(self, t: Task | None) -> int:
-        got = self.poller.poll(0)
-        mask = got[0][1] if got else 0
-        if mask & POLLIN:
-            mask |= POLL_READ
-        if mask & POLLOUT:
-            mask |= POLL_WRITE
-        if self.queue.waiters:
-            self._arm(mask)
-        return mask
+        return self.ready.mask()
 
     def watch(self, w: Waiter) -> None:
         super().watch(w)
@@ -139,28 +130,9 @@ class HostSocket(Socket):
     def unwatch(self, w: Waiter) -> None:
         super().unwatch(w)
         if not self.queue.waiters:
-            self._disarm()
+            self.ready.listen(0)
 
-    def _arm(self, have: int) -> None:
-        want = 0
-        for w in self.queue.waiters:
-            want |= w.mask
-        self._listen_for(want & (POLLIN | POLLOUT | POLLRDHUP) & ~have)
-
-    def _listen_for(self, events: int) -> None:
-        if events == self.armed:
-            return
-        if events:
-            _loop[0].watch_fd(self.host.fileno(), events, self._ready)
-        else:
-            _loop[0].unwatch_fd(self.host.fileno())
-        self.armed = events
-
-    def _disarm(self) -> None:
-        self._listen_for(0)
-
-    def _ready(self, events: int) -> None:
-        self._disarm()
+    def _woken(self, events: int) -> None:
         mask = events & 0xFFFF
         if mask & (POLLIN | POLLHUP | POLLERR | POLLRDHUP):
             mask |= POLL_READ
@@ -170,8 +142,7 @@ class HostSocket(Socket):
 
     def _wait(self, t: Task, events: int, deadline: int | None, timed: bool) -> None:
         """Until the host socket is ready. Raises EAGAIN at the deadline, Restart for a signal."""
-        if not self.armed & events:
-            self._listen_for(self.armed | events)
+        self.ready.also(events)
         self.pause(t, self.queue, deadline, timed)
 
     # Names
@@ -345,7 +316,7 @@ class HostSocket(Socket):
         return super().ioctl(t, cmd, arg)
 
     def release(self) -> None:
-        self._disarm()
+        self.ready.close()
         self.host.close()
 
 
