@@ -6,7 +6,6 @@ the driver sees it. What the driver then says it gave corrects the charge.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -49,8 +48,6 @@ MAX_EXPORTS: Final = 4096
 def rm_alloc(e: Engine, t: Task, f: NvFile, escape: Plan, size: int, arg: int) -> int:
     """NVOS21 or NVOS64, told apart by size."""
     with Argument(e, t, f, escape, size, arg, "NVOS64_PARAMETERS", "NVOS21_PARAMETERS") as x:
-        if not x.struct:
-            return -errno.EINVAL
         try:
             return _alloc(x)
         except status.Refused as r:
@@ -182,8 +179,6 @@ def take(e: Engine, t: Task, gpu: int, size: int) -> Charge:
 def rm_free(e: Engine, t: Task, f: NvFile, escape: Plan, size: int, arg: int) -> int:
     """NVOS00: an object and all below it, or the client."""
     with Argument(e, t, f, escape, size, arg) as x:
-        if not x.struct:
-            return -errno.EINVAL
         p = x.p
         root, handle = p["hRoot"], p["hObjectOld"]
         # A client's handle stands in both places when it is freed itself.
@@ -205,8 +200,6 @@ def rm_free(e: Engine, t: Task, f: NvFile, escape: Plan, size: int, arg: int) ->
 def rm_dup(e: Engine, t: Task, f: NvFile, escape: Plan, size: int, arg: int) -> int:
     """NVOS55: another handle for an object, of the same process only: others share by exported descriptor (hazard D1)."""
     with Argument(e, t, f, escape, size, arg) as x:
-        if not x.struct:
-            return -errno.EINVAL
         p = x.p
         try:
             client = e.objects.usable(p["hClient"], f)
@@ -235,8 +228,6 @@ def rm_dup(e: Engine, t: Task, f: NvFile, escape: Plan, size: int, arg: int) -> 
 def rm_alloc_memory(e: Engine, t: Task, f: NvFile, escape: Plan, size: int, arg: int) -> int:
     """NVOS02: system memory, and application memory registered with the driver, the older way."""
     with Argument(e, t, f, escape, size, arg) as x:
-        if not x.struct:
-            return -errno.EINVAL
         whole = x.p
         p = whole.sub("params")
         pointer, number, fd = p["pMemory"], p["hClass"], whole["fd"]
@@ -275,8 +266,6 @@ def rm_alloc_memory(e: Engine, t: Task, f: NvFile, escape: Plan, size: int, arg:
 def vid_heap(e: Engine, t: Task, f: NvFile, escape: Plan, size: int, arg: int) -> int:
     """NVOS32: memory by function code; those that allocate, free and ask for sizes."""
     with Argument(e, t, f, escape, size, arg) as x:
-        if not x.struct:
-            return -errno.EINVAL
         p = x.p
         try:
             client = e.objects.usable(p["hRoot"], f)

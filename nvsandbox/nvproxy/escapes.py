@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Final, final
 
+from ..sentry.errors import SysErr
 from . import rules, status
 from .abi.view import View
 from .control import hold
@@ -33,7 +34,7 @@ class Argument:
     def __init__(
         self, e: Engine, t: Task, f: NvFile, plan: Plan, size: int, addr: int, *structs: str
     ) -> None:
-        """``structs``: those it may be; the plan's own by default. Raises SysErr(EINVAL) through ``bad_size``."""
+        """``structs``: those it may be; the plan's own by default. Raises SysErr(EINVAL) when ``size`` is none of theirs, EFAULT."""
         self.e, self.t, self.f, self.plan = e, t, f, plan
         self.nr, self.size, self.addr = plan.id, size, addr
         self.struct = ""
@@ -41,7 +42,9 @@ class Argument:
         for s in structs or (plan.struct,):
             if s in known and e.layouts.size(s) == size:
                 self.struct = s
-        self.raw = t.copy_in(addr, size) if self.struct else b""
+        if not self.struct:
+            raise SysErr(errno.EINVAL)
+        self.raw = t.copy_in(addr, size)
         self.a: Arena = e.arenas.get()
         self.at = self.a.put(self.raw)
 
@@ -56,9 +59,15 @@ class Argument:
         """The struct's fields."""
         return View(self.e.layouts, self.e.layouts.table(self.struct), self.a.buf, self.at)
 
-    def forward(self) -> int:
-        """The host's answer: 0 or a negative errno; nothing is copied out yet."""
-        return self.e.forward(self.f, self.plan, self.a, self.nr, self.at, self.size)
+    def forward(self, *others: NvFile) -> int:
+        """The host's answer: 0 or a negative errno; nothing is copied out yet. ``others``: files that the struct names, held
+        meanwhile."""
+        held = hold(list(others))
+        try:
+            return self.e.forward(self.f, self.plan, self.a, self.nr, self.at, self.size)
+        finally:
+            for f in held:
+                f.decref()
 
     def finish(self) -> int:
         """Copy out what changed."""
@@ -73,8 +82,6 @@ class Argument:
 def plain(e: Engine, t: Task, f: NvFile, plan: Plan, size: int, addr: int) -> int:
     """Parameters without pointers, descriptors or clients."""
     with Argument(e, t, f, plan, size, addr) as x:
-        if not x.struct:
-            return -errno.EINVAL
         r = x.forward()
         return r if r < 0 else x.finish()
 
@@ -82,8 +89,6 @@ def plain(e: Engine, t: Task, f: NvFile, plan: Plan, size: int, addr: int) -> in
 def with_client(e: Engine, t: Task, f: NvFile, plan: Plan, size: int, addr: int) -> int:
     """Plain but for the client, which must be usable through this file."""
     with Argument(e, t, f, plan, size, addr) as x:
-        if not x.struct:
-            return -errno.EINVAL
         p = x.p
         try:
             e.objects.usable(p["hClient"], f)
@@ -122,18 +127,12 @@ def card_info(e: Engine, t: Task, f: NvFile, plan: Plan, size: int, addr: int) -
 def register_fd(e: Engine, t: Task, f: NvFile, plan: Plan, size: int, addr: int) -> int:
     """Ties this file to the control file whose clients it serves."""
     with Argument(e, t, f, plan, size, addr) as x:
-        if not x.struct:
-            return -errno.EINVAL
         number = x.p["ctl_fd"]
         other = e.file(t, number, rules.CTL)
         if other is None or (f.control is not None and f.control is not other):
             return -errno.EINVAL
         x.p["ctl_fd"] = other.fd
-        (held,) = hold([other])
-        try:
-            r = x.forward()
-        finally:
-            held.decref()
+        r = x.forward(other)
         if r < 0:
             return r
         f.control = other
@@ -160,8 +159,6 @@ def attach_gpus(e: Engine, t: Task, f: NvFile, plan: Plan, size: int, addr: int)
 def os_event(e: Engine, t: Task, f: NvFile, plan: Plan, size: int, addr: int) -> int:
     """ALLOC_OS_EVENT and FREE_OS_EVENT: events are reported on a descriptor of the application."""
     with Argument(e, t, f, plan, size, addr) as x:
-        if not x.struct:
-            return -errno.EINVAL
         p = x.p
         number = p["fd"]
         other = e.file(t, number, rules.FRONTEND)
@@ -170,11 +167,7 @@ def os_event(e: Engine, t: Task, f: NvFile, plan: Plan, size: int, addr: int) ->
             p["Status"] = status.INVALID_ARGUMENT
             return x.finish()
         p["fd"] = other.fd
-        (held,) = hold([other])
-        try:
-            r = x.forward()
-        finally:
-            held.decref()
+        r = x.forward(other)
         p["fd"] = number
         return r if r < 0 else x.finish()
 
@@ -182,7 +175,7 @@ def os_event(e: Engine, t: Task, f: NvFile, plan: Plan, size: int, addr: int) ->
 def get_event_data(e: Engine, t: Task, f: NvFile, plan: Plan, size: int, addr: int) -> int:
     """Takes the oldest pending event of this file (``NvUnixEvent`` behind a pointer)."""
     with Argument(e, t, f, plan, size, addr) as x:
-        if not x.struct or "NvUnixEvent" not in e.abi.release.structs:
+        if "NvUnixEvent" not in e.abi.release.structs:
             return -errno.EINVAL
         p = x.p
         where = p["pEvent"]
@@ -206,8 +199,6 @@ def numa_info(e: Engine, t: Task, f: NvFile, plan: Plan, size: int, addr: int) -
 def idle_channels(e: Engine, t: Task, f: NvFile, plan: Plan, size: int, addr: int) -> int:
     """``NVOS30_PARAMETERS``: three arrays of handles."""
     with Argument(e, t, f, plan, size, addr) as x:
-        if not x.struct:
-            return -errno.EINVAL
         p = x.p
         try:
             e.objects.usable(p["hClient"], f)

@@ -14,7 +14,6 @@ from ..sentry.mm import mm as m
 from ..sentry.mm.mm import page_up
 from ..sentry.mm.vma import DONTFORK, Vma
 from . import rules, status
-from .control import hold
 from .escapes import Argument
 from .promote import Pinned
 
@@ -32,8 +31,6 @@ _RW: Final = 3
 def map_memory(e: Engine, t: Task, f: NvFile, escape: Plan, size: int, arg: int) -> int:
     """NVOS33 with a descriptor: prepares it for the mmap that follows."""
     with Argument(e, t, f, escape, size, arg) as x:
-        if not x.struct:
-            return -errno.EINVAL
         whole = x.p
         p = whole.sub("params")
         number = whole["fd"]
@@ -47,11 +44,7 @@ def map_memory(e: Engine, t: Task, f: NvFile, escape: Plan, size: int, arg: int)
             return x.finish()
         o = client.objects.get(p["hMemory"])
         whole["fd"] = target.fd
-        (held,) = hold([target])
-        try:
-            got = x.forward()
-        finally:
-            held.decref()
+        got = x.forward(target)
         whole["fd"] = number
         if got < 0:
             return got
@@ -66,8 +59,6 @@ def map_memory(e: Engine, t: Task, f: NvFile, escape: Plan, size: int, arg: int)
 def unmap_memory(e: Engine, t: Task, f: NvFile, escape: Plan, size: int, arg: int) -> int:
     """NVOS34: the driver forgets; the address space has its own munmap."""
     with Argument(e, t, f, escape, size, arg) as x:
-        if not x.struct:
-            return -errno.EINVAL
         p = x.p
         try:
             client = e.objects.usable(p["hClient"], f)

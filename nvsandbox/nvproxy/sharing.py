@@ -73,8 +73,6 @@ def may_duplicate(e: Engine, t: Task, f: NvFile, to: Client, source: Client, o: 
 def rm_share(e: Engine, t: Task, f: NvFile, plan: Plan, size: int, addr: int) -> int:
     """NVOS57: a policy on one object."""
     with Argument(e, t, f, plan, size, addr) as x:
-        if not x.struct:
-            return -22
         p = x.p
         share = p.sub("sharePolicy")
         before = (share["type"], share["target"])
