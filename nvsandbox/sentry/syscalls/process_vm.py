@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import errno
 import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from ..abi.fcntl import UIO_MAXIOV
 from ..errors import SysErr
 from ..fs.proc_access import check_access
-from ..kernel.remote import Access, access
+from ..kernel.remote import access
 from .decode import CInt, CULong, Table, UserPtr, full
-from .file_rw import copy_in_iov
+from .file_rw import Iov, copy_in_iov
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
     from ..mm.mm import MM
 
 CHUNK: Final = 1 << 20
+# (task, memory, our vector, position in it, address there, bytes): bytes moved
+Piece = Callable[["Task", "MM", Iov, int, int, int], int]
 
 
-def _remote_iov(t: Task, addr: int, count: int) -> list[tuple[int, int]]:
+def _remote_iov(t: Task, addr: int, count: int) -> Iov:
     if count > UIO_MAXIOV:
         raise SysErr(errno.EINVAL)
     vec = list(struct.iter_unpack("<QQ", t.copy_in(addr, 16 * count))) if count else []
@@ -45,7 +48,7 @@ def _target(t: Task, pid: int) -> MM:
 
 def _common(
     t: Task, pid: int, lvec: int, ln: int, rvec: int, rn: int, flags: int
-) -> tuple[list[tuple[int, int]], list[tuple[int, int]], MM | None]:
+) -> tuple[Iov, Iov, MM | None]:
     if flags:
         raise SysErr(errno.EINVAL)
     local = copy_in_iov(t, lvec, ln)
@@ -57,10 +60,10 @@ def _common(
     return local, remote, _target(t, pid)
 
 
-def sys_process_vm_readv(
-    t: Task, pid: CInt, lvec: UserPtr, ln: CULong, rvec: UserPtr, rn: CULong, flags: CULong
+def _transfer(
+    t: Task, pid: int, lvec: int, ln: int, rvec: int, rn: int, flags: int, piece: Piece
 ) -> int:
-    """process_vm_readv(2)."""
+    """Moves pieces until either side is through; ``piece`` moves one and says how much of it there was."""
     local, remote, mm = _common(t, pid, lvec, ln, rvec, rn, flags)
     if mm is None:
         return 0
@@ -70,39 +73,35 @@ def sys_process_vm_readv(
         done = 0
         while done < size and total < room:
             want = min(size - done, room - total, CHUNK)
-            data = access(t, mm, lambda a, at=addr + done, n=want: a.read(at, n))  # type: ignore[misc]
-            n = _to_local(t, local, total, data)
+            n = piece(t, mm, local, total, addr + done, want)
             total += n
             done += n
             if n < want:
                 return _result(total)
     return total
+
+
+def _read_piece(t: Task, mm: MM, local: Iov, pos: int, addr: int, want: int) -> int:
+    return _to_local(t, local, pos, access(t, mm, lambda a: a.read(addr, want)))
+
+
+def _write_piece(t: Task, mm: MM, local: Iov, pos: int, addr: int, want: int) -> int:
+    data = _from_local(t, local, pos, want)
+    return access(t, mm, lambda a: a.write(addr, data)) if data else 0
+
+
+def sys_process_vm_readv(
+    t: Task, pid: CInt, lvec: UserPtr, ln: CULong, rvec: UserPtr, rn: CULong, flags: CULong
+) -> int:
+    """process_vm_readv(2)."""
+    return _transfer(t, pid, lvec, ln, rvec, rn, flags, _read_piece)
 
 
 def sys_process_vm_writev(
     t: Task, pid: CInt, lvec: UserPtr, ln: CULong, rvec: UserPtr, rn: CULong, flags: CULong
 ) -> int:
     """process_vm_writev(2)."""
-    local, remote, mm = _common(t, pid, lvec, ln, rvec, rn, flags)
-    if mm is None:
-        return 0
-    room = sum(n for _, n in local)
-    total = 0
-    for addr, size in remote:
-        done = 0
-        while done < size and total < room:
-            want = min(size - done, room - total, CHUNK)
-            data = _from_local(t, local, total, want)
-            n = access(t, mm, lambda a, at=addr + done, d=data: _put(a, at, d)) if data else 0  # type: ignore[misc]
-            total += n
-            done += n
-            if n < want:
-                return _result(total)
-    return total
-
-
-def _put(a: Access, at: int, data: bytes) -> int:
-    return a.write(at, data)
+    return _transfer(t, pid, lvec, ln, rvec, rn, flags, _write_piece)
 
 
 def _result(total: int) -> int:
@@ -111,7 +110,7 @@ def _result(total: int) -> int:
     return total
 
 
-def _slices(local: list[tuple[int, int]], pos: int, size: int) -> list[tuple[int, int]]:
+def _slices(local: Iov, pos: int, size: int) -> Iov:
     """The parts of ``local`` that hold its bytes [pos, pos + size)."""
     out = []
     for addr, n in local:
@@ -127,7 +126,7 @@ def _slices(local: list[tuple[int, int]], pos: int, size: int) -> list[tuple[int
     return out
 
 
-def _to_local(t: Task, local: list[tuple[int, int]], pos: int, data: bytes) -> int:
+def _to_local(t: Task, local: Iov, pos: int, data: bytes) -> int:
     """How much of ``data`` our own memory took."""
     done = 0
     for addr, n in _slices(local, pos, len(data)):
@@ -138,7 +137,7 @@ def _to_local(t: Task, local: list[tuple[int, int]], pos: int, data: bytes) -> i
     return done
 
 
-def _from_local(t: Task, local: list[tuple[int, int]], pos: int, size: int) -> bytes:
+def _from_local(t: Task, local: Iov, pos: int, size: int) -> bytes:
     parts = []
     for addr, n in _slices(local, pos, size):
         part = access(t, t.mm, lambda a, at=addr, m=n: a.read(at, m))  # type: ignore[misc]
