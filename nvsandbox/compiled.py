@@ -7,6 +7,7 @@ uses the sources in any case.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -28,8 +29,9 @@ def same(source: Path, was: list[int]) -> bool:
     return source.stat().st_mtime_ns == was[0] or zlib.crc32(source.read_bytes()) == was[1]
 
 
+@functools.cache
 def fresh() -> bool:
-    """Whether the compiled kernel is there and made from the sources as they are."""
+    """Whether the compiled kernel is there and made from the sources as they are; looked at once."""
     if os.environ.get("NVSANDBOX_COMPILED") == "0":
         return False
     try:

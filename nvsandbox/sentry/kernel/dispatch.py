@@ -97,8 +97,7 @@ def _uncommon(k: Kernel, t: Task, th: HostThread, ev: Event) -> Event:
             k.patcher.hot(t, ev[1], hot)
         except (SysErr, OSError) as e:
             log.warning("call site not patched: %s", e)
-    row = k.table.get(ev[1])
-    return ev if row is None else (ev[0], ev[1], *unsigned(row, ev[2:]))
+    return unsigned(k, ev)
 
 
 def call(k: Kernel, t: Task, ev: Event) -> int:
@@ -122,9 +121,13 @@ def call(k: Kernel, t: Task, ev: Event) -> int:
         raise TaskExit from None
 
 
-def unsigned(row: Row, a: tuple[int, ...]) -> list[int]:
+def unsigned(k: Kernel, ev: Event) -> Event:
     """The event carries registers as signed numbers; addresses and unsigned longs are not."""
-    return [v & M64 if w == U64 else v for v, w in zip(a, row.widths, strict=False)]
+    row = k.table.get(ev[1])
+    if row is None:
+        return ev
+    args = [v & M64 if w == U64 else v for v, w in zip(ev[2:], row.widths, strict=False)]
+    return (ev[0], ev[1], *args)
 
 
 def _invoke(k: Kernel, t: Task, row: Row, ev: Event) -> int:
@@ -189,10 +192,7 @@ def _trap(k: Kernel, th: HostThread, kind: int) -> None:
                 how = k.patcher.emulate(t)
                 if how == 1:
                     lib.nv_decode(th.cdata)
-                    _, *rest = _EVENT(ev)
-                    row = k.table.get(rest[0])
-                    args = rest[1:] if row is None else unsigned(row, tuple(rest[1:]))
-                    finish(k, t, call(k, t, (EV_SYSCALL, rest[0], *args)))
+                    finish(k, t, call(k, t, unsigned(k, _EVENT(ev))))
                     return
                 if how:
                     finish_trap(k, t, (0, 0, 0))

@@ -107,19 +107,20 @@ class EventLoop:
 
     def reply(self, cdata: Any, rax: int) -> None:
         """Lets an application thread go on, at the latest when the loop has nothing else to do."""
-        if self.ready:
-            lib.nv_reply(cdata, rax)
-        else:
-            if self._owed is not None:
-                lib.nv_reply(self._owed, self._owed_rax)
-            self._owed, self._owed_rax = cdata, rax
+        self._settle()
+        self._owed, self._owed_rax = cdata, rax
+
+    def _settle(self) -> None:
+        """The reply that is owed goes out now: something else is to run before the next wait."""
+        if self._owed is not None:
+            owed, self._owed = self._owed, None
+            lib.nv_reply(owed, self._owed_rax)
 
     def _run(self, _start: Any = None) -> None:
         ready = self.ready
         while not self.stopped:
-            if ready and self._owed is not None:
-                owed, self._owed = self._owed, None
-                lib.nv_reply(owed, self._owed_rax)
+            if ready:
+                self._settle()
             while ready:
                 g, value = ready.popleft()
                 self._idle.append(getcurrent())

@@ -35,10 +35,6 @@ from ...platform.interface import (
     LOW_RET,
     LOW_SITES,
     LOW_TABLE,
-    OF_FD0,
-    OF_FD4,
-    OF_IGNORE,
-    OP_RECVFD,
     R11,
     RAX,
     RCX,
@@ -46,6 +42,7 @@ from ...platform.interface import (
 )
 from ...platform.native._native import lib
 from ..vfs.regular import RegMappable
+from .mm import MAP_PRIVATE
 from .vma import PAGE, PROT_EXEC, PROT_READ, PROT_WRITE, WRITTEN, Vma
 
 if TYPE_CHECKING:
@@ -75,9 +72,7 @@ EAGER_MAX: Final = 8 << 20  # bytes of text searched when it is first mapped
 FIRST, FACTOR, BUILD_AT = 2, 4, 8  # a site is noted at 2 traps, patched from 8 on
 BUILD_GAP_NS: Final = 5_000_000
 MAX_BUILDS: Final = 24
-SEALS: Final = 1 | 2 | 4 | 8
-MAP_PRIVATE_FIXED: Final = 0x12
-NR_MMAP, NR_CLOSE = 9, 3
+SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 SYSCALL_LEN: Final = 2
 EFL_ARITH: Final = 0x8D5
 
@@ -255,7 +250,7 @@ class Patcher:
                     data[at : at + 7] = b"\xff\x24\x25" + struct.pack("<I", LOW_TABLE + 8 * s.index)
                     i += 1
                 os.pwrite(mem, data, lo)
-            fcntl.fcntl(mem, 1033, SEALS)
+            fcntl.fcntl(mem, fcntl.F_ADD_SEALS, SEALS)
         except BaseException:
             os.close(mem)
             raise
@@ -264,10 +259,8 @@ class Patcher:
         text.built_at = time.monotonic_ns()
 
     # Address spaces
-    def _text_of(self, t: Task, file: FileDescription, fd: int) -> PatchedText | None:
-        m = file.mappable(t)
-        if not isinstance(m, RegMappable):
-            return None
+    def _text_of(self, m: RegMappable, fd: int) -> PatchedText:
+        """Of the file as it is now: what was known of other content is forgotten."""
         st = os.fstat(fd)
         identity = (st.st_dev, st.st_ino, st.st_size, st.st_mtime_ns)
         text = m.text
@@ -279,9 +272,10 @@ class Patcher:
         self, t: Task, mm: MM, at: int, size: int, offset: int, file: FileDescription, fd: int
     ) -> None:  # fmt: skip
         """Text of ``file`` is being mapped (its mmap is queued): queues what maps the patched stretches over it."""
-        text = self._text_of(t, file, fd)
-        if text is None:
+        m = file.mappable(t)
+        if not isinstance(m, RegMappable):
             return
+        text = self._text_of(m, fd)
         if self.eager and offset not in text.seen and size <= EAGER_MAX:
             text.seen.add(offset)
             if self._search(text, fd, offset, size):
@@ -304,24 +298,11 @@ class Patcher:
             mm.patches.remove(old)
         lo, hi = offset, offset + size
         self._fill(t, [s for s in gen.sites if lo <= s.start() and s.end + 6 <= hi], base)
-        th = t.thread
         for a, b in gen.ranges:
             a, b = max(a, lo), min(b, hi)
             if a >= b:
                 continue
-            mm.space.send_fds(gen.fd)
-            th.op(OP_RECVFD, 0, 0, 1)
-            th.host(
-                NR_MMAP,
-                base + a,
-                b - a,
-                PROT_READ | PROT_EXEC,
-                MAP_PRIVATE_FIXED,
-                0,
-                a,
-                flags=OF_FD4,
-            )
-            th.host(NR_CLOSE, 0, flags=OF_FD0 | OF_IGNORE)
+            mm.host_mmap(t, base + a, b - a, PROT_READ | PROT_EXEC, MAP_PRIVATE, gen.fd, a)
         mm.patches.append(Mapped(text, gen, base))
         return True
 
@@ -367,9 +348,7 @@ class Patcher:
         if not isinstance(m, RegMappable):
             return
         fd = m.host_fd(t, False)
-        text = self._text_of(t, v.file, fd)
-        if text is None:
-            return
+        text = self._text_of(m, fd)
         end = v.offset + rip - v.start
         if end not in text.sites:
             if end in text.refused:
@@ -403,17 +382,13 @@ class Patcher:
     def restore(self, t: Task, mm: MM, lo: int, hi: int) -> None:
         """Queues the file's own text back over what is patched in [lo, hi)."""
         for p in list(mm.patches):
-            hit = False
             for a, b in p.gen.ranges:
                 for v in mm.map.overlapping(max(lo, p.base + a), min(hi, p.base + b)):
                     if v.file is not None and patchable(v) and self._same(v, p):
                         at, end = max(v.start, p.base + a), min(v.end, p.base + b)
                         fd = v.file.mappable(t).host_fd(t, False)
                         off = v.offset + at - v.start
-                        mm.host_mmap(t, at, end - at, v.prot, MAP_PRIVATE_FIXED, fd, off)
-                        hit = True
-            if hit and (lo, hi) == (0, 1 << 47):
-                mm.patches.remove(p)
+                        mm.host_mmap(t, at, end - at, v.prot, MAP_PRIVATE, fd, off)
 
     def emulate(self, t: Task) -> int:
         """After an invalid instruction: 1 when it was a system call in the middle of a patched site, whose registers are now as at
@@ -449,6 +424,7 @@ class Patcher:
         lib.nv_own_gs(t.thread.cdata)
         if mm.patches:
             self.restore(t, mm, 0, 1 << 47)
+            mm.patches.clear()
             t.thread.run()
 
 

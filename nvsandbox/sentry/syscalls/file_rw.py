@@ -29,7 +29,6 @@ BULK = 1 << 16  # from here on a read is the stub's own
 NR_PREAD64: Final = 17
 NR_CLOSE: Final = 3
 INLINED: Final = 4096
-AGAIN: Final = -(1 << 62)
 MAX_OFFSET: Final = (1 << 63) - 1
 CURRENT: Final = -1  # as an offset: the file's own position
 
@@ -244,20 +243,24 @@ def do_write(t: Task, f: FileDescription, iov: Iov, offset: int) -> int:
             return total
 
 
-def sys_read(t: Task, fd: CUInt, buf: UserPtr, size: CULong) -> int:
-    """read(2)."""
-    f = readable(t, fd)
+def _read(t: Task, f: FileDescription, buf: int, size: int, offset: int) -> int:
+    """One buffer, in the usual case without lists. ``offset``: or CURRENT."""
     size = check_size(buf, size)
-    if t.mm.map.span(buf, buf + size, PROT_WRITE) == size:  # the usual case, without lists
+    if t.mm.map.span(buf, buf + size, PROT_WRITE) == size:
         if size >= BULK and (host := f.direct_fd(t, False)) >= 0:
-            return stub_read(t, f, host, buf, size, CURRENT)
+            return stub_read(t, f, host, buf, size, offset)
         if size <= CHUNK:
-            data = f.read(t, size)
+            data = f.read(t, size) if offset < 0 else f.pread(t, size, offset)
             if isinstance(data, int):
                 return data
             t.copy_out(buf, data)
             return len(data)
-    return do_read(t, f, [(buf, size)] if size else [], CURRENT)
+    return do_read(t, f, [(buf, size)], offset)
+
+
+def sys_read(t: Task, fd: CUInt, buf: UserPtr, size: CULong) -> int:
+    """read(2)."""
+    return _read(t, readable(t, fd), buf, size, CURRENT)
 
 
 def stub_read(t: Task, f: FileDescription, host: int, buf: int, size: int, offset: int) -> int:
@@ -278,23 +281,14 @@ def stub_read(t: Task, f: FileDescription, host: int, buf: int, size: int, offse
     return n
 
 
-def sys_write(t: Task, fd: CUInt, buf: UserPtr, size: CULong) -> int:
-    """write(2)."""
-    f = writable(t, fd)
-    size = check_size(buf, size)
-    if 0 < size <= INLINED:  # the usual case, without lists
-        n = _small_write(t, f, buf, size, CURRENT)
-        if n != AGAIN:
-            return n
-    return do_write(t, f, [(buf, size)], CURRENT)
-
-
-def _small_write(t: Task, f: FileDescription, buf: int, size: int, offset: int) -> int:
-    """One piece that has come with the trap; AGAIN when it is not all there, and nothing was written."""
+def _write(t: Task, f: FileDescription, buf: int, size: int, offset: int) -> int:
+    """One buffer, without lists when it came with the trap. ``offset``: or CURRENT."""
+    if not 0 < size <= INLINED:
+        return do_write(t, f, [(buf, size)], offset)
     try:
         data = bytes(size) if f.ignores_data() else t.copy_in(buf, size)
     except SysErr:
-        return AGAIN
+        return do_write(t, f, [(buf, size)], offset)
     try:
         n = f.write(t, data) if offset < 0 else f.pwrite(t, data, offset)
     except SysErr as e:
@@ -306,22 +300,17 @@ def _small_write(t: Task, f: FileDescription, buf: int, size: int, offset: int) 
     return n
 
 
+def sys_write(t: Task, fd: CUInt, buf: UserPtr, size: CULong) -> int:
+    """write(2)."""
+    f = writable(t, fd)
+    return _write(t, f, buf, check_size(buf, size), CURRENT)
+
+
 def sys_pread64(t: Task, fd: CUInt, buf: UserPtr, size: CULong, offset: CLong) -> int:
     """pread(2)."""
     if offset < 0:
         raise SysErr(errno.EINVAL)
-    f = readable(t, fd)
-    size = check_size(buf, size)
-    if t.mm.map.span(buf, buf + size, PROT_WRITE) == size:
-        if size >= BULK and (host := f.direct_fd(t, False)) >= 0:
-            return stub_read(t, f, host, buf, size, offset)
-        if size <= CHUNK:
-            data = f.pread(t, size, offset)
-            if isinstance(data, int):
-                return data
-            t.copy_out(buf, data)
-            return len(data)
-    return do_read(t, f, [(buf, size)], offset)
+    return _read(t, readable(t, fd), buf, size, offset)
 
 
 def sys_pwrite64(t: Task, fd: CUInt, buf: UserPtr, size: CULong, offset: CLong) -> int:
@@ -332,11 +321,7 @@ def sys_pwrite64(t: Task, fd: CUInt, buf: UserPtr, size: CULong, offset: CLong) 
     size = check_size(buf, size)
     if offset + size > MAX_OFFSET:
         raise SysErr(errno.EINVAL)
-    if 0 < size <= INLINED:
-        n = _small_write(t, f, buf, size, offset)
-        if n != AGAIN:
-            return n
-    return do_write(t, f, [(buf, size)], offset)
+    return _write(t, f, buf, size, offset)
 
 
 def sys_readv(t: Task, fd: CULong, iov: UserPtr, count: CULong) -> int:
