@@ -1,8 +1,9 @@
 #!/bin/bash
-# Installs the Debian packages that building and testing need, those that are missing.
+# Installs the named Debian packages, or those that building and testing need: the ones that are missing.
 set -euo pipefail
+[ $# -gt 0 ] || set -- gcc g++ make binutils python3-venv python3-dev debootstrap clang-format clang git
 need=()
-for p in gcc g++ make binutils python3-venv python3-dev debootstrap clang-format clang git; do
+for p in "$@"; do
   dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q "ok installed" || need+=("$p")
 done
 [ ${#need[@]} -eq 0 ] && exit 0

@@ -267,6 +267,20 @@ def test_foreign_descriptors(first: Inside, tmp_path: Path) -> None:
     assert not [r for r in rows if r[0] == "frontend" and r[1] in (0x4E, 0xC9)]
 
 
+def duplicator() -> Calls:
+    """Another process's client, which duplicates the memory of ``base``'s into its own."""
+    c = Calls().open("/dev/nvidiactl", "ctl").root("ctl", 0xC1D0BAD0)
+    c.alloc("ctl", 0xC1D0BAD0, 0xC1D0BAD0, DEVICE, 0x80, "NV0080_ALLOC_PARAMETERS")
+    theft = {
+        "hClient": 0xC1D0BAD0,
+        "hParent": DEVICE,
+        "hObject": 0xBAD,
+        "hClientSrc": ROOT,
+        "hObjectSrc": MEM,
+    }
+    return c.escape("ctl", "NV_ESC_RM_DUP_OBJECT", "NVOS55_PARAMETERS", theft)
+
+
 def test_foreign_clients(first: Inside, tmp_path: Path) -> None:
     """A client is its file's: not usable through another, nor by another process, nor its objects duplicated or named in parameters."""
     c = base().alloc(
@@ -275,16 +289,7 @@ def test_foreign_clients(first: Inside, tmp_path: Path) -> None:
     c.open("/dev/nvidiactl", "other")
     start = len(c.steps)
     c.control("other", ROOT, SUB, "NV2080_CTRL_CMD_GPU_GET_NAME_STRING").free("other", ROOT, MEM)
-    thief = Calls().open("/dev/nvidiactl", "ctl").root("ctl", 0xC1D0BAD0)
-    thief.alloc("ctl", 0xC1D0BAD0, 0xC1D0BAD0, DEVICE, 0x80, "NV0080_ALLOC_PARAMETERS")
-    theft = {
-        "hClient": 0xC1D0BAD0,
-        "hParent": DEVICE,
-        "hObject": 0xBAD,
-        "hClientSrc": ROOT,
-        "hObjectSrc": MEM,
-    }
-    thief.escape("ctl", "NV_ESC_RM_DUP_OBJECT", "NVOS55_PARAMETERS", theft)
+    thief = duplicator()
     thief.alloc(
         "ctl",
         0xC1D0BAD0,
@@ -312,16 +317,7 @@ def test_sharing_stays_in_the_sandbox(first: Inside, tmp_path: Path) -> None:
     c = base().alloc(
         "ctl", ROOT, DEVICE, MEM, 0x40, "NV_MEMORY_ALLOCATION_PARAMS", {"size": 1 << 20}
     )
-    friend = Calls().open("/dev/nvidiactl", "ctl").root("ctl", 0xC1D0BAD0)
-    friend.alloc("ctl", 0xC1D0BAD0, 0xC1D0BAD0, DEVICE, 0x80, "NV0080_ALLOC_PARAMETERS")
-    theft = {
-        "hClient": 0xC1D0BAD0,
-        "hParent": DEVICE,
-        "hObject": 0xBAD,
-        "hClientSrc": ROOT,
-        "hObjectSrc": MEM,
-    }
-    friend.escape("ctl", "NV_ESC_RM_DUP_OBJECT", "NVOS55_PARAMETERS", theft)
+    friend = duplicator()
     stranger = [{"op": "setuid", "uid": 1000}, *friend.steps]
     c.add(op="spawn", steps=friend.steps)  # 5: not shared yet
     for kind in (2, 1, 6):
