@@ -1,4 +1,4 @@
-"""Host calls the gofer makes that the os module has not: openat2, renameat2, syncfs, fstatfs.
+"""Host calls the gofer makes that the os module has not: openat2, renameat2, syncfs, fstatfs, listings with attributes.
 
 Every name is resolved by ``openat2`` from a directory descriptor, with no symbolic link, no magic link and no way up.
 """
@@ -10,6 +10,8 @@ import os
 import struct
 from typing import Final
 
+from ..platform.native._native import ffi, lib
+
 SYS_RENAMEAT2: Final = 316
 SYS_OPENAT2: Final = 437
 AT_EMPTY_PATH: Final = 0x1000
@@ -18,6 +20,11 @@ RESOLVE_LAST: Final = (
     0x02 | 0x08
 )  # the last component may be a link: O_PATH | O_NOFOLLOW opens itself
 
+LIST_ENTRIES: Final = 512
+LIST_TEXT: Final = 48 << 10
+_records: Final = ffi.new("struct nv_entry[]", LIST_ENTRIES)
+_text: Final = ffi.new("uint8_t[]", LIST_TEXT)
+_used: Final = ffi.new("unsigned *")
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 _syscall: Final = _libc.syscall
 _syscall.restype = ctypes.c_long
@@ -80,3 +87,14 @@ def fstatfs(fd: int) -> list[int]:
     _check(_libc.fstatfs64(ctypes.c_int(fd), buf))
     f = struct.unpack_from("<7Q2iQ", buf.raw)
     return [f[0] & 0xFFFFFFFF, *f[1:7], f[9]]
+
+
+def listing(fd: int) -> tuple[bytes, bytes]:
+    """The next entries of the directory but . and ..: as many ``struct nv_entry`` (native/host.h) as there are, at most
+    LIST_ENTRIES, and the text of their names and targets. Both empty at the end."""
+    n = lib.nv_list(fd, _records, LIST_ENTRIES, _text, LIST_TEXT, _used)
+    if n < 0:
+        raise OSError(-n, os.strerror(-n))
+    return bytes(ffi.buffer(_records, n * ffi.sizeof("struct nv_entry"))), bytes(
+        ffi.buffer(_text, _used[0])
+    )

@@ -12,6 +12,7 @@ kinds) is checked by ``check_name`` and the two ends.
 from __future__ import annotations
 
 import errno
+import struct
 from typing import Annotated, Final
 
 import msgspec
@@ -20,8 +21,11 @@ from msgspec import Meta, Struct
 VERSION: Final = 1
 MAX_MESSAGE: Final = 128 << 10
 MAX_FDS: Final = 64
-LIST_BYTES: Final = 48 << 10  # a listing's reply is sent when it has grown to this
+XATTR_BYTES: Final = 48 << 10  # of one object's extended attributes
+MAX_LISTING: Final = 4 << 20  # entries of one directory
 MEMFD_BATCH: Final = 16
+MAX_AHEAD: Final = 31  # files or directories opened besides the one asked for
+WALK_ENTRIES: Final = 1024  # a walk stops after the directory with which it has listed so many
 
 U16 = Annotated[int, Meta(ge=0, le=0xFFFF)]
 U32 = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
@@ -90,17 +94,20 @@ class OpenDir(Request, tag=3):
 
 
 class List(Request, tag=4):
-    """Everything in directory ``handle``. Answers: ``names`` and ``attrs`` in parallel."""
+    """Everything in directory ``handle``. Answers: ``values`` = records as ENTRY describes, text of all names and
+    targets in the records' order."""
 
     handle: U32
 
 
 class Open(Request, tag=5):
-    """Opens a regular file. Answer: attributes and one descriptor, read-only unless ``write``."""
+    """Opens a regular file. Answer: attributes and one descriptor, read-only unless ``write``; then the same, read-only,
+    for those of the directory's further files ``ahead`` that could be opened, which ``names`` lists."""
 
     handle: U32
     name: Name
     write: bool
+    ahead: Annotated[list[Name], Meta(max_length=MAX_AHEAD)] = []
 
 
 class Create(Request, tag=6):
@@ -191,6 +198,19 @@ class Memfds(Request, tag=16):
     count: Annotated[int, Meta(ge=1, le=MEMFD_BATCH)]
 
 
+class Walk(Request, tag=17):
+    """Opens directories ``names`` as handles ``new``, ``new`` + 1, … and lists each. Answers: as those of List, with
+    ``nums`` = [index in ``names``] and in a directory's first ``attrs`` = [its own]; directories after the first that can't be
+    opened are left out, and all that follow when the answer has grown big."""
+
+    handle: U32
+    names: Annotated[list[Name], Meta(min_length=1, max_length=MAX_AHEAD + 1)]
+    new: U32
+
+
+# struct nv_entry (native/host.h): dev, ino, rdev, size, blocks, atime, mtime, ctime, mode, nlink, uid, gid, lengths of name and target
+ENTRY: Final = struct.Struct("<5Q3q4I2H4x")
+
 REMOVE: Final = 0x8000
 
 AnyRequest = (
@@ -210,6 +230,7 @@ AnyRequest = (
     | StatFs
     | Forget
     | Memfds
+    | Walk
 )
 
 encoder: Final = msgspec.msgpack.Encoder()

@@ -20,7 +20,6 @@ from . import host
 from . import protocol as p
 
 MAX_HANDLES: Final = 1 << 18
-MAX_LISTING: Final = 4 << 20  # entries of one directory
 
 # What the server calls once it runs, for its seccomp allow-list (x86-64 names).
 SYSCALLS: Final = (
@@ -120,7 +119,9 @@ class Server:
         if isinstance(req, p.Find):
             return self._find(req)
         if isinstance(req, p.List):
-            return self._list(req)
+            return self._list(req.id, self._handle(req.handle).fd, [])[0]
+        if isinstance(req, p.Walk):
+            return self._walk(req)
         if isinstance(req, p.Open):
             return self._open(req, fds)
         if isinstance(req, p.OpenDir):
@@ -172,41 +173,65 @@ class Server:
                 os.close(temp)
         return p.Reply(req.id, attrs=attrs)
 
-    def _list(self, req: p.List) -> p.Reply:
-        at = self._handle(req.handle).fd
+    def _list(
+        self, id: int, at: int, nums: list[int], own: p.Attr | None = None
+    ) -> tuple[p.Reply, int]:
+        """Sends all replies of a listing but the last, which it returns with the number of entries; ``own`` goes into
+        the first."""
+        reply = p.Reply(id, more=True, nums=nums)
+        if own is not None:
+            reply.attrs = [own]
+        count = 0
         fd = host.openat2(at, b".", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
-            names = [os.fsencode(n) for n in os.listdir(fd)]
+            while count < p.MAX_LISTING:
+                records, text = host.listing(fd)
+                if not records:
+                    break
+                if reply.values:
+                    self._send(reply, [])
+                    reply.attrs = []
+                reply.values = [records, text]
+                count += len(records) // p.ENTRY.size
         finally:
             os.close(fd)
-        reply = p.Reply(req.id, more=True)
-        reply.attrs, reply.names = [], []
-        size = 0
-        for name in names[:MAX_LISTING]:
-            try:
-                a = attr_at(at, name)
-            except OSError:
-                continue  # gone since
-            reply.names.append(name)
-            reply.attrs.append(a)
-            size += 90 + len(name) + len(a.target)
-            if size > p.LIST_BYTES:
-                self._send(reply, [])
-                reply.attrs, reply.names = [], []
-                size = 0
         reply.more = False
-        return reply
+        return reply, count
+
+    def _walk(self, req: p.Walk) -> p.Reply:
+        h = self._handle(req.handle)
+        last: p.Reply | None = None
+        left = p.WALK_ENTRIES
+        for i, name in enumerate(req.names):
+            try:
+                own = self._add_dir(h, name, req.new + i)
+            except OSError:
+                if i == 0:
+                    raise
+                continue
+            if last is not None:
+                last.more = True
+                self._send(last, [])
+            last, entries = self._list(req.id, self.handles[req.new + i].fd, [i], own)
+            left -= entries
+            if left <= 0:
+                break
+        assert last is not None
+        return last
 
     def _open_dir(self, req: p.OpenDir) -> p.Reply:
-        h = self._handle(req.handle)
-        p.check_name(req.name)
-        if req.new in self.handles or req.new < len(self.mounts):
+        return p.Reply(req.id, attrs=[self._add_dir(self._handle(req.handle), req.name, req.new)])
+
+    def _add_dir(self, h: Handle, name: bytes, new: int) -> p.Attr:
+        """Opens a directory as handle ``new``."""
+        p.check_name(name)
+        if new in self.handles or new < len(self.mounts):
             raise OSError(errno.EINVAL, "handle in use")
         if len(self.handles) >= MAX_HANDLES:
             raise OSError(errno.ENFILE, "handles")
-        fd = host.openat2(h.fd, req.name, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY)
-        self.handles[req.new] = Handle(fd, h.mount)
-        return p.Reply(req.id, attrs=[attr_of(os.fstat(fd))])
+        fd = host.openat2(h.fd, name, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY)
+        self.handles[new] = Handle(fd, h.mount)
+        return attr_of(os.fstat(fd))
 
     def _path_fd(self, h: Handle, name: bytes) -> int:
         """An O_PATH descriptor of the object; the caller closes it."""
@@ -222,15 +247,28 @@ class Server:
         h = self._handle(req.handle)
         if req.write and h.mount.readonly:
             raise OSError(errno.EROFS, "mount")
-        fd = self._path_fd(h, req.name)
+        flags = os.O_RDWR if req.write else os.O_RDONLY
+        reply = p.Reply(req.id, attrs=[self._open_file(h, req.name, flags, fds)])
+        if req.ahead:
+            reply.names = []
+            for name in req.ahead:
+                try:
+                    reply.attrs.append(self._open_file(h, name, os.O_RDONLY, fds))
+                except OSError:
+                    continue  # asked for when it is needed, and refused then
+                reply.names.append(name)
+        return reply
+
+    def _open_file(self, h: Handle, name: bytes, flags: int, fds: list[int]) -> p.Attr:
+        fd = self._path_fd(h, name)
         try:
             st = os.fstat(fd)
             if not stat.S_ISREG(st.st_mode):
                 raise OSError(errno.EINVAL, "not a regular file")
-            fds.append(self._reopen(fd, os.O_RDWR if req.write else os.O_RDONLY))
+            fds.append(self._reopen(fd, flags))
         finally:
             os.close(fd)
-        return p.Reply(req.id, attrs=[attr_of(st)])
+        return attr_of(st)
 
     def _memfds(self, req: p.Memfds, fds: list[int]) -> p.Reply:
         for _ in range(req.count):
@@ -264,7 +302,7 @@ class Server:
             except OSError:
                 continue
             size += len(raw) + len(value)
-            if size > p.LIST_BYTES:
+            if size > p.XATTR_BYTES:
                 break
             reply.names.append(raw)
             reply.values.append(value)

@@ -15,5 +15,19 @@ int nv_set_caps(uint64_t keep);
 int nv_set_ids(unsigned uid, unsigned gid);
 /* prog: an array of struct sock_filter. */
 int nv_set_filter(const void *prog, unsigned count);
+/* One entry of a directory and its attributes (statx(2)); times in nanoseconds. */
+struct nv_entry {
+  uint64_t dev, ino, rdev, size, blocks;
+  int64_t atime, mtime, ctime;
+  uint32_t mode, nlink, uid, gid;
+  uint16_t name_len, target_len; /* of its name, and of a symbolic link's target, in the text */
+  uint32_t unused;
+};
+/*
+ * The next entries of directory fd but . and .., as many as fit into the records and, a name and
+ * a link's target after the other, into the text. How many, 0 at the end.
+ */
+int nv_list(int fd, struct nv_entry *records, unsigned max, uint8_t *text, unsigned size,
+            unsigned *used);
 
 #endif

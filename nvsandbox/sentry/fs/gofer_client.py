@@ -20,12 +20,10 @@ import msgspec
 
 from ...gofer import protocol as p
 from ..errors import SysErr
+from .gofer_ahead import Ahead, Listed, Order
+from .gofer_listing import Entry, mode_ok, parse
 
-KINDS: Final = frozenset(
-    (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK)
-)  # fmt: skip
 ERRNOS: Final = frozenset(errno.errorcode)
-MAX_LISTING: Final = 4 << 20
 MAX_DIR_HANDLES: Final = 4096
 MAX_READ_FDS: Final = 1024
 
@@ -57,7 +55,7 @@ class GoferClient:
     """The connection and the two caches of scarce things: directory handles and read descriptors."""
 
     __slots__ = (
-        "broken", "calls", "dirs", "loop", "mount_count", "next_handle", "next_id", "out",
+        "ahead", "broken", "calls", "dirs", "loop", "mount_count", "next_handle", "next_id", "out",
         "read_fds", "roots", "sock",
     )  # fmt: skip
 
@@ -71,6 +69,7 @@ class GoferClient:
         self.broken = False
         self.dirs: OrderedDict[Node, None] = OrderedDict()
         self.read_fds: OrderedDict[Node, int] = OrderedDict()
+        self.ahead = Ahead(self.forget)
         self.roots: list[Node] = []
         r = self.call(p.Hello(self.new_id(), p.VERSION))
         if len(r.nums) != 2 or r.nums[0] != p.VERSION or r.nums[1] != len(r.attrs):
@@ -200,11 +199,11 @@ class GoferClient:
         """One request, one answer."""
         return self.finish(self.begin(req))[-1]
 
-    def call_fds(self, req: p.Request, count: int) -> tuple[p.Reply, list[int]]:
-        """As ``call`` for an answer with ``count`` descriptors, which become the caller's."""
+    def call_fds(self, req: p.Request, count: int = -1) -> tuple[p.Reply, list[int]]:
+        """As ``call`` for an answer with ``count`` descriptors, which become the caller's; -1: one for each of its attributes."""
         c = self.begin(req)
         r = self.finish(c)[-1]
-        if len(c.fds) != count:
+        if len(c.fds) != (len(r.attrs) if count < 0 else count):
             for fd in c.fds:
                 os.close(fd)
             raise self._break()
@@ -212,7 +211,7 @@ class GoferClient:
 
     def check(self, a: p.Attr) -> p.Attr:
         """Attributes a file can have. Breaks the connection otherwise."""
-        if a.mode & 0o170000 not in KINDS or a.mode > 0o177777:
+        if not mode_ok(a.mode):
             raise self._break()
         return a
 
@@ -235,9 +234,12 @@ class GoferClient:
             return n.handle
         if n.parent is None:
             raise SysErr(errno.ESTALE)
-        new = self._new_handle()
+        new = self._new_handles(1)
         r = self.call(p.OpenDir(self.new_id(), self.handle(n.parent), n.name, new))
-        a = self.one_attr(r)
+        return self._opened(n, new, self.one_attr(r))
+
+    def _opened(self, n: Node, new: int, a: p.Attr) -> int:
+        """The gofer has opened ``n``'s name as handle ``new``. Raises ESTALE if another object is there now."""
         if (a.dev, a.ino) != (n.dev, n.ino):
             self.forget([new])
             raise SysErr(errno.ESTALE)
@@ -252,11 +254,48 @@ class GoferClient:
             old.handle = -1
         return new
 
-    def _new_handle(self) -> int:
-        self.next_handle = self.next_handle + 1
+    def _new_handles(self, count: int) -> int:
+        """The first of ``count`` numbers never used before."""
+        first = self.next_handle + 1
+        self.next_handle += count
         if self.next_handle > 0xFFFFFFFF:
             raise self._break()
-        return self.next_handle
+        return first
+
+    def walk(self, n: Node) -> dict[bytes, Entry]:
+        """Opens directory ``n`` and lists it, and with it those that a walk of its parent will come to."""
+        got = self.ahead.take_dir(n)
+        if got is None:
+            got = self._walk(n)
+        self._opened(n, got.handle, got.attr)
+        return got.entries
+
+    def _walk(self, n: Node) -> Listed:
+        parent = n.parent
+        assert parent is not None
+        names = [n.name]
+        if parent.subdirs is not None:
+            names += parent.subdirs.following(n.name)
+        at = self.handle(parent)
+        first = self._new_handles(len(names))
+        found: list[Listed | None] = [None] * len(names)
+        for r in self.finish(self.begin(p.Walk(self.new_id(), at, names, first))):
+            i = r.nums[0] if len(r.nums) == 1 else len(names)
+            if i >= len(names):
+                raise self._break()
+            d = found[i]
+            if d is None:
+                d = found[i] = Listed(first + i, self.one_attr(r))
+            if not parse(r.values, d.entries):
+                raise self._break()
+        for i in range(1, len(names)):
+            d = found[i]
+            if d is not None:
+                self.ahead.add_dir(parent, names[i], d)
+        d = found[0]
+        if d is None:
+            raise self._break()
+        return d
 
     def forget(self, handles: list[int]) -> None:
         if not self.broken:
@@ -293,7 +332,7 @@ class GoferClient:
 class Node:
     """An object of the gofer's: where it is (parent, name) and which it is (dev, ino)."""
 
-    __slots__ = ("client", "dev", "handle", "ino", "name", "parent")
+    __slots__ = ("client", "dev", "files", "handle", "ino", "name", "parent", "subdirs")
 
     def __init__(
         self, client: GoferClient, parent: Node | None, name: bytes, a: p.Attr, handle: int = -1
@@ -304,6 +343,8 @@ class Node:
         self.dev = a.dev
         self.ino = a.ino
         self.handle = handle
+        self.files: Order | None = None  # of a directory that was listed
+        self.subdirs: Order | None = None
 
     def at(self) -> tuple[int, bytes]:
         """(handle, name) that a request names it by."""
@@ -322,24 +363,41 @@ class Node:
             raise
         return c.one_attr(r)
 
-    def list_dir(self) -> dict[bytes, p.Attr]:
+    def list_dir(self, now: bool = False) -> dict[bytes, Entry]:
+        """All entries, as they are ``now`` or as they were when they were listed ahead."""
         c = self.client
-        out: dict[bytes, p.Attr] = {}
-        for r in c.finish(c.begin(p.List(c.new_id(), c.handle(self)))):
-            if len(r.names) != len(r.attrs) or len(out) > MAX_LISTING:
-                raise c._break()
-            for name, a in zip(r.names, r.attrs, strict=True):
-                if not p.name_ok(name):
+        if self.handle >= 0 or self.parent is None or now:
+            out: dict[bytes, Entry] = {}
+            for r in c.finish(c.begin(p.List(c.new_id(), c.handle(self)))):
+                if not parse(r.values, out):
                     raise c._break()
-                out[name] = c.check(a)
+        else:
+            out = c.walk(self)
+        self.files = Order([n for n, e in out.items() if e.mode & 0o170000 == stat.S_IFREG])
+        self.subdirs = Order([n for n, e in out.items() if e.mode & 0o170000 == stat.S_IFDIR])
         return out
 
     def open(self, write: bool) -> int:
         """A descriptor of the regular file, the caller's to close. Raises ESTALE if it is another file now."""
         c = self.client
+        if not write:
+            fd = c.ahead.take_file(self)
+            if fd >= 0:
+                return fd
         handle, name = self.at()
-        r, fds = c.call_fds(p.Open(c.new_id(), handle, name, write), 1)
-        a = c.one_attr(r)
+        dir = self.parent
+        more: list[bytes] = []
+        if not write and dir is not None and dir.files is not None:
+            more = dir.files.following(name)
+        r, fds = c.call_fds(p.Open(c.new_id(), handle, name, write, more))
+        if len(fds) != 1 + len(r.names) or any(n not in more for n in r.names):
+            for fd in fds:
+                os.close(fd)
+            raise c._break()
+        if dir is not None:
+            for n, fd, a in zip(r.names, fds[1:], r.attrs[1:], strict=True):
+                c.ahead.add_file(dir, n, fd, c.check(a))
+        a = c.check(r.attrs[0])
         if (a.dev, a.ino) != (self.dev, self.ino):
             os.close(fds[0])
             raise SysErr(errno.ESTALE)

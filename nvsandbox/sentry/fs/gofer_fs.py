@@ -423,10 +423,10 @@ class GoferDirFile(FileDescription):
             up = self.path.dentry.parent.inode if self.path is not None else None
             out = [(d.ino, 1, 4, b"."), ((up or d).ino, 2, 4, b"..")]
             fs = d.gfs
-            for name, a in d.node.list_dir().items():
-                key = (a.dev, a.ino)
-                ino = a.ino if a.dev == fs.node.dev else fs.foreign(key)
-                out.append((ino, len(out) + 1, a.mode >> 12 & 15, name))
+            for name, e in d.node.list_dir(not fs.exclusive).items():
+                key = e.key()
+                ino = key[1] if key[0] == fs.node.dev else fs.foreign(key)
+                out.append((ino, len(out) + 1, e.mode >> 12 & 15, name))
             self.listing = out
         return self.listing[self.offset : self.offset + 1024]
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from ..vfs.inode import StatFs
 from .gofer_client import Node
+from .gofer_listing import Entry
 from .memfd_pool import MemfdPool
 from .tmpfs_file import MemReg
 from .tmpfs_inode import Lower, LowerEntry, MemDir, MemFs, MemInode, MemLink, MemNode
@@ -35,11 +36,11 @@ class GoferLower(Lower):
 
     def find(self, t: Task, name: bytes) -> LowerEntry | None:
         a = self.node.find(name)
-        return None if a is None else GoferEntry(self.node, name, a)
+        return None if a is None else FoundEntry(self.node, name, a)
 
     def list_dir(self, t: Task) -> dict[bytes, LowerEntry]:
         node = self.node
-        return {name: GoferEntry(node, name, a) for name, a in node.list_dir().items()}
+        return {name: ListedEntry(node, name, e) for name, e in node.list_dir().items()}
 
     def xattrs(self, t: Task) -> dict[bytes, bytes]:
         return self.node.xattrs()
@@ -49,8 +50,29 @@ class GoferLower(Lower):
 
 
 @final
-class GoferEntry(LowerEntry):
+class ListedEntry(LowerEntry):
     """A listed entry; most of them never become inodes."""
+
+    __slots__ = ("entry", "name", "parent")
+
+    def __init__(self, parent: Node, name: bytes, entry: Entry) -> None:
+        self.parent = parent
+        self.name = name
+        self.entry = entry
+
+    def make(self, fs: MemFs) -> MemInode:
+        assert isinstance(fs, OverlayFs)
+        a = self.entry.attr()
+        return fs.make(Node(self.parent.client, self.parent, self.name, a), a)
+
+    def brief(self, fs: MemFs) -> tuple[int, int]:
+        assert isinstance(fs, OverlayFs)
+        return fs.ino_of(self.entry.key()), self.entry.mode
+
+
+@final
+class FoundEntry(LowerEntry):
+    """An entry that was asked for alone."""
 
     __slots__ = ("attr", "name", "parent")
 
@@ -65,7 +87,7 @@ class GoferEntry(LowerEntry):
 
     def brief(self, fs: MemFs) -> tuple[int, int]:
         assert isinstance(fs, OverlayFs)
-        return fs.ino_of(self.attr), self.attr.mode
+        return fs.ino_of((self.attr.dev, self.attr.ino)), self.attr.mode
 
 
 class OverlayFs(MemFs):
@@ -86,11 +108,10 @@ class OverlayFs(MemFs):
         assert isinstance(made, MemDir)
         self.root = made
 
-    def ino_of(self, a: Attr) -> int:
-        """The lower's own inode number where that is unambiguous, else one of ours that stays."""
-        if a.dev == self.lower_dev and a.ino < OWN_INO:
-            return a.ino
-        key = (a.dev, a.ino)
+    def ino_of(self, key: tuple[int, int]) -> int:
+        """The inode number of the lower's (dev, ino): its own where that is unambiguous, else one of ours that stays."""
+        if key[0] == self.lower_dev and key[1] < OWN_INO:
+            return key[1]
         ino = self.inos.get(key)
         if ino is None:
             ino = self.inos[key] = self.new_ino()
@@ -105,7 +126,7 @@ class OverlayFs(MemFs):
             known = self.linked.get(key)
             if known is not None:
                 return known
-        ino = self.ino_of(a)
+        ino = self.ino_of(key)
         i: MemInode
         if kind == stat.S_IFDIR:
             d = MemDir(self, a.mode & 0o7777, a.uid, a.gid, ino)

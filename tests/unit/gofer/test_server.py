@@ -20,7 +20,9 @@ from vfs.worlds import start_gofer
 from nvsandbox.gofer import protocol as p
 from nvsandbox.gofer.main import MountSpec
 from nvsandbox.sentry.errors import SysErr
-from nvsandbox.sentry.fs.gofer_client import GoferClient
+from nvsandbox.sentry.fs.gofer_ahead import MAX_FILES
+from nvsandbox.sentry.fs.gofer_client import GoferClient, Node
+from nvsandbox.sentry.fs.gofer_listing import Entry, parse
 
 Served = tuple[GoferClient, Path]
 
@@ -147,6 +149,81 @@ def test_a_long_listing_comes_in_parts(tmp_path: Path) -> None:
     os.waitpid(pid, 0)
 
 
+@pytest.fixture
+def tree(tmp_path: Path) -> Iterator[GoferClient]:
+    """30 directories of 40 files with their own names in them."""
+    for k in range(30):
+        d = tmp_path / f"d{k}"
+        d.mkdir()
+        for n in range(40):
+            (d / f"f{n}").write_text(f"{k} {n}")
+    client, pid = start_gofer(str(tmp_path), True)
+    yield client
+    client.sock.close()
+    os.waitpid(pid, 0)
+
+
+def child(parent: Node, name: bytes) -> Node:
+    return Node(parent.client, parent, name, parent.list_dir()[name].attr())
+
+
+def requests(c: GoferClient) -> int:
+    return c.next_id
+
+
+def test_a_walk_needs_few_requests_and_sees_the_right_files(tree: GoferClient) -> None:
+    root = tree.roots[0]
+    start = requests(tree)
+    for name, e in root.list_dir().items():
+        dir = Node(tree, root, name, e.attr())
+        listing = dir.list_dir()
+        assert set(listing) == {f"f{n}".encode() for n in range(40)}
+        for f, a in listing.items():
+            fd = Node(tree, dir, f, a.attr()).open(False)
+            assert os.read(fd, 100) == b"%s %s" % (name[1:], f[1:])
+            os.close(fd)
+    assert requests(tree) - start < 30 * 8
+
+
+def test_what_came_ahead_is_bounded(tree: GoferClient) -> None:
+    root = tree.roots[0]
+    before = len(os.listdir("/proc/self/fd"))
+    for name, e in root.list_dir().items():
+        dir = Node(tree, root, name, e.attr())
+        files = list(dir.list_dir().items())
+        for f, a in files[:3]:
+            os.close(Node(tree, dir, f, a.attr()).open(False))
+    assert len(tree.ahead.files) <= MAX_FILES
+    assert len(os.listdir("/proc/self/fd")) - before <= MAX_FILES
+
+
+def test_a_file_replaced_since_it_was_opened_ahead_is_not_taken_for_the_new_one(
+    tmp_path: Path, tree: GoferClient
+) -> None:
+    dir = child(tree.roots[0], b"d0")
+    order = list(dir.list_dir())
+    os.close(child(dir, order[0]).open(False))
+    assert tree.ahead.files
+    (tmp_path / "d0" / "new").write_text("new")
+    (tmp_path / "d0" / "new").rename(tmp_path / "d0" / os.fsdecode(order[1]))
+    fd = child(dir, order[1]).open(False)
+    assert os.read(fd, 10) == b"new"
+    os.close(fd)
+
+
+def test_a_walk_cannot_leave_the_directory_or_take_a_handle_in_use(served: Served) -> None:
+    c, _ = served
+    for names, new, err in (
+        ([b".."], 77, errno.EINVAL),
+        ([b"up"], 77, errno.ELOOP),
+        ([b"file"], 77, errno.ENOTDIR),
+        ([b"dir"], 0, errno.EINVAL),
+    ):
+        assert code(c.call, p.Walk(c.new_id(), 0, names, new)) in (err, errno.ENOTDIR)
+    got = c.finish(c.begin(p.Walk(c.new_id(), 0, [b"dir", b"..", b"link", b"file"], 77)))
+    assert [r.nums for r in got] == [[0]]
+
+
 def liar(answer: Any) -> GoferClient:
     """A client whose gofer greets properly, then answers each request with ``answer(id)``."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -184,6 +261,36 @@ def test_a_lying_gofer_is_cut_off(answer: Any) -> None:
     assert c.broken
     assert code(c.roots[0].find, b"x") == errno.EIO
     c.sock.close()
+
+
+RECORD = p.ENTRY.pack(1, 1, 0, 0, 0, 0, 0, 0, stat.S_IFREG | 0o644, 1, 0, 0, 1, 0)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [b""],
+        [RECORD, b""],
+        [RECORD, b"xx"],
+        [RECORD, b"/"],
+        [RECORD + b"x", b"x"],
+        [RECORD * 2, b".."],
+        [p.ENTRY.pack(1, 1, 0, 0, 0, 0, 0, 0, 0o644, 1, 0, 0, 1, 0), b"x"],
+        [p.ENTRY.pack(1, 1, 0, 0, 0, 0, 0, 0, stat.S_IFREG, 1, 0, 0, 300, 0), b"x" * 300],
+    ],
+)
+def test_a_lying_listing_is_cut_off(values: list[bytes]) -> None:
+    c = liar(lambda i: p.encoder.encode(p.Reply(i, values=values)))
+    assert code(c.roots[0].list_dir) == errno.EIO
+    assert c.broken
+    c.sock.close()
+
+
+def test_an_impossible_size_is_found_out() -> None:
+    entries: dict[bytes, Entry] = {}
+    record = p.ENTRY.pack(1, 1, 0, 1 << 63, 0, 0, 0, 0, stat.S_IFREG, 1, 0, 0, 1, 0)
+    assert parse([record, b"x"], entries)
+    assert code(entries[b"x"].attr) == errno.EIO
 
 
 @given(st.binary(max_size=200))
