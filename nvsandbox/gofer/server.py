@@ -26,7 +26,7 @@ SYSCALLS: Final = (
     "recvmsg", "sendmsg", "openat2", "openat", "close", "fstat", "newfstatat", "statx", "getdents64",
     "lseek", "readlinkat", "mkdirat", "mknodat", "symlinkat", "linkat", "unlinkat", "renameat2", "fchmodat",
     "fchmod", "chmod", "fchownat", "fchown", "ftruncate", "utimensat", "fchdir", "listxattr", "llistxattr", "lgetxattr",
-    "lsetxattr", "lremovexattr", "syncfs", "fstatfs", "memfd_create", "fcntl", "mmap", "munmap",
+    "lsetxattr", "lremovexattr", "getxattr", "setxattr", "removexattr", "syncfs", "fstatfs", "memfd_create", "fcntl", "mmap", "munmap",
     "mremap", "brk", "madvise", "futex", "rt_sigreturn", "rt_sigaction", "exit_group", "getrandom",
     "clock_gettime", "read", "write",
 )  # fmt: skip
@@ -277,19 +277,22 @@ class Server:
             fds.append(self._reopen(rw, os.O_RDONLY))
         return p.Reply(req.id)
 
-    def _at(self, h: Handle, name: bytes) -> bytes:
-        """Makes ``name`` valid relative to the working directory: for calls without an *at form."""
+    def _at(self, h: Handle, name: bytes) -> tuple[bytes, bool]:
+        """A path relative to the working directory, for calls without an *at form, and whether to follow it: a handle's
+        own object, which need not be a directory, is reached by its descriptor."""
         if name:
             p.check_name(name)
-        os.fchdir(h.fd)
-        return name or b"."
+            os.fchdir(h.fd)
+            return name, False
+        os.fchdir(self.proc_fd)
+        return b"%d" % h.fd, True
 
     def _xattrs(self, req: p.Xattrs) -> p.Reply:
-        path = self._at(self._handle(req.handle), req.name)
+        path, follow = self._at(self._handle(req.handle), req.name)
         reply = p.Reply(req.id)
         reply.names, reply.values = [], []
         try:
-            keys = os.listxattr(path, follow_symlinks=False)
+            keys = os.listxattr(path, follow_symlinks=follow)
         except OSError as e:
             if e.errno == errno.EOPNOTSUPP:
                 return reply
@@ -298,7 +301,7 @@ class Server:
         for key in keys:
             raw = os.fsencode(key)
             try:
-                value = os.getxattr(path, raw, follow_symlinks=False)
+                value = os.getxattr(path, raw, follow_symlinks=follow)
             except OSError:
                 continue
             size += len(raw) + len(value)
@@ -340,11 +343,11 @@ class Server:
             old, new = self._writable(req.handle), self._writable(req.new_handle)
             host.renameat2(old.fd, req.name, new.fd, req.new_name, req.flags & 3)
         elif isinstance(req, p.SetXattr):
-            path = self._at(self._writable(req.handle), req.name)
+            path, follow = self._at(self._writable(req.handle), req.name)
             if req.flags == p.REMOVE:
-                os.removexattr(path, req.key, follow_symlinks=False)
+                os.removexattr(path, req.key, follow_symlinks=follow)
             else:
-                os.setxattr(path, req.key, req.value, req.flags & 3, follow_symlinks=False)
+                os.setxattr(path, req.key, req.value, req.flags & 3, follow_symlinks=follow)
         elif isinstance(req, p.Sync):
             fd = self._reopen(self._writable(req.handle).mount.fd, os.O_RDONLY)
             try:

@@ -24,6 +24,7 @@ CLONE_FORK_FLAGS: Final = 0x00008000 | 17  # CLONE_PARENT | SIGCHLD
 ARCH_SET_GS: Final = 0x1001
 ARCH_SET_FS: Final = 0x1002
 ARCH_GET_FS: Final = 0x1003
+ARCH_GET_GS: Final = 0x1004
 FUTEX_WAIT: Final = 0
 FUTEX_WAKE: Final = 1
 # membarrier: QUERY, PRIVATE_EXPEDITED, REGISTER_…, …_SYNC_CORE, REGISTER_…
@@ -48,7 +49,7 @@ RULES: Final = (
     allow(231),  # exit_group
     allow(14, eq(0, 2)),  # rt_sigprocmask(SIG_SETMASK): no more than a forged sigreturn could do
     allow(131),  # sigaltstack
-    allow(158, eq(0, ARCH_SET_FS, ARCH_SET_GS, ARCH_GET_FS)),
+    allow(158, eq(0, ARCH_SET_FS, ARCH_SET_GS, ARCH_GET_FS, ARCH_GET_GS)),
     allow(292, eq(1, 1), eq(2, 0)),  # dup3 onto its socket number
     allow(24),  # sched_yield
     allow(26),  # msync
@@ -57,6 +58,7 @@ RULES: Final = (
     allow(150),  # munlock
     allow(324, eq(0, *MEMBARRIER)),
     allow(228, eq(0, 3)),  # clock_gettime of the thread's own CPU time
+    allow(98, eq(0, 0, 1)),  # getrusage of the process or thread itself
     allow(334),  # rseq
 )
 

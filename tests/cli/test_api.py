@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -31,6 +32,16 @@ def test_mounts(rootfs: Path, tmp_path: Path) -> None:
         assert sb.run(["touch", "/ro/y"]).returncode == 1
         assert sb.run(["touch", "/rw/y"]).returncode == 0
     assert (tmp_path / "y").exists()
+
+
+def test_a_single_file_as_a_mount(rootfs: Path, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"host")
+    code = "import os; os.setxattr('/f', 'user.a', b'b'); print(os.listxattr('/f'), os.getxattr('/f', 'user.a'))"
+    with Sandbox(rootfs=rootfs, mounts={"/f": str(tmp_path / "x")}) as sb:
+        listing = sb.run(["ls", "-l", "/f"])
+        assert listing.stderr == b"" and listing.stdout.endswith(b" /f\n")
+        assert sb.run(["python3", "-c", code]).stdout == b"['user.a'] b'b'\n"
+    assert os.getxattr(tmp_path / "x", "user.a") == b"b"
 
 
 def test_a_timeout_kills_the_command_and_the_sandbox_lives(rootfs: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, final
 
 from ..errors import SysErr
+from ..kernel.cputime import look
 from ..vfs.inode import Inode, Stat
 from ..vfs.path import Path, path_name
 from ..vfs.synthetic import DynDir, GenFile, StaticDir, SynthLink
@@ -100,6 +101,11 @@ class ProcessDir(ProcDir):
             proc_pid.leader(self.tg) if self.tid == self.tg.pid else None
         )
 
+    def _stat(self, t: Task) -> bytes:
+        if t.tg is self.tg:
+            look(t)
+        return proc_pid.stat(self.tg, self.task(), self.tid)
+
     def live(self) -> Task:
         """Raises ESRCH once it is dead."""
         u = self.task()
@@ -134,7 +140,7 @@ class ProcessDir(ProcDir):
 
     def _fill(self) -> None:
         tg = self.tg
-        self.gen(b"stat", lambda t: proc_pid.stat(tg, self.task(), self.tid))
+        self.gen(b"stat", self._stat)
         self.gen(b"statm", lambda t: proc_pid.statm(self._mm()))
         self.gen(b"status", lambda t: proc_pid.status(tg, self.task(), self.tid))
         self.gen(b"cmdline", self._cmdline)

@@ -6,6 +6,7 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 from ..errors import SysErr
+from ..kernel.cputime import Usage, group_usage
 from ..kernel.creds import CAP_SYS_RESOURCE
 from ..vfs.path import path_name
 from . import proc_mem
@@ -92,10 +93,14 @@ def stat(tg: ThreadGroup, u: Task | None, tid: int) -> bytes:
     m31 = (1 << 31) - 1
     nice = u.nice if u is not None else 0
     start = max((u.start_ns if u is not None else tg.start_ns) - tg.k.boot_mono, 0) // HZ_NS
-    utime = (u.utime_ns if u is not None and tid != tg.pid else tg.cputime) // HZ_NS
+    used, kids = group_usage(tg), tg.child_used
+    if u is not None and tid != tg.pid:
+        used = Usage()
+        used.utime = u.utime_ns
     fields = [
-        state_of(tg, u)[0], ppid, tg.pgid, tg.sid, tty, fg, 0x400000, 0, 0, 0, 0, utime, 0,
-        tg.child_utime // HZ_NS, tg.child_stime // HZ_NS, 20 + nice, nice, max(len(tg.tasks), 1), 0,
+        state_of(tg, u)[0], ppid, tg.pgid, tg.sid, tty, fg, 0x400000, used.minflt, kids.minflt,
+        used.majflt, kids.majflt, used.utime // HZ_NS, used.stime // HZ_NS,
+        kids.utime // HZ_NS, kids.stime // HZ_NS, 20 + nice, nice, max(len(tg.tasks), 1), 0,
         start, total, rss >> PAGE_SHIFT, INF,
         0, 0, mm.stack_start if mm else 0, 0, 0, pending & m31,
         (u.blocked if u is not None else 0) & m31, ignored & m31, caught & m31, 0, 0, 0,

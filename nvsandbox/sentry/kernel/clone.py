@@ -160,6 +160,7 @@ def _inherit(t: Task, c: Task, f: int) -> None:
     c.blocked = t.saved_mask if t.saved_mask is not None else t.blocked
     c.nice, c.policy, c.rt_priority, c.ioprio = t.nice, t.policy, t.rt_priority, t.ioprio
     c.cpu_mask, c.timer_slack, c.personality = t.cpu_mask, t.timer_slack, t.personality
+    c.gs_base = t.gs_base
     if f & CLONE_FILES:
         t.files.refs += 1
         c.files = t.files

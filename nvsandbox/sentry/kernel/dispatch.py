@@ -38,6 +38,7 @@ from ..errors import (
     TaskExit,
 )
 from . import signal as sg
+from .cputime import look_last
 from .deliver import setup_frame
 from .exit import exit_task
 from .remote import run_visits
@@ -330,6 +331,7 @@ def _default_action(k: Kernel, t: Task, info: sg.SigInfo) -> None:
             "%s[%d]: killed by signal %d code %d addr %#x rip %#x", t.comm.decode("latin1"), t.tid, sig,
             info.code, info.addr, t.thread.regs[RIP],
         )  # fmt: skip
+    look_last(t)
     t.tg.kill(status)
     raise TaskExit
 

@@ -8,7 +8,7 @@ from ...platform.interface import OP_EXIT
 from ...platform.native._native import lib
 from ..errors import SysErr, TaskExit
 from . import signal as sg
-from .cputime import group_ns
+from .cputime import close_books, with_children
 
 if TYPE_CHECKING:
     from .task import Task, ThreadGroup
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 FUTEX_TID_MASK: Final = 0x3FFF_FFFF
 FUTEX_OWNER_DIED: Final = 0x4000_0000
 FUTEX_WAITERS: Final = 0x8000_0000
+TICK: Final = 10_000_000  # ns
 
 
 def exit_task(t: Task) -> None:
@@ -44,7 +45,7 @@ def leave_mm(t: Task) -> None:
     if mm is t.k.no_mm:
         return
     if t.vfork_done is None and (mm.users == 1 or len(t.tg.tasks) == 1):
-        t.tg.cputime_base = group_ns(t.tg)
+        close_books(t.tg)
     mm.users -= 1
     last = mm.users == 0
     if last:
@@ -157,6 +158,8 @@ def exit_info(tg: ThreadGroup) -> sg.SigInfo:
         info.status = code & 0x7F
     else:
         info.status = code >> 8 & 0xFF
+    used = with_children(tg)
+    info.utime, info.stime = used.utime // TICK, used.stime // TICK
     return info
 
 
@@ -201,7 +204,7 @@ def reap(tg: ThreadGroup) -> None:
     k = tg.k
     if tg.parent is not None:
         tg.parent.children.pop(tg.pid, None)
-        tg.parent.child_utime += tg.cputime_base + tg.child_utime
+        tg.parent.child_used.add(with_children(tg))
     k.procs.pop(tg.pid, None)
     k.tasks.pop(tg.pid, None)
     k.free_pid(tg)

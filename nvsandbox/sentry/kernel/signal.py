@@ -274,7 +274,8 @@ def send(tg: ThreadGroup, target: Task | None, info: SigInfo, force: bool = Fals
     if sig == SIGKILL:
         tg.kill(sig)
         return
-    blocked_by_all = all(t.blocked & bit(sig) for t in ([target] if target else tg.tasks.values()))
+    tasks = [target] if target else tg.tasks.values()
+    blocked_by_all = all((t.blocked | t.real_blocked) & bit(sig) for t in tasks)
     if not blocked_by_all and is_ignored(tg, sig):
         return
     queue = target.pending if target is not None else tg.pending
@@ -305,7 +306,7 @@ def _wake_one(tg: ThreadGroup, sig: int) -> None:
 
 def wake(t: Task, sig: int) -> None:
     t.signal_queue.wake()
-    if not t.blocked & bit(sig) or (t.sigwait_mask & bit(sig)):
+    if not t.blocked & bit(sig):
         t.notify_signal()
 
 

@@ -14,7 +14,7 @@ from ...platform.interface import KNOWN_OFF
 from ...platform.native._native import lib
 from ..errors import ERESTARTSYS, Restart, TaskExit
 from . import signal as sg
-from .cputime import group_ns, task_ns
+from .cputime import Usage, group_ns, task_ns
 from .thread import PATH_MAX, HostThread
 from .wait import POLL_ALL, Waiter, WaitQueue
 
@@ -61,11 +61,9 @@ class ThreadGroup:
 
     __slots__ = (
         "child_queue",
-        "child_stime",
-        "child_utime",
+        "child_used",
         "children",
         "cont_reported",
-        "cputime_base",
         "dead",
         "did_exec",
         "dumpable",
@@ -86,6 +84,7 @@ class ThreadGroup:
         "pidfd_queue",
         "posix_timers",
         "rlimits",
+        "seen",
         "sid",
         "sighand",
         "start_ns",
@@ -97,6 +96,7 @@ class ThreadGroup:
         "tasks",
         "timer_ids",
         "tty",
+        "used",
     )  # fmt: skip
 
     def __init__(self, k: Kernel, pid: int, parent: ThreadGroup | None) -> None:
@@ -131,8 +131,9 @@ class ThreadGroup:
         self.itimers: dict[int, Any] = {}
         self.did_exec = False
         self.start_ns = k.monotonic_ns()
-        self.cputime_base = 0  # of stubs that are gone
-        self.child_utime = self.child_stime = 0
+        self.used = Usage()  # by stubs that are gone
+        self.seen = Usage()  # by its stub when it was last asked
+        self.child_used = Usage()  # by children that were waited for
         self.loginuid = 0xFFFFFFFF
         self.dumpable = 1
         self.leader_cred: Credentials | None = None
@@ -230,6 +231,7 @@ class Task:
         "exiting",
         "files",
         "fs",
+        "gs_base",
         "ioprio",
         "k",
         "mm",
@@ -239,13 +241,13 @@ class Task:
         "pending",
         "personality",
         "policy",
+        "real_blocked",
         "restart_fn",
         "robust_list",
         "rseq",
         "rt_priority",
         "saved_mask",
         "signal_queue",
-        "sigwait_mask",
         "start_ns",
         "stop_pending",
         "tg",
@@ -272,7 +274,7 @@ class Task:
         self.pending = sg.Pending()
         self.blocked = 0
         self.saved_mask: int | None = None  # sigsuspend, ppoll…: restored on the way out
-        self.sigwait_mask = 0  # rt_sigtimedwait waits for these
+        self.real_blocked = 0  # the mask while rt_sigtimedwait lets through what it waits for
         self.signal_queue = WaitQueue()
         self.altstack: tuple[int, int, int] = (0, 2, 0)  # sp, flags, size
         self.work = False  # something is to be done before the application goes on
@@ -294,6 +296,7 @@ class Task:
         self.cpu_mask = 0
         self.timer_slack = 50000
         self.personality = 0
+        self.gs_base = 0  # as arch_prctl set it
         self.start_ns = k.monotonic_ns()
         self.pdeath_signal = 0
 

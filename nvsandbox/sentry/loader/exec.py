@@ -15,6 +15,7 @@ from ...platform.interface import EFL, NREG, RIP, RSP
 from ...platform.space import PlatformError
 from ..errors import SysErr, TaskExit
 from ..kernel import signal as sg
+from ..kernel.cputime import look_last
 from ..kernel.exit import leave_mm
 from ..mm.mm import (
     MAP_FIXED,
@@ -229,6 +230,7 @@ def exec_program(t: Task, prog: Program) -> None:
     # No way back from here.
     t.thread, t.mm = old
     _kill_others(t)
+    look_last(t)
     if t.memory() is not None:
         leave_mm(t)
     t.thread, t.mm = th, mm
@@ -273,6 +275,7 @@ def _reset(t: Task, prog: Program, secure: bool) -> None:
     t.comm = prog.execfn.rsplit(b"/", 1)[-1][:15]
     t.clear_tid = t.robust_list = 0
     t.rseq = None
+    t.gs_base = 0
     t.undo = None
     tg.did_exec = True
     tg.exit_signal = sg.SIGCHLD if tg.exit_signal else tg.exit_signal

@@ -10,7 +10,7 @@ from typing import Final
 from ..errors import SysErr
 from ..kernel import kernel as kern
 from ..kernel import signal as sg
-from ..kernel.cputime import group_ns, own_ns, pack_rusage
+from ..kernel.cputime import group_usage, look, thread_usage
 from ..kernel.creds import (
     CAP_LAST,
     CAP_SETPCAP,
@@ -159,9 +159,14 @@ def sys_getrusage(t: Task, who: CInt, out: UserPtr) -> int:
     """getrusage(2)."""
     if who not in (0, -1, 1):
         raise SysErr(errno.EINVAL)
-    ns = t.tg.child_utime if who == -1 else group_ns(t.tg) if who == 0 else own_ns(t)
-    rss = 0 if who == -1 else t.mm.total() // 1024
-    t.copy_out(out, pack_rusage(ns, min(rss, 1 << 40)))
+    if who == -1:
+        used = t.tg.child_used
+    elif who == 0:
+        look(t)
+        used = group_usage(t.tg)
+    else:
+        used = thread_usage(t)
+    t.copy_out(out, used.pack())
     return 0
 
 
@@ -173,9 +178,13 @@ def sys_arch_prctl(t: Task, code: CInt, addr: CULong) -> int:
             raise SysErr(errno.EPERM)
         if code == ARCH_SET_GS and t.k.patcher is not None:
             t.k.patcher.give_up_gs(t)
+            t.gs_base = addr
         t.thread.host(158, code, addr)
         return 0
-    if code == ARCH_GET_FS:
+    if code == ARCH_GET_GS and t.k.patcher is not None:  # the host's may be ours, for patched sites
+        t.copy_out(addr, t.gs_base.to_bytes(8, "little"))
+        return 0
+    if code == ARCH_GET_FS or code == ARCH_GET_GS:
         t.thread.host(158, code, addr)
         t.thread.run()
         return 0
@@ -440,7 +449,7 @@ def sys_denied(t: Task) -> int:
 TABLE: Final[Table] = {
     63: full("uname", sys_uname),
     97: full("getrlimit", sys_getrlimit),
-    98: partial("getrusage", sys_getrusage, "system time, faults"),
+    98: full("getrusage", sys_getrusage),
     99: full("sysinfo", sys_sysinfo),
     101: missing("ptrace"),
     103: full("syslog", sys_syslog),
@@ -448,7 +457,7 @@ TABLE: Final[Table] = {
     135: full("personality", sys_personality),
     154: missing("modify_ldt"),
     157: partial("prctl", sys_prctl, "seccomp, speculation control, PR_SET_MM"),
-    158: partial("arch_prctl", sys_arch_prctl, "ARCH_GET_GS, xstate permissions"),
+    158: partial("arch_prctl", sys_arch_prctl, "xstate permissions"),
     160: full("setrlimit", sys_setrlimit),
     163: partial("acct", sys_acct, "no accounting"),
     164: partial("settimeofday", sys_denied, "always EPERM"),

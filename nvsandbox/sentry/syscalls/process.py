@@ -11,7 +11,7 @@ from ..errors import Restart, SysErr, TaskExit
 from ..kernel import clone as cl
 from ..kernel import signal as sg
 from ..kernel.clone import CloneArgs, do_clone
-from ..kernel.cputime import pack_rusage
+from ..kernel.cputime import look_last, with_children
 from ..kernel.dispatch import NO_REPLY
 from ..kernel.exit import exit_info, reap
 from ..kernel.task import Task, ThreadGroup
@@ -167,6 +167,7 @@ def _exec(
 def sys_exit(t: Task, code: CInt) -> int:
     """_exit(2) of one thread."""
     if len(t.tg.tasks) == 1 and not t.tg.exited:
+        look_last(t)
         t.tg.exited = True
         t.tg.exit_code = (code & 0xFF) << 8
     raise TaskExit
@@ -174,6 +175,8 @@ def sys_exit(t: Task, code: CInt) -> int:
 
 def sys_exit_group(t: Task, code: CInt) -> int:
     """exit_group(2)."""
+    if not t.tg.exited:
+        look_last(t)
     t.tg.kill((code & 0xFF) << 8)
     raise TaskExit
 
@@ -263,7 +266,7 @@ def sys_wait4(t: Task, pid: CInt, status: UserPtr, options: CInt, rusage: UserPt
     if status:
         t.copy_out(status, code.to_bytes(4, "little"))
     if rusage:
-        t.copy_out(rusage, pack_rusage(c.cputime + c.child_utime))
+        t.copy_out(rusage, with_children(c).pack())
     return c.pid
 
 
@@ -311,9 +314,11 @@ def _waitid_out(
         else:
             si = got[1]
             si.signo = sg.SIGCHLD
-            t.copy_out(info, si.pack()[:48])
+            raw = si.pack()
+            t.copy_out(info, raw[:12])  # no times here, nor anything between the fields
+            t.copy_out(info + 16, raw[16:28])
     if rusage and got is not None:
-        t.copy_out(rusage, pack_rusage(got[0].cputime + got[0].child_utime))
+        t.copy_out(rusage, with_children(got[0]).pack())
     return 0
 
 
@@ -458,7 +463,7 @@ TABLE: Final[Table] = {
     58: full("vfork", sys_vfork),
     59: full("execve", sys_execve),
     60: full("exit", sys_exit),
-    61: partial("wait4", sys_wait4, "rusage: user time only"),
+    61: full("wait4", sys_wait4),
     109: full("setpgid", sys_setpgid),
     110: full("getppid", sys_getppid),
     111: full("getpgrp", sys_getpgrp),
@@ -469,7 +474,7 @@ TABLE: Final[Table] = {
     218: full("set_tid_address", sys_set_tid_address),
     219: full("restart_syscall", sys_restart_syscall),
     231: full("exit_group", sys_exit_group),
-    247: partial("waitid", sys_waitid, "rusage: user time only"),
+    247: full("waitid", sys_waitid),
     272: partial("unshare", sys_unshare, "namespaces"),
     308: missing("setns"),
     322: full("execveat", sys_execveat),

@@ -112,8 +112,7 @@ def sys_rt_sigtimedwait(
         if not 0 <= ns < 1_000_000_000 or sec < 0:
             raise SysErr(errno.EINVAL)
         deadline = t.k.monotonic_ns() + sec * 1_000_000_000 + ns
-    t.sigwait_mask = want
-    old = t.blocked
+    old = t.real_blocked = t.blocked
     t.blocked &= ~want
     try:
         while True:
@@ -130,7 +129,7 @@ def sys_rt_sigtimedwait(
                     break
                 return -errno.EINTR
     finally:
-        t.sigwait_mask = 0
+        t.real_blocked = 0
         t.set_blocked(old)
     if info:
         t.copy_out(info, got.pack())

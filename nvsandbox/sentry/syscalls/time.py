@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ERESTART_RESTARTBLOCK, ERESTARTNOHAND, Restart, SysErr
 from ..kernel import signal as sg
-from ..kernel.cputime import group_ns, own_ns
+from ..kernel.cputime import group_ns, group_usage, look, own_ns
 from ..kernel.task import Task, ThreadGroup
 from ..kernel.timers import SignalTimer
 from .decode import CInt, Table, UserPtr, full, partial
@@ -123,8 +123,10 @@ def sys_time(t: Task, out: UserPtr) -> int:
 def sys_times(t: Task, out: UserPtr) -> int:
     """times(2)."""
     if out:
-        ticks = group_ns(t.tg) // 10_000_000
-        t.copy_out(out, struct.pack("<qqqq", ticks, 0, t.tg.child_utime // 10_000_000, 0))
+        look(t)
+        used, kids = group_usage(t.tg), t.tg.child_used
+        times = (used.utime, used.stime, kids.utime, kids.stime)
+        t.copy_out(out, struct.pack("<4q", *(ns // 10_000_000 for ns in times)))
     return (t.k.monotonic_ns() // 10_000_000) & 0x7FFF_FFFF_FFFF_FFFF
 
 
@@ -333,7 +335,7 @@ TABLE: Final[Table] = {
     37: full("alarm", sys_alarm),
     38: partial("setitimer", sys_setitimer, "ITIMER_VIRTUAL counts system time too"),
     96: full("gettimeofday", sys_gettimeofday),
-    100: partial("times", sys_times, "system time"),
+    100: full("times", sys_times),
     159: partial("adjtimex", sys_adjtimex, "read only"),
     201: full("time", sys_time),
     222: partial("timer_create", sys_timer_create, "a thread's CPU time is its process's"),

@@ -36,10 +36,17 @@ static void *thread(void *arg) {
   return (void *)(r == 0 && gs(8) == 8 && gs(24) == 10 ? (intptr_t)bad : -1);
 }
 
+static uint64_t got(void) {
+  uint64_t v = 99;
+  return syscall(SYS_arch_prctl, ARCH_GET_GS, &v) ? 98 : v;
+}
+
 int main(void) {
+  printf("get: %lu %ld\n", got(), syscall(SYS_arch_prctl, ARCH_GET_GS, 8));
   printf("hot: %d wrong\n", hot());
   printf("set: %ld\n", syscall(SYS_arch_prctl, ARCH_SET_GS, mine));
   printf("gs: %llx %llu\n", (unsigned long long)gs(0), (unsigned long long)gs(8));
+  printf("get: %d\n", got() == (uint64_t)mine);
   printf("hot: %d wrong\n", hot());
   printf("gs: %llx %llu\n", (unsigned long long)gs(0), (unsigned long long)gs(24));
   pthread_t th;
@@ -52,7 +59,7 @@ int main(void) {
   pid_t p = fork();
   if (!p) {
     int bad = hot();
-    _exit(bad == 0 && gs(8) == 42 ? 0 : 1);
+    _exit(bad == 0 && got() == (uint64_t)mine && gs(8) == 42 ? 0 : 1);
   }
   int st;
   waitpid(p, &st, 0);

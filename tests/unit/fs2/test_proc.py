@@ -16,6 +16,7 @@ from nvsandbox.sentry.fs.inotify import Inotify
 from nvsandbox.sentry.fs.pipe import make_pipe
 from nvsandbox.sentry.fs.proc import make_proc
 from nvsandbox.sentry.fs.sysfs import make_sysfs
+from nvsandbox.sentry.kernel.cputime import Usage
 from nvsandbox.sentry.kernel.signal import Pending, SigHandlers
 from nvsandbox.sentry.vfs.fs_context import FsContext
 from nvsandbox.sentry.vfs.mount import MountNamespace, mount_of
@@ -31,13 +32,16 @@ def world(make: Any = make_proc) -> Any:
     k.hostname, k.domainname = b"box", b"(none)"
     tg.tasks, tg.k, tg.parent, tg.dead, tg.stopped = {t.tid: t}, k, None, False, False
     tg.sighand, tg.pending, tg.exit_signal, tg.exit_code = SigHandlers(), Pending(), 17, 0
-    tg.cputime = tg.child_utime = tg.child_stime = tg.start_ns = 0
+    tg.cputime = tg.start_ns = 0
+    tg.used, tg.seen, tg.child_used = Usage(), Usage(), Usage()
     tg.is_init = False
     tg.dumpable, tg.oom_score_adj, tg.loginuid, tg.leader_cred = 1, 0, 0xFFFFFFFF, None
     t.pending, t.blocked, t.nice, t.policy, t.rt_priority = Pending(), 0, 0, 0, 0
     t.start_ns = t.utime_ns = t.personality = 0
     t.timer_slack, t.mm, t.token = 50000, None, None
     t.signal_pending = lambda: False
+    t.memory = lambda: None
+    t.vfork_done = True  # its thread is somebody else's: not asked
     fs = make(k)
     ns = MountNamespace(mount_of(fs, fs.root))
     t.fs = FsContext(ns, ns.root_path(), ns.root_path())
