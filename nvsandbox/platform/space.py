@@ -222,7 +222,7 @@ class Space:
     def set_pid(self, pid: int) -> None:
         """``pid`` as the cloning stub told it: believed for now, checked by ``identify``."""
         if pid <= 0 or pid in self.platform.by_pid:
-            raise PlatformError("stub names a pid that is not its child")
+            raise PlatformError(f"stub names pid {pid}, which is not its child")
         try:
             self.pidfd = os.pidfd_open(pid)
         except OSError as e:

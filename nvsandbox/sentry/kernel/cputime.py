@@ -117,7 +117,7 @@ def _ask(t: Task, who: int) -> Usage:
 
 def look(t: Task) -> None:
     """Notes what the host has counted for the caller's process so far. May suspend."""
-    if t.vfork_done is None:
+    if t.has_thread() and not t.borrows():
         t.tg.seen = _ask(t, RUSAGE_SELF)
 
 
