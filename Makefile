@@ -33,7 +33,7 @@ $(VENV)/.ready: pyproject.toml setup.py tools/apt.sh
 	@echo "setting up $(VENV) …"
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip install -q --disable-pip-version-check -U pip "setuptools>=77" wheel "cffi>=1.16,<3"
-	@set -o pipefail; $(PY) -m pip install -q --disable-pip-version-check --no-build-isolation -e '.[dev]' 2>&1 | { grep -v '^WARNING: Location' || true; }
+	@set -o pipefail; $(PY) -m pip install -q --disable-pip-version-check --no-build-isolation --config-settings editable_mode=compat -e '.[dev]' 2>&1 | { grep -v '^WARNING: Location' || true; }
 	@touch $@
 
 native: $(STUB)

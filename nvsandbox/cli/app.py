@@ -12,7 +12,6 @@ from .main import global_help
 from .table import COMMANDS as RUNTIME
 
 COMMANDS: Final = {
-    "do": "nvsandbox.cli.commands.do:do",
     "install": "nvsandbox.cli.commands.install:install",
     "doctor": "nvsandbox.cli.commands.doctor:doctor",
     "metrics": "nvsandbox.cli.commands.metrics:metrics",

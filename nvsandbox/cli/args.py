@@ -35,6 +35,7 @@ class Cmd(NamedTuple):
     args: str = "ID"
     least: int = 1
     most: int | None = 1
+    needs: str = "a container id"  # what is missing when there are too few
 
 
 HELP: Final = Opt(("help", "h"), "flag", "Show this message.")

@@ -51,7 +51,7 @@ def _runtime(g: Globals, name: str, argv: list[str]) -> int:
             what = (
                 "too many arguments"
                 if args and len(args) > cmd.least
-                else "a container id is missing"
+                else f"{cmd.needs} is missing"
             )
             raise UsageError(what if cmd.most != 0 else f"unexpected argument `{args[0]}`")
         module, function = cmd.where.split(":")

@@ -66,6 +66,22 @@ _RESOURCES = (
 )  # fmt: skip
 
 COMMANDS: Final[dict[str, Cmd]] = {
+    "do": Cmd(
+        "nvsandbox.cli.do:do",
+        "Run COMMAND in a new sandbox. What it writes to the root file system, the host's or DIR, is kept in memory and gone "
+        "afterwards.",
+        (
+            opt("rootfs", "str", "The root file system; writes go to memory.", "/", metavar="DIR"),
+            opt("cwd,w", "str", "Working directory inside.", metavar="DIR"),
+            opt("env,e", "list", "Set a variable (the host's are passed with --rootfs / only).", metavar="NAME=VALUE"),
+            opt("uid", "int", "User id of the command.", 0), opt("gid", "int", "Group id of the command.", 0),
+            opt("hostname", "str", "The sandbox's name.", "nvsandbox", metavar="NAME"),
+            opt("volume,v", "list", "Bind mount a host directory or file.", metavar="SRC:DST[:ro]"),
+            opt("gpus", "str", "all, none, or indexes, UUIDs, MIG ids.", metavar="LIST"),
+            opt("gpu-memory", "str", "Device memory it may use on each GPU.", metavar="SIZE"),
+        ),
+        "[--] COMMAND …", 1, None, "a command",
+    ),
     "create": Cmd("nvsandbox.oci.create:create", "Create a container from a bundle.", _BUNDLE),
     "start": Cmd("nvsandbox.oci.commands:start", "Start the program of a created container.", ()),
     "run": Cmd(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def warm_up(config: GpuConfig) -> None:
-    """In the launcher: what the Sentry couldn't read once it is confined."""
+    """What the Sentry couldn't read once it is confined."""
     table()
     database().release(config.abi)
 

@@ -73,10 +73,9 @@ def _load_sentry() -> None:
     """Everything the sandbox's processes share: imported before the group is joined, which is not charged for it."""
     import gc
 
-    from ..sandbox import launch  # noqa: F401
-    from ..sentry import boot
+    from ..sandbox import launch
 
-    boot.load_table()
+    launch.load()
     gc.disable()
     gc.freeze()
 

@@ -8,9 +8,6 @@ from collections.abc import Callable
 from typing import Final
 
 from .native._native import lib
-from .ptrace.platform import Ptrace
-from .space import HostPlatform
-from .systrap.platform import Systrap
 
 log = logging.getLogger("nvsandbox")
 
@@ -18,14 +15,13 @@ PROBES: Final[dict[str, Callable[[], int]]] = {
     "systrap": lambda: int(lib.nv_probe_systrap()),
     "ptrace": lambda: int(lib.nv_probe_ptrace()),
 }
-CLASSES: Final[dict[str, type[HostPlatform]]] = {"systrap": Systrap, "ptrace": Ptrace}
 
 
 class NoPlatform(Exception):
     """None works; the message says why, for a person."""
 
 
-def choose(name: str) -> type[HostPlatform]:
+def choose(name: str) -> str:
     """The platform ``name``, or with "auto" the fastest that works; each is tried on a child process.
 
     Raises NoPlatform.
@@ -36,7 +32,7 @@ def choose(name: str) -> type[HostPlatform]:
         if r == 0:
             if name == "auto":
                 log.info("platform %s", each)
-            return CLASSES[each]
+            return each
         why.append(f"{each}: {os.strerror(-r)}")
         log.warning("platform %s does not work here: %s", each, os.strerror(-r))
     raise NoPlatform(f"platform `{name}` does not work here: " + "; ".join(why))

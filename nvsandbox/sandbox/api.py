@@ -15,7 +15,7 @@ from ..nvproxy.options import GpuOptions
 from . import control
 from .config import DEFAULT_INNER, Failure, HostMount, SandboxConfig
 from .foreground import exit_code
-from .launch import RunningSandbox
+from .launch import RunningSandbox, load
 
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PIPE: Final = subprocess.PIPE
@@ -161,6 +161,7 @@ class Sandbox:
                 from ..nvproxy.inject import apply
 
                 apply(self._config, self._env, self._gpus)
+            load()  # once, for all sandboxes of this program
             self._sb = RunningSandbox(self._config)
         except Failure as e:
             raise SandboxError(str(e)) from None

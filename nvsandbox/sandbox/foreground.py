@@ -9,9 +9,10 @@ import termios
 import tty
 from typing import Any, Final
 
-from . import control, isolate
+from . import control
 from .config import Failure, SandboxConfig
 from .launch import RunningSandbox
+from .sentry_process import SentryProcess
 
 FORWARDED: Final = (
     signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2,
@@ -19,7 +20,12 @@ FORWARDED: Final = (
 )  # fmt: skip
 
 
-def run_foreground(config: SandboxConfig, process: control.Message, init: bool = False) -> int:
+def run_foreground(
+    config: SandboxConfig,
+    process: control.Message,
+    init: bool = False,
+    sentry: SentryProcess | None = None,
+) -> int:
     """Exit code as a shell gives it: the program's own, or 128 + signal. Raises Failure.
 
     With ``process["terminal"]`` our own terminal is handed over in raw mode and given back at the end.
@@ -29,9 +35,7 @@ def run_foreground(config: SandboxConfig, process: control.Message, init: bool =
         if not (os.isatty(0) and os.isatty(1)):
             raise Failure("a terminal is asked for, but stdin and stdout are not one")
         process["rows"], process["cols"] = _size()
-    if os.geteuid() != 0:
-        isolate.become_root()
-    sb = RunningSandbox(config)
+    sb = RunningSandbox(config, sentry=sentry)
     r, w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(w, warn_on_full_buffer=False)
     for s in FORWARDED:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import resource
 import signal
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from ..failure import Failure
 from ..platform.native._native import ffi, lib
-from .config import Failure, HostMount, IdMap
+
+if TYPE_CHECKING:
+    from .config import HostMount, IdMap
 
 CLONE_NEWNS: Final = 0x00020000
 CLONE_NEWUTS: Final = 0x04000000

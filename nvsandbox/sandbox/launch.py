@@ -1,23 +1,32 @@
-"""Starting the processes of a sandbox: the gofer, and the Sentry as pid 1 of a pid namespace of its own."""
+"""Starting the processes of a sandbox: the gofer, and the Sentry (sentry_process.py)."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import select
-import signal
 import socket
 import time
 from typing import final
 
-from ..gofer.main import MountSpec
-from ..gofer.main import main as gofer_main
 from ..platform.native._native import lib
 from ..platform.probe import NoPlatform, choose
-from ..platform.sentry_filter import gofer_filter
-from ..sentry.boot import prepare
-from . import control, isolate, sentry_main
+from . import control, isolate
 from .config import Failure, SandboxConfig
+from .logs import setup_logging
+from .sentry_process import SentryProcess
+
+# The gofer and the Sentry import their modules themselves, side by side, and this process stays small. Who starts many
+# sandboxes, or counts the memory of each, calls load() before.
+
+
+def load() -> None:
+    """Imports what the processes of a sandbox need, for them to share."""
+    from ..gofer import main  # noqa: F401
+    from ..sentry import boot
+    from . import sentry_main  # noqa: F401
+
+    boot.load_table()
 
 
 def _gofer_process(config: SandboxConfig, sock: socket.socket, parent: int, ready: int) -> None:
@@ -33,6 +42,10 @@ def _gofer_process(config: SandboxConfig, sock: socket.socket, parent: int, read
         flags = (
             isolate.CLONE_NEWNS | isolate.CLONE_NEWIPC | isolate.CLONE_NEWUTS | isolate.CLONE_NEWNET
         )
+        from ..gofer.main import MountSpec
+        from ..gofer.main import main as gofer_main
+        from ..platform.sentry_filter import gofer_filter
+
         isolate.check("unshare", lib.nv_unshare(flags))
         mounts = [config.root, *config.mounts]
         sources = isolate.open_sources(mounts)
@@ -88,56 +101,33 @@ def gofer_ready(r: int, pid: int) -> None:
         raise Failure(word.decode("utf-8", "replace") or "the gofer did not start")
 
 
-def _start_sentry(
-    config: SandboxConfig,
-    gofer: socket.socket,
-    log_fd: int,
-    listener: socket.socket | None = None,
-) -> tuple[socket.socket, int]:
-    """Forks twice: the pid namespace is only for children of the process that unshared it."""
-    prepared = prepare()
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    parent = os.getpid()
-    r, w = os.pipe()
-    middle = os.fork()
-    if middle == 0:
-        try:
-            isolate.die_with_parent(parent)
-            os.close(r)
-            ours.close()
-            isolate.check("unshare", lib.nv_unshare(isolate.CLONE_NEWPID))
-            pid = os.fork()
-            if pid == 0:
-                isolate.die_with_parent(0)
-                os.close(w)
-                sentry_main.run(config, prepared, gofer, theirs, parent, log_fd, listener)
-            os.write(w, str(pid).encode())
-            isolate.close_others(set())
-            isolate.set_name("nv-pidns")
-            os.waitpid(pid, 0)
-        except Failure as e:
-            os.write(w, str(e).encode())
-        finally:
-            os._exit(0)
-    theirs.close()
-    os.close(w)
-    with os.fdopen(r, "rb") as f:
-        word = f.read().decode()
-    if not word.isdigit():
-        raise Failure(word or "the sentry did not start")
-    return ours, middle
-
-
 @final
 class RunningSandbox:
     """A sandbox from the launcher's side."""
 
     def __init__(
-        self, config: SandboxConfig, listener: socket.socket | None = None, own_name: str = ""
+        self,
+        config: SandboxConfig,
+        listener: socket.socket | None = None,
+        own_name: str = "",
+        sentry: SentryProcess | None = None,
     ) -> None:
+        """``sentry``: one that was started before. Raises Failure."""
+        sentry = sentry or SentryProcess()
+        self.ctl, self.sentry_pid = sentry.ctl, sentry.pid
         self.config = config
+        self.broker_pid = 0
+        self._next = 0
+        self._events: list[control.Message] = []
         if own_name:
             isolate.set_name(own_name)
+        try:
+            self._start(config, sentry, -1 if listener is None else listener.fileno())
+        except BaseException:
+            sentry.drop()
+            raise
+
+    def _start(self, config: SandboxConfig, sentry: SentryProcess, listener: int) -> None:
         log_fd = -1
         if config.log_path:
             log_fd = os.open(
@@ -146,32 +136,22 @@ class RunningSandbox:
         elif config.debug or config.strace:
             log_fd = os.dup(2)
         self._log_fd = log_fd
-        sentry_main.setup_logging(config, log_fd)
+        setup_logging(config, log_fd)
         try:
-            config.platform = choose(config.platform).NAME
+            config.platform = choose(config.platform)
         except NoPlatform as e:
             raise Failure(str(e)) from None
-        self.broker_pid = 0
         if config.gpu is not None:
-            from ..nvproxy import attach, broker  # here: nothing can be imported later
+            from ..nvproxy import broker
 
-            attach.warm_up(config.gpu)
             if not config.gpu.null:
                 config.gpu.broker_fd, self.broker_pid = broker.start(config.gpu.devices)
         gofer, self.gofer_pid, ready = start_gofer(config)
-        self.ctl, self.sentry_pid = _start_sentry(config, gofer, log_fd, listener)
+        sentry.configure(config, gofer.fileno(), log_fd, listener)
         gofer.close()
-        try:
-            gofer_ready(ready, self.gofer_pid)  # it and the Sentry start side by side
-        except Failure:
-            os.kill(self.sentry_pid, signal.SIGKILL)
-            os.waitpid(self.sentry_pid, 0)
-            self.ctl.close()
-            raise
+        gofer_ready(ready, self.gofer_pid)
         if config.gpu is not None and config.gpu.broker_fd >= 0:
             os.close(config.gpu.broker_fd)  # the Sentry's: the broker ends with it
-        self._next = 0
-        self._events: list[control.Message] = []
         self._wait_for("ready", 0)
 
     def spawn(

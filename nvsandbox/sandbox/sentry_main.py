@@ -5,36 +5,39 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from typing import Any
 
 from ..platform.native._native import lib
-from ..sentry.boot import Prepared
+from ..sentry.boot import prepare
 from . import control, isolate
 from .config import Failure, SandboxConfig
+from .logs import setup_logging
 from .server import SentryServer
 
 log = logging.getLogger("nvsandbox.sentry")
 
 
 def run(
-    config: SandboxConfig,
-    prepared: Prepared,
-    gofer: socket.socket,
-    ctl: socket.socket,
-    ident: int,
-    log_fd: int,
-    listener: socket.socket | None = None,
+    config: SandboxConfig, gofer: int, ctl: socket.socket, ident: int, log_fd: int, listener: int
 ) -> None:
-    """Never returns: the process ends with the sandbox."""
+    """Never returns: the process ends with the sandbox. ``log_fd``, ``listener``: -1 if there is none."""
     code = 1
     try:
-        keep = {gofer.fileno(), ctl.fileno(), log_fd}
-        if listener is not None:
-            keep.add(listener.fileno())
+        setup_logging(config, log_fd)
+        keep = {gofer, ctl.fileno(), log_fd, listener}
         if config.gpu is not None:
+            from ..nvproxy.attach import warm_up
+
+            warm_up(config.gpu)
             keep |= {config.gpu.broker_fd, config.gpu.audit_fd}
+        prepared = prepare()
         _confine(config, keep, ident)
-        SentryServer(config, prepared, gofer, ctl, listener).serve()
+        SentryServer(
+            config,
+            prepared,
+            socket.socket(fileno=gofer),
+            ctl,
+            socket.socket(fileno=listener) if listener >= 0 else None,
+        ).serve()
         code = 0
     except Failure as e:
         _report(ctl, str(e))
@@ -68,20 +71,3 @@ def _confine(config: SandboxConfig, keep: set[int], ident: int) -> None:
     alone = isolate.alone()  # asked while /proc is there
     isolate.enter_tree(isolate.private_tree())
     isolate.drop_to_nobody(ident, alone)
-
-
-def setup_logging(config: SandboxConfig, log_fd: int) -> None:
-    """Warnings (with --debug everything) to the log descriptor, one JSON or text line each."""
-    level = logging.DEBUG if config.debug else logging.WARNING
-    handler: Any = (
-        logging.StreamHandler(os.fdopen(log_fd, "w", buffering=1))
-        if log_fd >= 0
-        else logging.NullHandler()
-    )
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger("nvsandbox")
-    root.handlers[:] = [handler]
-    root.setLevel(level)
-    logging.getLogger("nvsandbox.strace").setLevel(
-        logging.INFO if config.strace else logging.WARNING
-    )

@@ -12,8 +12,10 @@ import sys
 from typing import TYPE_CHECKING, Final, final
 
 from ..platform.bpf import Rule
-from ..platform.probe import CLASSES
+from ..platform.ptrace.platform import Ptrace
 from ..platform.sentry_filter import host_network_rules, sentry_filter
+from ..platform.space import HostPlatform
+from ..platform.systrap.platform import Systrap
 from ..sentry import seccomp
 from ..sentry.boot import Boot, CapSets, Prepared, ProcessSpec, set_inlining
 from ..sentry.console import Console
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nvsandbox.sentry")
 MAX_PEERS: Final = 1024
+PLATFORMS: Final[dict[str, type[HostPlatform]]] = {"systrap": Systrap, "ptrace": Ptrace}
 
 
 @final
@@ -85,7 +88,7 @@ class SentryServer:
         self.containers: dict[str, Container] = {}
         self.owners: dict[int, Peer] = {}  # pid: who started it
         self.gpu: Engine | None = None
-        self.boot = Boot(prepared, gofer, config.ncpu, CLASSES[config.platform])
+        self.boot = Boot(prepared, gofer, config.ncpu, PLATFORMS[config.platform])
         self.k = self.boot.k
         self.k.hostname = config.hostname
         self.k.patching = config.patching

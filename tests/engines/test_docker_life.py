@@ -331,7 +331,7 @@ def test_kill_9_of_the_pid_file_process(docker: Docker, started: Started) -> Non
     assert docker.ok("wait", c) == "137"
 
 
-@pytest.mark.parametrize("name", ["nv-sentry", "nv-gofer", "nv-pidns"])
+@pytest.mark.parametrize("name", ["nv-sentry", "nv-gofer"])
 def test_kill_9_of_any_other_process(docker: Docker, name: str) -> None:
     c = docker.ok("run", "-d", "--runtime=nvsandbox", "busybox", "sleep", "100")
     try:

@@ -59,7 +59,7 @@ def _platforms() -> Iterator[Finding]:
     from ...platform import probe
 
     works = 0
-    for name in probe.CLASSES:
+    for name in probe.PROBES:
         try:
             probe.choose(name)
         except Exception as e:

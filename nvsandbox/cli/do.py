@@ -1,0 +1,41 @@
+"""`nvsandbox do`: one command in a fresh sandbox, on the host's root or another, which stays unchanged."""
+
+from __future__ import annotations
+
+import os
+
+from ..failure import Failure
+from .args import Values
+from .globals import Globals, fail
+
+
+def do(g: Globals, v: Values, command: list[str]) -> int:
+    """The command's exit code; 127 and 126 when it can't be run."""
+    from ..sandbox.sentry_process import SentryProcess
+
+    sentry: SentryProcess | None = None
+    try:
+        sentry = SentryProcess()  # loads its modules while we load ours
+        from ..sandbox import control
+        from ..sandbox.foreground import run_foreground
+        from .configure import environment, give_gpus, sandbox_config
+
+        rootfs = v["rootfs"]
+        config = sandbox_config(g, rootfs, v["hostname"], v["volume"])
+        variables = environment(v["env"], rootfs == "/")
+        give_gpus(config, variables, v["env"], v["gpus"], v["gpu_memory"])
+        where = v["cwd"] or (os.getcwd() if rootfs == "/" else "/")
+        process = control.process(
+            [os.fsencode(c) for c in command],
+            variables,
+            os.fsencode(where),
+            v["uid"],
+            v["gid"],
+            terminal=os.isatty(0) and os.isatty(1),
+        )
+        return run_foreground(config, process, sentry=sentry)
+    except Failure as e:
+        if sentry is not None:
+            sentry.drop()
+        fail(g, str(e))
+        return e.code
