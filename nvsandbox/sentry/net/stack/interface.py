@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
-from .ip import ALL_HOSTS4, ALL_NODES6, solicited_node
+from .ip import ALL_HOSTS4, ALL_NODES6
 from .neighbours import Neighbours
 from .routes import masked
 
 if TYPE_CHECKING:
     from .link import Link
+    from .multicast import Report
     from .stack import Stack
 
 
@@ -34,7 +35,7 @@ class Interface:
     """``groups``: multicast groups and how many joined each. ``rx_*``, ``tx_*``: as in /proc/net/dev."""
 
     __slots__ = (
-        "addresses", "groups", "index", "link", "link_local", "name", "neighbours", "packet_taps", "rx_bytes",
+        "addresses", "groups", "index", "link", "link_local", "name", "neighbours", "packet_taps", "reports", "rx_bytes",
         "rx_dropped", "rx_packets", "stack", "tx_bytes", "tx_dropped", "tx_packets", "up",
     )  # fmt: skip
 
@@ -49,6 +50,7 @@ class Interface:
         self.groups: dict[bytes, int] = {ALL_HOSTS4: 1, ALL_NODES6: 1}
         self.neighbours = Neighbours(stack, self)
         self.packet_taps = 0
+        self.reports: dict[bytes, Report] = {}
         self.rx_packets = self.rx_bytes = self.rx_dropped = 0
         self.tx_packets = self.tx_bytes = self.tx_dropped = 0
 
@@ -88,8 +90,3 @@ class Interface:
     def snoop_groups(self) -> list[bytes]:
         """The groups it listens to."""
         return list(self.groups)
-
-
-def solicited_groups(iface: Interface) -> list[bytes]:
-    """Groups its IPv6 addresses are solicited by (RFC 4291 section 2.7.1)."""
-    return [solicited_node(a.ip) for a in iface.addresses if len(a.ip) == 16]

@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+import errno
+from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
+from .checksum import finish, ones_sum, pseudo_sum
+from .events import EPOLLERR, EPOLLIN, EPOLLOUT, EPOLLRDNORM, EPOLLWRNORM
 from .interface import Interface
-from .udp import Datagram
+from .ip import is_any, is_multicast
+from .output import find_path, send
+from .udp import OVERHEAD, RCVBUF, Datagram
 
 if TYPE_CHECKING:
+    from .packet import Packet
     from .stack import Stack
+
+IPPROTO_ICMP: Final = 1
+IPPROTO_ICMPV6: Final = 58
+IPPROTO_RAW: Final = 255
+ETH_P_ALL: Final = 3
+PACKET_HOST: Final = 0
+PACKET_BROADCAST: Final = 1
+PACKET_MULTICAST: Final = 2
+PACKET_OTHERHOST: Final = 3
+PACKET_OUTGOING: Final = 4
+
+Frame = tuple[bytes, bytes, int, int, int, int]
+
+
+def _ignore(events: int) -> None:
+    pass
 
 
 @final
@@ -18,7 +41,8 @@ class RawEndpoint:
 
     ``protocol`` IPPROTO_RAW (255) implies ``hdrincl``. ``checksum``: offset at which IPv6 fills in a checksum, -1: none
     (ICMPv6: always 2). ``icmp_filter``: bits of types not wanted (ICMP_FILTER: 32, ICMP6_FILTER: 256 bits).
-    Options are attributes: ``ttl``, ``tos``, ``rcvbuf``, ``broadcast``.
+    Options are attributes: ``local``, ``remote`` (addresses, ``b""``: any), ``iface``, ``ttl``, ``tos``, ``rcvbuf``,
+    ``broadcast``.
     """
 
     __slots__ = (
@@ -28,7 +52,22 @@ class RawEndpoint:
 
     def __init__(self, stack: Stack, family: int, protocol: int) -> None:
         self.stack = stack
-        self.notify: Callable[[int], None] = lambda events: None
+        self.family = family
+        self.protocol = protocol
+        self.notify: Callable[[int], None] = _ignore
+        self.local = b""
+        self.remote = b""
+        self.iface: Interface | None = None
+        self.hdrincl = protocol == IPPROTO_RAW
+        self.checksum = 2 if protocol == IPPROTO_ICMPV6 else -1
+        self.icmp_filter = 0
+        self.broadcast = False
+        self.ttl = 64
+        self.tos = 0
+        self.rcvbuf = RCVBUF
+        self.queue: deque[Datagram] = deque()
+        self.queued = 0
+        self.soft_error = 0
 
     def send_to(
         self,
@@ -39,23 +78,127 @@ class RawEndpoint:
         ttl: int = -1,
         tos: int = -1,
     ) -> int:
-        """Bytes sent or -errno."""
-        raise NotImplementedError
+        """Bytes sent or -errno: EDESTADDRREQ, EMSGSIZE, EINVAL (bad header or checksum offset), EACCES, ENETUNREACH."""
+        if self.soft_error:
+            return -self.take_error()
+        dst = remote or self.remote
+        if not dst:
+            return -errno.EDESTADDRREQ
+        if len(dst) != self.family:
+            return -errno.EINVAL
+        if len(data) > 65535:
+            return -errno.EMSGSIZE
+        path = find_path(self.stack, dst, iface or self.iface)
+        if isinstance(path, int):
+            return path
+        if self.family == 4 and not self.broadcast and path.iface.is_broadcast(dst):
+            return -errno.EACCES
+        src = src or self.local or path.src or bytes(len(dst))
+        if self.hdrincl:
+            if self.family == 4:
+                return self._send_with_header(data, src, path.mtu, dst, iface)
+            if len(data) < 40:
+                return -errno.EINVAL
+            if len(data) > path.mtu:
+                return -errno.EMSGSIZE
+            path.iface.neighbours.transmit(path.hop, [data], None)
+            return len(data)
+        body = data
+        if self.checksum >= 0 and self.family == 16:
+            at = self.checksum
+            if at + 2 > len(data):
+                return -errno.EINVAL
+            body = data[:at] + b"\0\0" + data[at + 2 :]
+            total = pseudo_sum(src, dst, self.protocol, len(body)) + ones_sum(body)
+            body = body[:at] + finish(total) + body[at + 2 :]
+        if ttl < 0:
+            ttl = 1 if is_multicast(dst) else self.ttl
+        r = send(
+            self.stack, path, src, self.protocol, [body], ttl, self.tos if tos < 0 else tos, False
+        )
+        return r if r < 0 else len(data)
+
+    def _send_with_header(
+        self, data: bytes, src: bytes, mtu: int, dst: bytes, iface: Interface | None
+    ) -> int:
+        """IP_HDRINCL: length and checksum are ours, source and identification when zero (raw(7))."""
+        if len(data) < 20 or (data[0] & 15) * 4 > len(data) or data[0] & 15 < 5:
+            return -errno.EINVAL
+        if len(data) > mtu:
+            return -errno.EMSGSIZE
+        path = find_path(self.stack, dst, iface or self.iface)
+        if isinstance(path, int):
+            return path
+        n = (data[0] & 15) * 4
+        ident = data[4:6] if data[4] or data[5] else self.stack.ident(dst).to_bytes(2, "big")
+        mine = data[12:16] if any(data[12:16]) else src
+        head = (
+            data[:2]
+            + len(data).to_bytes(2, "big")
+            + ident
+            + data[6:10]
+            + b"\0\0"
+            + mine
+            + data[16:n]
+        )
+        head = head[:10] + finish(ones_sum(head)) + head[12:]
+        self.stack.counters.ip.OutRequests += 1
+        path.iface.neighbours.transmit(path.hop, [head + data[n:]], None)
+        return len(data)
+
+    def wants(self, p: Packet) -> bool:
+        """Whether a packet of its protocol is for it."""
+        if self.local and self.local != p.dst and not is_any(self.local):
+            return False
+        if self.remote and self.remote != p.src and not is_any(self.remote):
+            return False
+        if self.iface is not None and self.iface is not p.iface:
+            return False
+        if self.protocol in (IPPROTO_ICMP, IPPROTO_ICMPV6) and p.end > p.start:
+            kind = p.buf[p.start]
+            if self.icmp_filter >> kind & 1 and (self.family == 16 or kind < 32):
+                return False
+        return True
+
+    def take(self, p: Packet) -> None:
+        """A packet; dropped when the buffer is full."""
+        if self.checksum >= 0 and self.family == 16 and not p.checksum_holds():
+            return
+        data = p.buf[p.ip : p.end] if self.family == 4 else p.payload()
+        cost = len(data) + OVERHEAD
+        if self.queued + cost > self.rcvbuf and self.queue:
+            return
+        self.queued += cost
+        now = self.stack.now()
+        self.queue.append(Datagram(data, (p.src, 0), (p.dst, 0), p.iface.index, now, p.ttl, p.tos))
+        self.notify(EPOLLIN | EPOLLRDNORM)
 
     def recv(self) -> Datagram | None:
-        raise NotImplementedError
+        if not self.queue:
+            return None
+        d = self.queue.popleft()
+        self.queued -= len(d.data) + OVERHEAD
+        return d
 
     def peek(self) -> Datagram | None:
-        raise NotImplementedError
+        return self.queue[0] if self.queue else None
 
     def take_error(self) -> int:
-        raise NotImplementedError
+        err, self.soft_error = self.soft_error, 0
+        return err
 
     def events(self) -> int:
-        raise NotImplementedError
+        mask = EPOLLOUT | EPOLLWRNORM
+        if self.queue:
+            mask |= EPOLLIN | EPOLLRDNORM
+        if self.soft_error:
+            mask |= EPOLLERR
+        return mask
 
     def close(self) -> None:
-        raise NotImplementedError
+        self.notify = _ignore
+        self.stack.raw_forget(self)
+        self.queue.clear()
 
 
 @final
@@ -67,20 +210,80 @@ class PacketEndpoint:
 
     __slots__ = ("cooked", "iface", "notify", "protocol", "queue", "queued", "rcvbuf", "stack")
 
-    def __init__(self, stack: Stack, protocol: int, cooked: bool) -> None:
+    def __init__(self, stack: Stack, protocol: int, cooked: bool, iface: Interface | None) -> None:
         self.stack = stack
-        self.notify: Callable[[int], None] = lambda events: None
+        self.protocol = protocol
+        self.cooked = cooked
+        self.iface = iface
+        self.notify: Callable[[int], None] = _ignore
+        self.queue: deque[Frame] = deque()
+        self.queued = 0
+        self.rcvbuf = RCVBUF
 
-    def recv(self) -> tuple[bytes, bytes, int, int, int, int] | None:
+    def take(self, iface: Interface, frame: bytes, outgoing: bool) -> None:
+        """A frame on its way in or out."""
+        if self.iface is not None and self.iface is not iface:
+            return
+        head = 14 if iface.link.mac else 0
+        if head:
+            kind = frame[12] << 8 | frame[13]
+            src, dst = frame[6:12], frame[:6]
+        else:
+            kind = 0x86DD if frame[:1] >= b"\x60" else 0x0800
+            src = dst = b""
+        if self.protocol != ETH_P_ALL and (self.protocol != kind or outgoing):
+            return
+        if outgoing:
+            where = PACKET_OUTGOING
+        elif not dst or dst == iface.link.mac:
+            where = PACKET_HOST
+        elif dst == b"\xff" * 6:
+            where = PACKET_BROADCAST
+        else:
+            where = PACKET_MULTICAST if dst[0] & 1 else PACKET_OTHERHOST
+        data = frame[head:] if self.cooked else frame
+        cost = len(data) + OVERHEAD
+        if self.queued + cost > self.rcvbuf and self.queue:
+            return
+        self.queued += cost
+        self.queue.append((data, src, kind, where, iface.index, self.stack.now()))
+        self.notify(EPOLLIN | EPOLLRDNORM)
+
+    def recv(self) -> Frame | None:
         """(data, source MAC, EtherType, PACKET_HOST…OUTGOING, ifindex, ns)."""
-        raise NotImplementedError
+        if not self.queue:
+            return None
+        f = self.queue.popleft()
+        self.queued -= len(f[0]) + OVERHEAD
+        return f
+
+    def peek(self) -> Frame | None:
+        return self.queue[0] if self.queue else None
 
     def send(self, data: bytes, iface: Interface, dst_mac: bytes = b"", protocol: int = 0) -> int:
-        """A frame (cooked: its payload, to ``dst_mac`` as ``protocol``). Bytes or -errno: EMSGSIZE, ENETDOWN, ENOBUFS."""
-        raise NotImplementedError
+        """A frame (cooked: its payload, to ``dst_mac`` as ``protocol``). Bytes or -errno: EINVAL, EMSGSIZE, ENETDOWN, ENOBUFS."""
+        head = 14 if iface.link.mac else 0
+        if not iface.up:
+            return -errno.ENETDOWN
+        if self.cooked:
+            if head and len(dst_mac) != 6:
+                return -errno.EINVAL
+            if head:
+                kind = protocol or self.protocol
+                data = dst_mac + iface.link.mac + kind.to_bytes(2, "big") + data
+        if len(data) < head:
+            return -errno.EINVAL
+        if len(data) > iface.link.mtu + head:
+            return -errno.EMSGSIZE
+        if not self.stack.transmit(iface, [data], None):
+            return -errno.ENOBUFS
+        return len(data) - (head if self.cooked else 0)
 
     def events(self) -> int:
-        raise NotImplementedError
+        mask = EPOLLOUT | EPOLLWRNORM
+        return mask | EPOLLIN | EPOLLRDNORM if self.queue else mask
 
     def close(self) -> None:
-        raise NotImplementedError
+        self.notify = _ignore
+        self.stack.packet_forget(self)
+        self.queue.clear()

@@ -71,7 +71,7 @@ class Routes:
                 return False
         here.append(r)
         here.sort(key=_by_metric)
-        self._changed()
+        self.changed()
         return True
 
     def remove(self, r: Route) -> None:
@@ -82,9 +82,10 @@ class Routes:
                 here.remove(r)
                 if not here:
                     del nets[r.dst]
-        self._changed()
+        self.changed()
 
-    def _changed(self) -> None:
+    def changed(self) -> None:
+        """Paths that were found are not to be used any more."""
         self.generation += 1
         self._cache.clear()
 

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import errno
+from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, final
+from typing import TYPE_CHECKING, Final, NamedTuple, final
 
+from .checksum import finish, parts_sum, pseudo_sum
+from .events import EPOLLERR, EPOLLIN, EPOLLOUT, EPOLLRDNORM, EPOLLWRNORM
 from .interface import Interface
+from .ip import BROADCAST4, is_any, is_multicast
+from .link import Offload
+from .multicast import join, leave
+from .output import Path, find_path, send
 
 if TYPE_CHECKING:
+    from .icmp import IcmpError
+    from .packet import Packet
     from .stack import Stack
 
 Addr = tuple[bytes, int]  # ip, port
+
+OVERHEAD: Final = 576  # of receive buffer, a datagram costs that beside its bytes
+RCVBUF: Final = 212992
+ERRORS: Final = 64  # entries of the error queue
+MEMBERSHIPS: Final = 20  # net.ipv4.igmp_max_memberships
+PMTUDISC_DONT: Final = 0
+PMTUDISC_WANT: Final = 1
+PMTUDISC_DO: Final = 2
 
 
 class Datagram(NamedTuple):
@@ -42,29 +60,62 @@ class SocketError(NamedTuple):
     when: int
 
 
+def _ignore(events: int) -> None:
+    pass
+
+
 @final
 class UdpEndpoint:
     """A socket's end. Changes are told through ``notify`` with an EPOLL* mask.
 
     ``local``, ``remote``: (ip, port), ip all zeroes or ``b""``: any; remote port 0: not connected. ``iface``: bound to
     that device. ``v6only``: an IPv6 wildcard that doesn't take IPv4. Options are plain attributes: ``ttl``,
-    ``mcast_ttl`` (-1: default), ``tos``, ``broadcast``, ``mcast_loop``, ``mcast_iface``, ``pmtu_discover`` (IP_PMTUDISC_*), ``rcvbuf``, ``recverr``,
-    ``recverr6``, ``no_checksum``, ``reuseport``.
+    ``mcast_ttl``, ``tos``, ``broadcast``, ``mcast_loop``, ``mcast_iface``, ``pmtu_discover`` (IP_PMTUDISC_*),
+    ``rcvbuf``, ``recverr``, ``recverr6``, ``no_checksum``.
     """
 
     __slots__ = (
-        "broadcast", "errors", "iface", "local", "mcast_iface", "mcast_loop", "mcast_ttl", "members", "no_checksum",
-        "notify", "pmtu_discover", "queue", "queued", "rcvbuf", "recverr", "recverr6", "remote", "reuseport", "soft_error",
-        "stack", "tos", "ttl", "v6only",
+        "broadcast", "closed", "errors", "iface", "local", "mcast_iface", "mcast_loop", "mcast_ttl", "members",
+        "no_checksum", "notify", "path", "pmtu_discover", "queue", "queued", "rcvbuf", "recverr", "recverr6", "remote",
+        "soft_error", "stack", "tos", "ttl", "v6only",
     )  # fmt: skip
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, local: Addr, iface: Interface | None, v6only: bool) -> None:
         self.stack = stack
-        self.notify: Callable[[int], None] = lambda events: None
+        self.local = local
+        self.remote: Addr = (b"", 0)
+        self.iface = iface
+        self.v6only = v6only
+        self.notify: Callable[[int], None] = _ignore
+        self.queue: deque[Datagram] = deque()
+        self.queued = 0
+        self.errors: deque[SocketError] = deque()
+        self.members: set[tuple[bytes, int]] = set()
+        self.soft_error = 0
+        self.path: Path | None = None
+        self.ttl = 64
+        self.tos = 0
+        self.mcast_ttl = 1
+        self.mcast_loop = True
+        self.mcast_iface: Interface | None = None
+        self.broadcast = False
+        self.pmtu_discover = PMTUDISC_WANT
+        self.rcvbuf = RCVBUF
+        self.recverr = self.recverr6 = self.no_checksum = self.closed = False
 
     def connect(self, remote: Addr) -> int:
-        """Fixes the peer and, when there was none, the local address. 0 or -ENETUNREACH; ``(b"", 0)`` disconnects."""
-        raise NotImplementedError
+        """Fixes the peer and, when there was none, the local address. 0 or -errno of ``find_path``; ``(b"", 0)`` disconnects."""
+        if not remote[1]:
+            self.remote = (b"", 0)
+            return 0
+        path = find_path(self.stack, remote[0], self.iface)
+        if isinstance(path, int):
+            return path
+        if is_any(self.local[0]):
+            self.local = (path.src, self.local[1])
+        self.remote = remote
+        self.path = path
+        return 0
 
     def send_to(
         self, data: bytes, remote: Addr | None, src: bytes = b"", iface: Interface | None = None, ttl: int = -1,
@@ -74,33 +125,255 @@ class UdpEndpoint:
 
         Bytes sent or -errno: EDESTADDRREQ, EMSGSIZE, ENETUNREACH, EACCES (broadcast), EINVAL, or a pending error.
         """
-        raise NotImplementedError
+        if self.soft_error:
+            return -self.take_error()
+        if remote is None:
+            remote = self.remote
+            if not remote[1]:
+                return -errno.EDESTADDRREQ
+        dst, port = remote
+        if port == 0 or not self.local[1]:
+            return -errno.EINVAL
+        v4 = len(dst) == 4
+        if len(data) > (65507 if v4 else 65527):
+            return -errno.EMSGSIZE
+        many = is_multicast(dst)
+        iface = iface or self.iface or (self.mcast_iface if many else None)
+        path = self.path
+        if (
+            path is None
+            or path.dst != dst
+            or (iface and path.iface is not iface)
+            or not path.valid(self.stack)
+        ):
+            found = find_path(self.stack, dst, iface)
+            if isinstance(found, int):
+                return found
+            self.path = path = found
+        if not self.broadcast and v4 and (dst == BROADCAST4 or path.iface.is_broadcast(dst)):
+            return -errno.EACCES
+        if not src:
+            src = (
+                path.src
+                if is_any(self.local[0]) or len(self.local[0]) != len(dst)
+                else self.local[0]
+            )
+        if not src:
+            src = bytes(len(dst))
+        if ttl < 0:
+            ttl = self.mcast_ttl if many else self.ttl
+        r = self._emit(path, src, port, data, ttl, self.tos if tos < 0 else tos)
+        if r < 0:
+            return r
+        if many and self.mcast_loop and dst in path.iface.groups:
+            d = Datagram(
+                data, (src, self.local[1]), remote, path.iface.index, self.stack.now(), ttl, 0
+            )
+            for e in self.stack.udp_receivers(path.iface, src, self.local[1], dst, port):
+                e.take(d)
+        return len(data)
+
+    def _emit(self, path: Path, src: bytes, port: int, data: bytes, ttl: int, tos: int) -> int:
+        stack = self.stack
+        size = len(data) + 8
+        head = self.local[1].to_bytes(2, "big") + port.to_bytes(2, "big") + size.to_bytes(2, "big")
+        v4 = len(path.dst) == 4
+        whole = size + (20 if v4 else 40) <= path.mtu
+        if not whole and self.pmtu_discover >= PMTUDISC_DO:
+            self._too_big(path, (path.dst, port), data)
+            return -errno.EMSGSIZE
+        pseudo = pseudo_sum(src, path.dst, 17, size)
+        offload = None
+        if v4 and self.no_checksum:
+            field = b"\0\0"
+        elif whole and path.iface.link.checksums:
+            field = pseudo.to_bytes(2, "big")
+            offload = Offload(0, 6)
+        else:
+            field = finish(pseudo + parts_sum([head, data]))
+        mib = stack.counters.udp if v4 else stack.counters.udp6
+        mib.OutDatagrams += 1
+        df = whole and self.pmtu_discover != PMTUDISC_DONT
+        return send(stack, path, src, 17, [head + field, data], ttl, tos, df, offload)
+
+    def _too_big(self, path: Path, dst: Addr, data: bytes) -> None:
+        """The error queue tells the path's MTU (ip(7), IP_MTU_DISCOVER)."""
+        if self.recverr if len(path.dst) == 4 else self.recverr6:
+            self._queue_error(
+                SocketError(errno.EMSGSIZE, 1, 0, 0, path.mtu, b"", dst, data, self.stack.now())
+            )
+
+    def _queue_error(self, e: SocketError) -> None:
+        if len(self.errors) < ERRORS:
+            self.errors.append(e)
+        self.notify(EPOLLERR)
+
+    def take(self, d: Datagram) -> bool:
+        """A datagram for this endpoint; False: its buffer is full."""
+        cost = len(d.data) + OVERHEAD
+        if self.queued + cost > self.rcvbuf and self.queue:
+            mib = self.stack.counters.udp if len(d.dst[0]) == 4 else self.stack.counters.udp6
+            mib.RcvbufErrors += 1
+            mib.InErrors += 1
+            return False
+        self.queue.append(d)
+        self.queued += cost
+        self.notify(EPOLLIN | EPOLLRDNORM)
+        return True
+
+    def icmp(self, e: IcmpError, port: int) -> None:
+        """An error about a datagram of ours, sent to ``port``."""
+        hard = e.fatal
+        if e.mtu:
+            if self.pmtu_discover == PMTUDISC_DONT:
+                return
+            hard = True
+        if self.recverr if e.v4 else self.recverr6:
+            s = SocketError(
+                e.errno, 2 if e.v4 else 3, e.type, e.code, e.mtu, e.offender, (e.dst, port), e.inner[8:], self.stack.now(),
+            )  # fmt: skip
+            self.soft_error = e.errno
+            self._queue_error(s)
+        elif hard and self.remote[1]:
+            self.soft_error = e.errno
+            self.notify(EPOLLERR)
 
     def recv(self) -> Datagram | None:
-        raise NotImplementedError
+        if not self.queue:
+            return None
+        d = self.queue.popleft()
+        self.queued -= len(d.data) + OVERHEAD
+        return d
 
     def peek(self) -> Datagram | None:
-        raise NotImplementedError
+        return self.queue[0] if self.queue else None
 
     def recv_error(self) -> SocketError | None:
-        """The next of the error queue."""
-        raise NotImplementedError
+        """The next of the error queue; SO_ERROR then tells of the one after it."""
+        if not self.errors:
+            return None
+        e = self.errors.popleft()
+        self.soft_error = self.errors[0].errno if self.errors else 0
+        return e
 
     def take_error(self) -> int:
         """SO_ERROR: the pending errno, once."""
-        raise NotImplementedError
+        err, self.soft_error = self.soft_error, 0
+        return err
 
     def events(self) -> int:
         """EPOLL* mask that holds now."""
-        raise NotImplementedError
+        mask = EPOLLOUT | EPOLLWRNORM
+        if self.queue:
+            mask |= EPOLLIN | EPOLLRDNORM
+        if self.soft_error or self.errors:
+            mask |= EPOLLERR
+        return mask
 
     def join(self, group: bytes, iface: Interface | None) -> int:
         """Joins a multicast group; 0 or -EADDRINUSE, -EINVAL, -ENODEV, -ENOBUFS."""
-        raise NotImplementedError
+        if not is_multicast(group):
+            return -errno.EINVAL
+        iface = iface or self._group_interface(group)
+        if iface is None:
+            return -errno.ENODEV
+        if (group, iface.index) in self.members:
+            return -errno.EADDRINUSE
+        if len(self.members) >= MEMBERSHIPS or not join(self.stack, iface, group):
+            return -errno.ENOBUFS
+        self.members.add((group, iface.index))
+        return 0
+
+    def _group_interface(self, group: bytes) -> Interface | None:
+        path = find_path(self.stack, group, self.iface)
+        return None if isinstance(path, int) else path.iface
 
     def leave(self, group: bytes, iface: Interface | None) -> int:
         """0 or -EADDRNOTAVAIL."""
-        raise NotImplementedError
+        for g, index in self.members:
+            if g == group and (iface is None or iface.index == index):
+                self.members.remove((g, index))
+                on = self.stack.interface(index)
+                if on is not None:
+                    leave(self.stack, on, g)
+                return 0
+        return -errno.EADDRNOTAVAIL
 
     def close(self) -> None:
-        raise NotImplementedError
+        if self.closed:
+            return
+        self.closed = True
+        self.notify = _ignore
+        for g, index in self.members:
+            on = self.stack.interface(index)
+            if on is not None:
+                leave(self.stack, on, g)
+        self.stack.udp_forget(self)
+        self.queue.clear()
+
+
+def receive(stack: Stack, p: Packet) -> bool:
+    """A UDP packet; False: nobody is at its port."""
+    v4 = len(p.src) == 4
+    mib = stack.counters.udp if v4 else stack.counters.udp6
+    n = p.end - p.start
+    if n < 8:
+        mib.InErrors += 1
+        return True
+    length = p.buf[p.start + 4] << 8 | p.buf[p.start + 5]
+    if length < 8 or length > n:
+        mib.InErrors += 1
+        return True
+    p.end = p.start + length
+    if p.buf[p.start + 6] == 0 and p.buf[p.start + 7] == 0:
+        if not v4:
+            mib.InCsumErrors += 1
+            mib.InErrors += 1
+            return True
+    elif not p.checksum_holds():
+        mib.InCsumErrors += 1
+        mib.InErrors += 1
+        return True
+    sport = p.buf[p.start] << 8 | p.buf[p.start + 1]
+    dport = p.buf[p.start + 2] << 8 | p.buf[p.start + 3]
+    found = stack.udp_receivers(p.iface, p.src, sport, p.dst, dport)
+    if not found:
+        if p.local:
+            mib.NoPorts += 1
+        else:
+            mib.IgnoredMulti += 1
+        return not p.local
+    d = Datagram(
+        p.buf[p.start + 8 : p.end], (p.src, sport), (p.dst, dport), p.iface.index, stack.now(), p.ttl, p.tos,
+    )  # fmt: skip
+    if p.local:
+        e = found[0] if len(found) == 1 else found[hash((p.src, sport, dport)) % len(found)]
+        if e.take(d):
+            mib.InDatagrams += 1
+        return True
+    for e in found:
+        if e.take(d):
+            mib.InDatagrams += 1
+    return True
+
+
+def score(e: UdpEndpoint, iface: Interface, src: bytes, sport: int, dst: bytes) -> int:
+    """How well an endpoint on the right port matches; -1: not at all (Linux: compute_score)."""
+    s = 0
+    mine = e.local[0]
+    if is_any(mine):
+        if mine and len(mine) != len(dst) and (len(mine) == 4 or e.v6only):
+            return -1
+    elif mine == dst:
+        s += 2
+    else:
+        return -1
+    if e.remote[1]:
+        if e.remote[1] != sport or (e.remote[0] != src and not is_multicast(e.remote[0])):
+            return -1
+        s += 8
+    if e.iface is not None:
+        if e.iface is not iface:
+            return -1
+        s += 4
+    return s

@@ -1,0 +1,51 @@
+"""A received IP packet on its way up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+from .checksum import ones_sum, pseudo_sum
+
+if TYPE_CHECKING:
+    from .interface import Interface
+
+
+@final
+class Packet:
+    """Lies in ``buf``: IP header from ``ip``, transport from ``start`` to ``end``. ``proto``: of the transport.
+
+    ``local``: sent to an address of ours, not to many. ``csum_ok``, ``gso_size``: see ``Stack.receive``.
+    """
+
+    __slots__ = (
+        "buf", "csum_ok", "dst", "end", "gso_size", "iface", "ip", "local", "proto", "src", "start", "tos", "ttl",
+    )  # fmt: skip
+
+    def __init__(
+        self, iface: Interface, buf: bytes, ip: int, start: int, end: int, src: bytes, dst: bytes, proto: int,
+        ttl: int, tos: int, local: bool, csum_ok: bool, gso_size: int,
+    ) -> None:  # fmt: skip
+        self.iface = iface
+        self.buf = buf
+        self.ip = ip
+        self.start = start
+        self.end = end
+        self.src = src
+        self.dst = dst
+        self.proto = proto
+        self.ttl = ttl
+        self.tos = tos
+        self.local = local
+        self.csum_ok = csum_ok
+        self.gso_size = gso_size
+
+    def payload(self) -> bytes:
+        return self.buf[self.start : self.end]
+
+    def checksum_holds(self) -> bool:
+        """Whether the transport's checksum with a pseudo-header is right."""
+        if self.csum_ok:
+            return True
+        length = self.end - self.start
+        total = pseudo_sum(self.src, self.dst, self.proto, length) + ones_sum(self.payload())
+        return total % 65535 == 0
