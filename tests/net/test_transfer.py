@@ -9,7 +9,7 @@ import pytest
 from nvsandbox.sentry.net.stack.tcp.connection import TcpConnection
 from nvsandbox.sentry.net.stack.tcp.states import CLOSE
 
-from .wire import A4, A6, B4, B6, MS, S, Net, Pair
+from .wire import A4, A6, B4, B6, MS, Net, Pair, S
 
 
 def connect(p: Pair, v6: bool = False) -> tuple[TcpConnection, TcpConnection]:
@@ -41,7 +41,7 @@ def pump(net: Net, c: TcpConnection, d: TcpConnection, data: bytes, limit: int =
 
     c.notify, d.notify = write, read
     write()
-    net.until(lambda: d.eof(), limit)
+    net.until(d.eof, limit)
     return b"".join(got)
 
 

@@ -282,7 +282,7 @@ class TcpConnection(Expiring):
         self.rcvbuf = RCVBUF_INITIAL
         self.rcv_fixed = False
         self.rcv_rtt = self.rcv_space_at = self.rcv_space_copied = 0
-        self.rcv_space = RCVBUF_INITIAL
+        self.rcv_space = 10 * DEFAULT_MSS
         self.fin_received = self.shut_read = False
         self.ack_bytes = 0
         self.ack_now = self.pingpong = False

@@ -171,8 +171,9 @@ def window_opened(c: TcpConnection, now: int) -> None:
         # Dynamic right-sizing: twice what was read in a round trip (Linux: tcp_rcv_space_adjust).
         got = c.copied - c.rcv_space_copied
         if c.rcv_space_at and got > c.rcv_space:
-            c.rcv_space = got
             want = 2 * got + 16 * c.rcv_mss
+            want += 2 * want * (got - c.rcv_space) // c.rcv_space
+            c.rcv_space = got
             c.rcvbuf = min(max(c.rcvbuf, want), RCVBUF_MAX if c.rcv_wscale else 65535)
         c.rcv_space_at = now
         c.rcv_space_copied = c.copied
