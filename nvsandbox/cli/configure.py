@@ -89,10 +89,15 @@ def sandbox_config(
             f"rootfs `{rootfs}`: "
             + ("not a directory" if os.path.exists(rootfs) else "no such file or directory")
         )
-    if g.network == "sandbox":
-        raise Failure(
-            "--network=sandbox: not available yet, only none (a loopback interface) and host"
-        )
+    if (g.pcap or g.egress) and g.network != "sandbox":
+        raise Failure(f"--{'pcap' if g.pcap else 'egress'}: needs --network=sandbox")
+    for rule in g.egress:
+        from ..sentry.net import egress
+
+        try:
+            egress.parse(rule)
+        except ValueError as e:
+            raise Failure(f"--egress `{rule}`: {e}") from None
     through = g.overlay2 == "none"
     if g.overlay2 not in ("none", "root:self", "root:memory", "all:memory"):
         raise Failure(f"--overlay2 `{g.overlay2}`: expected none, root:self or root:memory")
@@ -104,6 +109,8 @@ def sandbox_config(
         inner,
         hostname.encode(),
         network=g.network,
+        egress=g.egress,
+        pcap=os.path.abspath(g.pcap) if g.pcap else "",
         platform=g.platform,
         strace=g.strace,
         debug=g.debug,

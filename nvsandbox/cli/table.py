@@ -23,6 +23,11 @@ GLOBAL: Final = (
     ),
     opt("network", "str", "Which network the sandbox has.", "none", choices=("none", "host", "sandbox")),
     opt(
+        "egress", "list", "allow:HOST[:PORT]: programs may only send there (--network=sandbox). Repeatable.",
+        metavar="RULE",
+    ),
+    opt("pcap", "str", "Write what crosses the interfaces to a file (--network=sandbox).", metavar="FILE"),
+    opt(
         "overlay2", "str", "root:self keeps writes to the root in memory, none writes through.",
         "root:self", metavar="WHAT",
     ),

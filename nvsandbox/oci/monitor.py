@@ -49,7 +49,11 @@ def main(plan: Plan, link: socket.socket) -> None:
         _oom_score(plan.oom_score_adj)
         namespaces.enter(plan.namespaces, os.fsdecode(plan.config.hostname))
         if plan.own_network:
-            namespaces.set_sysctls(plan.sysctl, plan.config.network == "host")
+            namespaces.set_sysctls(plan.sysctl, plan.config.network)
+        elif plan.config.network == "sandbox":
+            raise Failure(
+                "--network=sandbox: the container has no network namespace of its own (--network=host uses the host's)"
+            )
         link.send(b"namespaces")  # hooks run now, beside what follows
         _load_sentry()
         cgroups.join(plan.groups, os.getpid())
@@ -97,12 +101,16 @@ def _oom_score(adj: int | None) -> None:
 
 def _run(plan: Plan, link: socket.socket) -> None:
     from ..sandbox.launch import RunningSandbox
+    from ..sandbox.takeover import Takeover
 
     sb = RunningSandbox(plan.config, plan.listener, own_name="nv-init")
     plan.listener.close()
     if link.recv(64) != b"go":
         raise Failure("create was interrupted")
     relay.prepare_terminal(plan.process, plan.terminal)
+    takeover = Takeover() if plan.config.network == "sandbox" else None
+    if takeover is not None:
+        sb.network(takeover)
     ident = sb.spawn(plan.process, plan.stdio, init=True, hold=True)
     link.send(b"created")
     if link.recv(64) != b"stay":
@@ -110,12 +118,17 @@ def _run(plan: Plan, link: socket.socket) -> None:
     link.close()
     relay.detach_stdio()
     keep = {sb.ctl.fileno(), plan.terminal, *sb.kept_fds()}
+    if takeover is not None:
+        keep |= takeover.fds()
     relay.close_except(keep)
     relay.set_title([control.raw(a) for a in plan.process["argv"]])
     r = relay.Relay(sb.ctl, ident, plan.terminal)
     watched = [os.pidfd_open(sb.gofer_pid), os.pidfd_open(sb.sentry_pid)]
     if plan.terminal >= 0:
         r.resize()  # it may have changed meanwhile
+    if takeover is not None:
+        follow = takeover
+        r.follow(follow.events.sock.fileno(), lambda: sb.network(follow))
     status = r.run(watched, sb.take_events())
     if status is None:
         for pid in (sb.sentry_pid, sb.gofer_pid):

@@ -87,15 +87,18 @@ def own_network(namespaces: list[Namespace]) -> bool:
     return any(n.type == "network" and not is_own(n) for n in namespaces)
 
 
-def set_sysctls(wanted: dict[str, str], host_sockets: bool) -> None:
-    """net.* in the namespace we have entered, for the host's stack there. ``host_sockets``: programs inside use it, as a
-    user without privilege, who must be able to bind what root inside may. Raises Failure."""
-    values = (
-        {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
-        if host_sockets
-        else {}
-    )
-    values.update((k, v) for k, v in wanted.items() if k.startswith("net."))
+def set_sysctls(wanted: dict[str, str], network: str) -> None:
+    """net.* in the namespace we have entered, for the host's stack there. With ``network`` "host" programs inside use it, as a
+    user without privilege, who must be able to bind what root inside may; with "sandbox" it keeps to ports of its own. Raises Failure."""
+    values = {k: v for k, v in wanted.items() if k.startswith("net.")}
+    if network == "host":
+        values = {
+            "net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647", **values,
+        }  # fmt: skip
+    elif network == "sandbox":
+        from ..sandbox.takeover import PORT_RANGE
+
+        values = {**values, **PORT_RANGE}
     for name, value in values.items():
         path = "/proc/sys/" + name.replace(".", "/")
         if ".." in path:

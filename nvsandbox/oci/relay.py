@@ -15,6 +15,7 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from ..failure import Failure
 from ..sandbox import control
 
 # SIGCHLD is the relay's own; the kernel sends SIGHUP and SIGWINCH for a terminal.
@@ -33,6 +34,7 @@ class Relay:
         self.ident = ident
         self.terminal = terminal
         self.window_changed: Callable[[], None] | None = None
+        self.network: tuple[int, Callable[[], None]] | None = None
         self.wake, self.wake_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self.wake_in, warn_on_full_buffer=False)
         for s in signal.valid_signals() - OWN:
@@ -43,6 +45,16 @@ class Relay:
     def fds(self) -> set[int]:
         """Descriptors to keep open."""
         return {self.wake, self.wake_in}
+
+    def follow(self, fd: int, tell: Callable[[], None]) -> None:
+        """Has ``tell`` called when ``fd`` is readable, and when the Sentry asks for it: the network may have changed."""
+        self.network = (fd, tell)
+
+    def _changed(self) -> None:
+        """What fails now is told by the next change; the sandbox goes on with what it had."""
+        if self.network is not None:
+            with contextlib.suppress(OSError, Failure):
+                self.network[1]()
 
     def run(
         self, watched: Iterable[int] = (), pending: Iterable[control.Message] = ()
@@ -59,6 +71,9 @@ class Relay:
         for fd in others:
             poller.register(fd, select.POLLIN)
         self.sock.setblocking(False)
+        changes = self.network[0] if self.network is not None else -1
+        if changes >= 0:
+            poller.register(changes, select.POLLIN)
         while True:
             ready = {fd for fd, _ in poller.poll()}
             if self.wake in ready:
@@ -69,6 +84,8 @@ class Relay:
                     return status
             if ready & others:
                 return None
+            if changes in ready:
+                self._changed()
 
     def _message(self) -> tuple[bool, int | None]:
         try:
@@ -84,6 +101,8 @@ class Relay:
             os.close(fd)
         if msg.get("ev") == "exited" and msg.get("id") == self.ident:
             return True, int(msg["status"])
+        if msg.get("ev") == "network":
+            self._changed()
         return msg.get("ev") == "dead", None
 
     def _signals(self) -> None:

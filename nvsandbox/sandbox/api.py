@@ -162,7 +162,7 @@ class Sandbox:
 
                 apply(self._config, self._env, self._gpus)
             load()  # once, for all sandboxes of this program
-            self._sb = RunningSandbox(self._config)
+            self._sb = RunningSandbox(self._config, own_network=True)
         except Failure as e:
             raise SandboxError(str(e)) from None
         return self

@@ -75,6 +75,10 @@ class SandboxConfig(Struct):
     pids: int = 0  # tasks the application may have, 0: as many as the kernel can
     cpu_max: tuple[int, int] | None = None  # quota and period, µs
     network: str = "none"
+    egress: list[str] = field(default_factory=list)  # rules, none: everything is allowed
+    nameservers: list[str] = field(default_factory=list)  # whose answers --egress believes
+    pcap: str = ""  # file that gets what crosses the interfaces
+    pcap_fd: int = -1
     platform: str = "auto"
     patching: str = field(
         default_factory=lambda: os.environ.get("NVSANDBOX_SYSTRAP_PATCHING", "on")

@@ -35,7 +35,7 @@ def run_foreground(
         if not (os.isatty(0) and os.isatty(1)):
             raise Failure("a terminal is asked for, but stdin and stdout are not one")
         process["rows"], process["cols"] = _size()
-    sb = RunningSandbox(config, sentry=sentry)
+    sb = RunningSandbox(config, sentry=sentry, own_network=True)
     r, w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(w, warn_on_full_buffer=False)
     for s in FORWARDED:

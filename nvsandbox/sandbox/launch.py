@@ -7,14 +7,19 @@ import os
 import select
 import socket
 import time
-from typing import final
+from typing import TYPE_CHECKING, final
 
+from ..failure import reason
 from ..platform.native._native import lib
 from ..platform.probe import NoPlatform, choose
 from . import control, isolate
 from .config import Failure, SandboxConfig
 from .logs import setup_logging
 from .sentry_process import SentryProcess
+
+if TYPE_CHECKING:
+    from .ownnet import OwnNetwork
+    from .takeover import Takeover
 
 # The gofer and the Sentry import their modules themselves, side by side, and this process stays small. Who starts many
 # sandboxes, or counts the memory of each, calls load() before.
@@ -111,21 +116,34 @@ class RunningSandbox:
         listener: socket.socket | None = None,
         own_name: str = "",
         sentry: SentryProcess | None = None,
+        own_network: bool = False,
     ) -> None:
-        """``sentry``: one that was started before. Raises Failure."""
+        """``sentry``: one that was started before. ``own_network``: with network "sandbox" nobody else makes a network
+        namespace. Raises Failure."""
         sentry = sentry or SentryProcess()
         self.ctl, self.sentry_pid = sentry.ctl, sentry.pid
         self.config = config
         self.broker_pid = 0
+        self.own_network: OwnNetwork | None = None
         self._next = 0
         self._events: list[control.Message] = []
         if own_name:
             isolate.set_name(own_name)
         try:
+            if own_network and config.network == "sandbox":
+                self._connect(config)
             self._start(config, sentry, -1 if listener is None else listener.fileno())
         except BaseException:
+            if self.own_network is not None:
+                self.own_network.close()
             sentry.drop()
             raise
+
+    def _connect(self, config: SandboxConfig) -> None:
+        from . import ownnet
+
+        self.own_network = ownnet.OwnNetwork()
+        config.files.setdefault(b"/etc/resolv.conf", ownnet.RESOLVER)
 
     def _start(self, config: SandboxConfig, sentry: SentryProcess, listener: int) -> None:
         log_fd = -1
@@ -137,6 +155,8 @@ class RunningSandbox:
             log_fd = os.dup(2)
         self._log_fd = log_fd
         setup_logging(config, log_fd)
+        if config.network == "sandbox":
+            self._open_network(config)
         try:
             config.platform = choose(config.platform)
         except NoPlatform as e:
@@ -152,7 +172,26 @@ class RunningSandbox:
         gofer_ready(ready, self.gofer_pid)
         if config.gpu is not None and config.gpu.broker_fd >= 0:
             os.close(config.gpu.broker_fd)  # the Sentry's: the broker ends with it
+        if config.pcap_fd >= 0:
+            os.close(config.pcap_fd)
         self._wait_for("ready", 0)
+        if self.own_network is not None:
+            control.send(self.ctl, self.own_network.order, tuple(self.own_network.fds))
+            for fd in self.own_network.fds:
+                os.close(fd)
+
+    def _open_network(self, config: SandboxConfig) -> None:
+        """What --egress and --pcap need from the host's files. Raises Failure."""
+        if config.egress:
+            from .takeover import nameservers
+
+            config.nameservers = nameservers(config)
+        if config.pcap:
+            try:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+                config.pcap_fd = os.open(config.pcap, flags, 0o600)
+            except OSError as e:
+                raise Failure(f"--pcap `{config.pcap}`: {reason(e)}") from None
 
     def spawn(
         self,
@@ -170,6 +209,19 @@ class RunningSandbox:
         if msg["ev"] == "failed":
             raise Failure(str(msg["msg"]), control.exit_code_of(int(msg["errno"])))
         return ident
+
+    def network(self, takeover: Takeover) -> None:
+        """Tells the Sentry what the network namespace has now. Raises Failure, OSError."""
+        try:
+            order, sockets = takeover.order()
+        except Failure as e:
+            control.send(self.ctl, {"op": "network", "failed": str(e)})
+            raise
+        try:
+            control.send(self.ctl, order, tuple(s.fileno() for s in sockets))
+        finally:
+            for s in sockets:
+                s.close()
 
     def signal(self, ident: int, sig: int) -> None:
         with contextlib.suppress(OSError):
@@ -222,6 +274,8 @@ class RunningSandbox:
         with contextlib.suppress(OSError):
             control.send(self.ctl, {"op": "stop"})
         self.ctl.close()
+        if self.own_network is not None:
+            self.own_network.close()
         for pid in (
             self.sentry_pid,
             self.gofer_pid,

@@ -60,7 +60,7 @@ class SentryProcess:
         """Lets it go on, with these descriptors of ours (-1: none) and those ``config`` names. Raises Failure."""
         import pickle
 
-        fds = {gofer, log_fd, listener}
+        fds = {gofer, log_fd, listener, config.pcap_fd}
         if config.gpu is not None:
             fds |= {config.gpu.broker_fd, config.gpu.audit_fd}
         numbers = sorted(fds - {-1})

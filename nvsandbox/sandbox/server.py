@@ -9,7 +9,7 @@ import select
 import signal
 import socket
 import sys
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from ..platform.bpf import Rule
 from ..platform.ptrace.platform import Ptrace
@@ -24,6 +24,7 @@ from ..sentry.first import start_program
 from ..sentry.kernel import signal as sg
 from ..sentry.kernel.task import Task, ThreadGroup
 from ..sentry.mm.patch import KNOWN
+from ..sentry.net.network import Network
 from ..sentry.strace import Strace
 from ..sentry.vfs.mount import MountNamespace
 from . import control, isolate, tree
@@ -88,6 +89,8 @@ class SentryServer:
         self.containers: dict[str, Container] = {}
         self.owners: dict[int, Peer] = {}  # pid: who started it
         self.gpu: Engine | None = None
+        self.network: Network | None = None
+        self.asked: list[Any] = []  # who waits for news of the network
         self.boot = Boot(prepared, gofer, config.ncpu, PLATFORMS[config.platform])
         self.k = self.boot.k
         self.k.hostname = config.hostname
@@ -111,6 +114,10 @@ class SentryServer:
             self.gpu, extra = attach(k, self.config.gpu)
         if self.config.network == "host":
             extra += host_network_rules()
+        elif self.config.network == "sandbox":
+            self.network = Network(
+                self.k.loop, self.config.pcap_fd, self.config.egress, self.config.nameservers
+            )
         self.containers[""] = Container(self.boot.build(self.config))
         self.boot.client.attach_loop(k.loop)
         k.start_platform()
@@ -210,6 +217,11 @@ class SentryServer:
         elif op == "limits":
             self._limits(msg)
             peer.tell({"ev": "done"})
+        elif op == "network" and self.network is not None:
+            self.network.apply(msg, fds)
+            for token in self.asked:
+                self.k.loop.resume(token)
+            self.asked.clear()
         elif op == "gpu" and self.gpu is not None:
             peer.tell({"ev": "done", **self.gpu.order(msg, fds)})
         elif op == "stop":
@@ -279,6 +291,13 @@ class SentryServer:
             why = "container is not in the created state"
             peer.tell({"ev": "failed", "errno": 22, "msg": why})
             return
+        if self.network is not None:  # engines may have set it up after the creation
+            self.asked.append(self.k.loop.token())
+            self.primary.tell({"ev": "network"})
+            self.k.loop.suspend()
+            if c.held is None:
+                peer.tell({"ev": "failed", "errno": 3, "msg": "container not running"})
+                return
         (owner, _ident, t, spec), c.held = c.held, None
         failed: list[tuple[int, str]] = []
         start_program(t, spec, lambda e, s: failed.append((e, s)))
@@ -384,6 +403,7 @@ class SentryServer:
             "tasks": len(k.tasks), "processes": sum(not p.dead for p in k.procs.values()),
             "missing": {str(n): c for n, c in k.missing.items()},
             "fds": sum(len(t.files.files) for t in leaders),
+            **({"network": self.network.stats()} if self.network is not None else {}),
             **({"gpu": self.gpu.order({"what": "stats"}, [])} if self.gpu is not None else {}),
         }  # fmt: skip
 

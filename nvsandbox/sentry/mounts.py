@@ -22,6 +22,7 @@ from .fs.tmpfs_file import MemReg
 from .fs.tmpfs_inode import MemDir, MemNode
 from .fs.tty import session_leader_exit
 from .ipc.mqueue import MQUEUES
+from .net import sysctl
 from .vfs.path import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_RELATIME
 
 if TYPE_CHECKING:
@@ -170,3 +171,4 @@ def set_sysctls(k: Kernel, wanted: dict[bytes, bytes]) -> None:
         elif name == b"kernel.domainname":
             k.domainname = value[:64]
         FIXED[name.replace(b".", b"/")] = value
+        sysctl.obey(name, value)

@@ -5,20 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ..abi.socket import AF_INET
-from ..net import netlink, tcp_local, udp_local, unix
+from ..net import netlink, proc, tcp_local, udp_local, unix
 from ..vfs.synthetic import GenFile, StaticDir
 
 if TYPE_CHECKING:
     from ..net.inet import InetSocket
     from .proc import ProcFs
 
-DEV: Final = (
-    b"Inter-|   Receive                                                |  Transmit\n"
-    b" face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo"
-    b" colls carrier compressed\n"
-    b"    lo:       0       0    0    0    0     0          0         0        0       0    0    0    0"
-    b"     0       0          0\n"
-)
 INET_HEAD: Final = b"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 INET6_HEAD: Final = (
     b"  sl  local_address                         remote_address                        st tx_queue"
@@ -43,10 +36,13 @@ def _row(n: int, s: InetSocket, state: int, queued: int) -> bytes:
 
 def tcp(family: int) -> bytes:
     out = [INET_HEAD if family == AF_INET else INET6_HEAD]
-    states = {tcp_local.LISTEN: 10, tcp_local.CONNECTED: 1, tcp_local.CLOSED: 7}
     for s in tcp_local.sockets():
         if s.domain == family:
-            out.append(_row(len(out) - 1, s, states[s.state], s.rx_bytes))
+            out.append(
+                _row(
+                    len(out) - 1, s, s.tcp_state(), s.queued() if s.state != tcp_local.LISTEN else 0
+                )
+            )
     return b"".join(out)
 
 
@@ -94,23 +90,17 @@ def make_net(fs: ProcFs) -> StaticDir:
     """One directory for all processes: there is one network namespace."""
     d = StaticDir(fs)
     texts = {
-        b"dev": DEV,
-        b"route": b"Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n",
-        b"ipv6_route": b"00000000000000000000000000000001 80 " + b"0" * 32 + b" 00 " + b"0" * 32
-        + b" 00000000 00000002 00000000 80200001       lo\n",
-        b"if_inet6": b"00000000000000000000000000000001 01 80 10 80       lo\n",
-        b"arp": b"IP address       HW type     Flags       HW address            Mask     Device\n",
         b"raw": INET_HEAD, b"raw6": INET6_HEAD,
         b"packet": b"sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n",
         b"protocols": b"protocol  size sockets  memory press maxhdr  slab module\n",
         b"psched": b"000003e8 00000040 000f4240 3b9aca00\n",
         b"wireless": b"Inter-| sta-|   Quality        |   Discarded packets               | Missed | WE\n",
-        b"snmp": b"Ip: Forwarding DefaultTTL\nIp: 2 64\n",
-        b"netstat": b"TcpExt: SyncookiesSent\nTcpExt: 0\n",
         b"dev_mcast": b"", b"igmp": b"Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n",
     }  # fmt: skip
     for name, value in texts.items():
         d.add(name, GenFile(fs, lambda t, v=value: v))  # type: ignore[misc]  # the default binds the loop's value
+    for name, make in proc.FILES.items():
+        d.add(name, GenFile(fs, lambda t, m=make: m()))  # type: ignore[misc]  # as above
     d.add(b"tcp", GenFile(fs, lambda t: tcp(AF_INET)))
     d.add(b"tcp6", GenFile(fs, lambda t: tcp(10)))
     d.add(b"udp", GenFile(fs, lambda t: udp(AF_INET)))

@@ -1,4 +1,4 @@
-"""Interface ioctls as far as a loopback interface answers them (Linux: net/core/dev_ioctl.c; netdevice(7))."""
+"""Interface ioctls that read (Linux: net/core/dev_ioctl.c, net/ipv4/devinet.c; netdevice(7))."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from ..errors import SysErr
+from .state import NET, Iface
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -16,6 +17,7 @@ SIOCGIFNAME: Final = 0x8910
 SIOCGIFCONF: Final = 0x8912
 SIOCGIFFLAGS: Final = 0x8913
 SIOCGIFADDR: Final = 0x8915
+SIOCGIFDSTADDR: Final = 0x8917
 SIOCGIFBRDADDR: Final = 0x8919
 SIOCGIFNETMASK: Final = 0x891B
 SIOCGIFMETRIC: Final = 0x891D
@@ -23,59 +25,95 @@ SIOCGIFMTU: Final = 0x8921
 SIOCGIFHWADDR: Final = 0x8927
 SIOCGIFINDEX: Final = 0x8933
 SIOCGIFTXQLEN: Final = 0x8942
-LO_FLAGS: Final = 0x49  # UP, LOOPBACK, RUNNING
-LO_MTU: Final = 65536
-SIN_LO: Final = struct.pack("<HH4s8x", 2, 0, b"\x7f\0\0\1")
-SIN_MASK: Final = struct.pack("<HH4s8x", 2, 0, b"\xff\0\0\0")
-SIN_ZERO: Final = struct.pack("<HH4s8x", 2, 0, bytes(4))
+SIOCETHTOOL: Final = 0x8946
+IFREQ: Final = 40  # sizeof(struct ifreq)
 
 
 # Set where interfaces are the host's (net/host.py): it answers instead, None for what it does not know.
 forward: list[Callable[[Task, int, int], int | None]] = []
 
 
+def _sin(ip: bytes) -> bytes:
+    return struct.pack("<HH4s8x", 2, 0, ip)
+
+
+def _address(i: Iface, cmd: int) -> bytes:
+    """The IPv4 ones. Raises EADDRNOTAVAIL."""
+    a = NET.primary(i.index)
+    if a is None:
+        raise SysErr(errno.EADDRNOTAVAIL)
+    if cmd == SIOCGIFBRDADDR:
+        return _sin(a.broadcast or bytes(4))
+    if cmd == SIOCGIFNETMASK:
+        return _sin((0xFFFFFFFF << (32 - a.prefix) & 0xFFFFFFFF).to_bytes(4, "big"))
+    return _sin(a.ip)
+
+
+def _answer(i: Iface, cmd: int) -> bytes:
+    if cmd == SIOCGIFFLAGS:
+        return struct.pack("<H", i.flags & 0xFFFF)
+    if cmd == SIOCGIFMETRIC:
+        return struct.pack("<i", 0)
+    if cmd == SIOCGIFMTU:
+        return struct.pack("<i", i.mtu)
+    if cmd == SIOCGIFHWADDR:
+        return struct.pack("<H14s", i.type, i.mac.ljust(14, b"\0"))
+    if cmd == SIOCGIFINDEX:
+        return struct.pack("<i", i.index)
+    if cmd == SIOCGIFTXQLEN:
+        return struct.pack("<i", i.qlen)
+    return _address(i, cmd)
+
+
+ANSWERED: Final = frozenset(
+    (
+        SIOCGIFFLAGS, SIOCGIFADDR, SIOCGIFDSTADDR, SIOCGIFBRDADDR, SIOCGIFNETMASK, SIOCGIFMETRIC, SIOCGIFMTU,
+        SIOCGIFHWADDR, SIOCGIFINDEX, SIOCGIFTXQLEN,
+    )
+)  # fmt: skip
+
+
 def if_ioctl(t: Task, cmd: int, arg: int) -> int:
-    """Answers for ``lo``. Raises ENODEV for other names, EPERM for changes, ENOTTY for what is no such ioctl."""
+    """Raises ENODEV for unknown names, EADDRNOTAVAIL, EPERM for changes, ENOTTY for what is no such ioctl."""
     for answer in forward:
         r = answer(t, cmd, arg)
         if r is not None:
             return r
     if cmd == SIOCGIFCONF:
         return _ifconf(t, arg)
-    answers = {
-        SIOCGIFFLAGS: struct.pack("<h", LO_FLAGS),
-        SIOCGIFADDR: SIN_LO,
-        SIOCGIFBRDADDR: SIN_ZERO,
-        SIOCGIFNETMASK: SIN_MASK,
-        SIOCGIFMETRIC: struct.pack("<i", 0),
-        SIOCGIFMTU: struct.pack("<i", LO_MTU),
-        SIOCGIFHWADDR: struct.pack("<H14x", 772),
-        SIOCGIFINDEX: struct.pack("<i", 1),
-        SIOCGIFTXQLEN: struct.pack("<i", 1000),
-    }
     if cmd == SIOCGIFNAME:
-        if struct.unpack("<i", t.copy_in(arg + 16, 4))[0] != 1:
+        found = NET.ifaces.get(struct.unpack("<i", t.copy_in(arg + 16, 4))[0])
+        if found is None:
             raise SysErr(errno.ENODEV)
-        t.copy_out(arg, b"lo".ljust(16, b"\0"))
+        t.copy_out(arg, found.name.encode("latin-1")[:15].ljust(16, b"\0"))
         return 0
-    if cmd in answers:
-        if t.copy_in(arg, 16).split(b"\0")[0] != b"lo":
+    if cmd in ANSWERED:
+        name = t.copy_in(arg, 16).split(b"\0")[0].decode("latin-1")
+        found = NET.by_name(name.partition(":")[0])
+        if found is None:
             raise SysErr(errno.ENODEV)
-        t.copy_out(arg + 16, answers[cmd].ljust(16, b"\0"))
+        t.copy_out(arg + 16, _answer(found, cmd).ljust(16, b"\0"))
         return 0
+    if cmd == SIOCETHTOOL:
+        raise SysErr(errno.EOPNOTSUPP)
     if 0x8914 <= cmd <= 0x8943:
         raise SysErr(errno.EPERM)
     raise SysErr(errno.ENOTTY)
 
 
 def _ifconf(t: Task, arg: int) -> int:
+    """Interfaces with an IPv4 address."""
     size, buf = struct.unpack("<i4xQ", t.copy_in(arg, 16))
-    if buf == 0:
-        t.copy_out(arg, struct.pack("<i", 40))
-        return 0
-    if size < 40:
-        t.copy_out(arg, struct.pack("<i", 0))
-        return 0
-    t.copy_out(buf, b"lo".ljust(16, b"\0") + SIN_LO.ljust(24, b"\0"))
-    t.copy_out(arg, struct.pack("<i", 40))
+    rows = []
+    for i in NET.ifaces.values():
+        a = NET.primary(i.index)
+        if a is not None:
+            rows.append(
+                i.name.encode("latin-1")[:15].ljust(16, b"\0") + _sin(a.ip).ljust(24, b"\0")
+            )
+    data = b"".join(rows)
+    if buf:
+        data = data[: max(size, 0) // IFREQ * IFREQ]
+        t.copy_out(buf, data)
+    t.copy_out(arg, struct.pack("<i", len(data)))
     return 0

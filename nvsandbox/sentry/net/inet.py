@@ -1,7 +1,8 @@
-"""Internet sockets within one sandbox: what TCP and UDP share (Linux: net/ipv4/af_inet.c, net/ipv6/af_inet6.c).
+"""Internet sockets: what TCP, UDP and raw ones share (Linux: net/ipv4/af_inet.c, net/ipv6/af_inet6.c).
 
-The only interface is loopback: 127.0.0.0/8 and ::1. Two sockets exchange bytes directly; no packet is built. A real
-stack takes over by registering AF_INET and AF_INET6 in ``net/socket.py``'s table.
+Between two sockets of one sandbox, over loopback or an own address, bytes are exchanged directly and no packet is built. What
+goes elsewhere goes through the stack (``stack/``), if there is one; each socket decides by destination. Ports are given out in
+one place for both (``ports.py``). Addresses here are 16 bytes, IPv4 mapped; the stack's have 4 for IPv4.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from ..abi.socket import (
     AF_INET,
     AF_INET6,
+    SO_BINDTODEVICE,
     SO_REUSEADDR,
     SO_REUSEPORT,
     SOL_IP,
@@ -20,33 +22,74 @@ from ..abi.socket import (
     SOL_SOCKET,
 )
 from ..errors import SysErr
+from ..kernel.creds import CAP_NET_RAW
 from .ports import (
     ANY4,
     ANY6,
+    LO6,
     Addr,
     Ports,
     is_any,
+    is_link_local,
     is_local,
+    is_multicast,
     is_v4,
     make_sockaddr,
     parse_sockaddr,
     source_for,
 )
 from .socket import Socket
+from .state import NET, unmapped
+
+__all__ = ["ANY4", "ANY6", "LO6", "InetSocket", "interface"]
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
+    from .stack.interface import Interface
 
+IP_TOS: Final = 1
+IP_TTL: Final = 2
+IP_PKTINFO: Final = 8
+IP_MTU_DISCOVER: Final = 10
+IP_RECVERR: Final = 11
+IP_RECVTTL: Final = 12
+IP_RECVTOS: Final = 13
+IP_MTU: Final = 14
+IP_MULTICAST_IF: Final = 32
+IP_MULTICAST_TTL: Final = 33
+IP_MULTICAST_LOOP: Final = 34
+IPV6_UNICAST_HOPS: Final = 16
+IPV6_MULTICAST_IF: Final = 17
+IPV6_MULTICAST_HOPS: Final = 18
+IPV6_MULTICAST_LOOP: Final = 19
+IPV6_MTU_DISCOVER: Final = 23
+IPV6_MTU: Final = 24
+IPV6_RECVERR: Final = 25
 IPV6_V6ONLY: Final = 26
-# Options that are kept and read back; on loopback nothing else depends on them.
-IP_KEPT: Final = {1: 0, 2: 64, 10: 1, 33: 1, 34: 1, 49: 1, 24: 0, 15: 0}  # TOS TTL MTU_DISCOVER…
-IP6_KEPT: Final = {16: 64, 18: 1, 19: 1, 23: 1, 67: 0, 17: 0}  # hops, multicast, MTU, TCLASS
+IPV6_RECVPKTINFO: Final = 49
+IPV6_PKTINFO: Final = 50
+IPV6_RECVHOPLIMIT: Final = 51
+IPV6_HOPLIMIT: Final = 52
+IPV6_RECVTCLASS: Final = 66
+IPV6_TCLASS: Final = 67
+SO_MARK: Final = 36
+# Options that are a number kept and read back, with their defaults; which of them do something see ``Far``.
+IP_KEPT: Final = {
+    IP_TOS: 0, IP_TTL: 64, IP_PKTINFO: 0, IP_MTU_DISCOVER: 1, IP_RECVERR: 0, IP_RECVTTL: 0, IP_RECVTOS: 0,
+    IP_MULTICAST_TTL: 1, IP_MULTICAST_LOOP: 1, 49: 1, 24: 0, 15: 0, 6: 0, 7: 0,
+}  # fmt: skip
+IP6_KEPT: Final = {
+    IPV6_UNICAST_HOPS: 64, IPV6_MULTICAST_HOPS: 1, IPV6_MULTICAST_LOOP: 1, IPV6_MTU_DISCOVER: 1, IPV6_TCLASS: 0,
+    IPV6_MULTICAST_IF: 0, IPV6_RECVERR: 0, IPV6_RECVPKTINFO: 0, IPV6_RECVHOPLIMIT: 0, IPV6_RECVTCLASS: 0, 62: 0,
+    70: 1, 72: 2, 78: 0, 29: 1,
+}  # fmt: skip
 
 
 class InetSocket(Socket):
-    """An AF_INET or AF_INET6 socket; ``local`` and ``remote`` are (ip, port), port 0 while unset."""
+    """An AF_INET or AF_INET6 socket; ``local`` and ``remote`` are (ip, port), port 0 while unset. ``device``: the interface it
+    is bound to, or 0."""
 
-    __slots__ = ("local", "owner_uid", "remote", "v6only")
+    __slots__ = ("device", "local", "mcast_if", "owner_uid", "remote", "v6only")
 
     def __init__(self, t: Task, domain: int, type: int, protocol: int) -> None:
         super().__init__(t, domain, type, protocol)
@@ -54,6 +97,8 @@ class InetSocket(Socket):
         self.local: Addr = (any_ip, 0)
         self.remote: Addr = (any_ip, 0)
         self.v6only = False
+        self.device = 0
+        self.mcast_if = 0  # interface that multicast leaves by, 0: by route
         self.owner_uid = t.creds.euid
 
     def ports(self) -> Ports:
@@ -70,11 +115,19 @@ class InetSocket(Socket):
         ip, port = parse_sockaddr(addr, self.domain)
         if self.domain == AF_INET6 and self.v6only and is_v4(ip):
             raise SysErr(errno.EINVAL)
-        if not is_any(ip) and not is_local(ip):
+        if not is_any(ip) and not is_local(ip) and not self._may_bind(ip):
             raise SysErr(errno.EADDRNOTAVAIL)
         if self.local[1]:
             raise SysErr(errno.EINVAL)
         self.ports().bind(t, self, ip, port)
+        if is_link_local(ip) and self.domain == AF_INET6 and not self.device:
+            self.device = struct.unpack_from("<I", addr.ljust(28, b"\0"), 24)[0]
+
+    def _may_bind(self, ip: bytes) -> bool:
+        """Datagram sockets are bound to groups and broadcast addresses too."""
+        if not self.max_send():
+            return False
+        return is_multicast(ip) or any(a.broadcast == ip[12:] for a in NET.addresses if a.broadcast)
 
     def autobind(self, t: Task, ip: bytes) -> None:
         """A free port, before the first use without bind."""
@@ -82,46 +135,109 @@ class InetSocket(Socket):
             self.ports().bind(t, self, ip, 0)
 
     def destination(self, addr: bytes) -> Addr:
-        """Where ``addr`` leads. Raises ENETUNREACH for everything but loopback, EINVAL, EAFNOSUPPORT."""
+        """Where ``addr`` leads: an own address, or one for the stack. Raises ENETUNREACH, EINVAL, EAFNOSUPPORT."""
         ip, port = parse_sockaddr(addr, self.domain)
         if is_any(ip):  # Linux takes it for loopback
             ip = source_for(ip)
         if self.domain == AF_INET6 and is_v4(ip) and self.v6only:
             raise SysErr(errno.ENETUNREACH)
-        if not is_local(ip):
+        if not is_local(ip) and NET.stack is None:
             raise SysErr(errno.ENETUNREACH)
         return ip, port
+
+    def way(self, addr: bytes | None, ip: bytes) -> Interface | None:
+        """The interface a destination is bound to: by its scope, by the socket, or none. Raises EINVAL, ENODEV."""
+        index = 0
+        if is_link_local(ip) and addr is not None and len(addr) >= 28:
+            index = struct.unpack_from("<I", addr, 24)[0]
+        if index and self.device and index != self.device:
+            raise SysErr(errno.EINVAL)
+        index = index or self.device or (self.mcast_if if is_multicast(ip) else 0)
+        return interface(index)
+
+    def source(self, ip: bytes, via: Interface | None) -> bytes:
+        """The own address towards a destination elsewhere. Raises ENETUNREACH."""
+        stack = NET.stack
+        src = stack.source_for(unmapped(ip), via) if stack is not None else b""
+        if not src:
+            raise SysErr(errno.ENETUNREACH)
+        return src
+
+    def may_send(self, protocol: str, dst: Addr, data: bytes | None = None) -> None:
+        """Raises EPERM for a destination elsewhere that --egress does not allow."""
+        if NET.egress is not None and not NET.egress.allows(protocol, dst[0], dst[1], data):
+            raise SysErr(errno.EPERM)
 
     def any_ip(self) -> bytes:
         return ANY4 if self.domain == AF_INET else ANY6
 
     def sockname(self) -> bytes:
-        return make_sockaddr(self.local, self.domain)
+        return make_sockaddr(self.local, self.domain, self.device)
 
     def peername(self) -> bytes:
         if not self.remote[1]:
             raise SysErr(errno.ENOTCONN)
-        return make_sockaddr(self.remote, self.domain)
+        return make_sockaddr(self.remote, self.domain, self.device)
 
     # Options
+    def value(self, level: int, opt: int) -> int:
+        """A kept option."""
+        table = IP_KEPT if level == SOL_IP else IP6_KEPT
+        return self.opts.get((level, opt), table.get(opt, 0))
+
+    def option_set(self, level: int, opt: int, value: int) -> None:
+        """Told of each option that was set to a number."""
+
+    def group(self, join: bool, ip: bytes, index: int) -> None:
+        """Joins or leaves a multicast group (4 or 16 bytes) on an interface, 0: by route. Raises EINVAL, ENODEV…"""
+        raise SysErr(errno.ENOPROTOOPT)
+
+    def path_mtu(self) -> int:
+        """IP_MTU. Raises ENOTCONN."""
+        if not self.remote[1]:
+            raise SysErr(errno.ENOTCONN)
+        if is_local(self.remote[0]):
+            return 65536
+        via = interface(self.device)
+        stack = NET.stack
+        route = stack.routes.lookup(unmapped(self.remote[0]), via) if stack is not None else None
+        if route is None or route.iface is None:
+            return 1500
+        return route.mtu or route.iface.link.mtu
+
     def getsockopt(self, t: Task, level: int, opt: int) -> bytes:
+        if level == SOL_SOCKET and opt == SO_BINDTODEVICE:
+            i = NET.ifaces.get(self.device)
+            return i.name.encode("latin-1") + b"\0" if i is not None else b""
+        if level == SOL_IP and opt == IP_MULTICAST_IF:
+            a = NET.primary(self.mcast_if)
+            return a.ip if a is not None else bytes(4)
+        if (level, opt) in ((SOL_IP, IP_MTU), (SOL_IPV6, IPV6_MTU)):
+            return struct.pack("<i", self.path_mtu())
         if level == SOL_IP and opt in IP_KEPT:
-            return struct.pack("<i", self.opts.get((level, opt), IP_KEPT[opt]))
+            return struct.pack("<i", self.value(level, opt))
         if level == SOL_IPV6 and self.domain == AF_INET6:
             if opt == IPV6_V6ONLY:
                 return struct.pack("<i", int(self.v6only))
             if opt in IP6_KEPT:
-                return struct.pack("<i", self.opts.get((level, opt), IP6_KEPT[opt]))
+                return struct.pack("<i", self.value(level, opt))
         if level in (SOL_IP, SOL_IPV6):
             raise SysErr(errno.ENOPROTOOPT)
         return super().getsockopt(t, level, opt)
 
     def setsockopt(self, t: Task, level: int, opt: int, data: bytes) -> None:
+        if level == SOL_SOCKET and opt == SO_BINDTODEVICE:
+            self._bind_device(t, data)
+            return
         if level not in (SOL_IP, SOL_IPV6):
             super().setsockopt(t, level, opt, data)
+            if level == SOL_SOCKET and (level, opt) in self.opts:
+                self.option_set(level, opt, self.opts[level, opt])
             return
         if not data:
             raise SysErr(errno.EINVAL)
+        if self._membership(level, opt, data):
+            return
         value = struct.unpack("<i", data[:4])[0] if len(data) >= 4 else data[0]
         if level == SOL_IPV6 and self.domain == AF_INET6 and opt == IPV6_V6ONLY:
             if len(data) < 4 or self.local[1]:
@@ -131,6 +247,77 @@ class InetSocket(Socket):
         kept = IP_KEPT if level == SOL_IP else IP6_KEPT
         if opt not in kept or (level == SOL_IPV6 and self.domain != AF_INET6):
             raise SysErr(errno.ENOPROTOOPT)
-        if not -1 <= value <= 255:
+        if (level, opt) == (SOL_IPV6, IPV6_MULTICAST_IF):
+            if value and value not in NET.ifaces:
+                raise SysErr(errno.ENODEV)
+            self.mcast_if = value
+        elif not -1 <= value <= 255:
             raise SysErr(errno.EINVAL)
         self.opts[level, opt] = kept[opt] if value == -1 else value
+        self.option_set(level, opt, self.opts[level, opt])
+
+    def _bind_device(self, t: Task, data: bytes) -> None:
+        if self.device and not t.creds.capable(CAP_NET_RAW):
+            raise SysErr(errno.EPERM)
+        name = data[:15].split(b"\0")[0].decode("latin-1")
+        i = NET.by_name(name)
+        if name and i is None:
+            raise SysErr(errno.ENODEV)
+        self.device = i.index if i is not None else 0
+        self.device_set()
+
+    def device_set(self) -> None:
+        """Told when SO_BINDTODEVICE was set."""
+
+    def _membership(self, level: int, opt: int, data: bytes) -> bool:
+        """The multicast options that are structures; False: it is none of them. Raises EINVAL, ENODEV, EADDRNOTAVAIL…"""
+        if level == SOL_IP and opt == IP_MULTICAST_IF:
+            self.mcast_if = _by_address(data)
+        elif level == SOL_IP and opt in (35, 36):
+            if len(data) < 8:
+                raise SysErr(errno.EINVAL)
+            self.group(opt == 35, data[:4], _by_address(data[4:]))
+        elif level == SOL_IPV6 and opt in (20, 21):
+            if len(data) < 20:
+                raise SysErr(errno.EINVAL)
+            self.group(opt == 20, data[:16], struct.unpack_from("<I", data, 16)[0])
+        elif opt in (42, 45):  # MCAST_JOIN_GROUP, MCAST_LEAVE_GROUP: struct group_req
+            if len(data) < 36:
+                raise SysErr(errno.EINVAL)
+            family = AF_INET if level == SOL_IP else AF_INET6
+            ip, _port = parse_sockaddr(data[8:], family)
+            self.group(opt == 42, unmapped(ip), struct.unpack_from("<I", data)[0])
+        else:
+            return False
+        return True
+
+
+def _by_address(data: bytes) -> int:
+    """The interface that IP_MULTICAST_IF and struct ip_mreqn name: by index, by an address of its, or 0. Raises EINVAL…"""
+    if len(data) >= 12:  # struct ip_mreqn
+        data = data[4:]
+    if len(data) >= 8:
+        index: int = struct.unpack_from("<i", data, 4)[0]
+        if index:
+            if index not in NET.ifaces:
+                raise SysErr(errno.ENODEV)
+            return index
+    if len(data) < 4:
+        raise SysErr(errno.EINVAL)
+    ip = data[:4]
+    if ip == bytes(4):
+        return 0
+    for a in NET.addresses:
+        if a.ip == ip:
+            return a.index
+    raise SysErr(errno.EADDRNOTAVAIL)
+
+
+def interface(index: int) -> Interface | None:
+    """The stack's, None for 0. Raises ENODEV."""
+    if not index:
+        return None
+    i = NET.ifaces.get(index)
+    if i is None or i.under is None:
+        raise SysErr(errno.ENODEV)
+    return i.under

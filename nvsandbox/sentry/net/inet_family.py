@@ -1,13 +1,14 @@
-"""The AF_INET and AF_INET6 families of a sandbox without a network: socket(2) for loopback-only TCP and UDP."""
+"""The AF_INET and AF_INET6 families: which socket(2) makes what."""
 
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..abi.socket import (
     AF_INET,
     AF_INET6,
+    IPPROTO_ICMP,
     IPPROTO_TCP,
     IPPROTO_UDP,
     SOCK_DGRAM,
@@ -16,12 +17,17 @@ from ..abi.socket import (
 )
 from ..errors import SysErr
 from ..kernel.creds import CAP_NET_RAW
+from .raw_socket import IPPROTO_ICMPV6, RawSocket
 from .socket import Socket, register_family
 from .tcp_local import TcpSocket
 from .udp_local import UdpSocket
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
+
+
+# net.ipv4.ping_group_range: nobody, until the container's configuration says otherwise.
+PING_GROUPS: Final = [1, 0]
 
 
 def create_inet(t: Task, domain: int, type: int, protocol: int) -> Socket:
@@ -33,12 +39,21 @@ def create_inet(t: Task, domain: int, type: int, protocol: int) -> Socket:
             raise SysErr(errno.EPROTONOSUPPORT)
         return TcpSocket(t, domain, type, IPPROTO_TCP)
     if type == SOCK_DGRAM:
+        if protocol == (IPPROTO_ICMP if domain == AF_INET else IPPROTO_ICMPV6):
+            low, high = PING_GROUPS
+            if not any(low <= g <= high for g in (t.creds.egid, *t.creds.groups)):
+                raise SysErr(errno.EACCES)
+            return RawSocket(t, domain, type, protocol)
         if protocol not in (0, IPPROTO_UDP):
             raise SysErr(errno.EPROTONOSUPPORT)
         return UdpSocket(t, domain, type, IPPROTO_UDP)
-    if type == SOCK_RAW and not t.creds.capable(CAP_NET_RAW):
+    if type != SOCK_RAW:
+        raise SysErr(errno.ESOCKTNOSUPPORT)
+    if not t.creds.capable(CAP_NET_RAW):
         raise SysErr(errno.EPERM)
-    raise SysErr(errno.EPROTONOSUPPORT if type == SOCK_RAW else errno.ESOCKTNOSUPPORT)
+    if protocol == 0:
+        raise SysErr(errno.EPROTONOSUPPORT)
+    return RawSocket(t, domain, type, protocol)
 
 
 def _create4(t: Task, type: int, protocol: int) -> Socket:

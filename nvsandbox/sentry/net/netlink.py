@@ -1,7 +1,6 @@
-"""rtnetlink queries about the loopback interface (Linux: net/netlink, net/core/rtnetlink.c; rtnetlink(7)).
+"""Netlink sockets (Linux: net/netlink/af_netlink.c; netlink(7)): NETLINK_ROUTE queries and NETLINK_SOCK_DIAG.
 
-Answers RTM_GETLINK, RTM_GETADDR and RTM_GETROUTE (what getifaddrs(3) and ``ip`` ask). Changes are refused
-with EPERM, anything else with EOPNOTSUPP. No multicast groups deliver anything.
+Changes are refused with EPERM, what is not known with EOPNOTSUPP. No multicast groups deliver anything.
 """
 
 from __future__ import annotations
@@ -12,8 +11,6 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, final
 
 from ..abi.socket import (
-    AF_INET,
-    AF_INET6,
     AF_NETLINK,
     MSG_OOB,
     MSG_PEEK,
@@ -24,6 +21,7 @@ from ..abi.socket import (
 )
 from ..errors import SysErr
 from ..kernel.wait import POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
+from . import rtnetlink
 from .socket import Received, Socket, Ucred, register_family
 
 if TYPE_CHECKING:
@@ -36,49 +34,9 @@ NLMSG_DONE: Final = 3
 NLM_F_MULTI: Final = 2
 NLM_F_ACK: Final = 4
 NLM_F_DUMP: Final = 0x300
-RTM_NEWLINK: Final = 16
-RTM_GETLINK: Final = 18
-RTM_NEWADDR: Final = 20
-RTM_GETADDR: Final = 22
-RTM_GETROUTE: Final = 26
+PACKET: Final = 8192
 MAX_QUEUE: Final = 256
 _used: dict[int, NetlinkSocket] = {}
-
-
-def _attr(kind: int, value: bytes) -> bytes:
-    raw = struct.pack("<HH", 4 + len(value), kind) + value
-    return raw.ljust((len(raw) + 3) & ~3, b"\0")
-
-
-def link_lo() -> bytes:
-    """struct ifinfomsg of lo with its attributes."""
-    return struct.pack("<BxHiII", 0, 772, 1, 0x10049, 0) + b"".join(
-        (
-            _attr(3, b"lo\0"), _attr(13, struct.pack("<I", 1000)), _attr(16, b"\0"), _attr(17, b"\0"),
-            _attr(4, struct.pack("<I", 65536)), _attr(27, struct.pack("<I", 0)),
-            _attr(6, b"noqueue\0"), _attr(1, bytes(6)), _attr(2, bytes(6)),
-            _attr(7, bytes(96)), _attr(33, b"\1"),
-        )
-    )  # fmt: skip
-
-
-def _addr4() -> bytes:
-    ip = b"\x7f\0\0\1"
-    return struct.pack("<BBBBI", AF_INET, 8, 0x80, 254, 1) + b"".join(
-        (
-            _attr(1, ip), _attr(2, ip), _attr(3, b"lo\0"), _attr(8, struct.pack("<I", 0x80)),
-            _attr(6, struct.pack("<IIII", 0xFFFFFFFF, 0xFFFFFFFF, 0, 0)),
-        )
-    )  # fmt: skip
-
-
-def _addr6() -> bytes:
-    return struct.pack("<BBBBI", AF_INET6, 128, 0x80, 254, 1) + b"".join(
-        (
-            _attr(1, bytes(15) + b"\1"), _attr(8, struct.pack("<I", 0x80)),
-            _attr(6, struct.pack("<IIII", 0xFFFFFFFF, 0xFFFFFFFF, 0, 0)),
-        )
-    )  # fmt: skip
 
 
 @final
@@ -158,34 +116,27 @@ class NetlinkSocket(Socket):
             if flags & NLM_F_ACK:
                 self._error(0, seq, raw)
             return
-        family = raw[16] if len(raw) > 16 else 0
-        answers: list[tuple[int, bytes]] = []
-        if kind == RTM_GETLINK:
-            if not flags & NLM_F_DUMP and not _asks_lo(raw):
-                self._error(errno.ENODEV, seq, raw)
-                return
-            answers = [(RTM_NEWLINK, link_lo())]
-        elif kind == RTM_GETADDR and flags & NLM_F_DUMP:
-            if family in (0, AF_INET):
-                answers.append((RTM_NEWADDR, _addr4()))
-            if family in (0, AF_INET6):
-                answers.append((RTM_NEWADDR, _addr6()))
-        elif kind == RTM_GETROUTE and flags & NLM_F_DUMP:
-            answers = []
-        elif kind == RTM_GETROUTE:
-            self._error(errno.ENETUNREACH, seq, raw)
+        try:
+            answers = self._answers(kind, bool(flags & NLM_F_DUMP == NLM_F_DUMP), raw)
+        except SysErr as e:
+            self._error(e.errno, seq, raw)
             return
-        else:
-            # Every third number is a query (NEW, DEL, GET, SET): what changes something needs rights nobody has.
-            self._error(errno.EOPNOTSUPP if kind & 3 == 2 else errno.EPERM, seq, raw)
-            return
-        multi = NLM_F_MULTI if flags & NLM_F_DUMP else 0
-        out = b"".join(self._message(k, multi, seq, body) for k, body in answers)
+        multi = NLM_F_MULTI if flags & NLM_F_DUMP == NLM_F_DUMP else 0
+        out = b""
+        for k, body in answers:
+            message = self._message(k, multi, seq, body)
+            if len(out) + len(message) > PACKET:  # readers have so much room
+                self._push(out)
+                out = b""
+            out += message
         if multi:
             out += self._message(NLMSG_DONE, multi, seq, bytes(4))
         self._push(out)
         if flags & NLM_F_ACK and not multi:
             self._error(0, seq, raw)
+
+    def _answers(self, kind: int, dump: bool, raw: bytes) -> list[rtnetlink.Answer]:
+        return rtnetlink.query(kind, dump, raw)
 
     def _message(self, kind: int, flags: int, seq: int, body: bytes) -> bytes:
         return NLMSG.pack(16 + len(body), kind, flags, seq, self.portid) + body.ljust(
@@ -232,14 +183,6 @@ class NetlinkSocket(Socket):
     def release(self) -> None:
         _used.pop(self.portid, None)
         self.rx.clear()
-
-
-def _asks_lo(raw: bytes) -> bool:
-    """Whether a single RTM_GETLINK is about lo."""
-    if len(raw) < 32:
-        return False
-    index = struct.unpack_from("<i", raw, 20)[0]
-    return index == 1 or (index == 0 and b"lo\0" in raw[32:])
 
 
 def create_netlink(t: Task, type: int, protocol: int) -> Socket:

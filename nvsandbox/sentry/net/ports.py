@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING, Final, Protocol, final
 from ..abi.socket import AF_INET, AF_INET6
 from ..errors import SysErr
 from ..kernel.creds import CAP_NET_BIND_SERVICE
+from .state import NET, V4
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
 
-V4: Final = bytes(10) + b"\xff\xff"
 ANY4: Final = V4 + bytes(4)
 ANY6: Final = bytes(16)
 LO4: Final = V4 + b"\x7f\0\0\1"
 LO6: Final = bytes(15) + b"\1"
-EPHEMERAL: Final = (32768, 60999)
-UNPRIVILEGED: Final = 1024
+# net.ipv4.ip_local_port_range, net.ipv4.ip_unprivileged_port_start, net.core.somaxconn (net/sysctl.py)
+EPHEMERAL: Final = [32768, 60999]
+UNPRIVILEGED: Final = [1024]
+BACKLOG: Final = [4096]
 Addr = tuple[bytes, int]  # ip, port
 
 
@@ -57,11 +59,23 @@ def parse_sockaddr(raw: bytes, family: int) -> Addr:
     return raw[8:24], int.from_bytes(raw[2:4], "big")
 
 
-def make_sockaddr(a: Addr, family: int) -> bytes:
+def make_sockaddr(a: Addr, family: int, index: int = 0) -> bytes:
+    """``index``: the interface, told for link-local addresses."""
     ip, port = a
     if family == AF_INET:
         return struct.pack("<H", AF_INET) + port.to_bytes(2, "big") + ip[12:] + bytes(8)
-    return struct.pack("<H", AF_INET6) + port.to_bytes(2, "big") + bytes(4) + ip + bytes(4)
+    scope = index if is_link_local(ip) else 0
+    head = struct.pack("<H", AF_INET6) + port.to_bytes(2, "big") + bytes(4)
+    return head + ip + struct.pack("<I", scope)
+
+
+def is_link_local(ip: bytes) -> bool:
+    """Of IPv6; such an address means something on one link only. Multicast within the link is included."""
+    return (ip[0] == 0xFE and ip[1] & 0xC0 == 0x80) or (ip[0] == 0xFF and ip[1] & 15 <= 2)
+
+
+def is_multicast(ip: bytes) -> bool:
+    return ip[12] & 0xF0 == 0xE0 if is_v4(ip) else ip[0] == 0xFF
 
 
 def is_v4(ip: bytes) -> bool:
@@ -69,8 +83,8 @@ def is_v4(ip: bytes) -> bool:
 
 
 def is_local(ip: bytes) -> bool:
-    """Whether the loopback interface has it."""
-    return ip == LO6 or (ip[:12] == V4 and ip[12] == 127)
+    """Whether it is the sandbox's own: loopback's or another interface's."""
+    return ip in NET.local or (ip[:12] == V4 and ip[12] == 127)
 
 
 def is_any(ip: bytes) -> bool:
@@ -78,6 +92,9 @@ def is_any(ip: bytes) -> bool:
 
 
 def source_for(dst: bytes) -> bytes:
+    """The address from which an own address, or loopback, is reached."""
+    if dst in NET.local:
+        return dst
     return LO4 if is_v4(dst) else LO6
 
 
@@ -104,7 +121,7 @@ class Ports:
 
     def bind(self, t: Task, s: Bound, ip: bytes, port: int) -> None:
         """Gives ``s`` the address (port 0: any free one). Raises EADDRINUSE, EACCES."""
-        if 0 < port < UNPRIVILEGED and not t.creds.capable(CAP_NET_BIND_SERVICE):
+        if 0 < port < UNPRIVILEGED[0] and not t.creds.capable(CAP_NET_BIND_SERVICE):
             raise SysErr(errno.EACCES)
         if port == 0:
             port = self._free(s, ip)

@@ -39,6 +39,8 @@ from ..abi.socket import (
     SO_SNDLOWAT,
     SO_SNDTIMEO,
     SO_SNDTIMEO_NEW,
+    SO_TIMESTAMP,
+    SO_TIMESTAMPNS,
     SO_TYPE,
     SOL_SOCKET,
 )
@@ -61,18 +63,22 @@ RCVBUF_MIN: Final = 2304
 FIONREAD: Final = 0x541B
 SIOCOUTQ: Final = 0x5411
 FLAG_OPTIONS: Final = frozenset(
-    {SO_DEBUG, SO_REUSEADDR, SO_DONTROUTE, SO_BROADCAST, SO_KEEPALIVE, SO_OOBINLINE, SO_REUSEPORT}
-)
+    {
+        SO_DEBUG, SO_REUSEADDR, SO_DONTROUTE, SO_BROADCAST, SO_KEEPALIVE, SO_OOBINLINE, SO_REUSEPORT, SO_TIMESTAMP,
+        SO_TIMESTAMPNS,
+    }
+)  # fmt: skip
 TIMEOUTS_RCV: Final = (SO_RCVTIMEO, SO_RCVTIMEO_NEW)
 TIMEOUTS_SND: Final = (SO_SNDTIMEO, SO_SNDTIMEO_NEW)
 Ucred = tuple[int, int, int]  # pid, uid, gid
+Control = tuple[int, int, bytes]  # a control message: level, type, data (cmsg(3))
 
 
 @final
 class Received:
     """What one receive call got. ``files`` are held for the caller, who lets go of them."""
 
-    __slots__ = ("addr", "creds", "data", "files", "flags", "length")
+    __slots__ = ("addr", "control", "creds", "data", "files", "flags", "length")
 
     def __init__(self, data: bytes = b"") -> None:
         self.data = data
@@ -80,6 +86,7 @@ class Received:
         self.addr: bytes | None = None
         self.creds: Ucred | None = None
         self.files: list[FileDescription] = []
+        self.control: list[Control] = []
         self.flags = 0
 
 
@@ -137,6 +144,16 @@ class Socket(FileDescription):
     ) -> int:  # fmt: skip
         """How much was sent, or -errno. ``files`` stay the caller's; what is queued has its own references."""
         raise SysErr(errno.EOPNOTSUPP)
+
+    def send_with(
+        self, t: Task, data: bytes, addr: bytes | None, flags: int, control: list[Control]
+    ) -> int:
+        """Sends a message with control messages of other levels than SOL_SOCKET. Raises EINVAL."""
+        return self.send(t, data, addr, flags, [], None)
+
+    def recv_error(self, t: Task, size: int) -> Received | int:
+        """MSG_ERRQUEUE: the next of the error queue, which most families have not."""
+        return -errno.EAGAIN
 
     def recv(self, t: Task, size: int, flags: int) -> Received | int:
         """What was received, or -errno."""
@@ -291,6 +308,10 @@ class Socket(FileDescription):
             self.sndbuf = max(2 * value, SNDBUF_MIN)
         else:
             self.rcvbuf = max(2 * value, RCVBUF_MIN)
+        self.buffer_set(opt in (SO_SNDBUF, SO_SNDBUFFORCE))
+
+    def buffer_set(self, sending: bool) -> None:
+        """Told when a program has chosen the size of a buffer."""
 
 
 def _timeout(data: bytes) -> int | None:

@@ -1,6 +1,6 @@
-"""TCP between two sockets of one sandbox (Linux: net/ipv4/tcp.c as programs see it).
+"""TCP sockets (Linux: net/ipv4/tcp.c as programs see it): between two of one sandbox here, to the outside by ``tcp_far``.
 
-The handshake succeeds or fails at once; a non-blocking connect still answers EINPROGRESS first, as over Linux's loopback.
+Within the sandbox the handshake succeeds or fails at once; a non-blocking connect still answers EINPROGRESS first, as over Linux's loopback.
 What is not modelled: TIME_WAIT, half-open states, urgent data.
 """
 
@@ -19,7 +19,6 @@ from ..abi.socket import (
     SHUT_RD,
     SHUT_WR,
     SOL_TCP,
-    SOMAXCONN,
 )
 from ..errors import Restart, SysErr
 from ..kernel.wait import (
@@ -31,19 +30,24 @@ from ..kernel.wait import (
     POLLRDNORM,
     POLLWRNORM,
 )
-from .inet import InetSocket
-from .ports import Ports, source_for
+from . import tcp_far
+from .inet import InetSocket, interface
+from .ports import ANY6, BACKLOG, LO6, Addr, Ports, is_any, is_local, is_v4, source_for
 from .socket import Received, Ucred
+from .state import NET, mapped, unmapped
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
     from ..vfs.file import FileDescription
     from .socket import Socket
+    from .stack.tcp.connection import TcpConnection
+    from .stack.tcp.listener import TcpListener
 
 PORTS: Final = Ports()
 CLOSED: Final = 0
 LISTEN: Final = 1
 CONNECTED: Final = 2
+FAR: Final = 3  # connected, or connecting, through the stack
 WAKE_ALL: Final = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM | POLLHUP | POLLRDHUP | POLLERR
 TCP_MAXSEG: Final = 2
 TCP_INFO: Final = 11
@@ -54,10 +58,12 @@ KEPT: Final = {1: 0, 3: 0, 4: 7200, 5: 75, 6: 9, 7: 6, 8: 60, 9: 0, 10: 0, 12: 1
 
 @final
 class TcpSocket(InetSocket):
-    """``rx``: received and not yet read; its first ``off`` bytes are read already."""
+    """``rx``: received and not yet read; its first ``off`` bytes are read already. ``far``: the stack's connection in state FAR,
+    ``outer``: its listener beside ours, in state LISTEN."""
 
     __slots__ = (
-        "backlog", "bound", "connecting", "fin", "off", "peer", "pending", "rx", "rx_bytes", "state",
+        "backlog", "connecting", "far", "fin", "off", "outer", "peer", "pending", "rcvbuf_set", "rx", "rx_bytes",
+        "sndbuf_set", "state",
     )  # fmt: skip
 
     def __init__(self, t: Task, domain: int, type: int, protocol: int) -> None:
@@ -69,7 +75,9 @@ class TcpSocket(InetSocket):
         self.rx_bytes = 0
         self.fin = False  # the other side has finished sending
         self.connecting = False  # EINPROGRESS was answered, connect will be asked again
-        self.bound = False
+        self.far: TcpConnection | None = None
+        self.outer: TcpListener | None = None
+        self.sndbuf_set = self.rcvbuf_set = False
         self.backlog = 0
         self.pending: deque[TcpSocket] = deque()
 
@@ -78,7 +86,7 @@ class TcpSocket(InetSocket):
 
     # Connections
     def listen(self, t: Task, backlog: int) -> None:
-        if self.state == CONNECTED:
+        if self.state in (CONNECTED, FAR):
             raise SysErr(errno.EINVAL)
         self.autobind(t, self.any_ip())
         if self.state != LISTEN and any(
@@ -89,9 +97,28 @@ class TcpSocket(InetSocket):
             for o in PORTS.lookup(*self.local)
         ):
             raise SysErr(errno.EADDRINUSE)
-        self.backlog = min(backlog & 0xFFFFFFFF, SOMAXCONN)
+        self.backlog = min(backlog & 0xFFFFFFFF, BACKLOG[0])
         self.state = LISTEN
         self.shut = 0
+        self._listen_outside()
+
+    def _listen_outside(self) -> None:
+        ip, port = self.local
+        if self.outer is not None:
+            self.outer.backlog = self.backlog
+        elif NET.stack is not None and ip != LO6 and not (is_v4(ip) and ip[12] == 127):
+            both = ip == ANY6 and not self.v6only
+            self.outer = NET.stack.tcp_listen(
+                (unmapped(ip), port),
+                self.backlog,
+                4 if is_v4(ip) else 16,
+                not both,
+                interface(self.device),
+            )
+            self.outer.notify = self._from_outside
+
+    def _from_outside(self, events: int) -> None:
+        self.queue.wake(tcp_far.mask(events))
 
     def listening(self) -> bool:
         return self.state == LISTEN
@@ -99,6 +126,9 @@ class TcpSocket(InetSocket):
     def connect(self, t: Task, addr: bytes) -> None:
         if len(addr) >= 2 and addr[:2] == b"\0\0":
             self._abort(0)
+            return
+        if self.far is not None:
+            self._connect_again(t, self.far)
             return
         if self.connecting:
             self.connecting = False
@@ -110,6 +140,9 @@ class TcpSocket(InetSocket):
         dst = self.destination(addr)
         if self.state == LISTEN:
             raise SysErr(errno.EISCONN)
+        if not is_local(dst[0]):
+            self._connect_far(t, addr, dst)
+            return
         src = self.local[0] if self.local[1] else source_for(dst[0])
         if self.local[1] == 0:
             PORTS.bind(t, self, src, 0)
@@ -132,6 +165,71 @@ class TcpSocket(InetSocket):
             self.connecting = True
             raise SysErr(errno.EINPROGRESS)
 
+    # Through the stack
+    def _connect_far(self, t: Task, addr: bytes, dst: Addr) -> None:
+        stack = NET.stack
+        if stack is None:
+            raise SysErr(errno.ENETUNREACH)
+        via = self.way(addr, dst[0])
+        ip, port = self.local
+        if port and ((is_v4(ip) and ip[12] == 127) or ip == LO6):
+            raise SysErr(errno.EINVAL)
+        self.may_send("tcp", dst)
+        src = ip if port and not is_any(ip) else mapped(self.source(dst[0], via))
+        self.autobind(t, self.any_ip())
+        c = stack.tcp_connect(
+            (unmapped(src), self.local[1]),
+            (unmapped(dst[0]), dst[1]),
+            via,
+            lambda c: tcp_far.apply(self, c),
+        )
+        self.local = (src, self.local[1])
+        self._joined(c)
+        self._await(t, c)
+
+    def _joined(self, c: TcpConnection) -> None:
+        self.far, self.state, self.shut, self.fin = c, FAR, 0, False
+        self.remote = (mapped(c.remote[0]), c.remote[1])
+        self.connecting = tcp_far.connecting(c)
+        c.notify = self._from_far
+
+    def _await(self, t: Task, c: TcpConnection) -> None:
+        try:
+            tcp_far.finish(self, t, c)
+        except SysErr as e:
+            if e.errno not in (errno.EINPROGRESS, errno.EINTR):
+                self._abort(0)
+            raise
+        self.connecting = False
+
+    def _connect_again(self, t: Task, c: TcpConnection) -> None:
+        if tcp_far.connecting(c):
+            if self.dontwait(0):
+                raise SysErr(errno.EALREADY)
+        elif not self.connecting:
+            raise SysErr(errno.EISCONN)
+        self._await(t, c)
+
+    def _from_far(self, events: int) -> None:
+        self.queue.wake(tcp_far.mask(events))
+
+    def _accepted(self, t: Task, c: TcpConnection) -> TcpSocket:
+        """The socket of a connection from outside."""
+        new = self._offspring(t)
+        new.local = (mapped(c.local[0]), c.local[1])
+        new.device = self.device
+        new._joined(c)
+        tcp_far.apply(new, c)
+        return new
+
+    def _offspring(self, t: Task) -> TcpSocket:
+        """A socket with a listener's options."""
+        new = TcpSocket(t, self.domain, self.type, self.protocol)
+        new.opts = {k: v for k, v in self.opts.items() if k[0] != SOL_TCP or k[1] != 9}
+        new.sndbuf, new.rcvbuf = self.sndbuf, self.rcvbuf
+        new.sndbuf_set, new.rcvbuf_set = self.sndbuf_set, self.rcvbuf_set
+        return new
+
     def _refused(self) -> None:
         """A non-blocking connect learns of the refusal later."""
         self.err = errno.ECONNREFUSED
@@ -145,10 +243,8 @@ class TcpSocket(InetSocket):
         return min(found, key=lambda o: len(o.pending), default=None)
 
     def _establish(self, t: Task, other: TcpSocket, dst: tuple[bytes, int]) -> None:
-        new = TcpSocket(t, other.domain, other.type, other.protocol)
+        new = other._offspring(t)
         new.local, new.remote = dst, self.local
-        new.opts = {k: v for k, v in other.opts.items() if k[0] != SOL_TCP or k[1] != 9}
-        new.sndbuf, new.rcvbuf = other.sndbuf, other.rcvbuf
         new.state = self.state = CONNECTED
         new.peer, self.peer = self, new
         self.remote = dst
@@ -163,6 +259,9 @@ class TcpSocket(InetSocket):
             raise SysErr(errno.EINVAL)
         deadline = self.rcv_deadline(t)
         while not self.pending:
+            c = self.outer.accept() if self.outer is not None else None
+            if c is not None:
+                return self._accepted(t, c)
             if nonblock:
                 raise SysErr(errno.EAGAIN)
             self.pause(t, self.queue, deadline, self.rcvtimeo is not None)
@@ -177,6 +276,10 @@ class TcpSocket(InetSocket):
             if how & SHUT_RD:
                 self._stop_listening()
             return
+        if self.far is not None:
+            tcp_far.shutdown(self, self.far, how)
+            self.queue.wake(WAKE_ALL)
+            return
         if self.state != CONNECTED:
             raise SysErr(errno.ENOTCONN)
         if how & SHUT_WR and not self.shut & SHUT_WR and self.peer is not None:
@@ -189,10 +292,17 @@ class TcpSocket(InetSocket):
         self.state = CLOSED
         while self.pending:
             self.pending.popleft()._abort(errno.ECONNRESET)
+        if self.outer is not None:
+            self.outer.close()
+            self.outer = None
         self.queue.wake(WAKE_ALL)
 
     def _abort(self, err: int) -> None:
         """Ends the connection with a reset (``err`` for the other side, 0: an orderly end)."""
+        far, self.far = self.far, None
+        if far is not None:
+            far.notify = _nobody
+            far.abort()
         p, self.peer = self.peer, None
         if p is not None:
             p.peer = None
@@ -202,6 +312,7 @@ class TcpSocket(InetSocket):
             p.fin = True
             p.queue.wake(WAKE_ALL)
         self.state = CLOSED
+        self.connecting = False
         self.remote = (self.any_ip(), 0)
         self.rx.clear()
         self.rx_bytes = self.off = 0
@@ -209,6 +320,10 @@ class TcpSocket(InetSocket):
     def release(self) -> None:
         if self.state == LISTEN:
             self._stop_listening()
+        if self.far is not None:
+            far, self.far = self.far, None
+            far.notify = _nobody
+            far.close(0 if self.linger == (1, 0) else -1)
         reset = bool(self.rx_bytes) or self.linger == (1, 0)
         self._abort(errno.ECONNRESET if reset else 0)
         PORTS.release(self)
@@ -219,6 +334,8 @@ class TcpSocket(InetSocket):
         self, t: Task, data: bytes, addr: bytes | None, flags: int,
         files: list[FileDescription], creds: Ucred | None,
     ) -> int:  # fmt: skip
+        if self.far is not None:
+            return tcp_far.send(self, t, self.far, data, flags)
         if flags & MSG_OOB:
             raise SysErr(errno.EOPNOTSUPP)
         sent = 0
@@ -262,6 +379,8 @@ class TcpSocket(InetSocket):
         return self.sndbuf + p.rcvbuf - p.rx_bytes
 
     def recv(self, t: Task, size: int, flags: int) -> Received | int:
+        if self.far is not None:
+            return tcp_far.recv(self, t, self.far, size, flags)
         if flags & MSG_OOB:
             return -errno.EINVAL
         if self.state != CONNECTED and not self.rx and not self.fin:
@@ -335,14 +454,30 @@ class TcpSocket(InetSocket):
         return out
 
     def queued(self) -> int:
-        return self.rx_bytes
+        return self.far.readable_bytes() if self.far is not None else self.rx_bytes
 
     def unsent(self) -> int:
-        return 0
+        return self.far.unsent_bytes()[0] if self.far is not None else 0
+
+    def take_error(self) -> int:
+        if not self.err and self.far is not None:
+            return self.far.take_error()
+        return super().take_error()
+
+    def tcp_state(self) -> int:
+        """TCP_* of linux/tcp_states.h."""
+        if self.far is not None:
+            return self.far.state
+        if self.state == CONNECTED:
+            return 8 if self.fin else 1
+        return 10 if self.state == LISTEN else 7
 
     def poll(self, t: Task | None) -> int:
         if self.state == LISTEN:
-            return POLLIN | POLLRDNORM if self.pending else 0
+            waiting = self.pending or (self.outer is not None and self.outer.pending())
+            return POLLIN | POLLRDNORM if waiting else 0
+        if self.far is not None:
+            return tcp_far.mask(self.far.events()) | (POLLERR if self.err else 0)
         mask = 0
         rd = self.fin or bool(self.shut & SHUT_RD)
         if self.err:
@@ -365,12 +500,15 @@ class TcpSocket(InetSocket):
         if opt in KEPT:
             return struct.pack("<i", self.opts.get((level, opt), KEPT[opt]))
         if opt == TCP_MAXSEG:
+            if self.far is not None:
+                return self.far.info()[16:20]  # tcpi_snd_mss
             return struct.pack("<i", 65483 if self.state == CONNECTED else 536)
         if opt == TCP_CONGESTION:
             return b"cubic".ljust(16, b"\0")
         if opt == TCP_INFO:
-            states = {LISTEN: 10, CONNECTED: 8 if self.fin else 1, CLOSED: 7}
-            return bytes([states[self.state]]).ljust(104, b"\0")
+            if self.far is not None:
+                return self.far.info()
+            return bytes([self.tcp_state()]).ljust(104, b"\0")
         raise SysErr(errno.ENOPROTOOPT)
 
     def setsockopt(self, t: Task, level: int, opt: int, data: bytes) -> None:
@@ -378,8 +516,11 @@ class TcpSocket(InetSocket):
             super().setsockopt(t, level, opt, data)
             return
         if opt == TCP_CONGESTION:
-            if data.rstrip(b"\0") != b"cubic":
+            name = data.rstrip(b"\0")
+            if name not in (b"cubic", b"reno"):
                 raise SysErr(errno.ENOENT)
+            if self.far is not None:
+                self.far.set_congestion(name.decode())
             return
         if len(data) < 4:
             raise SysErr(errno.EINVAL)
@@ -387,12 +528,32 @@ class TcpSocket(InetSocket):
         if opt == TCP_MAXSEG:
             if not 88 <= value <= 32767:
                 raise SysErr(errno.EINVAL)
+            self.opts[level, opt] = value
         elif opt in KEPT:
             if value < 0 or (opt in (4, 5, 6) and not 1 <= value <= 32767):
                 raise SysErr(errno.EINVAL)
             self.opts[level, opt] = int(value != 0) if opt in (1, 3, 12) else value
         else:
             raise SysErr(errno.ENOPROTOOPT)
+        self.option_set(level, opt, self.opts[level, opt])
+
+    def option_set(self, level: int, opt: int, value: int) -> None:
+        if self.far is not None:
+            tcp_far.option(self.far, level, opt, value)
+
+    def buffer_set(self, sending: bool) -> None:
+        if sending:
+            self.sndbuf_set = True
+        else:
+            self.rcvbuf_set = True
+        if self.far is not None and sending:
+            self.far.set_sndbuf(self.sndbuf)
+        elif self.far is not None:
+            self.far.set_rcvbuf(self.rcvbuf)
+
+
+def _nobody(_events: int) -> None:
+    pass
 
 
 def sockets() -> list[TcpSocket]:

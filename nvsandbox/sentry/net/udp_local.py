@@ -1,13 +1,26 @@
-"""UDP between sockets of one sandbox (Linux: net/ipv4/udp.c as programs see it)."""
+"""UDP sockets (Linux: net/ipv4/udp.c as programs see it): datagrams within the sandbox, and through the stack's endpoint."""
 
 from __future__ import annotations
 
 import errno
 import struct
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, final
 
-from ..abi.socket import MSG_OOB, MSG_PEEK, MSG_TRUNC, SHUT_RD, SHUT_WR, SOL_UDP
+from ..abi.socket import (
+    MSG_OOB,
+    MSG_PEEK,
+    MSG_TRUNC,
+    SHUT_RD,
+    SHUT_WR,
+    SO_BROADCAST,
+    SO_REUSEPORT,
+    SOL_IP,
+    SOL_IPV6,
+    SOL_SOCKET,
+    SOL_UDP,
+)
 from ..errors import SysErr
 from ..kernel.wait import (
     POLLERR,
@@ -19,42 +32,196 @@ from ..kernel.wait import (
     POLLWRBAND,
     POLLWRNORM,
 )
-from .inet import InetSocket
-from .ports import Addr, Ports, make_sockaddr, source_for
-from .socket import Received, Ucred
+from . import ancillary, inet, resolver
+from .ancillary import Packet
+from .inet import InetSocket, interface
+from .ports import Addr, Ports, is_any, is_local, is_v4, make_sockaddr, source_for
+from .socket import Control, Received, Ucred
+from .state import NET, mapped, unmapped
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
     from ..vfs.file import FileDescription
+    from .stack.udp import UdpEndpoint
 
 PORTS: Final = Ports()
 MAX_PAYLOAD: Final = 65507
 OVERHEAD: Final = 768
 WAKE_ALL: Final = POLLIN | POLLRDNORM | POLLOUT | POLLHUP | POLLRDHUP | POLLERR
+MAX_HEARD: Final = 1024
+MAX_GROUPS: Final = 20  # net.ipv4.igmp_max_memberships
 
 
 @final
 class UdpSocket(InetSocket):
-    """``rx``: (data, sender) of datagrams received; beyond SO_RCVBUF they are dropped, as the network may."""
+    """``rx``: datagrams received; beyond SO_RCVBUF they are dropped, as the network may. ``far``: the stack's endpoint, once the
+    socket has to do with something outside."""
 
-    __slots__ = ("rx", "rx_cost")
+    __slots__ = ("far", "gone", "groups", "heard", "rx", "rx_cost")
 
     def __init__(self, t: Task, domain: int, type: int, protocol: int) -> None:
         super().__init__(t, domain, type, protocol)
-        self.rx: deque[tuple[bytes, Addr]] = deque()
+        self.rx: deque[Packet] = deque()
         self.rx_cost = 0
+        self.far: UdpEndpoint | None = None
+        self.groups: list[tuple[bytes, int]] = []  # joined before there was an endpoint
+        self.gone = False
+        self.heard: set[Addr] = set()  # with --egress: who has sent to us
 
     def ports(self) -> Ports:
         return PORTS
 
+    # The stack's side
+    def bind(self, t: Task, addr: bytes) -> None:
+        super().bind(t, addr)
+        if NET.stack is not None and not _loopback(self.local[0]):
+            self._open()
+
+    def _open(self) -> UdpEndpoint:
+        """The endpoint on our address and port. Raises EINVAL when bound to loopback, ENODEV, ENETUNREACH."""
+        if self.far is not None:
+            return self.far
+        stack = NET.stack
+        if stack is None:
+            raise SysErr(errno.ENETUNREACH)
+        ip, port = self.local
+        if _loopback(ip):
+            raise SysErr(errno.EINVAL)
+        address = b"" if ip == inet.ANY6 and not self.v6only else unmapped(ip)
+        far = stack.udp_open((address, port), interface(self.device), self.v6only)
+        self.far = far
+        far.notify = self._from_stack
+        for level, opt in list(self.opts):
+            self.option_set(level, opt, self.opts[level, opt])
+        for group, index in self.groups:
+            far.join(group, interface(index))
+        self.groups.clear()
+        return far
+
+    def _close_far(self) -> None:
+        far, self.far = self.far, None
+        if far is not None:
+            far.close()
+
+    def _from_stack(self, events: int) -> None:
+        far = self.far
+        if far is None:
+            return
+        if events & POLLIN:
+            while True:
+                d = far.recv()
+                if d is None:
+                    break
+                src = (mapped(d.src[0]), d.src[1])
+                if NET.egress is not None:
+                    self._hears(src, d.data)
+                self.put(
+                    Packet(d.data, src, mapped(d.dst[0]), d.ifindex, time.time_ns(), d.ttl, d.tos)
+                )
+        if events & POLLERR:
+            self.err = far.take_error() or self.err
+            self.queue.wake(POLLERR | (WAKE_ALL if self.err else 0))
+        if events & POLLOUT:
+            self.queue.wake(POLLOUT | POLLWRNORM)
+
+    def _hears(self, src: Addr, data: bytes) -> None:
+        """Who has sent to us is answered, whatever --egress says."""
+        if NET.egress is not None:
+            NET.egress.hears(src[0], src[1], data)
+        if len(self.heard) >= MAX_HEARD:
+            self.heard.clear()
+        self.heard.add(src)
+
+    def put(self, p: Packet) -> None:
+        """One datagram for us."""
+        cost = len(p.data) + OVERHEAD
+        if self.gone or self.rx_cost + cost > self.rcvbuf or self.shut & SHUT_RD:
+            return
+        self.rx.append(p)
+        self.rx_cost += cost
+        self.queue.wake(POLLIN | POLLRDNORM)
+
+    def option_set(self, level: int, opt: int, value: int) -> None:
+        far = self.far
+        if far is None:
+            return
+        if level == SOL_SOCKET:
+            if opt == SO_BROADCAST:
+                far.broadcast = value != 0
+            elif opt == SO_REUSEPORT:
+                far.reuseport = value != 0
+        elif level == SOL_IP or level == SOL_IPV6:
+            self._ip_option(far, level, opt, value)
+
+    def _ip_option(self, far: UdpEndpoint, level: int, opt: int, value: int) -> None:
+        if (level, opt) in ((SOL_IP, inet.IP_TTL), (SOL_IPV6, inet.IPV6_UNICAST_HOPS)):
+            far.ttl = value
+        elif (level, opt) in ((SOL_IP, inet.IP_TOS), (SOL_IPV6, inet.IPV6_TCLASS)):
+            far.tos = value
+        elif (level, opt) in (
+            (SOL_IP, inet.IP_MULTICAST_TTL),
+            (SOL_IPV6, inet.IPV6_MULTICAST_HOPS),
+        ):
+            far.mcast_ttl = value
+        elif (level, opt) in (
+            (SOL_IP, inet.IP_MULTICAST_LOOP),
+            (SOL_IPV6, inet.IPV6_MULTICAST_LOOP),
+        ):
+            far.mcast_loop = value != 0
+        elif (level, opt) in ((SOL_IP, inet.IP_MTU_DISCOVER), (SOL_IPV6, inet.IPV6_MTU_DISCOVER)):
+            far.pmtu_discover = value
+        elif (level, opt) == (SOL_IP, inet.IP_RECVERR):
+            far.recverr = value != 0
+        elif (level, opt) == (SOL_IPV6, inet.IPV6_RECVERR):
+            far.recverr6 = value != 0
+
+    def device_set(self) -> None:
+        if self.far is not None:
+            self.far.iface = interface(self.device)
+
+    def group(self, join: bool, ip: bytes, index: int) -> None:
+        if not (ip[0] & 0xF0 == 0xE0 if len(ip) == 4 else ip[0] == 0xFF):
+            raise SysErr(errno.EINVAL)
+        if NET.stack is None:
+            raise SysErr(errno.ENODEV if join else errno.EADDRNOTAVAIL)
+        via = interface(index)
+        if self.far is not None:
+            r = self.far.join(ip, via) if join else self.far.leave(ip, via)
+        elif join:
+            again = (ip, index) in self.groups
+            r = -errno.EADDRINUSE if again else -errno.ENOBUFS * (len(self.groups) >= MAX_GROUPS)
+            if not r:
+                self.groups.append((ip, index))
+        else:
+            r = 0 if (ip, index) in self.groups else -errno.EADDRNOTAVAIL
+            if not r:
+                self.groups.remove((ip, index))
+        if r < 0:
+            raise SysErr(-r)
+
+    # Calls
     def connect(self, t: Task, addr: bytes) -> None:
         if len(addr) >= 2 and addr[:2] == b"\0\0":
             self.remote = (self.any_ip(), 0)
+            if self.far is not None:
+                self.far.connect((b"", 0))
             return
         dst = self.destination(addr)
-        self.autobind(t, source_for(dst[0]))
-        if self.local[0] == self.any_ip():
-            self.local = (source_for(dst[0]), self.local[1])
+        if is_local(dst[0]):
+            self.autobind(t, source_for(dst[0]))
+            if is_any(self.local[0]):
+                self.local = (source_for(dst[0]), self.local[1])
+            self._close_far()
+        else:
+            via = self.way(addr, dst[0])
+            src = mapped(self.source(dst[0], via))
+            self.autobind(t, self.any_ip())
+            far = self._open()
+            r = far.connect((unmapped(dst[0]), dst[1]))
+            if r < 0:
+                raise SysErr(-r)
+            if is_any(self.local[0]):
+                self.local = (src, self.local[1])
         self.remote = dst
 
     def shutdown(self, t: Task, how: int) -> None:
@@ -70,6 +237,11 @@ class UdpSocket(InetSocket):
         self, t: Task, data: bytes, addr: bytes | None, flags: int,
         files: list[FileDescription], creds: Ucred | None,
     ) -> int:  # fmt: skip
+        return self.send_with(t, data, addr, flags, [])
+
+    def send_with(
+        self, t: Task, data: bytes, addr: bytes | None, flags: int, control: list[Control]
+    ) -> int:
         if len(data) > MAX_PAYLOAD:
             return -errno.EMSGSIZE
         if flags & MSG_OOB:
@@ -86,10 +258,35 @@ class UdpSocket(InetSocket):
             return -self.take_error()
         if self.shut & SHUT_WR:
             return self.broken_pipe(t, flags)
+        how = ancillary.outgoing(control) if control else ancillary.PLAIN
         self.autobind(t, self.any_ip())
-        src = self.local if self.local[0] != self.any_ip() else (source_for(dst[0]), self.local[1])
-        self._deliver(data, src, dst)
+        if not is_local(dst[0]):
+            return self._send_far(t, data, addr, dst, flags, how)
+        src = how.source or (self.local[0] if not is_any(self.local[0]) else source_for(dst[0]))
+        self._deliver(data, (src, self.local[1]), dst)
         return len(data)
+
+    def _send_far(
+        self,
+        t: Task,
+        data: bytes,
+        addr: bytes | None,
+        dst: Addr,
+        flags: int,
+        how: ancillary.Outgoing,
+    ) -> int:
+        if dst not in self.heard:
+            self.may_send("udp", dst, data)
+        far = self._open()
+        via = interface(how.iface) if how.iface else self.way(addr, dst[0])
+        while True:
+            r = far.send_to(
+                data, (unmapped(dst[0]), dst[1]), unmapped(how.source) if how.source else b"", via,
+                how.ttl, how.tos,
+            )  # fmt: skip
+            if r not in (-errno.EAGAIN, -errno.ENOBUFS) or self.dontwait(flags):
+                return r
+            self.pause(t, self.queue, self.snd_deadline(t), self.sndtimeo is not None)
 
     def _deliver(self, data: bytes, src: Addr, dst: Addr) -> None:
         best: UdpSocket | None = None
@@ -102,16 +299,21 @@ class UdpSocket(InetSocket):
                     break
             elif best is None:
                 best = o
-        if best is None:
-            if self.remote[1]:  # ICMP port unreachable reaches only connected sockets
-                self.err = errno.ECONNREFUSED
-                self.queue.wake(WAKE_ALL)
+        if best is not None:
+            best.put(Packet(data, src, dst[0], 1, time.time_ns(), 64, 0))
             return
-        if best.rx_cost + len(data) + OVERHEAD > best.rcvbuf or best.shut & SHUT_RD:
-            return
-        best.rx.append((data, src))
-        best.rx_cost += len(data) + OVERHEAD
-        best.queue.wake(POLLIN | POLLRDNORM)
+        if dst == resolver.ADDRESS and NET.resolver is not None:
+            self.may_send("udp", dst, data)
+            if NET.resolver.query(data, self._answer):
+                return
+        if self.remote[1]:  # ICMP port unreachable reaches only connected sockets
+            self.err = errno.ECONNREFUSED
+            self.queue.wake(WAKE_ALL)
+
+    def _answer(self, data: bytes) -> None:
+        if NET.egress is not None:
+            NET.egress.hears(*resolver.ADDRESS, data)
+        self.put(Packet(data, resolver.ADDRESS, self.local[0], 1, time.time_ns(), 64, 0))
 
     def recv(self, t: Task, size: int, flags: int) -> Received | int:
         deadline = self.rcv_deadline(t)
@@ -123,23 +325,32 @@ class UdpSocket(InetSocket):
             if self.dontwait(flags):
                 return -errno.EAGAIN
             self.pause(t, self.queue, deadline, self.rcvtimeo is not None)
-        data, src = self.rx[0]
+        p = self.rx[0]
         if not flags & MSG_PEEK:
             self.rx.popleft()
-            self.rx_cost -= len(data) + OVERHEAD
+            self.rx_cost -= len(p.data) + OVERHEAD
+        data = p.data
         out = Received(data[:size] if len(data) > size else data)
         out.length = len(data)
         if len(data) > size:
             out.flags |= MSG_TRUNC
-        out.addr = make_sockaddr(src, self.domain)
+        out.addr = make_sockaddr(p.src, self.domain, p.index)
+        if self.opts:
+            out.control = ancillary.incoming(self, p)
         return out
 
+    def recv_error(self, t: Task, size: int) -> Received | int:
+        e = self.far.recv_error() if self.far is not None else None
+        if e is None:
+            return -errno.EAGAIN
+        return ancillary.error_message(e, size, self.domain)
+
     def queued(self) -> int:
-        return len(self.rx[0][0]) if self.rx else 0
+        return len(self.rx[0].data) if self.rx else 0
 
     def poll(self, t: Task | None) -> int:
         mask = POLLOUT | POLLWRNORM | POLLWRBAND
-        if self.err:
+        if self.err or (self.far is not None and self.far.events() & POLLERR):
             mask |= POLLERR
         if self.rx:
             mask |= POLLIN | POLLRDNORM
@@ -162,9 +373,16 @@ class UdpSocket(InetSocket):
         super().setsockopt(t, level, opt, data)
 
     def release(self) -> None:
+        self.gone = True
+        self._close_far()
         PORTS.release(self)
         self.rx.clear()
         self.queue.wake(WAKE_ALL)
+
+
+def _loopback(ip: bytes) -> bool:
+    """Whether only the sandbox itself is reached from it."""
+    return (is_v4(ip) and ip[12] == 127) or ip == inet.LO6
 
 
 def sockets() -> list[UdpSocket]:

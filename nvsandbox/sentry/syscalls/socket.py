@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..abi.socket import SHUT_RD, SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_TYPE_MASK
 from ..errors import SysErr
-from ..net import inet_family, netlink, unix_family
+from ..net import inet_family, netlink, packet_socket, unix_family
 from ..net.socket import Socket, create_socket
 from .decode import CInt, Table, UserPtr, full, partial
 from .event_pipe import install_pair
@@ -23,6 +23,7 @@ OPT_MAX: Final = 4096
 FAMILY_MODULES: Final = (
     inet_family,
     netlink,
+    packet_socket,
     unix_family,
 )  # importing them registers their families
 
@@ -158,7 +159,9 @@ def sys_getsockopt(t: Task, fd: CInt, level: CInt, opt: CInt, val: UserPtr, lenp
     return 0
 
 
-NET_GAP: Final = "AF_UNIX, AF_NETLINK (route queries); AF_INET and AF_INET6 within the sandbox"
+NET_GAP: Final = (
+    "AF_UNIX, AF_INET, AF_INET6, AF_PACKET (no rings), AF_NETLINK (route queries, sock_diag)"
+)
 
 TABLE: Final[Table] = {
     41: partial("socket", sys_socket, NET_GAP),

@@ -26,7 +26,7 @@ from ..errors import Restart, SysErr
 from ..kernel.creds import CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN
 from ..kernel.wait import POLL_READ
 from ..mm.vma import PROT_WRITE
-from ..net.socket import Received, Socket, Ucred
+from ..net.socket import Control, Received, Socket, Ucred
 from .decode import CInt, CUInt, CULong, Table, UserPtr, full
 from .file_rw import valid
 from .socket import addr_in, addr_out, get_socket
@@ -88,7 +88,7 @@ def _scatter(t: Task, iov: Iovec, data: bytes) -> None:
 
 def send_iov(
     t: Task, s: Socket, iov: Iovec, addr: bytes | None, flags: int,
-    files: list[FileDescription], creds: Ucred | None,
+    files: list[FileDescription], creds: Ucred | None, control: list[Control] | None = None,
 ) -> int:  # fmt: skip
     """Sends the whole vector. Raises EMSGSIZE before copying what no message could hold."""
     total = sum(n for _, n in iov)
@@ -96,7 +96,10 @@ def send_iov(
     if most:
         if total > most:
             raise SysErr(errno.EMSGSIZE)
-        return s.send(t, _gather(t, iov, 0, total), addr, flags, files, creds)
+        data = _gather(t, iov, 0, total)
+        if control:
+            return s.send_with(t, data, addr, flags, control)
+        return s.send(t, data, addr, flags, files, creds)
     done = 0
     while True:
         n = min(total - done, WINDOW)
@@ -117,12 +120,13 @@ def send_iov(
 # Control messages
 def _control_in(
     t: Task, s: Socket, addr: int, size: int
-) -> tuple[list[FileDescription], Ucred | None]:
-    """SCM_RIGHTS (referenced) and SCM_CREDENTIALS of a message. Raises EINVAL, EBADF, EPERM, ENOBUFS…"""
+) -> tuple[list[FileDescription], Ucred | None, list[Control]]:
+    """SCM_RIGHTS (referenced), SCM_CREDENTIALS, and what is of other levels. Raises EINVAL, EBADF, EPERM, ENOBUFS…"""
     files: list[FileDescription] = []
     creds: Ucred | None = None
+    control: list[Control] = []
     if size == 0 or addr == 0:
-        return files, creds
+        return files, creds, control
     if size > CONTROL_MAX:
         raise SysErr(errno.ENOBUFS)
     raw = t.copy_in(addr, size)
@@ -135,6 +139,7 @@ def _control_in(
             body = raw[at + 16 : at + n]
             at += (n + 7) & ~7
             if level != SOL_SOCKET:
+                control.append((level, kind, body))
                 continue
             if kind == SCM_RIGHTS:
                 if s.domain != AF_UNIX:
@@ -147,7 +152,7 @@ def _control_in(
     except SysErr:
         _put(files)
         raise
-    return files, creds
+    return files, creds, control
 
 
 def _rights_in(t: Task, body: bytes, files: list[FileDescription]) -> None:
@@ -182,6 +187,16 @@ def _put(files: list[FileDescription]) -> None:
 def _control_out(t: Task, s: Socket, got: Received, addr: int, room: int, flags: int) -> int:
     """Writes what came along; how many bytes. Sets MSG_CTRUNC; lets go of ``got.files``."""
     used = 0
+    for level, kind, body in got.control:
+        item = CMSGHDR.pack(16 + len(body), level, kind) + body
+        if room - used < 16:
+            got.flags |= MSG_CTRUNC
+            break
+        if room - used < len(item):
+            got.flags |= MSG_CTRUNC
+            item = struct.pack("<Q", room - used) + item[8 : room - used]
+        t.copy_out(addr + used, item)
+        used = min(used + ((len(item) + 7) & ~7), room)
     if s.passcred():
         item = CMSGHDR.pack(16 + UCRED.size, SOL_SOCKET, SCM_CREDENTIALS) + UCRED.pack(
             *(got.creds or NO_CRED)
@@ -242,9 +257,9 @@ def _sendmsg(t: Task, s: Socket, msg: int, flags: int) -> int:
     vec = iovec_in(t, iov, niov)
     if clen > 0x7FFFFFFF:
         raise SysErr(errno.ENOBUFS)
-    files, creds = _control_in(t, s, ctl, clen)
+    files, creds, control = _control_in(t, s, ctl, clen)
     try:
-        return send_iov(t, s, vec, addr, flags, files, creds)
+        return send_iov(t, s, vec, addr, flags, files, creds, control)
     finally:
         _put(files)
 
@@ -288,9 +303,10 @@ def sys_recvfrom(
 ) -> int:
     s = get_socket(t, fd)
     if flags & MSG_ERRQUEUE:
-        return -errno.EAGAIN
-    size = _fits(t, s, [(buf, min(size, MAX_RW))], flags)
-    got = s.recv(t, size, flags)
+        got = s.recv_error(t, min(size, MAX_RW))
+    else:
+        size = _fits(t, s, [(buf, min(size, MAX_RW))], flags)
+        got = s.recv(t, size, flags)
     if isinstance(got, int):
         return got
     _put(got.files)
@@ -306,9 +322,9 @@ def _recvmsg(t: Task, s: Socket, msg: int, flags: int) -> int:
         raise SysErr(errno.EINVAL)
     vec = iovec_in(t, iov, niov)
     if flags & MSG_ERRQUEUE:
-        return -errno.EAGAIN  # nothing is ever queued there
-    size = _fits(t, s, vec, flags)
-    got = s.recv(t, size, flags & ~MSG_WAITFORONE)
+        got = s.recv_error(t, sum(n for _, n in vec))
+    else:
+        got = s.recv(t, _fits(t, s, vec, flags), flags & ~MSG_WAITFORONE)
     if isinstance(got, int):
         return got
     try:

@@ -1,0 +1,305 @@
+"""Taking over a container's network namespace for --network=sandbox: what the Sentry's own stack gets, and how the host's is silenced.
+
+Whoever stands outside (the launcher, or the pid-file process) makes one packet socket for each Ethernet interface and tells the
+Sentry, now and after each change, everything that is configured: links, addresses, routes. Nothing of it is taken away from the host's
+stack, for an engine's own sockets live there (Docker's resolver); instead a classifier at ingress, behind the point at which packet sockets get
+their copy, lets the host's stack see only ARP, neighbour discovery and what goes to ports of its own (PORT_RANGE). So it resets no
+connection of the sandbox's and answers no ping of its.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import struct
+from typing import Any, Final, final
+
+from ..failure import Failure, reason
+from .config import SandboxConfig
+from .rtnl import (
+    CHANGES,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    RTM_GETADDR,
+    RTM_GETLINK,
+    RTM_GETNEIGH,
+    RTM_GETROUTE,
+    RTM_NEWQDISC,
+    RTM_NEWTFILTER,
+    Netlink,
+    attribute,
+    attributes,
+)
+
+# Ports of the host's own sockets in the namespace: 512 of them, aligned, so that one mask tells.
+PORT_MASK: Final = 0xFE00
+PORT_RANGE: Final = {"net.ipv4.ip_local_port_range": "65024 65535"}
+ARPHRD_ETHER: Final = 1
+IFF_LOOPBACK: Final = 8
+ETH_P_ALL: Final = 3
+SOL_PACKET: Final = 263
+PACKET_VNET_HDR: Final = 15
+PACKET_IGNORE_OUTGOING: Final = 23
+SO_ATTACH_FILTER: Final = 26
+SO_SNDBUFFORCE: Final = 32
+SO_RCVBUFFORCE: Final = 33
+RCVBUF: Final = (
+    8 << 20
+)  # bytes: two long windows at full speed while the Sentry does something else
+SNDBUF: Final = 4 << 20
+TC_H_CLSACT: Final = 0xFFFFFFF1
+TC_H_CLSACT_INGRESS: Final = 0xFFFFFFF2
+TC_ACT_UNSPEC: Final = 0xFFFFFFFF
+TC_ACT_SHOT: Final = 2
+TCA_KIND: Final = 1
+TCA_OPTIONS: Final = 2
+TCA_BPF_OPS_LEN: Final = 4
+TCA_BPF_OPS: Final = 5
+TCA_BPF_FLAGS: Final = 8
+RT_TABLE_MAIN: Final = 254
+NUD_PERMANENT: Final = 0x80
+MAX_LINKS: Final = 64
+MAX_ROUTES: Final = 4096
+DNS: Final = ("127.0.0.11", 53)  # Docker's resolver
+
+# Classic BPF (linux/filter.h) on a frame with its Ethernet header.
+LDH: Final = 0x28
+LDB: Final = 0x30
+LDH_X: Final = 0x48  # at X + k
+LDX_MSH: Final = 0xB1  # X = length of the IPv4 header at k
+JEQ: Final = 0x15
+JGE: Final = 0x35
+JSET: Final = 0x45
+AND: Final = 0x54
+RET: Final = 0x06
+
+
+def _code(host: int, other: int, arp: int) -> bytes:
+    """A program that returns ``host`` for what the host's stack must see, ``arp`` for what both must, else ``other``."""
+    names = {"HOST": host, "OTHER": other, "BOTH": arp}
+    lines: list[tuple[str, int, int, str, str]] = [
+        ("", LDH, 12, "", ""),
+        ("", JEQ, 0x0806, "BOTH", ""),
+        ("", JEQ, 0x86DD, "six", ""),
+        ("", JEQ, 0x0800, "", "OTHER"),
+        ("", LDB, 23, "", ""),
+        ("", JEQ, 6, "four", ""),
+        ("", JEQ, 17, "four", "OTHER"),
+        ("four", LDH, 20, "", ""),
+        ("", JSET, 0x1FFF, "OTHER", ""),  # a later fragment has no ports
+        ("", LDX_MSH, 14, "", ""),
+        ("", LDH_X, 16, "", ""),
+        ("ports", AND, PORT_MASK, "", ""),
+        ("", JEQ, PORT_MASK, "HOST", "OTHER"),
+        ("six", LDB, 20, "", ""),
+        ("", JEQ, 58, "icmp", ""),
+        ("", JEQ, 6, "sixports", ""),
+        ("", JEQ, 17, "", "OTHER"),
+        ("sixports", LDH, 56, "", ""),
+        ("", AND, PORT_MASK, "", ""),
+        ("", JEQ, PORT_MASK, "HOST", "OTHER"),
+        ("icmp", LDB, 54, "", ""),
+        ("", JGE, 133, "", "OTHER"),  # router and neighbour discovery, redirect: RFC 4861
+        ("", JGE, 138, "OTHER", "BOTH"),
+        ("HOST", RET, host, "", ""),
+        ("OTHER", RET, other, "", ""),
+        ("BOTH", RET, arp, "", ""),
+    ]
+    where = {name: i for i, (name, *_rest) in enumerate(lines) if name}
+    assert names.keys() <= where.keys()
+    out = b""
+    for i, (_name, op, k, t, f) in enumerate(lines):
+        jt, jf = (where[x] - i - 1 if x else 0 for x in (t, f))
+        out += struct.pack("<HBBI", op, jt, jf, k)
+    return out
+
+
+INGRESS: Final = _code(TC_ACT_UNSPEC, TC_ACT_SHOT, TC_ACT_UNSPEC)
+CAPTURE: Final = _code(0, 0xFFFFFFFF, 0xFFFFFFFF)
+
+
+def silence(nl: Netlink, index: int) -> None:
+    """Has the host's stack see of an interface only what is its own. Raises OSError."""
+    head = struct.pack("<BxxxiIII", 0, index, 0xFFFF0000, TC_H_CLSACT, 0)
+    try:
+        nl.change(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, head + attribute(TCA_KIND, b"clsact\0"))
+    except OSError as e:
+        if e.errno != errno.EEXIST:
+            raise
+    options = (
+        attribute(TCA_BPF_OPS_LEN, struct.pack("<H", len(INGRESS) // 8))
+        + attribute(TCA_BPF_OPS, INGRESS)
+        + attribute(TCA_BPF_FLAGS, struct.pack("<I", 1))  # the result is the action
+    )
+    info = 1 << 16 | socket.htons(ETH_P_ALL)
+    head = struct.pack("<BxxxiIII", 0, index, 1, TC_H_CLSACT_INGRESS, info)
+    try:
+        nl.change(
+            RTM_NEWTFILTER,
+            NLM_F_CREATE | NLM_F_EXCL,
+            head + attribute(TCA_KIND, b"bpf\0") + attribute(TCA_OPTIONS, options),
+        )
+    except OSError as e:
+        if e.errno != errno.EEXIST:  # another sandbox of this namespace was here first
+            raise
+
+
+def packet_socket(index: int) -> socket.socket:
+    """A packet socket of one interface that carries virtio-net headers. Raises OSError."""
+    s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+    try:
+        s.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
+        s.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+        program = bytearray(CAPTURE)
+        view = (len(CAPTURE) // 8).to_bytes(8, "little") + _address(program).to_bytes(8, "little")
+        s.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, view)
+        for option, size in ((SO_RCVBUFFORCE, RCVBUF), (SO_SNDBUFFORCE, SNDBUF)):
+            with contextlib.suppress(PermissionError):  # in a user namespace: net.core's limits
+                s.setsockopt(socket.SOL_SOCKET, option, size)
+        s.bind((socket.if_indextoname(index), ETH_P_ALL))
+        s.setblocking(False)
+    except OSError:
+        s.close()
+        raise
+    return s
+
+
+def _address(data: bytearray) -> int:
+    from ..platform.native._native import ffi
+
+    return int(ffi.cast("uintptr_t", ffi.from_buffer(data)))
+
+
+def snapshot(nl: Netlink) -> dict[str, Any]:
+    """Links, addresses, routes of the main table, permanent neighbours; addresses in hexadecimal. Raises OSError."""
+    links = []
+    for _kind, raw in nl.dump(RTM_GETLINK, struct.pack("<BxHiII", 0, 0, 0, 0, 0)):
+        arp, index, flags = struct.unpack_from("<HiI", raw, 2)
+        a = attributes(raw[16:])
+        links.append({
+            "index": index, "type": arp, "flags": flags, "name": a.get(3, b"").rstrip(b"\0").decode("latin-1"),
+            "mac": a.get(1, b"").hex(), "mtu": _u32(a.get(4)), "qlen": _u32(a.get(13)),
+        })  # fmt: skip
+    addresses = []
+    for _kind, raw in nl.dump(RTM_GETADDR, struct.pack("<BBBBI", 0, 0, 0, 0, 0)):
+        family, length, flags, scope, index = struct.unpack_from("<BBBBI", raw)
+        a = attributes(raw[8:])
+        addresses.append({
+            "family": family, "prefix": length, "scope": scope, "index": index,
+            "flags": _u32(a.get(8)) or flags, "ip": (a.get(2) or a.get(1, b"")).hex(),
+            "peer": a.get(1, b"").hex(), "broadcast": a.get(4, b"").hex(),
+            "label": a.get(3, b"").rstrip(b"\0").decode("latin-1"),
+        })  # fmt: skip
+    routes = []
+    for _kind, raw in nl.dump(RTM_GETROUTE, struct.pack("<BBBBBBBBI", *(0,) * 9)):
+        family, dlen, _slen, _tos, table, proto, scope, kind, flags = struct.unpack_from(
+            "<8BI", raw
+        )
+        a = attributes(raw[12:])
+        if table != RT_TABLE_MAIN or family not in (socket.AF_INET, socket.AF_INET6):
+            continue
+        routes.append({
+            "family": family, "prefix": dlen, "proto": proto, "scope": scope, "type": kind, "flags": flags,
+            "dst": a.get(1, b"").hex(), "gateway": a.get(5, b"").hex(), "source": a.get(7, b"").hex(),
+            "index": _u32(a.get(4)), "metric": _u32(a.get(6)),
+        })  # fmt: skip
+    neighbours = []
+    for _kind, raw in nl.dump(RTM_GETNEIGH, struct.pack("<BxxxiHBB", 0, 0, 0, 0, 0)):
+        family, index, state = struct.unpack_from("<BxxxiH", raw)
+        a = attributes(raw[12:])
+        if state & NUD_PERMANENT and family in (socket.AF_INET, socket.AF_INET6):
+            neighbours.append(
+                {"index": index, "ip": a.get(1, b"").hex(), "mac": a.get(2, b"").hex()}
+            )
+    return {
+        "links": links[:MAX_LINKS], "addresses": addresses[:MAX_ROUTES], "routes": routes[:MAX_ROUTES],
+        "neighbours": neighbours[:MAX_ROUTES],
+    }  # fmt: skip
+
+
+def _u32(raw: bytes | None) -> int:
+    return struct.unpack("<I", raw)[0] if raw is not None and len(raw) == 4 else 0
+
+
+@final
+class Takeover:
+    """Keeps the network namespace we are in for a Sentry."""
+
+    def __init__(self, resolver: bool = True) -> None:
+        """``resolver``: an engine's may listen on the loopback there. Raises Failure."""
+        try:
+            self.nl = Netlink()
+            self.events = Netlink(CHANGES)
+        except OSError as e:
+            raise Failure(f"--network=sandbox: routing netlink: {reason(e)}") from None
+        self.taken: set[int] = set()
+        self.resolver = resolver_socket() if resolver else None
+
+    def fds(self) -> set[int]:
+        """Descriptors to keep open."""
+        return {self.nl.sock.fileno(), self.events.sock.fileno()}
+
+    def order(self) -> tuple[dict[str, Any], list[socket.socket]]:
+        """The message that tells the Sentry all there is, with sockets for the interfaces that it has none for (and, once,
+        for the resolver). Raises Failure."""
+        self.events.drain()
+        try:
+            now = snapshot(self.nl)
+            sockets: list[socket.socket] = []
+            present = set()
+            for link in now["links"]:
+                index = link["index"]
+                present.add(index)
+                if link["type"] != ARPHRD_ETHER or link["flags"] & IFF_LOOPBACK:
+                    continue
+                if index not in self.taken:
+                    silence(self.nl, index)
+                    sockets.append(packet_socket(index))
+                    link["socket"] = len(sockets) - 1
+                    self.taken.add(index)
+            self.taken &= present
+            if self.resolver is not None:
+                now["resolver"] = len(sockets)
+                sockets.append(self.resolver)
+                self.resolver = None
+        except OSError as e:
+            raise Failure(
+                f"--network=sandbox: take over the network namespace: {reason(e)}"
+            ) from None
+        return {"op": "network", **now}, sockets
+
+
+def resolver_socket() -> socket.socket | None:
+    """A socket to Docker's resolver, which listens in the namespace we are in; None without an IPv4 loopback."""
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    try:
+        s.connect(DNS)
+    except OSError:
+        s.close()
+        return None
+    s.setblocking(False)
+    return s
+
+
+def nameservers(config: SandboxConfig) -> list[str]:
+    """The addresses in the sandbox's /etc/resolv.conf as the operator has given it."""
+    path = b"/etc/resolv.conf"
+    mounted = [m.source for m in config.mounts if m.target == path]
+    text = config.files.get(path)
+    if text is None:
+        try:
+            with open(
+                mounted[-1] if mounted else config.root.source + "/etc/resolv.conf", "rb"
+            ) as f:
+                text = f.read(65536)
+        except OSError:
+            return []
+    found = []
+    for line in text.decode("latin-1").splitlines():
+        words = line.split()
+        if len(words) >= 2 and words[0] == "nameserver":
+            with contextlib.suppress(OSError):
+                socket.inet_pton(socket.AF_INET6 if ":" in words[1] else socket.AF_INET, words[1])
+                found.append(words[1])
+    return found

@@ -1,0 +1,144 @@
+"""Control messages of datagrams (cmsg(3)): where they came from and how they are to be sent (ip(7), ipv6(7), socket(7))."""
+
+from __future__ import annotations
+
+import errno
+import struct
+from typing import TYPE_CHECKING, Final, NamedTuple, final
+
+from ..abi.socket import (
+    AF_INET,
+    AF_INET6,
+    MSG_ERRQUEUE,
+    MSG_TRUNC,
+    SO_TIMESTAMP,
+    SO_TIMESTAMPNS,
+    SOL_IP,
+    SOL_IPV6,
+    SOL_SOCKET,
+)
+from ..errors import SysErr
+from . import inet
+from .ports import Addr, is_any, is_local, is_v4, make_sockaddr
+from .socket import Control, Received
+from .state import mapped
+
+if TYPE_CHECKING:
+    from .inet import InetSocket
+    from .stack.udp import SocketError
+
+EXTENDED_ERROR: Final = struct.Struct("<IBBBxII")  # struct sock_extended_err, linux/errqueue.h
+
+
+@final
+class Packet:
+    """A received datagram: ``dst`` 16 bytes, ``index`` the interface, ``when`` ns since the epoch."""
+
+    __slots__ = ("data", "dst", "index", "src", "tos", "ttl", "when")
+
+    def __init__(
+        self, data: bytes, src: Addr, dst: bytes, index: int, when: int, ttl: int, tos: int
+    ) -> None:
+        self.data = data
+        self.src = src
+        self.dst = dst
+        self.index = index
+        self.when = when
+        self.ttl = ttl
+        self.tos = tos
+
+
+class Outgoing(NamedTuple):
+    """``source``: 16 bytes or empty; ``iface``: its index, 0: by route; ``ttl``, ``tos``: -1: the socket's."""
+
+    source: bytes
+    iface: int
+    ttl: int
+    tos: int
+
+
+PLAIN: Final = Outgoing(b"", 0, -1, -1)
+
+
+def outgoing(control: list[Control]) -> Outgoing:
+    """How a datagram is to be sent. Raises EINVAL, EADDRNOTAVAIL."""
+    source, index, ttl, tos = b"", 0, -1, -1
+    for level, kind, body in control:
+        if level == SOL_IP and kind == inet.IP_PKTINFO:
+            if len(body) != 12:
+                raise SysErr(errno.EINVAL)
+            index = struct.unpack_from("<I", body)[0]
+            source = mapped(body[4:8]) if body[4:8] != bytes(4) else b""
+        elif level == SOL_IPV6 and kind == inet.IPV6_PKTINFO:
+            if len(body) != 20:
+                raise SysErr(errno.EINVAL)
+            source = body[:16] if not is_any(body[:16]) else b""
+            index = struct.unpack_from("<I", body, 16)[0]
+        elif (level, kind) in ((SOL_IP, inet.IP_TTL), (SOL_IPV6, inet.IPV6_HOPLIMIT)):
+            ttl = _number(body)
+            if not -1 <= ttl <= 255 or (level == SOL_IP and ttl < 1):
+                raise SysErr(errno.EINVAL)
+        elif (level, kind) in ((SOL_IP, inet.IP_TOS), (SOL_IPV6, inet.IPV6_TCLASS)):
+            tos = body[0] if len(body) == 1 else _number(body)
+            if not -1 <= tos <= 255:
+                raise SysErr(errno.EINVAL)
+        elif level in (SOL_IP, SOL_IPV6):
+            raise SysErr(errno.EINVAL)
+    if source and not is_local(source):
+        raise SysErr(errno.EADDRNOTAVAIL if not is_v4(source) else errno.EINVAL)
+    return Outgoing(source, index, ttl, tos)
+
+
+def _number(body: bytes) -> int:
+    if len(body) != 4:
+        raise SysErr(errno.EINVAL)
+    n: int = struct.unpack("<i", body)[0]
+    return n
+
+
+def incoming(s: InetSocket, p: Packet) -> list[Control]:
+    """What the socket's options ask for about a datagram."""
+    out: list[Control] = []
+    opts = s.opts
+    if opts.get((SOL_SOCKET, SO_TIMESTAMP)) or opts.get((SOL_SOCKET, SO_TIMESTAMPNS)):
+        sec, nsec = divmod(p.when, 10**9)
+        if opts.get((SOL_SOCKET, SO_TIMESTAMPNS)):
+            out.append((SOL_SOCKET, SO_TIMESTAMPNS, struct.pack("<qq", sec, nsec)))
+        else:
+            out.append((SOL_SOCKET, SO_TIMESTAMP, struct.pack("<qq", sec, nsec // 1000)))
+    v4 = is_v4(p.dst)
+    if v4:
+        if opts.get((SOL_IP, inet.IP_PKTINFO)):
+            own = p.dst[12:]
+            out.append((SOL_IP, inet.IP_PKTINFO, struct.pack("<i", p.index) + own + own))
+        if opts.get((SOL_IP, inet.IP_RECVTTL)):
+            out.append((SOL_IP, inet.IP_TTL, struct.pack("<i", p.ttl)))
+        if opts.get((SOL_IP, inet.IP_RECVTOS)):
+            out.append((SOL_IP, inet.IP_TOS, bytes((p.tos,))))
+    if s.domain == AF_INET6:
+        if opts.get((SOL_IPV6, inet.IPV6_RECVPKTINFO)):
+            out.append((SOL_IPV6, inet.IPV6_PKTINFO, p.dst + struct.pack("<I", p.index)))
+        if opts.get((SOL_IPV6, inet.IPV6_RECVHOPLIMIT)):
+            out.append((SOL_IPV6, inet.IPV6_HOPLIMIT, struct.pack("<i", p.ttl)))
+        if opts.get((SOL_IPV6, inet.IPV6_RECVTCLASS)):
+            out.append((SOL_IPV6, inet.IPV6_TCLASS, struct.pack("<i", p.tos)))
+    return out
+
+
+def error_message(e: SocketError, size: int, domain: int) -> Received:
+    """An entry of the error queue as recvmsg(2) gives it with MSG_ERRQUEUE."""
+    out = Received(e.data[:size])
+    out.length = len(e.data)
+    out.flags = MSG_ERRQUEUE | (MSG_TRUNC if len(e.data) > size else 0)
+    out.addr = make_sockaddr((mapped(e.dst[0]), e.dst[1]), domain)
+    v6 = len(e.dst[0]) == 16
+    body = EXTENDED_ERROR.pack(e.errno, e.origin, e.type, e.code, e.info & 0xFFFFFFFF, 0)
+    if e.offender:
+        body += make_sockaddr(
+            (mapped(e.offender), 0), AF_INET6 if len(e.offender) == 16 else AF_INET
+        )
+    else:
+        body += bytes(28 if v6 else 16)
+    level, kind = (SOL_IPV6, inet.IPV6_RECVERR) if v6 else (SOL_IP, inet.IP_RECVERR)
+    out.control = [(level, kind, body)]
+    return out

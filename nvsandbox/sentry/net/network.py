@@ -1,0 +1,196 @@
+"""--network=sandbox: our own stack on the interfaces of the container's network namespace.
+
+The launcher says what the namespace has (``sandbox/takeover.py``), again after each change; here the stack is made to agree. Packets
+come through the event loop, a batch a turn; the stack's timers are one timer of the loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import socket
+import time
+from typing import TYPE_CHECKING, Any, Final, final
+
+from ..abi.socket import AF_INET, AF_INET6
+from ..kernel.loop import Timer
+from .egress import Egress
+from .link import PacketLink
+from .pcap import Pcap
+from .resolver import Resolver
+from .stack.routes import Route as StackRoute
+from .stack.stack import Stack
+from .state import IFF_RUNNING, IFF_UP, NET, Address, Iface, Route, packed
+
+if TYPE_CHECKING:
+    from ..kernel.loop import EventLoop
+
+log = logging.getLogger("nvsandbox.net")
+RTN_TYPES: Final = frozenset((1, 6, 7, 8))  # unicast, blackhole, unreachable, prohibit
+
+
+@final
+class Network:
+    """The one of a sandbox; ``apply`` is its only input but packets."""
+
+    __slots__ = ("loop", "pcap", "stack", "timer")
+
+    def __init__(
+        self, loop: EventLoop, pcap_fd: int, egress: list[str], nameservers: list[str]
+    ) -> None:
+        """``pcap_fd``: a file that gets what crosses the interfaces, or -1."""
+        self.loop = loop
+        self.pcap = Pcap(pcap_fd) if pcap_fd >= 0 else None
+        self.timer: Timer | None = None
+        self.stack = Stack(time.monotonic_ns, os.urandom)
+        self.stack.set_on_timer(self._arm)
+        NET.stack = self.stack
+        NET.egress = Egress(egress, [packed(n) for n in nameservers]) if egress else None
+
+    def stats(self) -> dict[str, int]:
+        """For metrics: packets, bytes, what was lost or refused."""
+        rows = [i.counters() for i in NET.ifaces.values()]
+        names = ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "tx_dropped")
+        out = {n: sum(r[k] for r in rows) for k, n in enumerate(names)}
+        out["egress_refused"] = NET.egress.refused if NET.egress is not None else 0
+        out["tcp_retransmitted"] = self.stack.counters.tcp.RetransSegs
+        out["errors"] = self.stack.counters.errors
+        return out
+
+    # Timers
+    def _arm(self, when: int) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer = self.loop.call_at(when, self._due)
+
+    def _due(self) -> None:
+        self.timer = None
+        self.stack.run_timers()
+        when = self.stack.next_timer()
+        if when is not None and self.timer is None:
+            self._arm(when)
+
+    # What there is
+    def apply(self, msg: dict[str, Any], fds: list[int]) -> None:
+        """A "network" order. Raises KeyError, TypeError, ValueError for what the launcher never sends."""
+        if "failed" in msg:
+            log.warning("%s", msg["failed"])
+            return
+        sockets = [socket.socket(fileno=fd) for fd in fds]
+        self._links(msg["links"], sockets)
+        self._addresses(msg["addresses"])
+        self._routes(msg["routes"])
+        for n in msg["neighbours"]:
+            i = NET.ifaces.get(int(n["index"]))
+            if i is not None and i.under is not None:
+                i.under.neighbours.set_permanent(bytes.fromhex(n["ip"]), bytes.fromhex(n["mac"]))
+        if "resolver" in msg:
+            NET.resolver = Resolver(self.loop, sockets[int(msg["resolver"])])
+        for tell in NET.changed:
+            tell()
+
+    def _links(self, rows: list[dict[str, Any]], sockets: list[socket.socket]) -> None:
+        present = {1}
+        for row in rows:
+            index = int(row["index"])
+            if index == 1:
+                continue
+            present.add(index)
+            mac = bytes.fromhex(row["mac"])
+            i = NET.ifaces.get(index)
+            if i is None:
+                i = Iface(index, "", int(row["type"]), mac, 0, 0, int(row["qlen"]))
+                NET.ifaces[index] = i
+            i.name, i.mac, i.mtu, i.flags = (
+                str(row["name"]),
+                mac,
+                int(row["mtu"]),
+                int(row["flags"]),
+            )
+            if "socket" in row:
+                self._attach(i, sockets[int(row["socket"])])
+            if i.link is not None and i.under is not None:
+                i.link.mac, i.link.mtu = mac, i.mtu
+                i.link.down = not i.flags & IFF_UP
+                self.stack.set_up(i.under, bool(i.flags & IFF_UP and i.flags & IFF_RUNNING))
+        for index in NET.ifaces.keys() - present:
+            self._detach(NET.ifaces.pop(index))
+
+    def _attach(self, i: Iface, sock: socket.socket) -> None:
+        self._detach(i)
+        link = PacketLink(sock, i.mac, i.mtu)
+        link.pcap = self.pcap
+        under = self.stack.add_interface(i.name, i.index, link)
+        i.link, i.under = link, under
+        receive = self.stack.receive
+
+        def readable(_events: int) -> None:
+            if not link.receive(lambda frame, good, gso: receive(under, frame, good, gso)):
+                self.loop.unwatch_fd(sock.fileno())
+
+        self.loop.watch_fd(sock.fileno(), select.EPOLLIN, readable)
+
+    def _detach(self, i: Iface) -> None:
+        if i.link is not None:
+            self.loop.unwatch_fd(i.link.sock.fileno())
+            i.link.close()
+        if i.under is not None:
+            self.stack.remove_interface(i.under)
+        i.link = i.under = None
+
+    def _addresses(self, rows: list[dict[str, Any]]) -> None:
+        found = []
+        for row in rows:
+            a = Address(
+                int(row["index"]), bytes.fromhex(row["ip"]), int(row["prefix"]), int(row["scope"]),
+                int(row["flags"]), bytes.fromhex(row["broadcast"]), str(row["label"]),
+            )  # fmt: skip
+            if a.index != 1 and len(a.ip) in (4, 16) and a.index in NET.ifaces:
+                found.append(a)
+        NET.put_addresses(found)
+        for i in NET.ifaces.values():
+            if i.under is None:
+                continue
+            wanted = {a.ip: a.prefix for a in found if a.index == i.index}
+            for old in list(i.under.addresses):
+                if wanted.get(old.ip) != old.prefixlen:
+                    self.stack.remove_address(i.under, old.ip)
+            for ip, prefix in wanted.items():
+                self.stack.add_address(i.under, ip, prefix)
+
+    def _routes(self, rows: list[dict[str, Any]]) -> None:
+        NET.routes = []
+        wanted: dict[tuple[bytes, int, int, bytes, int], StackRoute] = {}
+        for row in rows:
+            family, kind, index = int(row["family"]), int(row["type"]), int(row["index"])
+            i = NET.ifaces.get(index)
+            if (
+                kind not in RTN_TYPES
+                or family not in (AF_INET, AF_INET6)
+                or (i is None and kind == 1)
+            ):
+                continue
+            dst = bytes.fromhex(row["dst"]) or bytes(4 if family == AF_INET else 16)
+            r = Route(
+                family, dst, int(row["prefix"]), bytes.fromhex(row["gateway"]), bytes.fromhex(row["source"]),
+                index, int(row["metric"]), int(row["proto"]), int(row["scope"]), kind,
+            )  # fmt: skip
+            NET.routes.append(r)
+            if i is not None and i.under is None:
+                continue
+            s = StackRoute(
+                dst, r.prefix, i.under if i is not None else None, r.gateway, r.metric, r.source, 0, kind, r.scope,
+                r.proto,
+            )  # fmt: skip
+            wanted[dst, r.prefix, index, r.gateway, r.metric] = s
+        routes = self.stack.routes
+        for old in routes.dump():
+            key = (
+                old.dst, old.prefixlen, old.iface.index if old.iface is not None else 0, old.gateway,
+                old.metric,
+            )  # fmt: skip
+            if key not in wanted:
+                routes.remove(old)
+        for s in wanted.values():
+            routes.add(s)

@@ -1,0 +1,324 @@
+"""Raw and ping sockets (Linux: net/ipv4/raw.c, net/ipv6/raw.c, net/ipv4/ping.c; raw(7), icmp(7)).
+
+Echo requests to the sandbox's own addresses are answered here; everything else to them reaches raw sockets only.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from ..abi.socket import (
+    AF_INET,
+    AF_INET6,
+    IPPROTO_ICMP,
+    MSG_OOB,
+    MSG_PEEK,
+    MSG_TRUNC,
+    SHUT_RD,
+    SO_BROADCAST,
+    SOCK_DGRAM,
+    SOCK_RAW,
+    SOL_IP,
+    SOL_IPV6,
+    SOL_SOCKET,
+)
+from ..errors import SysErr
+from ..kernel.wait import POLLERR, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
+from . import ancillary, inet
+from .ancillary import Packet
+from .inet import InetSocket, interface
+from .ports import is_any, is_local, is_v4, make_sockaddr, parse_sockaddr, source_for
+from .socket import Control, Received, Ucred
+from .state import NET, mapped, unmapped
+
+if TYPE_CHECKING:
+    from ..kernel.task import Task
+    from ..vfs.file import FileDescription
+    from .stack.raw import RawEndpoint
+
+IPPROTO_ICMPV6: Final = 58
+IPPROTO_RAW: Final = 255
+IP_HDRINCL: Final = 3
+SOL_RAW: Final = 255
+SOL_ICMPV6: Final = 58
+FILTER: Final = 1  # ICMP_FILTER and ICMPV6_FILTER
+IPV6_CHECKSUM: Final = 7
+MAX_PAYLOAD: Final = 65507
+OVERHEAD: Final = 768
+ECHO4: Final = (8, 0)  # request, reply
+ECHO6: Final = (128, 129)
+ALL: Final[dict[RawSocket, None]] = {}
+
+
+def checksum(data: bytes) -> int:
+    """The Internet checksum (RFC 1071)."""
+    if len(data) % 2:
+        data += b"\0"
+    total: int = sum(struct.unpack(f">{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total >> 16) + (total & 0xFFFF)
+    return ~total & 0xFFFF
+
+
+class RawSocket(InetSocket):
+    """SOCK_RAW, or with ``ident`` set a ping socket: SOCK_DGRAM of ICMP, whose requests all have that identifier."""
+
+    __slots__ = ("far", "filter", "ident", "rx", "rx_cost")
+
+    def __init__(self, t: Task, domain: int, type: int, protocol: int) -> None:
+        super().__init__(t, domain, type, protocol)
+        self.rx: deque[Packet] = deque()
+        self.rx_cost = 0
+        self.filter = 0  # types not wanted, a bit each
+        self.ident = 0
+        self.far: RawEndpoint | None = None
+        if NET.stack is not None:
+            self.far = NET.stack.raw_open(4 if domain == AF_INET else 16, protocol)
+            self.far.notify = self._from_stack
+        ALL[self] = None
+
+    def _ping(self) -> bool:
+        return self.type == SOCK_DGRAM
+
+    def _from_stack(self, events: int) -> None:
+        far = self.far
+        if far is None:
+            return
+        while events & POLLIN:
+            d = far.recv()
+            if d is None:
+                break
+            src = (mapped(d.src[0]), 0)
+            self.put(Packet(d.data, src, mapped(d.dst[0]), d.ifindex, time.time_ns(), d.ttl, d.tos))
+        if events & POLLERR:
+            self.err = far.take_error() or self.err
+            self.queue.wake(POLLERR)
+        if events & POLLOUT:
+            self.queue.wake(POLLOUT | POLLWRNORM)
+
+    def put(self, p: Packet) -> None:
+        """A packet (IPv4: with its header) for us, unless it is filtered."""
+        if self.remote[0] != self.any_ip() and p.src[0] != self.remote[0]:
+            return
+        if not is_any(self.local[0]) and p.dst != self.local[0]:
+            return
+        if self.protocol in (IPPROTO_ICMP, IPPROTO_ICMPV6):
+            at = (p.data[0] & 15) * 4 if self.domain == AF_INET and p.data else 0
+            if len(p.data) < at + 8 or self.filter >> p.data[at] & 1:
+                return
+            if self._ping():
+                reply = (ECHO4 if self.domain == AF_INET else ECHO6)[1]
+                if p.data[at] != reply or p.data[at + 4 : at + 6] != self.ident.to_bytes(2, "big"):
+                    return
+                p.data = p.data[at:]
+        cost = len(p.data) + OVERHEAD
+        if self.rx_cost + cost > self.rcvbuf or self.shut & SHUT_RD:
+            return
+        self.rx.append(p)
+        self.rx_cost += cost
+        self.queue.wake(POLLIN | POLLRDNORM)
+
+    # Names
+    def bind(self, t: Task, addr: bytes) -> None:
+        ip, port = parse_sockaddr(addr, self.domain)
+        if not is_any(ip) and not is_local(ip):
+            raise SysErr(errno.EADDRNOTAVAIL)
+        self.local = (ip, 0)
+        if self._ping():
+            self._identify(port)
+
+    def _identify(self, wanted: int) -> None:
+        taken = {s.ident for s in ALL if s is not self}
+        if wanted and wanted in taken:
+            raise SysErr(errno.EADDRINUSE)
+        while not wanted or wanted in taken:
+            wanted = int.from_bytes(os.urandom(2), "big")
+        self.ident = wanted
+        self.local = (self.local[0], wanted)
+
+    def connect(self, t: Task, addr: bytes) -> None:
+        if len(addr) >= 2 and addr[:2] == b"\0\0":
+            self.remote = (self.any_ip(), 0)
+            return
+        ip, port = self.destination(addr)
+        if is_any(self.local[0]):
+            src = source_for(ip) if is_local(ip) else mapped(self.source(ip, self.way(addr, ip)))
+            self.local = (src, self.local[1])
+        self.remote = (ip, port or 1)  # a port says that it is connected
+
+    def max_send(self) -> int:
+        return MAX_PAYLOAD + 28
+
+    # Data
+    def send(
+        self, t: Task, data: bytes, addr: bytes | None, flags: int,
+        files: list[FileDescription], creds: Ucred | None,
+    ) -> int:  # fmt: skip
+        return self.send_with(t, data, addr, flags, [])
+
+    def send_with(
+        self, t: Task, data: bytes, addr: bytes | None, flags: int, control: list[Control]
+    ) -> int:
+        if len(data) > 65535:
+            return -errno.EMSGSIZE
+        if flags & MSG_OOB:
+            return -errno.EOPNOTSUPP
+        if addr is None and not self.remote[1]:
+            return -errno.EDESTADDRREQ
+        ip = self.destination(addr)[0] if addr is not None else self.remote[0]
+        if self.err:
+            return -self.take_error()
+        how = ancillary.outgoing(control) if control else ancillary.PLAIN
+        body = data
+        if self._ping():
+            body = self._echo(data)
+        if is_local(ip):
+            self._loop(body, how.source or (source_for(ip)), ip)
+            return len(data)
+        far = self.far
+        if far is None:
+            return -errno.ENETUNREACH
+        self.may_send("raw", (ip, 0))
+        via = interface(how.iface) if how.iface else self.way(addr, ip)
+        src = how.source or (self.local[0] if not is_any(self.local[0]) else b"")
+        r = far.send_to(body, unmapped(ip), unmapped(src) if src else b"", via, how.ttl, how.tos)
+        return len(data) if r >= 0 else r
+
+    def _echo(self, data: bytes) -> bytes:
+        """A ping socket's message with our identifier and, for IPv4, its checksum. Raises EINVAL."""
+        if not self.ident:
+            self._identify(0)
+        request = (ECHO4 if self.domain == AF_INET else ECHO6)[0]
+        if len(data) < 8 or data[0] != request or data[1]:
+            raise SysErr(errno.EINVAL)
+        body = data[:2] + b"\0\0" + self.ident.to_bytes(2, "big") + data[6:]
+        if self.domain == AF_INET:
+            body = body[:2] + checksum(body).to_bytes(2, "big") + body[4:]
+        return body
+
+    def _loop(self, body: bytes, src: bytes, dst: bytes) -> None:
+        """To ourselves: raw sockets of the protocol hear it, and an echo request is answered."""
+        v4 = is_v4(dst)
+        if self.opts.get((SOL_IP, IP_HDRINCL)) and v4:
+            body = body[(body[0] & 15) * 4 :] if body else b""
+        deliver(self.domain, self.protocol, body, src, dst)
+        request, reply = ECHO4 if v4 else ECHO6
+        if (
+            self.protocol in (IPPROTO_ICMP, IPPROTO_ICMPV6)
+            and len(body) >= 8
+            and body[0] == request
+        ):
+            answer = bytes((reply, 0, 0, 0)) + body[4:]
+            if v4:
+                answer = answer[:2] + checksum(answer).to_bytes(2, "big") + answer[4:]
+            deliver(self.domain, self.protocol, answer, dst, src)
+
+    def recv(self, t: Task, size: int, flags: int) -> Received | int:
+        deadline = self.rcv_deadline(t)
+        while not self.rx:
+            if self.err:
+                return -self.take_error()
+            if self.shut & SHUT_RD:
+                return Received()
+            if self.dontwait(flags):
+                return -errno.EAGAIN
+            self.pause(t, self.queue, deadline, self.rcvtimeo is not None)
+        p = self.rx[0]
+        if not flags & MSG_PEEK:
+            self.rx.popleft()
+            self.rx_cost -= len(p.data) + OVERHEAD
+        out = Received(p.data[:size])
+        out.length = len(p.data)
+        if len(p.data) > size:
+            out.flags |= MSG_TRUNC
+        out.addr = make_sockaddr(p.src, self.domain, p.index)
+        if self.opts:
+            out.control = ancillary.incoming(self, p)
+        return out
+
+    def queued(self) -> int:
+        return len(self.rx[0].data) if self.rx else 0
+
+    def poll(self, t: Task | None) -> int:
+        mask = POLLOUT | POLLWRNORM
+        if self.err:
+            mask |= POLLERR
+        if self.rx:
+            mask |= POLLIN | POLLRDNORM
+        return mask
+
+    # Options
+    def getsockopt(self, t: Task, level: int, opt: int) -> bytes:
+        if level == self._filter_level() and opt == FILTER:
+            return self.filter.to_bytes(4 if self.domain == AF_INET else 32, "little")
+        if level == SOL_IP and opt == IP_HDRINCL and self.type == SOCK_RAW:
+            return struct.pack("<i", self.opts.get((level, opt), int(self.protocol == IPPROTO_RAW)))
+        return super().getsockopt(t, level, opt)
+
+    def setsockopt(self, t: Task, level: int, opt: int, data: bytes) -> None:
+        if level == self._filter_level() and opt == FILTER and self.type == SOCK_RAW:
+            self.filter = int.from_bytes(data[: 4 if self.domain == AF_INET else 32], "little")
+        elif (
+            level == SOL_IP
+            and opt == IP_HDRINCL
+            and self.type == SOCK_RAW
+            and self.domain == AF_INET
+        ):
+            if len(data) < 4:
+                raise SysErr(errno.EINVAL)
+            self.opts[level, opt] = int(data[:4] != bytes(4))
+            if self.far is not None:
+                self.far.hdrincl = data[:4] != bytes(4)
+        elif opt == IPV6_CHECKSUM and level in (SOL_IPV6, SOL_RAW) and self.domain == AF_INET6:
+            value = struct.unpack_from("<i", data.ljust(4, b"\0"))[0]
+            if value > 0 and value % 2:
+                raise SysErr(errno.EINVAL)
+            if self.far is not None and self.protocol != IPPROTO_ICMPV6:
+                self.far.checksum = value
+        else:
+            super().setsockopt(t, level, opt, data)
+
+    def _filter_level(self) -> int:
+        if self.protocol == IPPROTO_ICMP and self.domain == AF_INET:
+            return SOL_RAW
+        return SOL_ICMPV6 if self.protocol == IPPROTO_ICMPV6 else -1
+
+    def option_set(self, level: int, opt: int, value: int) -> None:
+        far = self.far
+        if far is None:
+            return
+        if (level, opt) in ((SOL_IP, inet.IP_TTL), (SOL_IPV6, inet.IPV6_UNICAST_HOPS)):
+            far.ttl = value
+        elif (level, opt) in ((SOL_IP, inet.IP_TOS), (SOL_IPV6, inet.IPV6_TCLASS)):
+            far.tos = value
+        elif (level, opt) == (SOL_SOCKET, SO_BROADCAST):
+            far.broadcast = value != 0
+
+    def device_set(self) -> None:
+        if self.far is not None:
+            self.far.iface = interface(self.device)
+
+    def release(self) -> None:
+        ALL.pop(self, None)
+        if self.far is not None:
+            self.far.close()
+            self.far = None
+        self.rx.clear()
+
+
+def deliver(domain: int, protocol: int, body: bytes, src: bytes, dst: bytes) -> None:
+    """A packet within the sandbox, to the raw and ping sockets it concerns."""
+    data = body
+    if domain == AF_INET:
+        head = struct.pack(
+            ">BBHHHBBH4s4s", 0x45, 0, 20 + len(body), 0, 0x4000, 64, protocol, 0, src[12:], dst[12:]
+        )
+        data = head[:10] + checksum(head).to_bytes(2, "big") + head[12:] + body
+    for s in list(ALL):
+        if s.domain == domain and s.protocol == protocol:
+            s.put(Packet(data, (src, 0), dst, 1, time.time_ns(), 64, 0))

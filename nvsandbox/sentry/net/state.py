@@ -1,0 +1,178 @@
+"""What the sandbox's network namespace has: interfaces, addresses, routes (Linux: net/core/dev.c, net/ipv4/devinet.c, fib).
+
+There is one namespace, with a loopback interface from the start. With --network=sandbox the launcher says what else there is
+(``sandbox/takeover.py``); the stack behind the interfaces is ``stack``. Programs inside see all of it and change none.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, final
+
+from ..abi.socket import AF_INET, AF_INET6
+
+if TYPE_CHECKING:
+    from .egress import Egress
+    from .link import PacketLink
+    from .resolver import Resolver
+    from .stack.interface import Interface
+    from .stack.neighbours import NeighbourInfo
+    from .stack.stack import Stack
+
+V4: Final = bytes(10) + b"\xff\xff"
+IFF_UP: Final = 0x1
+IFF_BROADCAST: Final = 0x2
+IFF_LOOPBACK: Final = 0x8
+IFF_RUNNING: Final = 0x40
+IFF_MULTICAST: Final = 0x1000
+IFF_LOWER_UP: Final = 0x10000
+ARPHRD_ETHER: Final = 1
+ARPHRD_LOOPBACK: Final = 772
+RT_SCOPE_HOST: Final = 254
+RT_SCOPE_LINK: Final = 253
+IFA_F_PERMANENT: Final = 0x80
+RTN_UNICAST: Final = 1
+
+
+@final
+class Iface:
+    """An interface; ``link`` and ``under`` (the stack's) are None for loopback and for what can't be used."""
+
+    __slots__ = ("flags", "index", "link", "mac", "mtu", "name", "qlen", "type", "under")
+
+    def __init__(
+        self, index: int, name: str, type: int, mac: bytes, mtu: int, flags: int, qlen: int
+    ) -> None:
+        self.index = index
+        self.name = name
+        self.type = type
+        self.mac = mac
+        self.mtu = mtu
+        self.flags = flags
+        self.qlen = qlen
+        self.link: PacketLink | None = None
+        self.under: Interface | None = None
+
+    def counters(self) -> tuple[int, int, int, int, int]:
+        """Received packets and bytes, sent packets and bytes, packets not sent."""
+        x = self.link
+        if x is None:
+            return 0, 0, 0, 0, 0
+        return x.rx_packets, x.rx_bytes, x.tx_packets, x.tx_bytes, x.drops
+
+
+@final
+class Address:
+    """``ip`` and ``broadcast``: 4 or 16 bytes, the latter empty where there is none."""
+
+    __slots__ = ("broadcast", "family", "flags", "index", "ip", "label", "prefix", "scope")
+
+    def __init__(
+        self, index: int, ip: bytes, prefix: int, scope: int, flags: int = IFA_F_PERMANENT,
+        broadcast: bytes = b"", label: str = "",
+    ) -> None:  # fmt: skip
+        self.index = index
+        self.family = AF_INET if len(ip) == 4 else AF_INET6
+        self.ip = ip
+        self.prefix = prefix
+        self.scope = scope
+        self.flags = flags
+        self.broadcast = broadcast
+        self.label = label
+
+
+@final
+class Route:
+    """``dst``, ``gateway``, ``source``: 4 or 16 bytes, empty where there is none."""
+
+    __slots__ = ("dst", "family", "gateway", "index", "metric", "prefix", "proto", "scope", "source", "type")  # fmt: skip
+
+    def __init__(
+        self, family: int, dst: bytes, prefix: int, gateway: bytes, source: bytes, index: int, metric: int,
+        proto: int, scope: int, type: int,
+    ) -> None:  # fmt: skip
+        self.family = family
+        self.dst = dst
+        self.prefix = prefix
+        self.gateway = gateway
+        self.source = source
+        self.index = index
+        self.metric = metric
+        self.proto = proto
+        self.scope = scope
+        self.type = type
+
+
+def mapped(ip: bytes) -> bytes:
+    """16 bytes; IPv4 as ::ffff:a.b.c.d."""
+    return V4 + ip if len(ip) == 4 else ip
+
+
+def unmapped(ip: bytes) -> bytes:
+    """4 bytes for IPv4, as the stack has it."""
+    return ip[12:] if ip[:12] == V4 else ip
+
+
+def _loopback() -> Iface:
+    flags = IFF_UP | IFF_LOOPBACK | IFF_RUNNING | IFF_LOWER_UP
+    return Iface(1, "lo", ARPHRD_LOOPBACK, bytes(6), 65536, flags, 1000)
+
+
+@final
+class NetState:
+    """``local``: own addresses, mapped, without 127.0.0.0/8. ``changed`` are told after each change."""
+
+    def __init__(self) -> None:
+        self.stack: Stack | None = None
+        self.resolver: Resolver | None = None
+        self.egress: Egress | None = None
+        self.ifaces: dict[int, Iface] = {1: _loopback()}
+        self.addresses: list[Address] = []
+        self.routes: list[Route] = []
+        self.local: set[bytes] = set()
+        self.changed: list[Callable[[], None]] = []
+        self.put_addresses([])
+
+    def put_addresses(self, more: list[Address]) -> None:
+        """Loopback's and these."""
+        self.addresses = [
+            Address(1, b"\x7f\0\0\1", 8, RT_SCOPE_HOST, label="lo"),
+            *(a for a in more if a.family == AF_INET),
+            Address(1, bytes(15) + b"\1", 128, RT_SCOPE_HOST),
+            *(a for a in more if a.family == AF_INET6),
+        ]
+        self.local = {mapped(a.ip) for a in self.addresses}
+
+    def by_name(self, name: str) -> Iface | None:
+        for i in self.ifaces.values():
+            if i.name == name:
+                return i
+        return None
+
+    def primary(self, index: int) -> Address | None:
+        """An interface's first IPv4 address, for the ioctls."""
+        for a in self.addresses:
+            if a.index == index and a.family == AF_INET:
+                return a
+        return None
+
+
+NET: Final = NetState()
+
+
+def neighbours() -> list[tuple[int, NeighbourInfo]]:
+    """Rows of ``ip neigh`` with the interface's index."""
+    if NET.stack is None:
+        return []
+    return [(i.index, n) for i in NET.stack.interfaces for n in i.neighbours.dump()]
+
+
+def packed(ip: str) -> bytes:
+    """The reverse of ``text``. Raises OSError."""
+    return socket.inet_pton(AF_INET6 if ":" in ip else AF_INET, ip)
+
+
+def text(ip: bytes) -> str:
+    """An address for people."""
+    return socket.inet_ntop(AF_INET if len(ip) == 4 else AF_INET6, ip)

@@ -1,0 +1,24 @@
+"""net.* parameters that something here obeys (Linux: Documentation/networking/ip-sysctl.rst), set before the first program starts."""
+
+from __future__ import annotations
+
+from . import inet_family, ports
+
+
+def obey(name: bytes, value: bytes) -> None:
+    """A parameter by its name with dots; what nothing obeys and what is no number changes nothing."""
+    try:
+        numbers = [int(n) for n in value.split()]
+    except ValueError:
+        return
+    if name == b"net.ipv4.ip_local_port_range" and len(numbers) == 2:
+        low, high = numbers
+        if 1 <= low <= high <= 65535:
+            ports.EPHEMERAL[:] = [low, high]
+    elif name == b"net.ipv4.ip_unprivileged_port_start" and len(numbers) == 1:
+        if 0 <= numbers[0] <= 65535:
+            ports.UNPRIVILEGED[0] = numbers[0]
+    elif name == b"net.ipv4.ping_group_range" and len(numbers) == 2:
+        inet_family.PING_GROUPS[:] = numbers
+    elif name == b"net.core.somaxconn" and len(numbers) == 1 and numbers[0] > 0:
+        ports.BACKLOG[0] = min(numbers[0], 65535)
