@@ -21,13 +21,15 @@ from ..abi.socket import (
 )
 from ..errors import SysErr
 from ..kernel.wait import POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
-from . import rtnetlink
+from . import rtnetlink, sock_diag
 from .socket import Received, Socket, Ucred, register_family
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
     from ..vfs.file import FileDescription
 
+NETLINK_ROUTE: Final = 0
+NETLINK_SOCK_DIAG: Final = 4
 NLMSG: Final = struct.Struct("<IHHII")
 NLMSG_ERROR: Final = 2
 NLMSG_DONE: Final = 3
@@ -41,12 +43,12 @@ _used: dict[int, NetlinkSocket] = {}
 
 @final
 class NetlinkSocket(Socket):
-    """A NETLINK_ROUTE socket."""
+    """A NETLINK_ROUTE or NETLINK_SOCK_DIAG socket."""
 
     __slots__ = ("groups", "portid", "rx")
 
-    def __init__(self, t: Task, type: int) -> None:
-        super().__init__(t, AF_NETLINK, type, 0)
+    def __init__(self, t: Task, type: int, protocol: int) -> None:
+        super().__init__(t, AF_NETLINK, type, protocol)
         self.portid = 0
         self.groups = 0
         self.rx: deque[bytes] = deque()
@@ -136,6 +138,8 @@ class NetlinkSocket(Socket):
             self._error(0, seq, raw)
 
     def _answers(self, kind: int, dump: bool, raw: bytes) -> list[rtnetlink.Answer]:
+        if self.protocol == NETLINK_SOCK_DIAG:
+            return sock_diag.query(kind, dump, raw)
         return rtnetlink.query(kind, dump, raw)
 
     def _message(self, kind: int, flags: int, seq: int, body: bytes) -> bytes:
@@ -188,9 +192,9 @@ class NetlinkSocket(Socket):
 def create_netlink(t: Task, type: int, protocol: int) -> Socket:
     if type not in (SOCK_RAW, SOCK_DGRAM):
         raise SysErr(errno.ESOCKTNOSUPPORT)
-    if protocol != 0:
+    if protocol not in (NETLINK_ROUTE, NETLINK_SOCK_DIAG):
         raise SysErr(errno.EPROTONOSUPPORT)
-    return NetlinkSocket(t, type)
+    return NetlinkSocket(t, type, protocol)
 
 
 register_family(AF_NETLINK, create_netlink)

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .stack.tcp.listener import TcpListener
 
 PORTS: Final = Ports()
+ALL: Final[dict[TcpSocket, None]] = {}
 CLOSED: Final = 0
 LISTEN: Final = 1
 CONNECTED: Final = 2
@@ -79,6 +80,7 @@ class TcpSocket(InetSocket):
         self.outer: TcpListener | None = None
         self.sndbuf_set = self.rcvbuf_set = False
         self.backlog = 0
+        ALL[self] = None
         self.pending: deque[TcpSocket] = deque()
 
     def ports(self) -> Ports:
@@ -291,7 +293,9 @@ class TcpSocket(InetSocket):
     def _stop_listening(self) -> None:
         self.state = CLOSED
         while self.pending:
-            self.pending.popleft()._abort(errno.ECONNRESET)
+            lost = self.pending.popleft()
+            lost._abort(errno.ECONNRESET)
+            ALL.pop(lost, None)
         if self.outer is not None:
             self.outer.close()
             self.outer = None
@@ -318,6 +322,7 @@ class TcpSocket(InetSocket):
         self.rx_bytes = self.off = 0
 
     def release(self) -> None:
+        ALL.pop(self, None)
         if self.state == LISTEN:
             self._stop_listening()
         if self.far is not None:
@@ -464,6 +469,10 @@ class TcpSocket(InetSocket):
             return self.far.take_error()
         return super().take_error()
 
+    def waiting(self) -> int:
+        """Connections that accept would give."""
+        return len(self.pending) + (self.outer.pending() if self.outer is not None else 0)
+
     def tcp_state(self) -> int:
         """TCP_* of linux/tcp_states.h."""
         if self.far is not None:
@@ -474,8 +483,7 @@ class TcpSocket(InetSocket):
 
     def poll(self, t: Task | None) -> int:
         if self.state == LISTEN:
-            waiting = self.pending or (self.outer is not None and self.outer.pending())
-            return POLLIN | POLLRDNORM if waiting else 0
+            return POLLIN | POLLRDNORM if self.waiting() else 0
         if self.far is not None:
             return tcp_far.mask(self.far.events()) | (POLLERR if self.err else 0)
         mask = 0
@@ -557,5 +565,5 @@ def _nobody(_events: int) -> None:
 
 
 def sockets() -> list[TcpSocket]:
-    """All bound ones, for /proc/net/tcp."""
-    return [s for here in PORTS.bound.values() for s in here if isinstance(s, TcpSocket)]
+    """All that have an address, for /proc/net/tcp."""
+    return [s for s in ALL if s.local[1]]
