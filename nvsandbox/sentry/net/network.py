@@ -21,7 +21,7 @@ from .pcap import Pcap
 from .resolver import Resolver
 from .stack.routes import Route as StackRoute
 from .stack.stack import Stack
-from .state import IFF_RUNNING, IFF_UP, NET, Address, Iface, Route, packed
+from .state import IFA_F_TENTATIVE, IFF_RUNNING, IFF_UP, NET, Address, Iface, Route, packed
 
 if TYPE_CHECKING:
     from ..kernel.loop import EventLoop
@@ -144,7 +144,7 @@ class Network:
         for row in rows:
             a = Address(
                 int(row["index"]), bytes.fromhex(row["ip"]), int(row["prefix"]), int(row["scope"]),
-                int(row["flags"]), bytes.fromhex(row["broadcast"]), str(row["label"]),
+                int(row["flags"]) & ~IFA_F_TENTATIVE, bytes.fromhex(row["broadcast"]), str(row["label"]),
             )  # fmt: skip
             if a.index != 1 and len(a.ip) in (4, 16) and a.index in NET.ifaces:
                 found.append(a)

@@ -15,7 +15,6 @@ from ..abi.socket import (
     SHUT_RD,
     SHUT_WR,
     SO_BROADCAST,
-    SO_REUSEPORT,
     SOL_IP,
     SOL_IPV6,
     SOL_SOCKET,
@@ -148,8 +147,6 @@ class UdpSocket(InetSocket):
         if level == SOL_SOCKET:
             if opt == SO_BROADCAST:
                 far.broadcast = value != 0
-            elif opt == SO_REUSEPORT:
-                far.reuseport = value != 0
         elif level == SOL_IP or level == SOL_IPV6:
             self._ip_option(far, level, opt, value)
 
