@@ -1,6 +1,6 @@
 """sysfs: the small part that programs look at (Linux: fs/sysfs; sysfs(5)).
 
-Processors, one memory node, the loopback interface, empty buses and block devices. Everything is read-only.
+Processors, one memory node, network interfaces, empty buses and block devices. Everything is read-only.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, final
 from ..vfs.fstypes import register_filesystem
 from ..vfs.inode import FileSystem, Inode
 from ..vfs.synthetic import GenFile, StaticDir, SynthLink
+from .sysfs_net import NetDir, NetLinks
 
 if TYPE_CHECKING:
     from ..kernel.kernel import Kernel
@@ -23,15 +24,6 @@ DIRS: Final = (
     b"devices/virtual", b"firmware", b"fs/cgroup", b"hypervisor", b"kernel/debug", b"kernel/security",
     b"kernel/iommu_groups", b"module", b"power",
 )  # fmt: skip
-NET_LO: Final = {
-    b"address": b"00:00:00:00:00:00", b"addr_len": b"6", b"broadcast": b"00:00:00:00:00:00",
-    b"carrier": b"1", b"dev_id": b"0x0", b"dormant": b"0", b"flags": b"0x9", b"ifindex": b"1",
-    b"iflink": b"1", b"link_mode": b"0", b"mtu": b"65536", b"operstate": b"unknown",
-    b"tx_queue_len": b"1000", b"type": b"772", b"uevent": b"INTERFACE=lo\nIFINDEX=1",
-    b"statistics/rx_bytes": b"0", b"statistics/tx_bytes": b"0", b"statistics/rx_packets": b"0",
-    b"statistics/tx_packets": b"0", b"statistics/rx_errors": b"0", b"statistics/tx_errors": b"0",
-    b"statistics/rx_dropped": b"0", b"statistics/tx_dropped": b"0",
-}  # fmt: skip
 HUGE: Final = {
     b"enabled": b"always [madvise] never", b"defrag": b"always defer defer+madvise [madvise] never",
     b"shmem_enabled": b"always within_size advise [never] deny force", b"hpage_pmd_size": b"2097152",
@@ -64,10 +56,8 @@ class SysFs(FileSystem):
             self.dir(path)
         self._cpus(k.ncpu)
         self._node(k)
-        for name, value in NET_LO.items():
-            self.text(b"devices/virtual/net/lo/" + name, value)
-        self.link(b"class/net/lo", b"../../devices/virtual/net/lo")
-        self.link(b"devices/virtual/net/lo/subsystem", b"../../../../class/net")
+        self.dir(b"devices/virtual").add(b"net", NetDir(self))
+        self.dir(b"class").add(b"net", NetLinks(self))
         for name, value in HUGE.items():
             self.text(b"kernel/mm/transparent_hugepage/" + name, value)
         self.dir(b"kernel/mm/hugepages")

@@ -21,7 +21,7 @@ from .pcap import Pcap
 from .resolver import Resolver
 from .stack.routes import Route as StackRoute
 from .stack.stack import Stack
-from .state import IFA_F_TENTATIVE, IFF_RUNNING, IFF_UP, NET, Address, Iface, Route, packed
+from .state import IFA_F_TENTATIVE, IFF_LOWER_UP, IFF_UP, NET, Address, Iface, Route, packed
 
 if TYPE_CHECKING:
     from ..kernel.loop import EventLoop
@@ -113,7 +113,7 @@ class Network:
             if i.link is not None and i.under is not None:
                 i.link.mac, i.link.mtu = mac, i.mtu
                 i.link.down = not i.flags & IFF_UP
-                self.stack.set_up(i.under, bool(i.flags & IFF_UP and i.flags & IFF_RUNNING))
+                self.stack.set_up(i.under, bool(i.flags & IFF_UP and i.flags & IFF_LOWER_UP))
         for index in NET.ifaces.keys() - present:
             self._detach(NET.ifaces.pop(index))
 
