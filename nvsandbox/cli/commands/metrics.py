@@ -102,6 +102,11 @@ class Containers(Collector):
             "System calls that are not implemented.",
             labels=[*LABELS, "number"],
         )
+        network = CounterMetricFamily(
+            "nvsandbox_network",
+            "What crossed the interfaces (--network=sandbox), was lost, or refused by --egress.",
+            labels=[*LABELS, "counter"],
+        )
         gpu = Gpu()
         for ident in state.all_ids(self.root):
             try:
@@ -132,8 +137,10 @@ class Containers(Collector):
             fds.add_metric([ident], inside["fds"])
             for nr, n in inside["missing"].items():
                 missing.add_metric([ident, nr], n)
+            for name, n in inside.get("network", {}).items():
+                network.add_metric([ident, name], n)
             gpu.add(ident, inside.get("gpu"))
-        yield from (up, memory, limit, cpu, oom, pids, tasks, procs, fds, missing, *gpu.families)
+        yield from (up, memory, limit, cpu, oom, pids, tasks, procs, fds, missing, network, *gpu.families)
 
 
 def _registry(root: str) -> CollectorRegistry:
