@@ -1,0 +1,266 @@
+"""Real programs over --network=sandbox: between the sandbox and the other end of a wire, two sandboxes, and inside one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from .conftest import Wire
+
+MIB = int(os.environ.get("NVSANDBOX_TEST_MIB", "64"))  # size of bulk transfers
+SERVE = "exec python3 -c 'import http.server, socket\nclass S(http.server.ThreadingHTTPServer):\n  address_family = socket.AF_INET6\nprint(\"up\", flush=True)\nS((\"::\", 8000), http.server.SimpleHTTPRequestHandler).serve_forever()' 2>/dev/null"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A directory to serve, with a large file and a git repository."""
+    d = tmp_path / "files"
+    d.mkdir()
+    (d / "big").write_bytes(os.urandom(1 << 20) * MIB)
+    (d / "small").write_text("hello\n")
+    return d
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_curl_and_wget_from_inside(wire: Wire, files: Path) -> None:
+    wire.peer_start(f"cd {files}; {SERVE}")
+    wire.until("ss -ltn | grep -q :8000")
+    got = wire.run(
+        "curl -sf http://10.99.0.1:8000/small; curl -sf -g 'http://[fd99::1]:8000/small';"
+        "curl -sf http://10.99.0.1:8000/big | sha256sum; wget -qO- http://10.99.0.1:8000/big | sha256sum;"
+        "curl -s http://10.99.0.1:9/ || echo status $?; curl -s -m 2 http://10.99.0.55/ || echo status $?"
+    ).split()
+    want = digest(files / "big")
+    assert got == ["hello", "hello", want, "-", want, "-", "status", "7", "status", "7"] or got[-1] == "28"
+
+
+def test_a_server_inside(wire: Wire, files: Path) -> None:
+    p = wire.start(f"cd {files}; {SERVE}")
+    assert wire.line(p) == "up"
+    want = digest(files / "big")
+    wire.until("curl -sf http://10.99.0.2:8000/small")
+    got = wire.on_peer(
+        "curl -sf http://10.99.0.2:8000/big | sha256sum; curl -sf -g 'http://[fd99::2]:8000/big' | sha256sum;"
+        "for i in 1 2 3 4; do curl -sf http://10.99.0.2:8000/big | sha256sum & done; wait;"
+        "curl -s http://10.99.0.2:9/ || echo status $?"
+    ).split()
+    assert got == [want, "-"] * 6 + ["status", "7"]
+
+
+def test_git_clone(wire: Wire, tmp_path: Path) -> None:
+    wire.on_peer(
+        f"cd {tmp_path}; git init -q r; cd r; head -c 3000000 /dev/urandom > f; git add f;"
+        "git -c user.name=a -c user.email=a@b commit -qm one; git update-server-info"
+    )
+    wire.peer_start(f"cd {tmp_path}/r/.git; {SERVE}")
+    wire.until("ss -ltn | grep -q :8000")
+    got = wire.run("cd /tmp; git clone -q http://10.99.0.1:8000/ c; cd c; git log --format=%s; wc -c < f")
+    assert got.split() == ["one", "3000000"]
+
+
+ASYNCIO = """
+import asyncio, sys
+async def serve(r, w):
+    while data := await r.read(65536):
+        w.write(data.upper()); await w.drain()
+    w.close()
+async def ask(host, i):
+    r, w = await asyncio.open_connection(host, 9000)
+    data = (b"abc%d " % i) * 20000
+    w.write(data); w.write_eof()
+    assert await r.read() == data.upper()
+    w.close(); await w.wait_closed()
+async def main():
+    if sys.argv[1] == "serve":
+        s = await asyncio.start_server(serve, None, 9000)
+        print("up", flush=True)
+        await s.serve_forever()
+    await asyncio.gather(*(ask(sys.argv[1], i) for i in range(50)))
+    print("done")
+asyncio.run(main())
+"""
+
+
+def test_asyncio_both_ways(wire: Wire) -> None:
+    p = wire.start(f"exec python3 -c '{ASYNCIO}' serve")
+    assert wire.line(p) == "up"
+    for host in ("10.99.0.2", "fd99::2"):
+        assert wire.on_peer(f"python3 -c '{ASYNCIO}' {host}") == "done\n"
+    wire.peer_start(f"exec python3 -c '{ASYNCIO}' serve >/dev/null")
+    wire.until("ss -ltn | grep -q :9000")
+    assert wire.run(f"python3 -c '{ASYNCIO}' 10.99.0.1; python3 -c '{ASYNCIO}' fd99::1") == "done\ndone\n"
+
+
+NGINX = """mkdir -p /tmp/ng/logs; echo hello > /tmp/ng/index.html
+cat > /tmp/ng/conf <<'E'
+user root; worker_processes 1; daemon off; pid /tmp/ng/pid; error_log /dev/null;
+events { worker_connections 1024; }
+http { access_log off; client_body_temp_path /tmp/ng/a; proxy_temp_path /tmp/ng/b; fastcgi_temp_path /tmp/ng/c;
+ uwsgi_temp_path /tmp/ng/d; scgi_temp_path /tmp/ng/e; sendfile on; tcp_nopush on;
+ server { listen 8080 reuseport; listen [::]:8080; root /tmp/ng; } }
+E
+echo up; exec nginx -p /tmp/ng -c /tmp/ng/conf
+"""
+
+
+def test_nginx_and_wrk(wire: Wire) -> None:
+    p = wire.start(NGINX)
+    assert wire.line(p) == "up"
+    wire.until("curl -sf http://10.99.0.2:8080/")
+    got = wire.on_peer("wrk -t1 -c20 -d2 http://10.99.0.2:8080/; curl -sf -g 'http://[fd99::2]:8080/'")
+    assert "Socket errors" not in got and "Non-2xx" not in got and got.endswith("hello\n")
+    assert int(re.search(r"(\d+) requests in", got)[1]) > 100  # type: ignore[index]
+
+
+def test_wrk_inside(wire: Wire, tmp_path: Path) -> None:
+    wire.peer_start(NGINX.replace("/tmp/ng", str(tmp_path / "ng")).replace("echo up;", ""))
+    wire.until("curl -sf http://10.99.0.1:8080/")
+    got = wire.run("wrk -t1 -c20 -d2 http://10.99.0.1:8080/")
+    assert "Socket errors" not in got and "Non-2xx" not in got
+
+
+def test_redis(wire: Wire) -> None:
+    p = wire.start("redis-server --port 6379 --save '' --protected-mode no >/dev/null & sleep 0.5; echo up; wait")
+    assert wire.line(p) == "up"
+    wire.until("redis-cli -h 10.99.0.2 ping")
+    got = wire.on_peer("redis-benchmark -h 10.99.0.2 -q -n 2000 -c 20 -t set,get,lrange_100; redis-cli -h 10.99.0.2 -r 3 incr x")
+    assert "SET" in got and "GET" in got and got.split()[-3:] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    "flags", ["", "-R", "-P 4", "-P 4 -R", "--bidir", "-u -b 50M", "-u -b 20M -R", "-6", "-6 -R", "-6 -u -b 20M", "-l 100 -N"]
+)
+def test_iperf3(wire: Wire, flags: str) -> None:
+    wire.peer_start("exec iperf3 -s >/dev/null")
+    wire.until("ss -ltn | grep -q :5201")
+    host = "fd99::1" if "-6" in flags else "10.99.0.1"
+    got = wire.run(f"iperf3 -c {host} -t 1 {flags}")
+    assert "iperf Done." in got
+
+
+def test_iperf3_server_inside(wire: Wire) -> None:
+    p = wire.start("echo up; exec iperf3 -s >/dev/null")
+    assert wire.line(p) == "up"
+    wire.until("iperf3 -c 10.99.0.2 -t 1")
+    for flags in ("-R", "-u -b 20M", "-u -b 20M -R"):
+        assert "iperf Done." in wire.on_peer(f"iperf3 -c 10.99.0.2 -t 1 {flags}")
+
+
+def test_traceroute(wire: Wire) -> None:
+    got = wire.run("traceroute -n -q 1 10.99.0.1; traceroute -n -q 1 -I 10.99.0.1; traceroute -6 -n -q 1 fd99::1")
+    assert len(re.findall(r"^ 1  (10\.99\.0\.1|fd99::1)  [0-9.]+ ms$", got, re.M)) == 3
+
+
+def test_ssh_and_rsync(wire: Wire, tmp_path: Path, files: Path) -> None:
+    wire.on_peer(f"ssh-keygen -q -t ed25519 -N '' -f {tmp_path}/key; ssh-keygen -q -t ed25519 -N '' -f {tmp_path}/host")
+    p = wire.start(
+        "mkdir -p /run/sshd /root/.ssh; chmod 700 /root/.ssh;"
+        f"cp {tmp_path}/key.pub /root/.ssh/authorized_keys; chmod 600 /root/.ssh/authorized_keys;"
+        f"echo up; exec /usr/sbin/sshd -D -e -p 2222 -h {tmp_path}/host -o UsePAM=no -o StrictModes=no 2>/dev/null"
+    )
+    assert wire.line(p) == "up"
+    ssh = f"ssh -p 2222 -i {tmp_path}/key -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
+    wire.until(f"{ssh} root@10.99.0.2 true")
+    got = wire.on_peer(
+        f"{ssh} root@10.99.0.2 'uname -r; cat > /tmp/x; sha256sum < /tmp/x' < {files}/big;"
+        f"rsync -a -e '{ssh}' {files}/ root@10.99.0.2:/tmp/there/; {ssh} root@10.99.0.2 'sha256sum < /tmp/there/big'",
+        timeout=120,
+    ).split()
+    want = digest(files / "big")
+    assert got == ["6.1.0-nvsandbox", want, "-", want, "-"]
+
+
+def test_two_sandboxes_on_a_bridge(wire: Wire) -> None:
+    """The other end gets a sandbox of its own."""
+    other = Wire.__new__(Wire)
+    other.__dict__.update(wire.__dict__, box=wire.peer, base=wire.base / "other", count=0)
+    other.base.mkdir()
+    p = wire.start(f"exec python3 -c '{ASYNCIO}' serve")
+    assert wire.line(p) == "up"
+    try:
+        assert other.run(f"ping -c 1 10.99.0.2 >/dev/null; python3 -c '{ASYNCIO}' 10.99.0.2; python3 -c '{ASYNCIO}' fd99::2") == "done\ndone\n"  # fmt: skip
+    finally:
+        other.running = []
+
+
+def test_within_one(wire: Wire) -> None:
+    got = wire.run(
+        f"python3 -c '{ASYNCIO}' serve > /tmp/up & while ! grep -q up /tmp/up; do sleep 0.1; done;"
+        f"for h in 127.0.0.1 ::1 10.99.0.2 fd99::2; do python3 -c '{ASYNCIO}' $h; done; kill %1"
+    )
+    assert got == "done\n" * 4
+
+
+def test_sockets_are_shown(wire: Wire) -> None:
+    wire.peer_start("exec python3 -c 'import socket; s = socket.create_server((\"\", 7000)); a = s.accept(); a[0].recv(1)'")
+    wire.until("ss -ltn | grep -q :7000")
+    got = wire.run(
+        "exec 3<>/dev/tcp/10.99.0.1/7000; ss -tan; ss -tin state established; cat /proc/net/tcp; cat /proc/net/sockstat"
+    )
+    assert re.search(r"^ESTAB +0 +0 +10\.99\.0\.2:\d+ +10\.99\.0\.1:7000", got, re.M)
+    assert "cubic" in got and "rtt:" in got and "0100630A:1B58 01" in got
+
+
+def test_nothing_listens_and_nothing_answers(wire: Wire) -> None:
+    program = """
+import errno, socket, select
+def code(host, port, timeout=None):
+    s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    s.settimeout(timeout)
+    try:
+        s.connect((host, port))
+    except OSError as e:
+        return errno.errorcode.get(e.errno, str(e))
+for host in ("10.99.0.1", "fd99::1", "10.99.0.2", "2001:db8::1"):
+    print(code(host, 9))
+print(code("10.99.0.66", 9, 10))
+s = socket.socket(); s.setblocking(False)
+print(errno.errorcode[s.connect_ex(("10.99.0.1", 9))])
+p = select.poll(); p.register(s, select.POLLOUT)
+print([hex(e) for _, e in p.poll(5000)], errno.errorcode[s.getsockopt(1, 4)], s.getsockopt(1, 4))
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+try:
+    u.sendto(b"x", ("10.99.0.255", 9))
+except OSError as e:
+    print(errno.errorcode[e.errno])
+u.setsockopt(1, 6, 1)
+print(u.sendto(b"x", ("10.99.0.255", 9)))
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(("127.0.0.1", 0))
+try:
+    u.sendto(b"x", ("10.99.0.1", 9))
+except OSError as e:
+    print(errno.errorcode[e.errno])
+"""
+    assert wire.run(f"python3 -c '{program}'") == wire.on_peer(f"ip netns exec {wire.box} python3 -c '{program}'")
+
+
+def test_egress(wire: Wire, files: Path) -> None:
+    wire.peer_start(f"cd {files}; {SERVE}")
+    wire.until("ss -ltn | grep -q :8000")
+    program = """
+import socket
+for host, port in (("10.99.0.1", 8000), ("10.99.0.1", 8001), ("fd99::1", 8000)):
+    try:
+        socket.create_connection((host, port)).close(); print("connected")
+    except OSError as e:
+        print(e.strerror)
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+try:
+    u.sendto(b"x", ("10.99.0.1", 53))
+except OSError as e:
+    print(e.strerror)
+"""
+    got = wire.run(f"python3 -c '{program}'", "--egress=allow:10.99.0.0/24:8000")
+    assert got.splitlines() == ["connected"] + ["Operation not permitted"] * 3
+    done = wire.argv("true", "--egress=allow:10.0.0.0/99")
+    import subprocess
+
+    failed = subprocess.run(done, capture_output=True, text=True)
+    assert failed.returncode and failed.stderr.count("\n") == 1 and "10.0.0.0/99" in failed.stderr
