@@ -36,7 +36,9 @@ def programs() -> None:
 
 def sh(*argv: str | Path, timeout: float = 60) -> str:
     """A command that must succeed; what it printed."""
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        argv, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL
+    )
     assert done.returncode == 0, (argv, done.stdout, done.stderr)
     return done.stdout
 
@@ -53,7 +55,21 @@ class Wire:
             sh("ip", "netns", "add", ns)
             sh("ip", "-n", ns, "link", "set", "lo", "up")
             sh("ip", "netns", "exec", ns, "sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0")
-        sh("ip", "-n", self.peer, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", self.box)
+        sh(
+            "ip",
+            "-n",
+            self.peer,
+            "link",
+            "add",
+            "eth0",
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "eth0",
+            "netns",
+            self.box,
+        )
         for ns, last in ((self.peer, 1), (self.box, 2)):
             sh("ip", "-n", ns, "addr", "add", f"10.99.0.{last}/24", "dev", "eth0")
             sh("ip", "-n", ns, "addr", "add", f"fd99::{last}/64", "dev", "eth0", "nodad")
@@ -66,7 +82,8 @@ class Wire:
             p.wait()
         for i in range(1, self.count + 1):
             subprocess.run(
-                [NVSANDBOX, "--root", self.base / "state", "delete", "--force", f"c{i}"], capture_output=True
+                [NVSANDBOX, "--root", self.base / "state", "delete", "--force", f"c{i}"],
+                capture_output=True,
             )
         for ns in (self.peer, self.box):
             subprocess.run(["ip", "netns", "del", ns], check=False)
@@ -76,7 +93,9 @@ class Wire:
         return sh("ip", "netns", "exec", self.peer, "bash", "-ec", script, timeout=timeout)
 
     def peer_start(self, script: str) -> subprocess.Popen[bytes]:
-        p = subprocess.Popen(["ip", "netns", "exec", self.peer, "bash", "-ec", script], stdin=subprocess.DEVNULL)
+        p = subprocess.Popen(
+            ["ip", "netns", "exec", self.peer, "bash", "-ec", script], stdin=subprocess.DEVNULL
+        )
         self.running.append(p)
         return p
 
@@ -87,7 +106,9 @@ class Wire:
         bundle.mkdir()
         sh(NVSANDBOX, "spec", "-b", bundle)
         spec = json.loads((bundle / "config.json").read_text())
-        spec["process"].update(terminal=False, args=["bash", "-ec", script], env=[f"PATH={PATH}", "HOME=/root"])
+        spec["process"].update(
+            terminal=False, args=["bash", "-ec", script], env=[f"PATH={PATH}", "HOME=/root"]
+        )
         caps = ["CAP_NET_RAW", "CAP_NET_BIND_SERVICE", "CAP_SETUID", "CAP_SETGID", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_SYS_CHROOT", "CAP_KILL"]  # fmt: skip
         for kind in ("bounding", "effective", "permitted"):
             spec["process"]["capabilities"][kind] = caps
@@ -108,7 +129,9 @@ class Wire:
 
     def start(self, script: str, *flags: str) -> subprocess.Popen[bytes]:
         """The same, going on."""
-        p = subprocess.Popen(self.argv(script, *flags), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        p = subprocess.Popen(
+            self.argv(script, *flags), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+        )
         self.running.append(p)
         return p
 
@@ -121,7 +144,9 @@ class Wire:
         """Repeats a script at the other end until it succeeds."""
         deadline = time.monotonic() + timeout
         while True:
-            done = subprocess.run(["ip", "netns", "exec", self.peer, "bash", "-ec", script], capture_output=True)
+            done = subprocess.run(
+                ["ip", "netns", "exec", self.peer, "bash", "-ec", script], capture_output=True
+            )
             if done.returncode == 0:
                 return
             assert time.monotonic() < deadline, done

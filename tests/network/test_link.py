@@ -32,7 +32,9 @@ def test_addresses_and_routes_are_as_found(wire: Wire) -> None:
 
 
 def test_a_route_is_looked_up(wire: Wire) -> None:
-    got = wire.run("ip route get 8.8.8.8; ip route get 10.99.0.1; ip -6 route get fd99::1; ip route get 10.99.0.2")
+    got = wire.run(
+        "ip route get 8.8.8.8; ip route get 10.99.0.1; ip -6 route get fd99::1; ip route get 10.99.0.2"
+    )
     lines = [x for x in got.splitlines() if "cache" not in x]
     assert "8.8.8.8 via 10.99.0.1 dev eth0 src 10.99.0.2" in lines[0]
     assert "10.99.0.1 dev eth0 src 10.99.0.2" in lines[1]
@@ -43,7 +45,9 @@ def test_a_route_is_looked_up(wire: Wire) -> None:
 
 
 def test_ping_from_inside(wire: Wire) -> None:
-    got = wire.run("ping -c 3 -i 0.2 10.99.0.1; ping -c 3 -i 0.2 fd99::1; ping -c 1 -s 20000 10.99.0.1; ip neigh; cat /proc/net/arp")
+    got = wire.run(
+        "ping -c 3 -i 0.2 10.99.0.1; ping -c 3 -i 0.2 fd99::1; ping -c 1 -s 20000 10.99.0.1; ip neigh; cat /proc/net/arp"
+    )
     assert got.count("bytes from") == 7 and "DUP" not in got
     assert "10.99.0.1 dev eth0 lladdr" in got
     assert re.search(r"^10\.99\.0\.1 +0x1 +0x2 +[0-9a-f:]{17} +\* +eth0$", got, re.M)
@@ -124,7 +128,9 @@ print(s.recvmsg(100, 100)[:2])
 
 
 def test_changes_are_followed(wire: Wire) -> None:
-    p = wire.start("echo up; while read -t 20 x < <(sleep 0.1; echo); do ip -br addr show eth0; done")
+    p = wire.start(
+        "echo up; while read -t 20 x < <(sleep 0.1; echo); do ip -br addr show eth0; done"
+    )
     assert wire.line(p) == "up"
 
     def until(word: str, there: bool = True) -> None:
@@ -155,7 +161,9 @@ def test_capture_file(wire: Wire, tmp_path: Path) -> None:
 
 
 def test_raw_socket_needs_the_capability(wire: Wire) -> None:
-    program = "import os, socket; os.setuid(1000); socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)"
+    program = (
+        "import os, socket; os.setuid(1000); socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)"
+    )
     assert "PermissionError" in wire.run(f"python3 -c '{program}' 2>&1 || true")
     program = "import os, socket; os.setuid(1000); socket.socket(17, socket.SOCK_RAW, 0)"
     assert "PermissionError" in wire.run(f"python3 -c '{program}' 2>&1 || true")

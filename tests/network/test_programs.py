@@ -12,7 +12,7 @@ import pytest
 from .conftest import Wire
 
 MIB = int(os.environ.get("NVSANDBOX_TEST_MIB", "64"))  # size of bulk transfers
-SERVE = "exec python3 -c 'import http.server, socket\nclass S(http.server.ThreadingHTTPServer):\n  address_family = socket.AF_INET6\nprint(\"up\", flush=True)\nS((\"::\", 8000), http.server.SimpleHTTPRequestHandler).serve_forever()' 2>/dev/null"
+SERVE = 'exec python3 -c \'import http.server, socket\nclass S(http.server.ThreadingHTTPServer):\n  address_family = socket.AF_INET6\nprint("up", flush=True)\nS(("::", 8000), http.server.SimpleHTTPRequestHandler).serve_forever()\' 2>/dev/null'
 
 
 @pytest.fixture
@@ -38,7 +38,10 @@ def test_curl_and_wget_from_inside(wire: Wire, files: Path) -> None:
         "curl -s http://10.99.0.1:9/ || echo status $?; curl -s -m 2 http://10.99.0.55/ || echo status $?"
     ).split()
     want = digest(files / "big")
-    assert got == ["hello", "hello", want, "-", want, "-", "status", "7", "status", "7"] or got[-1] == "28"
+    assert (
+        got == ["hello", "hello", want, "-", want, "-", "status", "7", "status", "7"]
+        or got[-1] == "28"
+    )
 
 
 def test_a_server_inside(wire: Wire, files: Path) -> None:
@@ -61,7 +64,9 @@ def test_git_clone(wire: Wire, tmp_path: Path) -> None:
     )
     wire.peer_start(f"cd {tmp_path}/r/.git; {SERVE}")
     wire.until("ss -ltn | grep -q :8000")
-    got = wire.run("cd /tmp; git clone -q http://10.99.0.1:8000/ c; cd c; git log --format=%s; wc -c < f")
+    got = wire.run(
+        "cd /tmp; git clone -q http://10.99.0.1:8000/ c; cd c; git log --format=%s; wc -c < f"
+    )
     assert got.split() == ["one", "3000000"]
 
 
@@ -95,7 +100,10 @@ def test_asyncio_both_ways(wire: Wire) -> None:
         assert wire.on_peer(f"python3 -c '{ASYNCIO}' {host}") == "done\n"
     wire.peer_start(f"exec python3 -c '{ASYNCIO}' serve >/dev/null")
     wire.until("ss -ltn | grep -q :9000")
-    assert wire.run(f"python3 -c '{ASYNCIO}' 10.99.0.1; python3 -c '{ASYNCIO}' fd99::1") == "done\ndone\n"
+    assert (
+        wire.run(f"python3 -c '{ASYNCIO}' 10.99.0.1; python3 -c '{ASYNCIO}' fd99::1")
+        == "done\ndone\n"
+    )
 
 
 NGINX = """mkdir -p /tmp/ng/logs; echo hello > /tmp/ng/index.html
@@ -114,7 +122,9 @@ def test_nginx_and_wrk(wire: Wire) -> None:
     p = wire.start(NGINX)
     assert wire.line(p) == "up"
     wire.until("curl -sf http://10.99.0.2:8080/")
-    got = wire.on_peer("wrk -t1 -c20 -d2 http://10.99.0.2:8080/; curl -sf -g 'http://[fd99::2]:8080/'")
+    got = wire.on_peer(
+        "wrk -t1 -c20 -d2 http://10.99.0.2:8080/; curl -sf -g 'http://[fd99::2]:8080/'"
+    )
     assert "Socket errors" not in got and "Non-2xx" not in got and got.endswith("hello\n")
     assert int(re.search(r"(\d+) requests in", got)[1]) > 100  # type: ignore[index]
 
@@ -127,15 +137,32 @@ def test_wrk_inside(wire: Wire, tmp_path: Path) -> None:
 
 
 def test_redis(wire: Wire) -> None:
-    p = wire.start("redis-server --port 6379 --save '' --protected-mode no >/dev/null & sleep 0.5; echo up; wait")
+    p = wire.start(
+        "redis-server --port 6379 --save '' --protected-mode no >/dev/null & sleep 0.5; echo up; wait"
+    )
     assert wire.line(p) == "up"
     wire.until("redis-cli -h 10.99.0.2 ping")
-    got = wire.on_peer("redis-benchmark -h 10.99.0.2 -q -n 2000 -c 20 -t set,get,lrange_100; redis-cli -h 10.99.0.2 -r 3 incr x")
+    got = wire.on_peer(
+        "redis-benchmark -h 10.99.0.2 -q -n 2000 -c 20 -t set,get,lrange_100; redis-cli -h 10.99.0.2 -r 3 incr x"
+    )
     assert "SET" in got and "GET" in got and got.split()[-3:] == ["1", "2", "3"]
 
 
 @pytest.mark.parametrize(
-    "flags", ["", "-R", "-P 4", "-P 4 -R", "--bidir", "-u -b 50M", "-u -b 20M -R", "-6", "-6 -R", "-6 -u -b 20M", "-l 100 -N"]
+    "flags",
+    [
+        "",
+        "-R",
+        "-P 4",
+        "-P 4 -R",
+        "--bidir",
+        "-u -b 50M",
+        "-u -b 20M -R",
+        "-6",
+        "-6 -R",
+        "-6 -u -b 20M",
+        "-l 100 -N",
+    ],
 )
 def test_iperf3(wire: Wire, flags: str) -> None:
     wire.peer_start("exec iperf3 -s >/dev/null")
@@ -154,12 +181,16 @@ def test_iperf3_server_inside(wire: Wire) -> None:
 
 
 def test_traceroute(wire: Wire) -> None:
-    got = wire.run("traceroute -n -q 1 10.99.0.1; traceroute -n -q 1 -I 10.99.0.1; traceroute -6 -n -q 1 fd99::1")
+    got = wire.run(
+        "traceroute -n -q 1 10.99.0.1; traceroute -n -q 1 -I 10.99.0.1; traceroute -6 -n -q 1 fd99::1"
+    )
     assert len(re.findall(r"^ 1  (10\.99\.0\.1|fd99::1)  [0-9.]+ ms$", got, re.M)) == 3
 
 
 def test_ssh_and_rsync(wire: Wire, tmp_path: Path, files: Path) -> None:
-    wire.on_peer(f"ssh-keygen -q -t ed25519 -N '' -f {tmp_path}/key; ssh-keygen -q -t ed25519 -N '' -f {tmp_path}/host")
+    wire.on_peer(
+        f"ssh-keygen -q -t ed25519 -N '' -f {tmp_path}/key; ssh-keygen -q -t ed25519 -N '' -f {tmp_path}/host"
+    )
     p = wire.start(
         "mkdir -p /run/sshd /root/.ssh; chmod 700 /root/.ssh;"
         f"cp {tmp_path}/key.pub /root/.ssh/authorized_keys; chmod 600 /root/.ssh/authorized_keys;"
@@ -199,7 +230,9 @@ def test_within_one(wire: Wire) -> None:
 
 
 def test_sockets_are_shown(wire: Wire) -> None:
-    wire.peer_start("exec python3 -c 'import socket; s = socket.create_server((\"\", 7000)); a = s.accept(); a[0].recv(1)'")
+    wire.peer_start(
+        "exec python3 -c 'import socket; s = socket.create_server((\"\", 7000)); a = s.accept(); a[0].recv(1)'"
+    )
     wire.until("ss -ltn | grep -q :7000")
     got = wire.run(
         "exec 3<>/dev/tcp/10.99.0.1/7000; ss -tan; ss -tin state established; cat /proc/net/tcp; cat /proc/net/sockstat"
@@ -238,7 +271,9 @@ try:
 except OSError as e:
     print(errno.errorcode[e.errno])
 """
-    assert wire.run(f"python3 -c '{program}'") == wire.on_peer(f"ip netns exec {wire.box} python3 -c '{program}'")
+    assert wire.run(f"python3 -c '{program}'") == wire.on_peer(
+        f"ip netns exec {wire.box} python3 -c '{program}'"
+    )
 
 
 def test_egress(wire: Wire, files: Path) -> None:

@@ -140,7 +140,20 @@ class Containers(Collector):
             for name, n in inside.get("network", {}).items():
                 network.add_metric([ident, name], n)
             gpu.add(ident, inside.get("gpu"))
-        yield from (up, memory, limit, cpu, oom, pids, tasks, procs, fds, missing, network, *gpu.families)
+        yield from (
+            up,
+            memory,
+            limit,
+            cpu,
+            oom,
+            pids,
+            tasks,
+            procs,
+            fds,
+            missing,
+            network,
+            *gpu.families,
+        )
 
 
 def _registry(root: str) -> CollectorRegistry:

@@ -23,7 +23,11 @@ def query(host: str) -> bytes:
 
 
 def answer(host: str, *records: tuple[str, int, bytes], flags: int = 0x8180) -> bytes:
-    out = struct.pack(">HHHHHH", 7, flags, 1, len(records), 0, 0) + name(host) + struct.pack(">HH", 1, 1)
+    out = (
+        struct.pack(">HHHHHH", 7, flags, 1, len(records), 0, 0)
+        + name(host)
+        + struct.pack(">HH", 1, 1)
+    )
     for owner, kind, body in records:
         where = b"\xc0\x0c" if owner == host else name(owner)
         out += where + struct.pack(">HHIH", kind, 1, 60, len(body)) + body
@@ -31,7 +35,15 @@ def answer(host: str, *records: tuple[str, int, bytes], flags: int = 0x8180) -> 
 
 
 def test_addresses_networks_ports() -> None:
-    e = Egress(["allow:10.1.0.0/16:443", "allow:192.0.2.7", "allow:[2001:db8::]:80", "allow:2001:db8:1::/48"], [])
+    e = Egress(
+        [
+            "allow:10.1.0.0/16:443",
+            "allow:192.0.2.7",
+            "allow:[2001:db8::]:80",
+            "allow:2001:db8:1::/48",
+        ],
+        [],
+    )
 
     def ok(ip: str, port: int) -> bool:
         return e.allows("tcp", mapped(packed(ip)), port)
@@ -92,7 +104,9 @@ def test_any_bytes(data: bytes) -> None:
 
 @given(st.data())
 def test_damaged_answers(data: st.DataObject) -> None:
-    raw = bytearray(answer("example.org", ("example.org", 5, name("cdn.test")), ("cdn.test", 1, b"\1\2\3\4")))
+    raw = bytearray(
+        answer("example.org", ("example.org", 5, name("cdn.test")), ("cdn.test", 1, b"\1\2\3\4"))
+    )
     for _ in range(data.draw(st.integers(1, 4))):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     answers(bytes(raw[: data.draw(st.integers(0, len(raw)))]))
