@@ -95,7 +95,7 @@ class TcpConnection(Expiring):
         "duplicates",
         "err",
         "fack",
-        "fin_queued",
+        "fin_at", "fin_queued",
         "fin_received",
         "fin_sent",
         "flight_high",
@@ -274,6 +274,7 @@ class TcpConnection(Expiring):
         self.srtt = self.rttvar = self.min_rtt = self.min_rtt_at = 0
         self.rto = RTO_INITIAL
         # Receiving
+        self.fin_at = 0  # where the peer's FIN is, once it has come
         self.irs = self.rcv_nxt = self.rcv_wup = self.rcv_adv = 0
         self.rcv_wscale = 0
         self.rx = ByteQueue()

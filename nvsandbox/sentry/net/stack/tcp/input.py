@@ -381,6 +381,8 @@ def _take_data(c: TcpConnection, seg: Segment, seq: int, now: int) -> None:
         c.ack_now = True
         if not data:
             return
+    if fin:
+        c.fin_at = seq + len(data)
     if seq > c.rcv_nxt:
         _out_of_order(c, seq, data)
         return
@@ -392,7 +394,7 @@ def _take_data(c: TcpConnection, seg: Segment, seq: int, now: int) -> None:
         c.ack_bytes += len(data)
     if c.ooo is not None:
         _drain(c)
-    if fin and c.rcv_nxt == seq + len(data):
+    if c.fin_at and c.rcv_nxt == c.fin_at:
         _take_fin(c, now)
     elif data:
         c.notify(READ)

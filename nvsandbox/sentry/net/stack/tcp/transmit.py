@@ -295,7 +295,8 @@ def _send_new(c: TcpConnection, now: int, force: bool) -> bool:
         flight = c.in_flight()
         if left == 0 and not (c.fin_queued and not c.fin_sent):
             break
-        if c.rtxq and len(c.rtxq) > c.cwnd // mss + 1:
+        # Tiny segments count as whole ones, or a window of megabytes would be a million of them.
+        if c.rtxq and len(c.rtxq) > (c.cwnd + 2 * (c.snd_nxt - c.snd_una)) // mss + 1:
             c.cwnd_limited = True
             break
         by_peer = c.snd_una + c.snd_wnd - c.snd_nxt
