@@ -128,7 +128,7 @@ def _run(plan: Plan, link: socket.socket) -> None:
         r.resize()  # it may have changed meanwhile
     if takeover is not None:
         follow = takeover
-        r.follow(follow.events.sock.fileno(), lambda: sb.network(follow))
+        r.follow(follow.changes.fileno(), lambda: sb.network(follow))
     status = r.run(watched, sb.take_events())
     if status is None:
         for pid in (sb.sentry_pid, sb.gofer_pid):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import select
 import socket
 import struct
 from typing import Any, Final, final
@@ -59,6 +60,8 @@ TCA_BPF_OPS: Final = 5
 TCA_BPF_FLAGS: Final = 8
 RT_TABLE_MAIN: Final = 254
 NUD_PERMANENT: Final = 0x80
+REGISTRY: Final = "\0nvsandbox-network"
+MAX_OTHERS: Final = 64
 MAX_LINKS: Final = 64
 MAX_ROUTES: Final = 4096
 DNS: Final = ("127.0.0.11", 53)  # Docker's resolver
@@ -223,6 +226,71 @@ def _u32(raw: bytes | None) -> int:
 
 
 @final
+class Others:
+    """Whether other sandboxes have the namespace too: then none may refuse what another may be waiting for.
+
+    The first listens on an abstract Unix socket, whose names are the namespace's; others are connected to it. When it ends,
+    another takes its place.
+    """
+
+    def __init__(self) -> None:
+        self.epoll = select.epoll()
+        self.listener: socket.socket | None = None
+        self.connections: list[socket.socket] = []
+        self.look()
+
+    def fds(self) -> set[int]:
+        """Descriptors to keep open."""
+        own = [self.listener] if self.listener is not None else []
+        return {self.epoll.fileno(), *(s.fileno() for s in [*own, *self.connections])}
+
+    def look(self) -> bool:
+        """Whether there are others now."""
+        for c in list(self.connections):
+            try:
+                gone = c.recv(64) == b""
+            except BlockingIOError:
+                continue
+            except OSError:
+                gone = True
+            if gone:
+                self.connections.remove(c)
+                c.close()
+        if self.listener is None and not self.connections:
+            self._join()
+        while self.listener is not None and len(self.connections) < MAX_OTHERS:
+            try:
+                self._add(self.listener.accept()[0])
+            except OSError:
+                break
+        return bool(self.connections)
+
+    def _join(self) -> None:
+        for _ in range(3):  # the first may end between the two attempts
+            s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+            s.setblocking(False)
+            try:
+                s.bind(REGISTRY)
+                s.listen(MAX_OTHERS)
+                self.listener = s
+                self.epoll.register(s, select.EPOLLIN)
+                return
+            except OSError:
+                pass
+            try:
+                s.connect(REGISTRY)
+                self._add(s)
+                return
+            except OSError:
+                s.close()
+
+    def _add(self, s: socket.socket) -> None:
+        s.setblocking(False)
+        self.epoll.register(s, select.EPOLLIN)
+        self.connections.append(s)
+
+
+@final
 class Takeover:
     """Keeps the network namespace we are in for a Sentry."""
 
@@ -234,16 +302,23 @@ class Takeover:
         except OSError as e:
             raise Failure(f"--network=sandbox: routing netlink: {reason(e)}") from None
         self.taken: set[int] = set()
+        self.others = Others()
+        self.changes = select.epoll()
+        self.changes.register(self.events.sock, select.EPOLLIN)
+        self.changes.register(self.others.epoll, select.EPOLLIN)
         self.resolver = resolver_socket() if resolver else None
 
     def fds(self) -> set[int]:
         """Descriptors to keep open."""
-        return {self.nl.sock.fileno(), self.events.sock.fileno()}
+        return {
+            self.nl.sock.fileno(), self.events.sock.fileno(), self.changes.fileno(), *self.others.fds(),
+        }  # fmt: skip
 
     def order(self) -> tuple[dict[str, Any], list[socket.socket]]:
         """The message that tells the Sentry all there is, with sockets for the interfaces that it has none for (and, once,
         for the resolver). Raises Failure."""
         self.events.drain()
+        shared = self.others.look()
         try:
             now = snapshot(self.nl)
             sockets: list[socket.socket] = []
@@ -267,7 +342,7 @@ class Takeover:
             raise Failure(
                 f"--network=sandbox: take over the network namespace: {reason(e)}"
             ) from None
-        return {"op": "network", **now}, sockets
+        return {"op": "network", "shared": shared, **now}, sockets
 
 
 def resolver_socket() -> socket.socket | None:

@@ -299,3 +299,17 @@ except OSError as e:
 
     failed = subprocess.run(done, capture_output=True, text=True)
     assert failed.returncode and failed.stderr.count("\n") == 1 and "10.0.0.0/99" in failed.stderr
+
+
+def test_two_sandboxes_in_one_namespace(wire: Wire) -> None:
+    """Neither refuses what is the other's."""
+    p = wire.start(f"exec python3 -c '{ASYNCIO}' serve")
+    assert wire.line(p) == "up"
+    wire.peer_start(f"exec python3 -c '{ASYNCIO}' serve >/dev/null")
+    wire.until("ss -ltn | grep -q :9000")
+    assert (
+        wire.run(f"python3 -c '{ASYNCIO}' 10.99.0.1; python3 -c '{ASYNCIO}' fd99::1")
+        == "done\ndone\n"
+    )
+    assert wire.on_peer(f"python3 -c '{ASYNCIO}' 10.99.0.2") == "done\n"
+    wire.until("curl -s -m 1 http://10.99.0.2:9/ || [ $? = 7 ]")  # alone again, it refuses

@@ -30,6 +30,11 @@ log = logging.getLogger("nvsandbox.net")
 RTN_TYPES: Final = frozenset((1, 6, 7, 8))  # unicast, blackhole, unreachable, prohibit
 
 
+def _failed(e: Exception) -> None:
+    """A packet or a timer that the stack could not handle: our mistake, and loud."""
+    log.error("network stack", exc_info=e)
+
+
 @final
 class Network:
     """The one of a sandbox; ``apply`` is its only input but packets."""
@@ -45,6 +50,7 @@ class Network:
         self.timer: Timer | None = None
         self.stack = Stack(time.monotonic_ns, os.urandom)
         self.stack.set_on_timer(self._arm)
+        self.stack.on_error = _failed
         NET.stack = self.stack
         NET.egress = Egress(egress, [packed(n) for n in nameservers]) if egress else None
 
@@ -78,6 +84,7 @@ class Network:
             log.warning("%s", msg["failed"])
             return
         sockets = [socket.socket(fileno=fd) for fd in fds]
+        self.stack.shared = bool(msg.get("shared"))
         self._links(msg["links"], sockets)
         self._addresses(msg["addresses"])
         self._routes(msg["routes"])

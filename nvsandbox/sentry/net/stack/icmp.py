@@ -132,10 +132,14 @@ def parameter_problem(stack: Stack, p: Packet, code: int, pointer: int) -> None:
 
 
 def unreachable_port(stack: Stack, p: Packet) -> None:
+    if stack.shared:
+        return
     send_error(stack, p, 3 if len(p.src) == 4 else 1, 3 if len(p.src) == 4 else 4)
 
 
 def unreachable_protocol(stack: Stack, p: Packet) -> None:
+    if stack.shared:
+        return
     if len(p.src) == 4:
         send_error(stack, p, 3, 2)
     else:

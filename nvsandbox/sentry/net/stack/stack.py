@@ -40,19 +40,20 @@ class Stack:
     timer raised (a bug of ours, also counted).
 
     ``own``: addresses of all interfaces and how many have each. ``pmtu``: what routers said, by destination, with when
-    it ends. ``notify`` callbacks of endpoints are called from within ``receive``, ``run_timers`` and the endpoints'
+    it ends. ``shared``: another stack has the same addresses, so what nobody here waits for is not refused. ``notify`` callbacks of endpoints are called from within ``receive``, ``run_timers`` and the endpoints'
     methods; they may call endpoints.
     """
 
     __slots__ = (
         "counters", "fragments", "icmp_limit", "idents", "interfaces", "now", "on_error", "own", "packets", "pmtu",
-        "random", "raws", "routes", "secret", "tcp", "timers", "udp_ports",
+        "random", "raws", "routes", "secret", "shared", "tcp", "timers", "udp_ports",
     )  # fmt: skip
 
     def __init__(self, now: Callable[[], int], random: Callable[[int], bytes]) -> None:
         self.now = now
         self.random = random
         self.on_error: Callable[[Exception], None] = _ignore_error
+        self.shared = False
         self.interfaces: list[Interface] = []
         self.own: dict[bytes, int] = {}
         self.routes = Routes()

@@ -281,7 +281,7 @@ class TcpTable:
         self, seg: Segment, local: Addr, remote: Addr, iface: Interface | None = None
     ) -> None:
         """RST in answer to a segment that fits nothing; never to an RST."""
-        if seg.flags & RST:
+        if seg.flags & RST or self.stack.shared:
             return
         path = find_path(self.stack, remote[0], iface if remote[0][0] == 0xFE else None)
         if isinstance(path, int):
