@@ -100,6 +100,7 @@ class Docker:
             ("nvsandbox", []),
             ("nvthrough", ["--overlay2=none"]),
             ("nvhost", ["--network=host"]),
+            ("nvnet", ["--network=sandbox"]),
         ):
             install(base, "docker", base / "daemon.json", name, *flags)
         self.daemon: subprocess.Popen[bytes] | None = None
