@@ -34,14 +34,15 @@ class OwnNetwork:
             raise Failure(
                 "--network=sandbox: slirp4netns is not installed (it connects the sandbox to the host's network)"
             )
-        if not os.path.exists("/dev/net/tun"):
-            raise Failure("--network=sandbox: no /dev/net/tun")
+        if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+            raise Failure("--network=sandbox: `/dev/net/tun` can't be opened")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ready, ready_in = os.pipe()
         stays, self._stays = os.pipe()  # slirp4netns ends when our end is closed
         pid = os.fork()
         if pid == 0:
-            ours.close()
+            for fd in (ours.detach(), ready, ready_in, stays, self._stays):
+                os.close(fd)
             _helper(theirs)
         theirs.close()
         self._slirp = 0
