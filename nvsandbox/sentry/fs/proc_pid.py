@@ -37,6 +37,9 @@ def state_of(tg: ThreadGroup, u: Task | None) -> str:
         return (
             "Z (zombie)" if tg.dead or not tg.is_init else "S (sleeping)"
         )  # an init of our own has no task
+    tr = u.tracee
+    if tr is not None and tr.stopped:
+        return "t (tracing stop)"
     if tg.stopped:
         return "T (stopped)"
     return "S (sleeping)" if u.token is not None else "R (running)"
@@ -121,11 +124,13 @@ def statm(mm: MM | None) -> bytes:
 def status(tg: ThreadGroup, u: Task | None, tid: int) -> bytes:
     c = u.creds if u is not None else tg.leader_cred
     ppid = tg.parent.pid if tg.parent is not None else 0
+    tr = u.tracee if u is not None else None
+    tracer = tr.tracer.tg.pid if tr is not None else 0
     lines = [
         "Name:\t" + comm_of(tg, u).decode("latin1"),
         f"Umask:\t{u.fs.umask:04o}" if u is not None and u.fs is not None else "Umask:\t0022",
         "State:\t" + state_of(tg, u), f"Tgid:\t{tg.pid}", "Ngid:\t0", f"Pid:\t{tid}", f"PPid:\t{ppid}",
-        "TracerPid:\t0",
+        f"TracerPid:\t{tracer}",
     ]  # fmt: skip
     if c is not None:
         lines += [

@@ -27,6 +27,7 @@ from ...platform.native._native import ffi, lib
 from ...platform.space import PlatformError, Space, prepare_shell
 from ..errors import SysErr, TaskExit
 from ..mm.promoted import copy_at_fork
+from . import ptrace
 from . import signal as sg
 from .task import Task, ThreadGroup
 from .thread import HostThread
@@ -52,6 +53,7 @@ CLONE_SETTLS: Final = 0x80000
 CLONE_PARENT_SETTID: Final = 0x100000
 CLONE_CHILD_CLEARTID: Final = 0x200000
 CLONE_DETACHED: Final = 0x400000
+CLONE_UNTRACED: Final = 0x800000
 CLONE_CHILD_SETTID: Final = 0x1000000
 CLONE_NEW: Final = 0x7E000000 | CLONE_NEWNS | 0x80
 CLONE_CLEAR_SIGHAND: Final = 0x1_0000_0000
@@ -135,7 +137,19 @@ def do_clone(t: Task, a: CloneArgs) -> int:
     if f & CLONE_PARENT_SETTID and child.mm is not t.mm:
         _tell_parent(t, child, a)
     _give_pidfd(t, child, a)
+    if t.tracee is not None:
+        ptrace.clone_event(t, child, _event(a))
     return tid
+
+
+def _event(a: CloneArgs) -> int:
+    return ptrace.clone_kind(bool(a.flags & CLONE_VFORK), a.exit_signal)
+
+
+def _trace(t: Task, c: Task, a: CloneArgs) -> None:
+    """Before the child runs."""
+    if t.tracee is not None and not a.flags & CLONE_UNTRACED:
+        ptrace.adopt(t, c, _event(a), bool(a.flags & CLONE_PTRACE))
 
 
 def _new_group(t: Task, a: CloneArgs, pid: int) -> ThreadGroup:
@@ -177,6 +191,7 @@ def _inherit(t: Task, c: Task, f: int) -> None:
 
 def _undo(t: Task, c: Task) -> None:
     k, tg = t.k, c.tg
+    ptrace.detach(c, 0)
     tg.tasks.pop(c.tid, None)
     k.tasks.pop(c.tid, None)
     if tg is not t.tg:
@@ -233,6 +248,7 @@ def _thread(t: Task, c: Task, a: CloneArgs) -> None:
         th.copy_out(a.child_tid, c.tid.to_bytes(4, "little"))
     addr = space.base + SLOT_OFF + th.native.index * SLOT_SIZE
     t.mm.users += 1
+    _trace(t, c, a)
     c.publish()
     if t.mm.no_patch:
         lib.nv_own_gs(th.cdata)
@@ -273,6 +289,7 @@ def _fork(t: Task, c: Task, a: CloneArgs) -> None:
             th.host(NR_ARCH_PRCTL, ARCH_SET_FS, a.tls)
         if a.flags & CLONE_CHILD_SETTID:
             th.copy_out(a.child_tid, c.tid.to_bytes(4, "little"))
+        _trace(t, c, a)
         c.publish()
         if mm.no_patch:
             lib.nv_own_gs(th.cdata)
@@ -343,11 +360,21 @@ def _vfork(t: Task, c: Task, a: CloneArgs) -> int:
         th.regs[RSP] = a.stack
     if a.flags & CLONE_CHILD_SETTID:
         th.copy_out(a.child_tid, c.tid.to_bytes(4, "little"))
+    _trace(t, c, a)
     c.publish()
     t.thread = t.k.nobody  # lent
+    t.lent = saved
     lib.nv_resume(th.cdata)
     th.used = 0
     killed = False
+    if t.tracee is not None:
+        try:
+            ptrace.clone_event(t, c, _event(a))
+        except TaskExit:
+            killed = True
+            if c.borrows():
+                c.tg.kill(sg.SIGKILL)
+                t.exiting = False
     while c.borrows():
         try:
             t.wait(done, interruptible=False)
@@ -359,9 +386,12 @@ def _vfork(t: Task, c: Task, a: CloneArgs) -> int:
     t.thread = th
     th.task = t
     t.publish()
+    t.lent = None
     for i, v in enumerate(saved):
         th.regs[i] = v
     if killed:
         t.exiting = True
         raise TaskExit
+    if t.tracee is not None:
+        ptrace.clone_event(t, c, ptrace.EVENT_VFORK_DONE)
     return c.tid

@@ -150,7 +150,7 @@ def restore_frame(t: Task) -> bool:
         off, size = fp_area(t)
         if fp and size:
             state = th.copy_in(fp, size)
-            th.mem[off : off + size] = _checked_fp(state, bytes(th.mem[off + 464 : off + 512]))
+            th.mem[off : off + size] = checked_fp(state, bytes(th.mem[off + 464 : off + 512]))
             th.store_fp()
     except SysErr:
         return False
@@ -167,7 +167,7 @@ def restore_frame(t: Task) -> bool:
     return True
 
 
-def _checked_fp(state: bytes, ours: bytes) -> bytes:
+def checked_fp(state: bytes, ours: bytes) -> bytes:
     """The application's extended state with the sizes the host itself wrote: it can't make the host read past them."""
     if state[464:468] != ours[:4]:  # legacy fxsave frame: only its 512 bytes count
         return state[:464] + ours + state[512:]

@@ -17,6 +17,9 @@ from ...platform.interface import (
     E_CRET,
     E_ERR,
     E_HOT,
+    E_INLEN0,
+    E_INLEN1,
+    E_KIND,
     E_SIG,
     E_TRAPNO,
     EV_ACK,
@@ -37,6 +40,7 @@ from ..errors import (
     SysErr,
     TaskExit,
 )
+from . import ptrace
 from . import signal as sg
 from .cputime import look_last
 from .deliver import setup_frame
@@ -104,8 +108,58 @@ def _uncommon(k: Kernel, t: Task, th: HostThread, ev: Event) -> Event:
 def call(k: Kernel, t: Task, ev: Event) -> int:
     """Runs the handler; the value for rax, a negative restart code, or NO_REPLY. Raises TaskExit."""
     nr = ev[1]
-    row = k.table.get(nr)
     t.orig_nr = nr
+    if t.tracee is not None:
+        return _traced_call(k, t, ev)
+    return _handle(k, t, ev)
+
+
+def _traced_call(k: Kernel, t: Task, ev: Event) -> int:
+    """As ``call``, with a stop before and after it if the tracer wants that."""
+    th = t.thread
+    tr = t.tracee
+    if tr is not None and tr.mode == ptrace.SYSCALL:
+        th.regs[RAX] = ENOSYS & M64
+        ptrace.syscall_stop(t, ptrace.ENTRY)
+        th.ev[E_INLEN0] = th.ev[E_INLEN1] = 0  # the tracer may have changed what they point to
+        if t.orig_nr < 0:  # it wants no call
+            r = th.regs[RAX]
+            return r - (1 << 64) if r >> 63 else r
+        th.regs[RAX] = t.orig_nr
+        th.ev[E_KIND] = EV_SYSCALL
+        lib.nv_decode(th.cdata)
+        ev = unsigned(k, _EVENT(th.ev))
+    r = _handle(k, t, ev)
+    tr = t.tracee
+    if tr is None or tr.mode == ptrace.CONT:
+        return r
+    th = t.thread  # after an exec another one
+    if th.cdata.nops:  # what travels with the answer is the tracer's to see
+        try:
+            th.run()
+        except SysErr as e:
+            if t.undo is not None:
+                mm, mm.map = t.undo[0], t.undo[1]
+                t.undo = None
+            r = -e.errno
+    if tr.mode == ptrace.STEP:
+        if r == NO_REPLY or (r <= -ERESTARTSYS and r >= -ERESTART_RESTARTBLOCK):
+            return r
+        th.regs[RAX] = r & M64
+        ptrace.step_stop(t)
+        return NO_REPLY
+    if r != NO_REPLY:
+        th.regs[RAX] = r & M64
+    ptrace.syscall_stop(t, ptrace.EXIT)
+    left = th.regs[RAX]
+    if r != NO_REPLY and M64 - ERESTART_RESTARTBLOCK < left <= M64 - ERESTARTSYS + 1:
+        return left - (1 << 64)
+    return NO_REPLY
+
+
+def _handle(k: Kernel, t: Task, ev: Event) -> int:
+    nr = ev[1]
+    row = k.table.get(nr)
     if row is None or row.handler is None:
         k.count_missing(nr)
         return ENOSYS
@@ -189,6 +243,10 @@ def _trap(k: Kernel, th: HostThread, kind: int) -> None:
     try:
         if kind == EV_FAULT:
             sig = ev[E_SIG]
+            if t.newborn:
+                ptrace.born(t)
+                finish_trap(k, t, (0, 0, 0))
+                return
             if sig == sg.SIGILL and k.patcher is not None and t.mm.patches:
                 how = k.patcher.emulate(t)
                 if how == 1:
@@ -261,9 +319,20 @@ def exit_to_user(k: Kernel, t: Task, r: int, fault: tuple[int, int, int] = (0, 0
         if t.stop_pending:
             _stop(t)
             continue
+        tr = t.tracee
+        if tr is not None:
+            if tr.interrupted:
+                ptrace.interrupt_stop(t)
+                continue
+            if restart:
+                th.regs[RAX] = -restart & M64
         info = t.dequeue_signal(~t.blocked)
         if info is None:
             break
+        if tr is not None:
+            info = ptrace.signal_stop(t, info)
+            if info is None:
+                continue
         act = t.tg.sighand.get(info.signo)
         if act.handler == sg.SIG_IGN:
             continue
@@ -279,6 +348,8 @@ def exit_to_user(k: Kernel, t: Task, r: int, fault: tuple[int, int, int] = (0, 0
             if info.signo == sg.SIGSEGV:  # its own frame does not fit: no second chance
                 t.tg.sighand.actions.pop(sg.SIGSEGV, None)
             force_signal(t, sg.SigInfo(sg.SIGSEGV, sg.SI_KERNEL))
+        elif tr is not None and tr.mode == ptrace.STEP:
+            ptrace.step_stop(t)
         r = NO_REPLY
     if restart:
         th.regs[RIP] -= SYSCALL_LEN
@@ -332,6 +403,7 @@ def _default_action(k: Kernel, t: Task, info: sg.SigInfo) -> None:
             info.code, info.addr, t.thread.regs[RIP],
         )  # fmt: skip
     look_last(t)
+    ptrace.exit_stop(t, status)
     t.tg.kill(status)
     raise TaskExit
 
@@ -354,4 +426,9 @@ def _stop(t: Task) -> None:
         tg.stop_reported = False
         tg.notify_parent(sg.CLD_STOPPED, sig)
     while t.stop_pending and not t.exiting:
-        t.wait(tg.stop_queue, interruptible=False)
+        if t.tracee is not None:
+            ptrace.group_stop(t)
+        else:
+            t.wait(tg.stop_queue, interruptible=False)
+    if tg.stopped and t.tracee is not None and not any(u.stop_pending for u in tg.tasks.values()):
+        tg.stopped = False  # its tracer lets it go on

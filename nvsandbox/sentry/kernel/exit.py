@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from ...platform.interface import OP_EXIT
 from ...platform.native._native import lib
 from ..errors import SysErr, TaskExit
+from . import ptrace
 from . import signal as sg
 from .cputime import close_books, with_children
 
@@ -28,6 +29,8 @@ def exit_task(t: Task) -> None:
     tg.leader_cred = t.creds
     if not tg.exited and len(tg.tasks) == 1:
         tg.exited = True
+    if t.tracees or t.tracee is not None:
+        ptrace.task_gone(t, tg.exit_code if tg.exited else t.exit_code)
     leave_mm(t)
     t.files.put(t)
     t.fs.put()
@@ -137,6 +140,16 @@ def _group_dead(tg: ThreadGroup) -> None:
         if not tg.is_init:  # started from outside, where its end has just been told
             reap(tg)
         return
+    if (tg.held is not None or tg.dead_tracees) and ptrace.process_gone(tg, tg.exit_code):
+        return
+    tell_parent(tg)
+
+
+def tell_parent(tg: ThreadGroup) -> None:
+    """A process's end reaches its parent, or whoever that is by now."""
+    parent = tg.parent
+    if parent is None:
+        return
     act = parent.sighand.get(sg.SIGCHLD)
     autoreap = tg.exit_signal == sg.SIGCHLD and (
         act.handler == sg.SIG_IGN or bool(act.flags & sg.SA_NOCLDWAIT)
@@ -190,7 +203,7 @@ def _reparent(child: ThreadGroup, reaper: ThreadGroup | None) -> None:
     if reaper is None:
         return
     reaper.children[child.pid] = child
-    if child.dead:
+    if child.dead and child.held is None:
         act = reaper.sighand.get(sg.SIGCHLD)
         if act.handler == sg.SIG_IGN or act.flags & sg.SA_NOCLDWAIT:
             reap(child)

@@ -20,7 +20,7 @@ from ..mm.vma import VmaMap
 from . import signal as sg
 from .creds import CAP_SYS_ADMIN, CAP_SYS_RESOURCE
 from .dispatch import on_event
-from .exit import exit_task
+from .exit import exit_task, tell_parent
 from .futex import FutexTable
 from .loop import EventLoop
 from .task import RLIMIT_NPROC, Task, ThreadGroup
@@ -161,6 +161,10 @@ class Kernel:
     def exit_task(self, t: Task) -> None:
         """The end of a task whose stub is dead. May suspend."""
         exit_task(t)
+
+    def tell_parent(self, tg: ThreadGroup) -> None:
+        """A process is dead and its tracer knows it: now its parent is told."""
+        tell_parent(tg)
 
     def start_platform(self) -> None:
         """After the loop exists: hands over its descriptors, watches for dead children."""

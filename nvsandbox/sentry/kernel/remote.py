@@ -170,7 +170,7 @@ def run_visits(t: Task) -> None:
         v.queue.wake()
 
 
-def _run_now(t: Task, th: HostThread) -> int:
+def run_now(t: Task, th: HostThread) -> int:
     """``HostThread.run`` without letting anybody else run: the thread belongs to a task that is asleep."""
     if not lib.nv_run(th.cdata, LONG):
         if th.task is not None:
@@ -210,7 +210,7 @@ def access(t: Task, mm: MM, fn: Callable[[Access], T]) -> T:
             for u in users:
                 if _idle(u):
                     th = u.thread
-                    return fn(Access(mm, th, lambda th=th: _run_now(t, th)))  # type: ignore[misc]
+                    return fn(Access(mm, th, lambda th=th: run_now(t, th)))  # type: ignore[misc]
             if v is None:
                 v = Visit(fn)
                 mm.visits.append(v)

@@ -276,7 +276,7 @@ def send(tg: ThreadGroup, target: Task | None, info: SigInfo, force: bool = Fals
         return
     tasks = [target] if target else tg.tasks.values()
     blocked_by_all = all((t.blocked | t.real_blocked) & bit(sig) for t in tasks)
-    if not blocked_by_all and is_ignored(tg, sig):
+    if not blocked_by_all and is_ignored(tg, sig) and all(t.tracee is None for t in tasks):
         return
     queue = target.pending if target is not None else tg.pending
     if len(queue.infos) >= MAX_QUEUED or not queue.add(info):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..vfs.fs_context import FsContext
     from .creds import Credentials
     from .kernel import Kernel
+    from .ptrace import DeadTracee, Tracee
 
 RLIMIT_CPU: Final = 0
 RLIMIT_FSIZE: Final = 1
@@ -65,11 +66,13 @@ class ThreadGroup:
         "children",
         "cont_reported",
         "dead",
+        "dead_tracees",
         "did_exec",
         "dumpable",
         "exit_code",
         "exit_signal",
         "exited",
+        "held",
         "is_init",
         "itimers",
         "k",
@@ -123,6 +126,10 @@ class ThreadGroup:
         self.stop_reported = True
         self.cont_reported = True
         self.is_init = False
+        self.dead_tracees: dict[
+            int, DeadTracee
+        ] = {}  # by tid: its tracers have not waited for them
+        self.held: DeadTracee | None = None  # its parent hears of its end after its tracer
         self.subreaper = False
         self.pdeath_signal = 0
         self.oom_score_adj = 0
@@ -167,6 +174,9 @@ class ThreadGroup:
         """SIGCONT (or SIGKILL): stopped threads go on."""
         for t in self.tasks.values():
             t.stop_pending = 0
+            tr = t.tracee
+            if tr is not None and tr.listening:
+                tr.queue.wake()
         if self.stopped:
             self.stopped = False
             self.stop_queue.wake()
@@ -228,13 +238,16 @@ class Task:
         "comm",
         "cpu_mask",
         "creds",
+        "exit_code",
         "exiting",
         "files",
         "fs",
         "gs_base",
         "ioprio",
         "k",
+        "lent",
         "mm",
+        "newborn",
         "nice",
         "orig_nr",
         "pdeath_signal",
@@ -255,6 +268,8 @@ class Task:
         "tid",
         "timer_slack",
         "token",
+        "tracee",
+        "tracees",
         "undo",
         "uninterruptible",
         "vfork_done",
@@ -280,6 +295,11 @@ class Task:
         self.work = False  # something is to be done before the application goes on
         self.stop_pending = 0
         self.exiting = False
+        self.exit_code = 0  # of a thread that ended by itself
+        self.tracee: Tracee | None = None  # somebody traces it
+        self.tracees: dict[int, Task] = {}  # by tid: whom it traces
+        self.newborn = 0  # where it begins, if its tracer is to hear of it first
+        self.lent: list[int] | None = None  # registers of one whose host thread a vfork child has
         self.token: Any = None  # suspended in wait
         self.uninterruptible = False
         self.orig_nr = -1
@@ -325,6 +345,9 @@ class Task:
             return
         tg, c = self.tg, self.creds
         ppid = tg.parent.pid if tg.parent is not None else 0
+        if self.tracee is not None:
+            _KNOWN(self.thread.mem, KNOWN_OFF, 0, 0, 0, 0, 0, 0, 0)
+            return
         _KNOWN(
             self.thread.mem, KNOWN_OFF, tg.pid + 1, self.tid + 1, ppid + 1, c.uid + 1, c.euid + 1,
             c.gid + 1, c.egid + 1,
@@ -379,7 +402,10 @@ class Task:
     def signal_pending(self) -> bool:
         """Whether a wait would be interrupted."""
         pend = (self.pending.mask | self.tg.pending.mask) & ~self.blocked
-        return bool(pend) or self.exiting or bool(self.stop_pending)
+        if pend or self.exiting or self.stop_pending:
+            return True
+        tr = self.tracee
+        return tr is not None and tr.interrupted
 
     # Signals
     def notify_signal(self) -> None:

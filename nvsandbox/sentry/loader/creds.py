@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from typing import TYPE_CHECKING, Final
 
-from ..kernel.creds import CAP_FULL, Credentials
+from ..kernel.creds import CAP_FULL, CAP_SYS_PTRACE, Credentials
 from ..vfs.path import MS_NOSUID
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def exec_creds(t: Task, f: FileDescription) -> tuple[Credentials, bool]:
     old = t.creds
     euid, egid = old.euid, old.egid
     path = f.path
-    nosuid = path is None or bool(path.mount.flags & MS_NOSUID) or old.no_new_privs
+    nosuid = path is None or bool(path.mount.flags & MS_NOSUID) or old.no_new_privs or _watched(t)
     st = f.inode.getattr(t)
     if not nosuid:
         if st.mode & stat.S_ISUID:
@@ -41,6 +41,12 @@ def exec_creds(t: Task, f: FileDescription) -> tuple[Credentials, bool]:
     )  # fmt: skip
     secure = euid != old.uid or egid != old.gid
     return new, secure
+
+
+def _watched(t: Task) -> bool:
+    """Whether a tracer without the right to do so would get at what the program gains (Linux: LSM_UNSAFE_PTRACE)."""
+    tr = t.tracee
+    return tr is not None and not tr.tracer.creds.capable(CAP_SYS_PTRACE)
 
 
 def _caps(old: Credentials, euid: int) -> tuple[int, bool, int]:

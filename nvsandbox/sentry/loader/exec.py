@@ -213,6 +213,7 @@ def exec_program(t: Task, prog: Program) -> None:
         raise SysErr(errno.EAGAIN) from None
     mm = MM(space)
     mm.users = 1
+    mm.no_patch = t.tracee is not None
     assert prog.file.path is not None
     mm.set_exe(prog.file.path)
     th.task = t

@@ -419,9 +419,13 @@ class Patcher:
 
     def give_up_gs(self, t: Task) -> None:
         """A thread is about to set gs: its process goes on without patched sites."""
+        lib.nv_own_gs(t.thread.cdata)
+        self.give_up(t)
+
+    def give_up(self, t: Task) -> None:
+        """The process goes on with its own text, for good. May suspend."""
         mm = t.mm
         mm.no_patch = True
-        lib.nv_own_gs(t.thread.cdata)
         if mm.patches:
             self.restore(t, mm, 0, 1 << 47)
             mm.patches.clear()

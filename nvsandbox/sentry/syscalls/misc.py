@@ -451,7 +451,6 @@ TABLE: Final[Table] = {
     97: full("getrlimit", sys_getrlimit),
     98: full("getrusage", sys_getrusage),
     99: full("sysinfo", sys_sysinfo),
-    101: missing("ptrace"),
     103: full("syslog", sys_syslog),
     134: missing("uselib"),
     135: full("personality", sys_personality),

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import Restart, SysErr, TaskExit
 from ..kernel import clone as cl
+from ..kernel import ptrace
 from ..kernel import signal as sg
 from ..kernel.clone import CloneArgs, do_clone
-from ..kernel.cputime import look_last, with_children
+from ..kernel.cputime import Usage, look_last, with_children
 from ..kernel.dispatch import NO_REPLY
 from ..kernel.exit import exit_info, reap
 from ..kernel.task import Task, ThreadGroup
@@ -156,16 +157,22 @@ def _exec(
     args, env = _strings(t, argv), _strings(t, envp)
     if not args:
         args = [b""]
+    tid = t.tid
     prog = open_program(t, base, name, args, env, follow, shown)
     try:
         exec_program(t, prog)
     finally:
         close_program(prog)
+    if t.tracee is not None:
+        ptrace.exec_stop(t, tid)
     return NO_REPLY
 
 
 def sys_exit(t: Task, code: CInt) -> int:
     """_exit(2) of one thread."""
+    t.exit_code = (code & 0xFF) << 8
+    if t.tracee is not None and not t.tg.exited:
+        ptrace.exit_stop(t, t.exit_code)
     if len(t.tg.tasks) == 1 and not t.tg.exited:
         look_last(t)
         t.tg.exited = True
@@ -177,6 +184,7 @@ def sys_exit_group(t: Task, code: CInt) -> int:
     """exit_group(2)."""
     if not t.tg.exited:
         look_last(t)
+        ptrace.exit_stop(t, (code & 0xFF) << 8)
     t.tg.kill((code & 0xFF) << 8)
     raise TaskExit
 
@@ -192,10 +200,12 @@ def _matches(t: Task, c: ThreadGroup, which: int, ident: int, options: int) -> b
     return bool(options & WCLONE) == (c.exit_signal != sg.SIGCHLD)
 
 
-def _wait(
-    t: Task, which: int, ident: int, options: int
-) -> tuple[ThreadGroup, sg.SigInfo, int] | None:
-    """(child, its siginfo, wait status), or None with WNOHANG. Raises ECHILD, Restart. May suspend."""
+# (pid, siginfo, wait status, what it has used)
+Waited = tuple[int, sg.SigInfo, int, Usage]
+
+
+def _wait(t: Task, which: int, ident: int, options: int) -> Waited | None:
+    """A child or tracee that has something to tell, or None with WNOHANG. Raises ECHILD, Restart. May suspend."""
     interrupted: Restart | None = None
     while True:
         found = False
@@ -206,6 +216,11 @@ def _wait(
             got = _ready(t, c, options)
             if got is not None:
                 return got
+        if t.tracees or t.tg.dead_tracees or len(t.tg.tasks) > 1:
+            traced, got = _tracees(t, which, ident, options)
+            if got is not None:
+                return got
+            found = found or traced
         if not found:
             raise SysErr(errno.ECHILD)
         if options & WNOHANG:
@@ -218,25 +233,67 @@ def _wait(
             interrupted = e
 
 
-def _ready(t: Task, c: ThreadGroup, options: int) -> tuple[ThreadGroup, sg.SigInfo, int] | None:
+def _tracees(t: Task, which: int, ident: int, options: int) -> tuple[bool, Waited | None]:
+    """(whether the process traces anybody who matches, the one with something to tell)."""
+    found = False
+    keep = bool(options & WNOWAIT)
+    mine = [t] if options & WNOTHREAD else list(t.tg.tasks.values())
+    for u in [u for v in mine for u in v.tracees.values()]:
+        tr = u.tracee
+        if (
+            tr is None
+            or (which == P_PID and u.tid != ident)
+            or (which == P_PGID and u.tg.pgid != ident)
+        ):
+            continue
+        found = True
+        if tr.stopped and not tr.reported:
+            tr.reported = not keep
+            info = sg.SigInfo(sg.SIGCHLD, sg.CLD_TRAPPED, u.tid, u.creds.uid)
+            info.status = tr.code
+            if tr.info is None:
+                info.code = sg.CLD_STOPPED
+            return True, (u.tid, info, tr.code << 8 | 0x7F, Usage())
+    for d in list(t.tg.dead_tracees.values()):
+        if (which == P_PID and d.tid != ident) or (which == P_PGID and d.pgid != ident):
+            continue
+        found = True
+        if not options & WEXITED or (d.tg is not None and not d.tg.dead):
+            continue
+        info = sg.SigInfo(sg.SIGCHLD, sg.CLD_EXITED, d.tid, d.uid)
+        info.status = d.code >> 8 & 0xFF
+        if d.code & 0x7F:
+            info.code = sg.CLD_DUMPED if d.code & 0x80 else sg.CLD_KILLED
+            info.status = d.code & 0x7F
+        if not keep:
+            t.tg.dead_tracees.pop(d.tid)
+            ptrace.release(d)
+        return True, (d.tid, info, d.code, d.usage)
+    return found, None
+
+
+def _ready(t: Task, c: ThreadGroup, options: int) -> Waited | None:
     keep = bool(options & WNOWAIT)
     if c.dead:
-        if not options & WEXITED:
+        if not options & WEXITED or c.held is not None:
             return None
         info = exit_info(c)
+        used = with_children(c)
         if not keep:
             reap(c)
-        return c, info, c.exit_code
+        return c.pid, info, c.exit_code, used
+    if any(u.tracee is not None and u.tracee.tracer.tg is t.tg for u in c.tasks.values()):
+        return None  # told as a tracee
     if c.stopped and not c.stop_reported and options & WUNTRACED:
         c.stop_reported = not keep
         info = sg.SigInfo(sg.SIGCHLD, sg.CLD_STOPPED, c.pid, _uid(c))
         info.status = c.stop_code
-        return c, info, c.stop_code << 8 | 0x7F
+        return c.pid, info, c.stop_code << 8 | 0x7F, with_children(c)
     if not c.cont_reported and options & WCONTINUED:
         c.cont_reported = not keep
         info = sg.SigInfo(sg.SIGCHLD, sg.CLD_CONTINUED, c.pid, _uid(c))
         info.status = sg.SIGCONT
-        return c, info, 0xFFFF
+        return c.pid, info, 0xFFFF, with_children(c)
     return None
 
 
@@ -262,12 +319,12 @@ def sys_wait4(t: Task, pid: CInt, status: UserPtr, options: CInt, rusage: UserPt
     got = _wait(t, which, ident, (options & 0xFFFFFFFF) | WEXITED)
     if got is None:
         return 0
-    c, _info, code = got
+    child, _info, code, used = got
     if status:
         t.copy_out(status, code.to_bytes(4, "little"))
     if rusage:
-        t.copy_out(rusage, with_children(c).pack())
-    return c.pid
+        t.copy_out(rusage, used.pack())
+    return child
 
 
 def sys_waitid(
@@ -303,9 +360,7 @@ def sys_waitid(
     return _waitid_out(t, _wait(t, which, ident, opts), info, rusage)
 
 
-def _waitid_out(
-    t: Task, got: tuple[ThreadGroup, sg.SigInfo, int] | None, info: int, rusage: int
-) -> int:
+def _waitid_out(t: Task, got: Waited | None, info: int, rusage: int) -> int:
     if info:
         if got is None:
             t.copy_out(info, bytes(4))
@@ -318,7 +373,7 @@ def _waitid_out(
             t.copy_out(info, raw[:12])  # no times here, nor anything between the fields
             t.copy_out(info + 16, raw[16:28])
     if rusage and got is not None:
-        t.copy_out(rusage, with_children(got[0]).pack())
+        t.copy_out(rusage, got[3].pack())
     return 0
 
 
