@@ -153,6 +153,8 @@ class Channel:
     def _fail(self, text: str) -> None:
         """End the channel as a robust-channel error would."""
         self.dead = True
+        if self._sim.channels.leaving and text.startswith("fault: "):
+            return
         gpu = self.object.gpu
         self._sim.log(f"NVRM: Xid (PCI:{gpu.pci_name if gpu else '?'}): 13, {text}")
         notifier = self.object.client.objects.get(self.object.data["error"])
@@ -248,6 +250,7 @@ class Channels:
         self._live: dict[Object, Channel] = {}
         self._next = 1
         self._last_work = 0.0
+        self.leaving = False
 
     def add(self, made: Object) -> None:
         """A channel object was allocated."""
@@ -258,6 +261,13 @@ class Channels:
     def remove(self, o: Object) -> None:
         """It was freed."""
         self._live.pop(o, None)
+
+    def finish(self) -> None:
+        """Something is about to go: what was submitted before happens first. That a process which has died can't be read
+        any more is no error of its channel."""
+        self.leaving = True
+        self.step()
+        self.leaving = False
 
     def interval(self) -> float | None:
         """Seconds until ``step`` is to be called; ``None`` without channels."""

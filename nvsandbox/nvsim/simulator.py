@@ -68,6 +68,7 @@ class Simulator:
         self.skip_kernels = config.skip_kernels
         self.rm.on_channel = self.channels.add
         self.rm.on_channel_free = self.channels.remove
+        self.rm.before_free = self.channels.finish
         self.files = FileTable(self._closed)
         self.mappings = Mappings(self)
         self.va_spaces: dict[OpenFile, VaSpace] = {}
@@ -81,6 +82,7 @@ class Simulator:
 
     def _closed(self, file: OpenFile) -> None:
         """The kernel dropped the last reference to an open file: as the driver's release does."""
+        self.channels.finish()
         self.rm.tree.free_owned(file)
         self.va_spaces.pop(file, None)
         self.mappings.forget(file)

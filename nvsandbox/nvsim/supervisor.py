@@ -86,6 +86,7 @@ class Supervisor:
                     if request is not None:
                         self.handle(request)
                 elif events & select.POLLHUP:  # no task uses the filter any more
+                    self.sim.channels.finish()
                     return
             self.sim.channels.step()
             self.sim.faults.apply(self.sim.rm, self.sim.events)

@@ -262,3 +262,20 @@ print(bad, cu.cuModuleLoadData(ref(m), ptx), cu.cuModuleGetFunction(ref(f), m, b
 
 def test_contexts_on_several_cards_and_a_module(sim: Sim) -> None:
     assert sim.python(SEVERAL, ["--count", "3"]).stdout == "0 0 0\n"
+
+
+LEAVES = """
+import ctypes, os, time
+cu = ctypes.CDLL("libcuda.so.1"); ctx = ctypes.c_void_p(); a = ctypes.c_uint64(); b = ctypes.c_uint64()
+size = ctypes.c_size_t(1 << 20)
+assert cu.cuInit(0) == 0 and cu.cuCtxCreate_v2(ctypes.byref(ctx), 0, 0) == 0
+assert cu.cuMemAlloc_v2(ctypes.byref(a), size) == 0 and cu.cuMemAlloc_v2(ctypes.byref(b), size) == 0
+time.sleep(2.5)
+assert cu.cuMemcpyDtoD_v2(b, a, size) == 0
+os._exit(0)
+"""
+
+
+def test_work_submitted_right_before_the_end_is_still_done(sim: Sim) -> None:
+    """A copy within the card is a kernel, which is refused by name: that it is, shows that it was looked at."""
+    assert "Xid" in sim.python(LEAVES).stderr

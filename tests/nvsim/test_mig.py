@@ -121,6 +121,8 @@ free, total = ctypes.c_size_t(), ctypes.c_size_t()
 assert cu.cuInit(0) == 0 and cu.cuCtxCreate_v2(ctypes.byref(ctx), 0, 0) == 0
 assert cu.cuMemAlloc_v2(ctypes.byref(at), ctypes.c_size_t(1 << 30)) == 0
 assert cu.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)) == 0
+more = ctypes.c_uint64()  # the card has more, its instance has not
+assert cu.cuMemAlloc_v2(ctypes.byref(more), ctypes.c_size_t(total.value)) == 2
 a, b = n.nvmlDeviceGetMemoryInfo(first), n.nvmlDeviceGetMemoryInfo(second)
 print(a.used, b.used >= 1 << 30, b.used + b.free == b.total == total.value, b.free == free.value)
 """

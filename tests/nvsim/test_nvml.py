@@ -146,6 +146,45 @@ def test_settings_are_refused_to_others(sim: Sim) -> None:
         assert done.returncode
 
 
+ACCOUNTING = """
+import ctypes, os, sys, time, pynvml as n
+n.nvmlInit(); h = n.nvmlDeviceGetHandleByIndex(0)
+print(n.nvmlDeviceGetAccountingBufferSize(h), n.nvmlDeviceGetAccountingPids(h))
+n.nvmlDeviceSetAccountingMode(h, 1)
+began = time.time() * 1e6
+r, w = os.pipe(); child = os.fork()
+if not child:
+    cu = ctypes.CDLL("libcuda.so.1"); ctx = ctypes.c_void_p(); at = ctypes.c_uint64()
+    assert cu.cuInit(0) == 0 and cu.cuCtxCreate_v2(ctypes.byref(ctx), 0, 0) == 0
+    assert cu.cuMemAlloc_v2(ctypes.byref(at), ctypes.c_size_t(256 << 20)) == 0
+    os.read(r, 1)
+    os._exit(0)
+while not n.nvmlDeviceGetAccountingPids(h) or n.nvmlDeviceGetAccountingStats(h, child).maxMemoryUsage < 256 << 20:
+    time.sleep(0.01)
+def row():
+    a = n.nvmlDeviceGetAccountingStats(h, child)
+    return a.isRunning, a.maxMemoryUsage >> 20 in range(256, 4096), began <= a.startTime <= time.time() * 1e6
+assert list(n.nvmlDeviceGetAccountingPids(h)) == [child]
+print(*row(), flush=True)
+os.write(w, b"x")
+os.waitpid(child, 0)
+while n.nvmlDeviceGetAccountingStats(h, child).isRunning:
+    time.sleep(0.01)
+print(*row())
+try:
+    n.nvmlDeviceGetAccountingStats(h, 1)
+except n.NVMLError as e:
+    print(type(e).__name__)
+n.nvmlDeviceClearAccountingPids(h)
+print(n.nvmlDeviceGetAccountingPids(h))
+"""
+
+
+def test_accounting_tells_what_a_process_used(sim: Sim) -> None:
+    out = sim.python(ACCOUNTING).stdout.splitlines()
+    assert out == ["4000 []", "1 True True", "0 True True", "NVMLError_NotFound", "[]"], out
+
+
 MOVES = """
 import ctypes, os, time, pynvml as n
 n.nvmlInit(); h = n.nvmlDeviceGetHandleByIndex(0)

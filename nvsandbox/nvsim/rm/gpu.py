@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ..profile import MIB, Profile
+from .accounting import Accounts
 from .memory import Heap
 from .mig import Mig, partition
 
@@ -44,7 +45,7 @@ class Gpu:
     compute_mode: int = 0
     ecc_on: bool = True
     ecc: EccCounters = field(default_factory=EccCounters)
-    accounting: bool = False
+    accounts: Accounts = field(default_factory=Accounts)
     lost: bool = False
     mig: Mig | None = None
     """Set when MIG mode is on."""
@@ -106,6 +107,7 @@ def make(index: int, profile: Profile, instances: tuple[str, ...] = ()) -> Gpu:
     ident = uuid.uuid5(_NAMESPACE, f"{profile.name}/{index}")
     heap = Heap(profile.memory_mib * MIB, profile.reserved_mib * MIB)
     gpu = Gpu(index, profile, heap, ident.bytes, ecc_on=profile.ecc)
+    heap.on_change = gpu.accounts.note
     if instances:
         gpu.mig = Mig(profile, gpu.uuid_text)
         partition(gpu.mig, instances)

@@ -54,6 +54,8 @@ class Manager:
         self.on_event_free: Callable[[Object], None] = lambda o: None
         self.on_channel: Callable[[Object], None] = lambda o: None
         self.on_channel_free: Callable[[Object], None] = lambda o: None
+        self.before_free: Callable[[], None] = lambda: None
+        """Channels do what they were given before objects are freed."""
         self._unknown: set[int] = set()
 
     def unknown(self, cmd: int, name: str) -> None:
@@ -178,12 +180,31 @@ class Manager:
     def _memory_object(self, made: Object, params: View, caller: Caller) -> None:
         size = params["size"]
         if made.cls.internal == "VideoMemory" and made.gpu is not None:
-            made.memory = made.gpu.heap.take(size, caller.pid)
+            made.memory = self.video_memory(made.client, made.gpu, size, caller.pid)
             params["offset"] = made.memory.offset
         else:
             made.memory = system_memory(size)
         params["size"] = made.memory.size
         params["limit"] = made.memory.size - 1
+
+    def video_memory(self, client: Client, gpu: Gpu, size: int, pid: int) -> Memory:
+        """Device memory; a client of a MIG instance gets no more than there is of that."""
+        if gpu.mig is not None:
+            mine = (o.data.get("swizz", -1) for o in client.objects.values() if o.gpu is gpu)
+            instance = next((i for i in map(gpu.mig.instances.get, mine) if i is not None), None)
+            if instance and self.used_in(gpu, instance.swizz) + size > instance.shape.memory:
+                raise RmError(Status.NO_MEMORY)
+        return gpu.heap.take(size, pid)
+
+    def used_in(self, gpu: Gpu, swizz: int) -> int:
+        """Bytes allocated by clients subscribed to a GPU instance; duplicates are counted once."""
+        found: dict[int, int] = {}
+        for client in self.tree.clients.values():
+            objects = [o for o in client.objects.values() if o.gpu is gpu]
+            if any(o.data.get("swizz") == swizz for o in objects):
+                memories = (o.memory for o in objects if o.memory is not None)
+                found |= {id(m): m.size for m in memories if m.place is Place.VIDEO}
+        return sum(found.values())
 
     def _event(self, made: Object, params: View) -> None:
         source = made.client.objects.get(params["hSrcResource"] or params["hParentClient"])
@@ -221,6 +242,7 @@ class Manager:
     def free(self, caller: Caller, root: int, handle: int) -> None:
         """NV_ESC_RM_FREE."""
         client = self.tree.client(root, caller.owners)
+        self.before_free()
         self.tree.free(client if handle == client.handle else self.tree.find(client, handle))
 
     def duplicate(self, caller: Caller, p: View) -> Object:

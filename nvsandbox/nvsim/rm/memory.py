@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -84,6 +85,8 @@ class Heap:
     """Fault: every further allocation fails."""
     _next: int = 0
     by_pid: dict[int, int] = field(default_factory=dict)
+    on_change: Callable[[int, int], None] = lambda pid, used: None
+    """Hears of each process's new total."""
 
     @property
     def free(self) -> int:
@@ -99,6 +102,7 @@ class Heap:
             raise RmError(Status.NO_MEMORY)
         self.used += size
         self.by_pid[pid] = self.by_pid.get(pid, 0) + size
+        self.on_change(pid, self.by_pid[pid])
         at, self._next = self._next, (self._next + size) % max(self.total, 1)
         return Memory(Place.VIDEO, size, self, at, pid=pid)
 
@@ -110,6 +114,7 @@ class Heap:
             self.by_pid[memory.pid] = left
         else:
             self.by_pid.pop(memory.pid, None)
+        self.on_change(memory.pid, max(left, 0))
 
 
 def system_memory(size: int) -> Memory:

@@ -6,6 +6,7 @@ rmapi_deprecated_vidheapctrl.c``); so do we.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from ..view import View
@@ -34,7 +35,7 @@ def vid_heap(rm: Manager, caller: Caller, p: View) -> None:
     if function in (_ALLOC_SIZE, _ALLOC_SIZE_RANGE, _ALLOC_TILED):
         member = {_ALLOC_SIZE: "AllocSize", _ALLOC_SIZE_RANGE: "AllocSizeRange"}
         d = data.sub(member.get(function, "AllocTiledPitchHeight"))
-        memory = _allocate(d, gpu.heap.take, caller.pid)
+        memory = _allocate(d, lambda size: rm.video_memory(client, gpu, size, caller.pid))
         number = {Place.VIDEO: _LOCAL_USER, Place.VIRTUAL: _VIRTUAL}.get(memory.place, _SYSTEM)
         try:
             cls = rm.release.classes[number]
@@ -55,12 +56,9 @@ def vid_heap(rm: Manager, caller: Caller, p: View) -> None:
         raise RmError(Status.NOT_SUPPORTED)
 
 
-def _allocate(d: View, take: object, pid: int) -> Memory:
+def _allocate(d: View, take: Callable[[int], Memory]) -> Memory:
     if d["flags"] & _FLAG_VIRTUAL:
         return Memory(Place.VIRTUAL, d["size"])
     if d["attr"] >> _LOCATION & 3:
         return system_memory(d["size"])
-    assert callable(take)
-    memory = take(d["size"], pid)
-    assert isinstance(memory, Memory)
-    return memory
+    return take(d["size"])

@@ -10,7 +10,6 @@ from typing import Final
 
 from ...view import View
 from ..control import Call, control
-from ..memory import Place
 from ..mig import MAX_INSTANCES, VEIDS_PER_GPC, GpuInstance, Mig, Shape, shapes
 from ..status import RmError, Status
 
@@ -51,13 +50,7 @@ def subscribed(call: Call) -> GpuInstance | None:
 
 def used_memory(call: Call, instance: GpuInstance) -> int:
     """Bytes allocated by clients subscribed to ``instance``; duplicates are counted once."""
-    found: dict[int, int] = {}
-    for client in call.rm.tree.clients.values():
-        objects = [o for o in client.objects.values() if o.gpu is call.gpu]
-        if any(o.data.get("swizz") == instance.swizz for o in objects):
-            memories = (o.memory for o in objects if o.memory is not None)
-            found |= {id(m): m.size for m in memories if m.place is Place.VIDEO}
-    return sum(found.values())
+    return call.rm.used_in(call.gpu, instance.swizz)
 
 
 def _instance(call: Call) -> GpuInstance:

@@ -125,7 +125,7 @@ def accounting_state(call: Call) -> Status | None:
     gpu = _gpu_by_id(call)
     if gpu is None:
         return Status.INVALID_ARGUMENT
-    call.p["state"] = 0 if gpu.accounting else _ACCOUNTING_DISABLED
+    call.p["state"] = 0 if gpu.accounts.on else _ACCOUNTING_DISABLED
     return None
 
 
@@ -135,7 +135,43 @@ def set_accounting_state(call: Call) -> Status | None:
     gpu = _gpu_by_id(call)
     if gpu is None:
         return Status.INVALID_ARGUMENT
-    gpu.accounting = call.p["newState"] == 0
+    gpu.accounts.set(call.p["newState"] == 0)
+    return None
+
+
+@control("NV0000_CTRL_CMD_GPUACCT_GET_ACCOUNTING_PIDS")
+def accounting_pids(call: Call) -> Status | None:
+    """Processes in the table, those that run among them."""
+    gpu = _gpu_by_id(call)
+    if gpu is None:
+        return Status.INVALID_ARGUMENT
+    pids = list(gpu.accounts.records)[: call.p.length("pidTbl")]
+    call.p.put(pidTbl=pids, pidCount=len(pids))
+    return None
+
+
+@control("NV0000_CTRL_CMD_GPUACCT_GET_PROC_ACCOUNTING_INFO")
+def accounting_info(call: Call) -> Status | None:
+    """What one process has used."""
+    gpu = _gpu_by_id(call)
+    if gpu is None:
+        return Status.INVALID_ARGUMENT
+    if not gpu.accounts.on:
+        return Status.NOT_SUPPORTED
+    r = gpu.accounts.records.get(call.p["subPid"] or call.p["pid"])
+    if r is None:
+        return Status.OBJECT_NOT_FOUND
+    call.p.put(gpuUtil=0, fbUtil=0, maxFbUsage=r.peak, startTime=r.start, endTime=r.end)
+    return None
+
+
+@control("NV0000_CTRL_CMD_GPUACCT_CLEAR_ACCOUNTING_DATA")
+def clear_accounting(call: Call) -> Status | None:
+    """Needs root, as the tables say."""
+    gpu = _gpu_by_id(call)
+    if gpu is None:
+        return Status.INVALID_ARGUMENT
+    gpu.accounts.clear()
     return None
 
 
