@@ -42,6 +42,7 @@ def world(make: Any = make_proc) -> Any:
     t.signal_pending = lambda: False
     t.memory = lambda: None
     t.has_thread = lambda: False
+    t.tracee = None
     fs = make(k)
     ns = MountNamespace(mount_of(fs, fs.root))
     t.fs = FsContext(ns, ns.root_path(), ns.root_path())
