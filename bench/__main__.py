@@ -174,6 +174,19 @@ def nvproxy(args: argparse.Namespace, res: Results) -> None:
                 )
 
 
+def network(args: argparse.Namespace, res: Results) -> None:
+    """TCP over a veth and inside (bench/network.py)."""
+    if args.only and not any("net_" in o or o in "net_" for o in args.only):
+        return
+    for _ in range(args.repeat):
+        r = subprocess.run(
+            [sys.executable, "-m", "bench.network"], capture_output=True, text=True, timeout=600
+        )
+        for line in r.stdout.splitlines():
+            runtime, name, value = line.split()
+            res.setdefault(name, {}).setdefault(runtime, []).append(float(value))
+
+
 def main() -> int:
     p = argparse.ArgumentParser(prog="bench", description=__doc__)
     p.add_argument("--rootfs", required=True)
@@ -195,6 +208,7 @@ def main() -> int:
     macro(rts, args, res)
     memory(rts, args, res)
     nvproxy(args, res)
+    network(args, res)
     rows = {
         row: {
             rt: {"median": statistics.median(v), "unit": UNITS.get(row, "ns"), "min": min(v), "max": max(v), "n": len(v)}

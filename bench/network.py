@@ -1,0 +1,172 @@
+"""TCP rows: a program natively in a network namespace, and the same under an OCI runtime in that namespace. ``python -m bench.network``.
+
+The other end is a second namespace behind a veth. Prints ``RUNTIME ROW VALUE``: ns per MiB of a bulk transfer (iperf3), ns per
+round trip of one byte, ns per request (redis-benchmark). The root file system is the host's, which has the programs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+NVSANDBOX = Path(sys.executable).parent / "nvsandbox"
+PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PROGRAMS = ("iperf3", "redis-server", "redis-benchmark")
+PING = """
+import socket, sys, time
+if sys.argv[1] == "serve":
+    s = socket.create_server(("", 7777)); c, _ = s.accept(); c.setsockopt(6, 1, 1)
+    while (d := c.recv(1)): c.send(d)
+else:
+    for _ in range(100):
+        try:
+            c = socket.create_connection((sys.argv[1], 7777)); break
+        except OSError: time.sleep(0.1)
+    c.setsockopt(6, 1, 1)
+    for _ in range(500): c.send(b"x"); c.recv(1)
+    t = time.perf_counter_ns(); n = 3000
+    for _ in range(n): c.send(b"x"); c.recv(1)
+    print((time.perf_counter_ns() - t) / n)
+"""
+
+
+def sh(*argv: str) -> None:
+    subprocess.run(argv, check=True, stdin=subprocess.DEVNULL)
+
+
+class Bench:
+    def __init__(self, base: Path, seconds: float) -> None:
+        self.base, self.seconds = base, seconds
+        self.peer, self.box = f"nvb-p{os.getpid()}", f"nvb-b{os.getpid()}"
+        self.count = 0
+
+    def setup(self) -> None:
+        for ns in (self.peer, self.box):
+            sh("ip", "netns", "add", ns)
+            sh("ip", "-n", ns, "link", "set", "lo", "up")
+        sh("ip", "-n", self.peer, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", self.box)  # fmt: skip
+        for ns, last in ((self.peer, 1), (self.box, 2)):
+            sh("ip", "-n", ns, "addr", "add", f"10.97.0.{last}/24", "dev", "eth0")
+            sh("ip", "-n", ns, "link", "set", "eth0", "up")
+
+    def close(self) -> None:
+        for ns in (self.peer, self.box):
+            subprocess.run(["ip", "netns", "del", ns], check=False)
+
+    def on_peer(self, script: str) -> list[str]:
+        return ["ip", "netns", "exec", self.peer, "bash", "-c", script]
+
+    def native(self, script: str) -> list[str]:
+        return ["ip", "netns", "exec", self.box, "bash", "-c", script]
+
+    def contained(self, runtime: list[str]) -> Callable[[str], list[str]]:
+        """How a script is run by an OCI runtime (its command line) in the namespace."""
+
+        def argv(script: str) -> list[str]:
+            self.count += 1
+            bundle = self.base / f"b{self.count}"
+            bundle.mkdir()
+            subprocess.run([*runtime, "spec"], cwd=bundle, check=True)
+            spec = json.loads((bundle / "config.json").read_text())
+            spec["process"].update(terminal=False, args=["bash", "-c", script], env=[PATH])
+            spec["root"].update(path="/", readonly=False)
+            spec["linux"]["namespaces"] = [
+                {"type": t, "path": f"/run/netns/{self.box}"} if t == "network" else {"type": t}
+                for t in ("pid", "network", "ipc", "uts", "mount")
+            ]
+            (bundle / "config.json").write_text(json.dumps(spec))
+            return [*runtime, "run", "-b", str(bundle), f"nvbench{os.getpid()}-{self.count}"]
+
+        return argv
+
+    @contextmanager
+    def server(self, argv: list[str], ready: list[str]) -> Iterator[None]:
+        with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as p:
+            try:
+                for _ in range(100):
+                    if subprocess.run(ready, capture_output=True).returncode == 0:
+                        break
+                    time.sleep(0.1)
+                yield
+            finally:
+                p.terminate()
+                p.wait()
+
+    def rows(self, inside: Callable[[str], list[str]]) -> Iterator[tuple[str, float]]:
+        """Row and value."""
+        t = self.seconds
+        wait = self.on_peer("ss -ltn | grep -q :5201")
+        for row, flags in (("net_send_mib", ""), ("net_recv_mib", "-R")):
+            with self.server(self.on_peer("exec iperf3 -s -1"), wait):
+                yield row, _iperf(_out(inside(f"iperf3 -J -c 10.97.0.1 -t {t} {flags}")))
+        loop = f"iperf3 -s -1 >/dev/null & sleep 0.5; iperf3 -J -c 127.0.0.1 -t {t}"
+        yield "net_loop_mib", _iperf(_out(inside(loop)))
+        with self.server(self.on_peer(f"exec python3 -c '{PING}' serve"), ["true"]):
+            yield "net_pingpong", float(_out(inside(f"python3 -c '{PING}' 10.97.0.1")))
+        redis = "exec redis-server --save '' --protected-mode no >/dev/null"
+        with self.server(inside(redis), self.on_peer("redis-cli -h 10.97.0.2 ping")):
+            yield from _redis(
+                _out(self.on_peer("redis-benchmark -h 10.97.0.2 --csv -n 20000 -c 50 -t set,get"))
+            )
+        inner = "redis-server --save '' >/dev/null & sleep 1; redis-benchmark --csv -n 20000 -c 50 -t set,get; kill %1"
+        for row, value in _redis(_out(inside(inner))):
+            yield f"{row}_inside", value
+
+
+def _out(argv: list[str]) -> str:
+    return subprocess.run(
+        argv, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL
+    ).stdout
+
+
+def _iperf(text: str) -> float:
+    done = json.loads(text[text.index("{") :])["end"]["sum_received"]
+    return float(done["seconds"] * 1e9 / (done["bytes"] / (1 << 20)))
+
+
+def _redis(text: str) -> Iterator[tuple[str, float]]:
+    for line in csv.reader(text.splitlines()):
+        if len(line) > 1 and re.fullmatch(r"[0-9.]+", line[1]):
+            yield f"net_redis_{line[0].lower()}", 1e9 / float(line[1])
+
+
+def main() -> int:
+    p = argparse.ArgumentParser(prog="bench.network", description=__doc__)
+    p.add_argument("--seconds", type=float, default=2, help="of a bulk transfer")
+    p.add_argument("--runtime", action="append", default=[], metavar="NAME=COMMAND")
+    args = p.parse_args()
+    missing = [x for x in PROGRAMS if shutil.which(x) is None]
+    if os.geteuid() or missing:
+        print(f"network rows need root and {' '.join(PROGRAMS)}", file=sys.stderr)
+        return 0
+    with tempfile.TemporaryDirectory() as d:
+        b = Bench(Path(d), args.seconds)
+        try:
+            b.setup()
+            ways = {"native": b.native}
+            for spec in args.runtime or [
+                f"nvsandbox-systrap={NVSANDBOX} --root {d}/state --network=sandbox"
+            ]:
+                name, _, command = spec.partition("=")
+                ways[name] = b.contained(command.split())
+            for name, inside in ways.items():
+                for row, value in b.rows(inside):
+                    print(name, row, value, flush=True)
+        finally:
+            b.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
