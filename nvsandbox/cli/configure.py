@@ -89,7 +89,7 @@ def sandbox_config(
             f"rootfs `{rootfs}`: "
             + ("not a directory" if os.path.exists(rootfs) else "no such file or directory")
         )
-    if (g.pcap or g.egress) and g.network != "sandbox":
+    if (g.pcap or g.egress) and g.network not in ("sandbox", "auto"):
         raise Failure(f"--{'pcap' if g.pcap else 'egress'}: needs --network=sandbox")
     for rule in g.egress:
         from ..sentry.net import egress

@@ -22,6 +22,10 @@ def do(g: Globals, v: Values, command: list[str]) -> int:
 
         rootfs = v["rootfs"]
         config = sandbox_config(g, rootfs, v["hostname"], v["volume"])
+        if config.network == "auto":  # a way out is made only when it is asked for
+            if config.egress or config.pcap:
+                raise Failure(f"--{'pcap' if config.pcap else 'egress'}: needs --network=sandbox")
+            config.network = "none"
         variables = environment(v["env"], rootfs == "/")
         give_gpus(config, variables, v["env"], v["gpus"], v["gpu_memory"])
         where = v["cwd"] or (os.getcwd() if rootfs == "/" else "/")

@@ -21,7 +21,10 @@ GLOBAL: Final = (
         "systrap-patching", "str", "Hot system call instructions become jumps (systrap).",
         choices=("on", "off", "forced"),
     ),
-    opt("network", "str", "Which network the sandbox has.", "none", choices=("none", "host", "sandbox")),
+    opt(
+        "network", "str", "Which network the sandbox has; auto: sandbox in a namespace of the container's own, else none.",
+        "auto", choices=("auto", "none", "host", "sandbox"),
+    ),
     opt(
         "egress", "list", "allow:HOST[:PORT]: programs may only send there (--network=sandbox). Repeatable.",
         metavar="RULE",

@@ -7,10 +7,11 @@ Forked by `create`; speaks with it over a socket pair until the container is cre
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import socket
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..failure import Failure
 from ..sandbox import control
@@ -18,6 +19,10 @@ from ..sandbox.config import SandboxConfig
 from . import cgroups, namespaces, relay
 from .cgroups import Groups
 from .spec import Namespace
+
+if TYPE_CHECKING:
+    from ..sandbox.launch import RunningSandbox
+    from ..sandbox.takeover import Takeover
 
 PATIENCE: Final = 5.0  # seconds for create to read why it failed
 
@@ -48,12 +53,15 @@ def main(plan: Plan, link: socket.socket) -> None:
         relay.close_except(keep)
         _oom_score(plan.oom_score_adj)
         namespaces.enter(plan.namespaces, os.fsdecode(plan.config.hostname))
-        if plan.own_network:
-            namespaces.set_sysctls(plan.sysctl, plan.config.network)
-        elif plan.config.network == "sandbox":
+        auto = plan.config.network == "auto"
+        if auto:
+            plan.config.network = "sandbox" if plan.own_network else "none"
+        elif plan.config.network == "sandbox" and not plan.own_network:
             raise Failure(
                 "--network=sandbox: the container has no network namespace of its own (--network=host uses the host's)"
             )
+        if plan.own_network:
+            namespaces.set_sysctls(plan.sysctl, plan.config.network)
         link.send(b"namespaces")  # hooks run now, beside what follows
         _load_sentry()
         cgroups.join(plan.groups, os.getpid())
@@ -62,7 +70,7 @@ def main(plan: Plan, link: socket.socket) -> None:
 
             pods.run(plan, link)
         else:
-            _run(plan, link)
+            _run(plan, link, auto)
     except Failure as e:
         _tell(link, e)
     except OSError as e:
@@ -99,18 +107,30 @@ def _oom_score(adj: int | None) -> None:
             f.write(str(adj))
 
 
-def _run(plan: Plan, link: socket.socket) -> None:
-    from ..sandbox.launch import RunningSandbox
+def _take_over(sb: RunningSandbox, auto: bool) -> Takeover | None:
+    """Gives the Sentry the namespace we are in. ``auto``: if that can't be, the sandbox has loopback only. Raises Failure."""
     from ..sandbox.takeover import Takeover
+
+    try:
+        takeover = Takeover()
+        sb.network(takeover)
+    except Failure as e:
+        if not auto:
+            raise
+        logging.getLogger("nvsandbox").warning("%s: there is only loopback inside", e)
+        return None
+    return takeover
+
+
+def _run(plan: Plan, link: socket.socket, auto: bool) -> None:
+    from ..sandbox.launch import RunningSandbox
 
     sb = RunningSandbox(plan.config, plan.listener, own_name="nv-init")
     plan.listener.close()
     if link.recv(64) != b"go":
         raise Failure("create was interrupted")
     relay.prepare_terminal(plan.process, plan.terminal)
-    takeover = Takeover() if plan.config.network == "sandbox" else None
-    if takeover is not None:
-        sb.network(takeover)
+    takeover = _take_over(sb, auto) if plan.config.network == "sandbox" else None
     ident = sb.spawn(plan.process, plan.stdio, init=True, hold=True)
     link.send(b"created")
     if link.recv(64) != b"stay":

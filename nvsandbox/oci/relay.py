@@ -102,6 +102,8 @@ class Relay:
         if msg.get("ev") == "exited" and msg.get("id") == self.ident:
             return True, int(msg["status"])
         if msg.get("ev") == "network":
+            if self.network is None:  # nothing was taken over: there is no news
+                self._send({"op": "network", "failed": ""})
             self._changed()
         return msg.get("ev") == "dead", None
 

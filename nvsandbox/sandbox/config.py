@@ -74,7 +74,7 @@ class SandboxConfig(Struct):
     memory: int = 0  # bytes the application may see, 0: the host's
     pids: int = 0  # tasks the application may have, 0: as many as the kernel can
     cpu_max: tuple[int, int] | None = None  # quota and period, µs
-    network: str = "none"
+    network: str = "none"  # auto (containers only), none, host, sandbox
     egress: list[str] = field(default_factory=list)  # rules, none: everything is allowed
     nameservers: list[str] = field(default_factory=list)  # whose answers --egress believes
     pcap: str = ""  # file that gets what crosses the interfaces

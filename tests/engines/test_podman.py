@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -183,3 +184,30 @@ def test_network_of_the_host_stack(podman: Podman) -> None:
     """With --network=host of ours, the address netavark gave is there and answers."""
     script = "ip -4 addr show eth0 | grep -c inet; ip route | grep -c default"
     assert podman.ok("run", "--rm", "busybox", "sh", "-c", script, runtime="nvhost") == "1\n1"
+
+
+def test_network_of_netavark(podman: Podman) -> None:
+    """By default our own stack is on the interface that netavark made; a published port and a pod's shared namespace."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    script = "echo hello > /tmp/index.html; httpd -f -p 80 -h /tmp"
+    c = podman.ok("run", "-d", "-p", f"127.0.0.1:{port}:80", "busybox", "sh", "-c", script)
+    try:
+        ip = podman.ok("inspect", "-f", "{{.NetworkSettings.IPAddress}}", c)
+        deadline = time.monotonic() + 20
+        while sh(["curl", "-sf", f"http://{ip}/index.html"]).stdout != "hello\n":
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert sh(["curl", "-sf", f"http://127.0.0.1:{port}/index.html"]).stdout == "hello\n"
+        got = podman.ok(
+            "run",
+            "--rm",
+            "busybox",
+            "sh",
+            "-c",
+            f"wget -qO- http://{ip}/index.html; ping -c 1 {ip} | grep -c ' 0% '",
+        )
+        assert got.split() == ["hello", "1"]
+    finally:
+        podman.ok("rm", "-f", "-t", "0", c)

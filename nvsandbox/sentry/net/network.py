@@ -81,7 +81,8 @@ class Network:
     def apply(self, msg: dict[str, Any], fds: list[int]) -> None:
         """A "network" order. Raises KeyError, TypeError, ValueError for what the launcher never sends."""
         if "failed" in msg:
-            log.warning("%s", msg["failed"])
+            if msg["failed"]:
+                log.warning("%s", msg["failed"])
             return
         sockets = [socket.socket(fileno=fd) for fd in fds]
         self.stack.shared = bool(msg.get("shared"))
