@@ -13,9 +13,11 @@ def do(g: Globals, v: Values, command: list[str]) -> int:
     """The command's exit code; 127 and 126 when it can't be run."""
     from ..sandbox.sentry_process import SentryProcess
 
+    kept = os.path.isdir(f"{g.root}/@warm")  # sandboxes that are ready, see sandbox/warm.py
     sentry: SentryProcess | None = None
     try:
-        sentry = SentryProcess()  # loads its modules while we load ours
+        if not kept:
+            sentry = SentryProcess()  # loads its modules while we load ours
         from ..sandbox import control
         from ..sandbox.foreground import run_foreground
         from .configure import environment, give_gpus, sandbox_config
@@ -37,7 +39,15 @@ def do(g: Globals, v: Values, command: list[str]) -> int:
             v["gid"],
             terminal=os.isatty(0) and os.isatty(1),
         )
-        return run_foreground(config, process, sentry=sentry)
+        if kept and config.gpu is None:
+            from ..sandbox import warm
+
+            ready = warm.take(g.root, config)
+            if ready is not None:
+                return run_foreground(ready, process)
+        from ..sandbox.launch import RunningSandbox
+
+        return run_foreground(RunningSandbox(config, sentry=sentry, own_network=True), process)
     except Failure as e:
         if sentry is not None:
             sentry.drop()

@@ -63,6 +63,11 @@ _BUNDLE = (
     ),
     opt("preserve-fds", "int", "Pass N more descriptors, from 3 on.", 0, metavar="N"),
 )
+_SANDBOX = (
+    opt("rootfs", "str", "The root file system; writes go to memory.", "/", metavar="DIR"),
+    opt("hostname", "str", "The sandbox's name.", "nvsandbox", metavar="NAME"),
+    opt("volume,v", "list", "Bind mount a host directory or file.", metavar="SRC:DST[:ro]"),
+)
 _FORMAT = opt("format,f", "str", "Output format.", "table", choices=("table", "json"))
 _RESOURCES = (
     ("blkio-weight", "Block I/O weight, 10 to 1000."), ("cpu-period", "CPU period in microseconds."),
@@ -79,16 +84,22 @@ COMMANDS: Final[dict[str, Cmd]] = {
         "Run COMMAND in a new sandbox. What it writes to the root file system, the host's or DIR, is kept in memory and gone "
         "afterwards.",
         (
-            opt("rootfs", "str", "The root file system; writes go to memory.", "/", metavar="DIR"),
-            opt("cwd,w", "str", "Working directory inside.", metavar="DIR"),
+            *_SANDBOX, opt("cwd,w", "str", "Working directory inside.", metavar="DIR"),
             opt("env,e", "list", "Set a variable (the host's are passed with --rootfs / only).", metavar="NAME=VALUE"),
             opt("uid", "int", "User id of the command.", 0), opt("gid", "int", "Group id of the command.", 0),
-            opt("hostname", "str", "The sandbox's name.", "nvsandbox", metavar="NAME"),
-            opt("volume,v", "list", "Bind mount a host directory or file.", metavar="SRC:DST[:ro]"),
             opt("gpus", "str", "all, none, or indexes, UUIDs, MIG ids.", metavar="LIST"),
             opt("gpu-memory", "str", "Device memory it may use on each GPU.", metavar="SIZE"),
         ),
         "[--] COMMAND …", 1, None, "a command",
+    ),
+    "warm": Cmd(
+        "nvsandbox.cli.warm:warm",
+        "Keep sandboxes ready: `do` with the same root, volumes and flags takes one instead of starting one.",
+        (
+            *_SANDBOX, opt("number,n", "int", "How many.", 1, metavar="N"),
+            opt("foreground", "flag", "Stay in the foreground."), opt("stop", "flag", "End all that are kept."),
+        ),
+        "", 0, 0,
     ),
     "create": Cmd("nvsandbox.oci.create:create", "Create a container from a bundle.", _BUNDLE),
     "start": Cmd("nvsandbox.oci.commands:start", "Start the program of a created container.", ()),

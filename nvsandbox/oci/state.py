@@ -181,7 +181,7 @@ def all_ids(root: str) -> list[str]:
         names = sorted(os.listdir(root))
     except OSError:
         return []
-    return [n for n in names if os.path.isdir(os.path.join(root, n))]
+    return [n for n in names if set(n) <= ALLOWED and os.path.isdir(os.path.join(root, n))]
 
 
 def now_text() -> str:

@@ -9,13 +9,14 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import IO, Final, final
+from typing import IO, Any, Final, final
 
 from ..nvproxy.options import GpuOptions
 from . import control
 from .config import DEFAULT_INNER, Failure, HostMount, SandboxConfig
 from .foreground import exit_code
 from .launch import RunningSandbox, load
+from .warm import Pool
 
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PIPE: Final = subprocess.PIPE
@@ -155,17 +156,26 @@ class Sandbox:
         self._gpus = GpuOptions(gpus, memory=gpu_memory, driver_root=driver_root, required=True)
         self._sb: RunningSandbox | None = None
 
+    def _give_gpus(self) -> None:
+        if self._gpus.gpus:
+            from ..nvproxy.inject import apply
+
+            apply(self._config, self._env, self._gpus)
+
     def __enter__(self) -> Sandbox:
         try:
-            if self._gpus.gpus:
-                from ..nvproxy.inject import apply
-
-                apply(self._config, self._env, self._gpus)
-            load()  # once, for all sandboxes of this program
-            self._sb = RunningSandbox(self._config, own_network=True)
+            if self._sb is None:  # not one of a pool
+                self._give_gpus()
+                load()  # once, for all sandboxes of this program
+                self._sb = RunningSandbox(self._config, own_network=True)
         except Failure as e:
             raise SandboxError(str(e)) from None
         return self
+
+    @classmethod
+    def pool(cls, n: int, **options: Any) -> SandboxPool:
+        """``n`` sandboxes with these options of ``Sandbox``, started now and kept ready; see ``SandboxPool``."""
+        return SandboxPool(cls(**options), n)
 
     def __exit__(self, *_exc: object) -> None:
         self.close()
@@ -222,3 +232,43 @@ class Sandbox:
             for f in (p.stdin, p.stdout, p.stderr):
                 f.close()
         return Result(p.wait(), out, err)
+
+
+@final
+class SandboxPool:
+    """Sandboxes that are ready for their first command: ``with Sandbox.pool(4, rootfs=…) as pool, pool.take() as sb: sb.run(…)``.
+
+    One that is taken is replaced at once, in the background. One whose file trees have changed since it was started, or that has
+    died, is replaced when it would be taken; that takes a moment longer.
+    """
+
+    def __init__(self, model: Sandbox, n: int) -> None:
+        """Raises SandboxError."""
+        if model._gpus.gpus:
+            raise SandboxError("a pool of sandboxes with GPUs is not possible")
+        self._model = model
+        try:
+            self._pool = Pool(model._config, n)
+        except Failure as e:
+            raise SandboxError(str(e)) from None
+
+    def take(self) -> Sandbox:
+        """A running sandbox, the caller's to close (or to use in a with statement). Raises SandboxError."""
+        sb = Sandbox.__new__(Sandbox)
+        sb.__dict__.update(self._model.__dict__)
+        try:
+            sb._sb = self._pool.take()
+            self._pool.fill()
+        except Failure as e:
+            raise SandboxError(str(e)) from None
+        return sb
+
+    def close(self) -> None:
+        """Ends those that were not taken."""
+        self._pool.close()
+
+    def __enter__(self) -> SandboxPool:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()

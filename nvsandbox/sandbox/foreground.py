@@ -10,9 +10,7 @@ import tty
 from typing import Any, Final
 
 from . import control
-from .config import Failure, SandboxConfig
-from .launch import RunningSandbox
-from .sentry_process import SentryProcess
+from .handle import Handle
 
 FORWARDED: Final = (
     signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2,
@@ -20,29 +18,21 @@ FORWARDED: Final = (
 )  # fmt: skip
 
 
-def run_foreground(
-    config: SandboxConfig,
-    process: control.Message,
-    init: bool = False,
-    sentry: SentryProcess | None = None,
-) -> int:
+def run_foreground(sb: Handle, process: control.Message) -> int:
     """Exit code as a shell gives it: the program's own, or 128 + signal. Raises Failure.
 
     With ``process["terminal"]`` our own terminal is handed over in raw mode and given back at the end.
     """
     terminal = bool(process.get("terminal"))
     if terminal:
-        if not (os.isatty(0) and os.isatty(1)):
-            raise Failure("a terminal is asked for, but stdin and stdout are not one")
         process["rows"], process["cols"] = _size()
-    sb = RunningSandbox(config, sentry=sentry, own_network=True)
     r, w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(w, warn_on_full_buffer=False)
     for s in FORWARDED:
         signal.signal(s, _noop)
     saved = termios.tcgetattr(0) if terminal else None
     try:
-        ident = sb.spawn(process, (0, 1, 2), init)
+        ident = sb.spawn(process, (0, 1, 2))
         if terminal:
             tty.setraw(0)
         return _wait(sb, ident, r, terminal)
@@ -55,7 +45,7 @@ def run_foreground(
         sb.close()
 
 
-def _wait(sb: RunningSandbox, ident: int, wakeup: int, terminal: bool) -> int:
+def _wait(sb: Handle, ident: int, wakeup: int, terminal: bool) -> int:
     while True:
         ready, _, _ = select.select([wakeup, sb.ctl.fileno()], [], [])
         if wakeup in ready:

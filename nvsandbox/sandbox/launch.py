@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import socket
-import time
 from typing import TYPE_CHECKING, final
 
 from ..failure import reason
@@ -14,6 +12,7 @@ from ..platform.native._native import lib
 from ..platform.probe import NoPlatform, choose
 from . import control, isolate
 from .config import Failure, SandboxConfig
+from .handle import Handle
 from .logs import setup_logging
 from .sentry_process import SentryProcess
 
@@ -35,10 +34,12 @@ def load() -> None:
 
 
 def _gofer_process(config: SandboxConfig, sock: socket.socket, parent: int, ready: int) -> None:
-    """In the child: the container's mounts and nothing else, then serves for good."""
+    """In the child: the container's mounts and nothing else, then serves for good. ``parent``: with whom it ends, 0: only
+    with its connection."""
     code = 1
     try:
-        isolate.die_with_parent(parent)
+        if parent:
+            isolate.die_with_parent(parent)
         os.setsid()
         isolate.reset_signals()
         isolate.set_name("nv-gofer")
@@ -82,11 +83,11 @@ def _gofer_process(config: SandboxConfig, sock: socket.socket, parent: int, read
         os._exit(code)
 
 
-def start_gofer(config: SandboxConfig) -> tuple[socket.socket, int, int]:
+def start_gofer(config: SandboxConfig, outlives: bool = False) -> tuple[socket.socket, int, int]:
     """(the Sentry's end, pid, descriptor on which it says that it is ready)."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     r, w = os.pipe()
-    parent = os.getpid()
+    parent = 0 if outlives else os.getpid()
     pid = os.fork()
     if pid == 0:
         ours.close()
@@ -102,13 +103,14 @@ def gofer_ready(r: int, pid: int) -> None:
     with os.fdopen(r, "rb") as f:
         word = f.read()
     if word != b"\n":
-        os.waitpid(pid, 0)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
         raise Failure(word.decode("utf-8", "replace") or "the gofer did not start")
 
 
 @final
-class RunningSandbox:
-    """A sandbox from the launcher's side."""
+class RunningSandbox(Handle):
+    """A sandbox whose processes are our children."""
 
     def __init__(
         self,
@@ -117,27 +119,52 @@ class RunningSandbox:
         own_name: str = "",
         sentry: SentryProcess | None = None,
         own_network: bool = False,
+        outlives: bool = False,
+        wait: bool = True,
     ) -> None:
         """``sentry``: one that was started before. ``own_network``: with network "sandbox" nobody else makes a network
-        namespace. Raises Failure."""
-        sentry = sentry or SentryProcess()
-        self.ctl, self.sentry_pid = sentry.ctl, sentry.pid
+        namespace. ``outlives``: it ends with its control connection only, not with us. Without ``wait`` it is to be used
+        after ``ready``. Raises Failure."""
+        sentry = sentry or SentryProcess(outlives)
+        super().__init__(sentry.ctl)
+        self.sentry_pid = sentry.pid
         self.config = config
         self.broker_pid = 0
+        self.gofer_pid = 0
         self.own_network: OwnNetwork | None = None
-        self._next = 0
-        self._events: list[control.Message] = []
+        self._gofer_ready = -1
+        self._sentry = sentry
         if own_name:
             isolate.set_name(own_name)
         try:
             if own_network and config.network == "sandbox":
                 self._connect(config)
-            self._start(config, sentry, -1 if listener is None else listener.fileno())
+            self._start(config, sentry, -1 if listener is None else listener.fileno(), outlives)
         except BaseException:
             if self.own_network is not None:
                 self.own_network.close()
             sentry.drop()
             raise
+        if wait:
+            self.ready()
+
+    def ready(self) -> None:
+        """Waits until it can run programs. Raises Failure."""
+        if self._gofer_ready < 0:
+            return
+        pipe, self._gofer_ready = self._gofer_ready, -1
+        try:
+            gofer_ready(pipe, self.gofer_pid)
+            self.wait_for("ready", 0)
+        except BaseException:
+            if self.own_network is not None:
+                self.own_network.close()
+            self._sentry.drop()
+            raise
+        if self.own_network is not None:
+            control.send(self.ctl, self.own_network.order, tuple(self.own_network.fds))
+            for fd in self.own_network.fds:
+                os.close(fd)
 
     def _connect(self, config: SandboxConfig) -> None:
         from . import ownnet
@@ -145,7 +172,9 @@ class RunningSandbox:
         self.own_network = ownnet.OwnNetwork()
         config.files.setdefault(b"/etc/resolv.conf", ownnet.RESOLVER)
 
-    def _start(self, config: SandboxConfig, sentry: SentryProcess, listener: int) -> None:
+    def _start(
+        self, config: SandboxConfig, sentry: SentryProcess, listener: int, outlives: bool
+    ) -> None:
         log_fd = -1
         if config.log_path:
             log_fd = os.open(
@@ -166,19 +195,13 @@ class RunningSandbox:
 
             if not config.gpu.null:
                 config.gpu.broker_fd, self.broker_pid = broker.start(config.gpu.devices)
-        gofer, self.gofer_pid, ready = start_gofer(config)
-        sentry.configure(config, gofer.fileno(), log_fd, listener)
+        gofer, self.gofer_pid, self._gofer_ready = start_gofer(config, outlives)
+        sentry.configure(config, gofer.fileno(), log_fd, listener, self.gofer_pid)
         gofer.close()
-        gofer_ready(ready, self.gofer_pid)
         if config.gpu is not None and config.gpu.broker_fd >= 0:
             os.close(config.gpu.broker_fd)  # the Sentry's: the broker ends with it
         if config.pcap_fd >= 0:
             os.close(config.pcap_fd)
-        self._wait_for("ready", 0)
-        if self.own_network is not None:
-            control.send(self.ctl, self.own_network.order, tuple(self.own_network.fds))
-            for fd in self.own_network.fds:
-                os.close(fd)
 
     def _open_network(self, config: SandboxConfig) -> None:
         """What --egress and --pcap need from the host's files. Raises Failure."""
@@ -193,23 +216,6 @@ class RunningSandbox:
             except OSError as e:
                 raise Failure(f"--pcap `{config.pcap}`: {reason(e)}") from None
 
-    def spawn(
-        self,
-        process: control.Message,
-        fds: tuple[int, ...],
-        init: bool = False,
-        hold: bool = False,
-    ) -> int:
-        """Starts a process, or prepares it (``hold``); its id. Raises Failure (code 127, 126) when it can't be run."""
-        self._next += 1
-        ident = self._next
-        order = {"op": "spawn", "id": ident, "process": process, "init": init, "hold": hold}
-        control.send(self.ctl, order, fds)
-        msg = self._wait_for("started", ident)
-        if msg["ev"] == "failed":
-            raise Failure(str(msg["msg"]), control.exit_code_of(int(msg["errno"])))
-        return ident
-
     def network(self, takeover: Takeover) -> None:
         """Tells the Sentry what the network namespace has now. Raises Failure, OSError."""
         try:
@@ -223,63 +229,14 @@ class RunningSandbox:
             for s in sockets:
                 s.close()
 
-    def signal(self, ident: int, sig: int) -> None:
-        with contextlib.suppress(OSError):
-            control.send(self.ctl, {"op": "signal", "id": ident, "sig": sig})
-
-    def resize(self, ident: int, rows: int, cols: int) -> None:
-        with contextlib.suppress(OSError):
-            control.send(self.ctl, {"op": "resize", "id": ident, "rows": rows, "cols": cols})
-
-    def wait(self, ident: int, timeout: float | None = None) -> int | None:
-        """The wait status of a process, None when ``timeout`` seconds pass first. Raises Failure."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while deadline is not None and not any(m.get("id") == ident for m in self._events):
-            left = max(deadline - time.monotonic(), 0)
-            if not select.select([self.ctl], [], [], left)[0]:
-                return None
-            self._take()
-        return int(self._wait_for("exited", ident)["status"])
-
-    def _wait_for(self, kind: str, ident: int) -> control.Message:
-        while True:
-            for i, m in enumerate(self._events):
-                if m.get("id", 0) == ident and m["ev"] in (kind, "failed"):
-                    return self._events.pop(i)
-            self._take()
-
-    def _take(self) -> None:
-        """One more message from the Sentry. Raises Failure when it is dead."""
-        got = control.receive(self.ctl)
-        if got is None:
-            raise Failure("the sandbox died unexpectedly")
-        msg, fds = got
-        for fd in fds:
-            os.close(fd)
-        if msg["ev"] == "dead":
-            raise Failure(str(msg["msg"]))
-        self._events.append(msg)
-
     def kept_fds(self) -> set[int]:
         """Descriptors of the launcher's that the sandbox's log needs."""
         return {self._log_fd} - {-1}
 
-    def take_events(self) -> list[control.Message]:
-        """Messages that came while another was waited for."""
-        events, self._events = self._events, []
-        return events
-
-    def close(self) -> None:
-        """Ends the sandbox and waits for its processes."""
-        with contextlib.suppress(OSError):
-            control.send(self.ctl, {"op": "stop"})
-        self.ctl.close()
+    def _await_end(self) -> None:
         if self.own_network is not None:
             self.own_network.close()
-        for pid in (
-            self.sentry_pid,
-            self.gofer_pid,
-            *([self.broker_pid] if self.broker_pid else []),
-        ):
+        pids = (self.sentry_pid, self.gofer_pid, *([self.broker_pid] if self.broker_pid else []))
+        for pid in pids:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)

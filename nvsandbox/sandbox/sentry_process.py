@@ -25,18 +25,19 @@ if TYPE_CHECKING:
 class SentryProcess:
     """``ctl``: our end of the control connection; ``pid``: whom to wait for."""
 
-    def __init__(self) -> None:
-        """Raises Failure."""
+    def __init__(self, outlives: bool = False) -> None:
+        """``outlives``: it ends with the control connection only, not with us. Raises Failure."""
         if os.geteuid() != 0:
             isolate.become_root()
         self.ctl, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        launcher = os.getpid()
+        launcher = 0 if outlives else os.getpid()
 
         def child() -> NoReturn:
             try:
-                isolate.die_with_parent(0)
+                if launcher:
+                    isolate.die_with_parent(0)
                 self.ctl.close()
-                _wait_and_run(theirs, launcher)
+                _wait_and_run(theirs)
             finally:
                 os._exit(1)
 
@@ -56,15 +57,18 @@ class SentryProcess:
             os.close(own)
             theirs.close()
 
-    def configure(self, config: SandboxConfig, gofer: int, log_fd: int, listener: int) -> None:
-        """Lets it go on, with these descriptors of ours (-1: none) and those ``config`` names. Raises Failure."""
+    def configure(
+        self, config: SandboxConfig, gofer: int, log_fd: int, listener: int, ident: int
+    ) -> None:
+        """Lets it go on, with these descriptors of ours (-1: none) and those ``config`` names. ``ident``: a number no other
+        sandbox has now, for its host uid. Raises Failure."""
         import pickle
 
         fds = {gofer, log_fd, listener, config.pcap_fd}
         if config.gpu is not None:
             fds |= {config.gpu.broker_fd, config.gpu.audit_fd}
         numbers = sorted(fds - {-1})
-        order = pickle.dumps((config, gofer, log_fd, listener))
+        order = pickle.dumps((config, gofer, log_fd, listener, ident))
         memory = os.memfd_create("nvsandbox-config", os.MFD_CLOEXEC)
         try:
             with os.fdopen(os.dup(memory), "wb") as f:
@@ -82,7 +86,7 @@ class SentryProcess:
             os.waitpid(self.pid, 0)
 
 
-def _wait_and_run(ctl: socket.socket, launcher: int) -> None:
+def _wait_and_run(ctl: socket.socket) -> None:
     from . import sentry_main
 
     data, fds, _flags, _addr = socket.recv_fds(ctl, 4096, 16)
@@ -93,9 +97,9 @@ def _wait_and_run(ctl: socket.socket, launcher: int) -> None:
     numbers = [int(n) for n in data.split()]
     with os.fdopen(fds[0], "rb") as f:
         f.seek(0)
-        config, gofer, log_fd, listener = pickle.load(f)
+        config, gofer, log_fd, listener, ident = pickle.load(f)
     ctl = socket.socket(fileno=_place(ctl.detach(), fds[1:], numbers))
-    sentry_main.run(config, gofer, ctl, launcher, log_fd, listener)
+    sentry_main.run(config, gofer, ctl, ident, log_fd, listener)
 
 
 def _place(ctl: int, fds: list[int], numbers: list[int]) -> int:
@@ -116,7 +120,8 @@ def _between(launcher: int, child: Callable[[], NoReturn]) -> int:
     middle = os.fork()
     if middle == 0:
         try:
-            isolate.die_with_parent(launcher)
+            if launcher:
+                isolate.die_with_parent(launcher)
             os.close(r)
             isolate.check("unshare", lib.nv_unshare(isolate.CLONE_NEWPID))
             pid = os.fork()

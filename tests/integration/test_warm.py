@@ -1,0 +1,157 @@
+"""Sandboxes kept ready: `nvsandbox warm`, and pools of the Python library."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from inside import REPO
+
+from nvsandbox import Sandbox, SandboxError
+from nvsandbox.sandbox.warm import MAX_SIZE
+
+NV = [sys.executable, "-m", "nvsandbox.cli.main"]
+Nv = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def tree(tmp_path: Path, rootfs: Path) -> Path:
+    """A root of our own that is made of the Debian root's directories."""
+    root = tmp_path / "root"
+    root.mkdir()
+    for name in ("bin", "lib", "lib64", "sbin"):
+        (root / name).symlink_to(os.readlink(rootfs / name))
+    for name in ("proc", "dev", "sys", "tmp", "usr"):
+        (root / name).mkdir()
+    subprocess.run(["mount", "--bind", rootfs / "usr", root / "usr"], check=True)
+    return root
+
+
+@pytest.fixture
+def nv(tmp_path: Path, tree: Path) -> Iterator[Nv]:
+    state = tmp_path / "state"
+
+    def run(*args: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*NV, "--root", str(state), *args], capture_output=True, text=True, timeout=60, cwd=REPO
+        )
+
+    yield run
+    run("warm", "--stop")
+    subprocess.run(["umount", tree / "usr"], check=True)
+
+
+def keepers() -> set[int]:
+    found = subprocess.run(["pgrep", "-x", "nv-warm"], capture_output=True, text=True).stdout
+    return {int(p) for p in found.split()}
+
+
+def children(pid: int) -> set[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return {int(p) for p in text.split()}
+
+
+def comm(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+@pytest.fixture
+def keeper(nv: Nv, tree: Path) -> int:
+    before = keepers()
+    r = nv("warm", "-n", "2", "--rootfs", str(tree))
+    assert (r.returncode, r.stderr) == (0, "")
+    (pid,) = keepers() - before
+    return pid
+
+
+def test_do_takes_one_that_is_ready_and_another_takes_its_place(
+    nv: Nv, tree: Path, keeper: int
+) -> None:
+    ready = {p for p in children(keeper) if comm(p) == "nv-sentry"}
+    assert len(ready) == 2
+    r = nv("do", "--rootfs", str(tree), "--", "sh", "-c", "cat /proc/uptime; echo err >&2; exit 7")
+    assert (r.returncode, r.stderr) == (7, "err\n")
+    now = {p for p in children(keeper) if comm(p) == "nv-sentry"}
+    assert len(now) == 2
+    assert len(now & ready) == 1
+
+
+def test_more_at_once_than_are_ready(nv: Nv, tree: Path, keeper: int) -> None:
+    argv = [*NV, "--root", str(tree.parent / "state"), "do", "--rootfs", str(tree), "--", "echo"]
+    procs = [
+        subprocess.Popen([*argv, str(i)], stdout=subprocess.PIPE, text=True, cwd=REPO)
+        for i in range(6)
+    ]
+    assert [p.communicate(timeout=60)[0] for p in procs] == [f"{i}\n" for i in range(6)]
+
+
+def test_a_changed_root_is_seen(nv: Nv, tree: Path, keeper: int) -> None:
+    (tree / "new").write_text("new")
+    assert nv("do", "--rootfs", str(tree), "--", "cat", "/new").stdout == "new"
+    (tree / "new").unlink()
+    assert nv("do", "--rootfs", str(tree), "--", "cat", "/new").returncode == 1
+
+
+def test_other_flags_are_served_by_another_sandbox(nv: Nv, tree: Path, keeper: int) -> None:
+    assert nv("do", "--rootfs", str(tree), "--hostname", "x", "--", "uname", "-n").stdout == "x\n"
+
+
+def test_a_keeper_that_dies_takes_what_is_ready_with_it_and_nothing_else(
+    nv: Nv, tree: Path, keeper: int
+) -> None:
+    argv = [*NV, "--root", str(tree.parent / "state"), "do", "--rootfs", str(tree), "--"]
+    with subprocess.Popen(
+        [*argv, "sh", "-c", "echo up; read x; echo $x"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPO
+    ) as p:  # fmt: skip
+        assert p.stdin and p.stdout
+        assert p.stdout.readline() == b"up\n"
+        mine = children(keeper)
+        os.kill(keeper, signal.SIGKILL)
+        p.stdin.write(b"still here\n")
+        p.stdin.close()
+        assert p.stdout.read() == b"still here\n"
+    deadline = time.monotonic() + 10
+    while any(comm(q).startswith("nv-") for q in mine) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(comm(q).startswith("nv-") for q in mine)
+    assert nv("do", "--rootfs", str(tree), "--", "echo", "cold").stdout == "cold\n"
+    assert nv("warm", "-n", "1", "--rootfs", str(tree)).returncode == 0  # in place of the dead one
+
+
+def test_a_directory_others_may_enter_is_not_trusted(nv: Nv, tree: Path, keeper: int) -> None:
+    where = tree.parent / "state" / "@warm"
+    where.chmod(0o755)
+    before = children(keeper)
+    assert nv("do", "--rootfs", str(tree), "--", "echo", "x").stdout == "x\n"
+    assert children(keeper) == before
+
+
+@pytest.mark.parametrize("n", ["0", "-1", str(MAX_SIZE + 1)])
+def test_sizes_that_are_refused(nv: Nv, tree: Path, n: str) -> None:
+    r = nv("warm", "-n", n, "--rootfs", str(tree))
+    assert r.returncode == 1
+    assert len(r.stderr.splitlines()) == 1
+    assert "256" in r.stderr
+
+
+def test_a_pool_of_the_library(rootfs: Path) -> None:
+    with Sandbox.pool(2, rootfs=rootfs, env={"A": "b"}) as pool:
+        for i in range(4):
+            with pool.take() as sb:
+                assert sb.run(["sh", "-c", f"echo {i} $A >/f; cat /f"]).stdout == b"%d b\n" % i
+        one, two = pool.take(), pool.take()
+        one.run(["touch", "/only"])
+        assert two.run(["ls", "/only"]).returncode != 0
+        one.close()
+        two.close()
+    with pytest.raises(SandboxError):
+        Sandbox.pool(0, rootfs=rootfs)
