@@ -39,6 +39,10 @@ class Packet:
         self.csum_ok = csum_ok
         self.gso_size = gso_size
 
+    def by_broadcast(self) -> bool:
+        """Whether its frame went to many, whatever its IP address says (RFC 1122 section 3.3.6)."""
+        return self.ip == 14 and self.buf[0] & 1 != 0
+
     def payload(self) -> bytes:
         return self.buf[self.start : self.end]
 

@@ -281,6 +281,7 @@ def _progress(
         rtt = recovery.clean(c, ack, seg.tsecr, now)
         if rtt >= 0:
             recovery.measured(c, rtt, now)
+            c.ca.measured(c, rtt)
         elif seg.has_ts and seg.tsecr and c.ts_ok:
             ms = (transmit.timestamp(c, now) - seg.tsecr) & MASK
             if ms < 0x80000000:

@@ -209,7 +209,7 @@ class TcpTable:
         """A TCP packet."""
         mib = self.stack.counters.tcp
         mib.InSegs += 1
-        if not p.local:
+        if not p.local or p.by_broadcast():
             return
         if p.end - p.start < 20:
             mib.InErrs += 1
@@ -294,7 +294,7 @@ class TcpTable:
 
     def answer(self, w: TimeWait, now: int) -> None:
         """A TIME-WAIT's ACK."""
-        path = find_path(self.stack, w.remote[0])
+        path = find_path(self.stack, w.remote[0], w.iface)
         if isinstance(path, int):
             return
         options = b""

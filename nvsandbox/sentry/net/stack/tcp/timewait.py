@@ -20,13 +20,14 @@ class TimeWait(Expiring):
     """``ts_recent_at`` 0: no timestamps."""
 
     __slots__ = (
-        "answered", "key", "local", "rcv_nxt", "rcv_window", "remote", "since", "snd_nxt", "table", "timer", "ts_offset",
+        "answered", "iface", "key", "local", "rcv_nxt", "rcv_window", "remote", "since", "snd_nxt", "table", "timer", "ts_offset",
         "ts_ok", "ts_recent",
     )  # fmt: skip
 
     def __init__(self, table: TcpTable, c: TcpConnection, now: int) -> None:
         self.table = table
         self.key = c.key
+        self.iface = c.iface
         self.local: Addr = c.local
         self.remote: Addr = c.remote
         self.snd_nxt = c.snd_nxt

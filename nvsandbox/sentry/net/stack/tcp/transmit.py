@@ -146,7 +146,7 @@ def window(c: TcpConnection) -> int:
     """The window field. The right edge never moves back (RFC 9293 section 3.8.6.2.2, Linux: __tcp_select_window)."""
     free = c.rcvbuf - c.rx.size
     now_open = max(c.rcv_adv - c.rcv_nxt, 0)
-    if free < c.rcv_mss or free < c.rcvbuf >> 4:
+    if free < min(c.rcv_mss, c.rcvbuf) or free < c.rcvbuf >> 4:
         free = 0
     shift = c.rcv_wscale
     if free <= now_open:
