@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..failure import Failure
 from ..sandbox.config import DeviceNode, HostMount, SandboxConfig
-from . import drivers, hostgpus, hosttree, ldcache, libraries, policy
+from . import drivers, hostgpus, hosttree, ldcache, libraries, policy, require
 from .abi import Release, database
 from .model import Device, GpuConfig, HostGpu
 from .options import ANNOTATION, HOOKS, GpuOptions, wanted
@@ -56,6 +56,7 @@ def apply(config: SandboxConfig, env: Sequence[bytes] | Mapping[str, str], o: Gp
         )
     host = hostgpus.probe(release)
     picked = select(asked, host, release)
+    require.check(variables, choice.driver, picked.gpus)
     limit = memory_limit(o.memory)
     _check_cards(release, picked.gpus, limit)
     gpu = GpuConfig(choice.driver, choice.abi, picked.gpus, rules)

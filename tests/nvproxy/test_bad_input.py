@@ -12,7 +12,7 @@ import pytest
 from inside import REPO
 
 from nvsandbox.failure import Failure
-from nvsandbox.nvproxy import drivers, inject, libraries, policy, select
+from nvsandbox.nvproxy import drivers, inject, libraries, policy, require, select
 from nvsandbox.nvproxy.abi import database
 from nvsandbox.nvproxy.model import HostGpu
 
@@ -95,6 +95,68 @@ def test_capabilities(first: Inside) -> None:
         first, "no driver capability is left", do_flags=("-e", "NVIDIA_DRIVER_CAPABILITIES=video")
     )
     refused(first, "contradicts --nvproxy=off", flags=("--nvproxy=off",))
+
+
+def test_what_an_image_needs(first: Inside) -> None:
+    refused(
+        first,
+        "needs `cuda>=13.1`, but the driver is 535.261.03, which supports CUDA 12.2",
+        do_flags=("-e", "NVIDIA_REQUIRE_CUDA=cuda>=13.1 brand=tesla,driver>=550,driver<551"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [
+        ("", True),
+        ("cuda>=12.2", True),
+        ("cuda>=12.2.1", False),
+        ("cuda>=9", True),
+        ("cuda<12", False),
+        ("cuda=12.2", True),
+        ("cuda!=12.2", False),
+        ("cuda>=13.0 driver>=535,driver<536", True),
+        ("cuda>=13.0 brand=tesla,driver>=535,driver<536", True),
+        ("cuda>=13.0 brand=geforce,driver>=535,driver<536", False),
+        ("cuda>=13.0 brand=tesla,driver>=470,driver<471", False),
+        ("driver>=535.261.03", True),
+        ("driver>535.261.3", False),
+        ("arch=9.0", True),
+    ],
+)
+def test_conditions(text: str, fits: bool) -> None:
+    card = HostGpu(0, 0, 1, 0, "", b"", "NVIDIA H100 80GB HBM3")
+    variables = {"NVIDIA_REQUIRE_CUDA": text}
+    if fits:
+        require.check(variables, "535.261.03", [card])
+    else:
+        with pytest.raises(Failure, match="NVIDIA_DISABLE_REQUIRE"):
+            require.check(variables, "535.261.03", [card])
+        require.check({**variables, "NVIDIA_DISABLE_REQUIRE": "true"}, "535.261.03", [card])
+
+
+@pytest.mark.parametrize(
+    "text", ["cuda", "cuda>12,", "x>=1", "cuda>=a.b;rm", "cuda>=12" + "," * 20000]
+)
+def test_conditions_that_are_none(text: str) -> None:
+    with pytest.raises(Failure, match="NVIDIA_REQUIRE_X"):
+        require.check({"NVIDIA_REQUIRE_X": text}, "535.261.03", [])
+
+
+@pytest.mark.parametrize(
+    ("name", "brand"),
+    [
+        ("NVIDIA H100 80GB HBM3", "tesla"),
+        ("Tesla T4", "tesla"),
+        ("NVIDIA GeForce RTX 4090", "geforce"),
+        ("NVIDIA RTX A6000", "nvidiartx"),
+        ("Quadro RTX 8000", "quadrortx"),
+        ("NVIDIA A100-SXM4-80GB", "tesla"),
+        ("something", ""),
+    ],
+)
+def test_brands(name: str, brand: str) -> None:
+    assert require.brand(name) == brand
 
 
 def test_driver_versions(first: Inside) -> None:
