@@ -61,6 +61,31 @@ def parse_options(data: bytes) -> dict[bytes, int]:
     return out
 
 
+def show_options(o: dict[bytes, int]) -> str:
+    """As /proc/mounts has them (Linux: shmem_show_options)."""
+    out = []
+    if o.get(b"size"):
+        out.append(f"size={o[b'size'] >> 10}k")
+    if o.get(b"nr_inodes"):
+        out.append(f"nr_inodes={o[b'nr_inodes']}")
+    if b"mode" in o and o[b"mode"] != 0o1777:
+        out.append(f"mode={o[b'mode']:03o}")
+    out += [f"{k.decode()}={o[k]}" for k in (b"uid", b"gid") if o.get(k)]
+    return ",".join(out)
+
+
+def reconfigure(fs: MemFs, data: bytes) -> None:
+    """MS_REMOUNT: limits can be changed, not below what is used. Raises EINVAL."""
+    o = parse_options(data)
+    size, inodes = o.get(b"size", fs.max_bytes), o.get(b"nr_inodes", fs.max_inodes)
+    if (size and fs.used_bytes > size) or (inodes and fs.used_inodes > inodes):
+        raise SysErr(errno.EINVAL)
+    fs.max_bytes, fs.max_inodes = size, inodes
+    fs.options = show_options(
+        parse_options(fs.options.encode()) | {b"size": size, b"nr_inodes": inodes}
+    )
+
+
 def make_tmpfs(
     pool: MemfdPool, now: int, data: bytes = b"", source: str = "tmpfs", mode: int = 0o1777
 ) -> MemFs:
@@ -70,9 +95,10 @@ def make_tmpfs(
         pool,
         "tmpfs",
         source,
-        data.decode("ascii", "replace"),
+        show_options(o),
         o.get(b"size", 0),
         o.get(b"nr_inodes", 0),
+        reconfigure,
     )
     fs.root = MemDir(fs, o.get(b"mode", mode), o.get(b"uid", 0), o.get(b"gid", 0), 0, now)
     return fs

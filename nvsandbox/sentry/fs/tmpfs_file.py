@@ -46,6 +46,10 @@ def host_fallocate(fd: int, mode: int, offset: int, length: int) -> None:
             raise SysErr(e)
 
 
+def _pages(size: int) -> int:
+    return (size + 4095) & ~4095
+
+
 class MemReg(MemInode):
     """A regular file."""
 
@@ -136,13 +140,13 @@ class MemReg(MemInode):
         return self.pair
 
     def _charge(self, size: int) -> None:
-        """What the file system's limit counts: bytes written, not holes."""
-        size = max(size, -self.charged)
-        self.mem.charge(size)
-        self.charged += size
+        """What the file system's limit counts: pages of what was written, not holes."""
+        new = max(self.charged + size, 0)
+        self.mem.charge(_pages(new) - _pages(self.charged))
+        self.charged = new
 
     def __del__(self) -> None:
-        self.mem.used_bytes -= self.charged
+        self.mem.used_bytes -= _pages(self.charged)
         self.mem.used_inodes -= 1
 
     # Reading and writing
@@ -163,8 +167,9 @@ class MemReg(MemInode):
         end = offset + len(data)
         grow = end - self.size
         if grow > 0 and self.mem.max_bytes:
-            room = self.mem.max_bytes - self.mem.used_bytes
+            room = self.mem.max_bytes - self.mem.used_bytes + _pages(self.charged) - self.charged
             if room < min(grow, len(data)):
+                room += max(self.size - offset, 0)
                 if room <= 0:
                     raise SysErr(errno.ENOSPC)
                 data = data[:room]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from ..errors import SysErr
@@ -71,7 +72,15 @@ class Lower(Protocol):
 class MemFs(FileSystem):
     """A file system of memory inodes, with limits (0: none)."""
 
-    __slots__ = ("max_bytes", "max_inodes", "pool", "root", "used_bytes", "used_inodes")
+    __slots__ = (
+        "max_bytes",
+        "max_inodes",
+        "pool",
+        "reconfigure",
+        "root",
+        "used_bytes",
+        "used_inodes",
+    )
 
     magic: ClassVar[int] = TMPFS_MAGIC
 
@@ -83,14 +92,20 @@ class MemFs(FileSystem):
         options: str = "",
         max_bytes: int = 0,
         max_inodes: int = 0,
+        reconfigure: Callable[[MemFs, bytes], None] | None = None,
     ) -> None:
         super().__init__(type_name, source, options)
         self.pool = pool
         self.max_bytes = max_bytes
         self.max_inodes = max_inodes
+        self.reconfigure = reconfigure
         self.used_bytes = 0
         self.used_inodes = 0
         self.root: MemDir | None = None
+
+    def remount(self, t: Task, data: bytes) -> None:
+        if self.reconfigure is not None:
+            self.reconfigure(self, data)
 
     def charge(self, size: int) -> None:
         """``size`` bytes more (or fewer). Raises ENOSPC."""

@@ -230,12 +230,14 @@ def sys_umount2(t: Task, target: UserPtr, flags: CInt) -> int:
     if not t.creds.capable(CAP_SYS_ADMIN):
         raise SysErr(errno.EPERM)
     m = p.mount
-    if flags & MNT_EXPIRE:
-        raise SysErr(errno.EINVAL if flags & (MNT_FORCE | MNT_DETACH) else errno.EAGAIN)
+    if flags & MNT_EXPIRE and flags & (MNT_FORCE | MNT_DETACH):
+        raise SysErr(errno.EINVAL)
     if m.ns is not t.fs.ns or m.parent is None:
         raise SysErr(errno.EINVAL)
     if not flags & MNT_DETACH and is_busy(m, t.fs.ns):
         raise SysErr(errno.EBUSY)
+    if flags & MNT_EXPIRE:  # it only ever was used a moment ago
+        raise SysErr(errno.EAGAIN)
     t.fs.ns.detach(m)
     return 0
 
