@@ -11,7 +11,7 @@ import errno
 from collections import deque
 from typing import TYPE_CHECKING, Final, final
 
-from ..errors import Restart, SysErr
+from ..errors import ERESTARTNOINTR, Restart, SysErr
 from .wait import WaitQueue
 
 if TYPE_CHECKING:
@@ -27,12 +27,13 @@ Key = tuple[int, int]
 
 @final
 class FutexWaiter:
-    __slots__ = ("bitset", "key", "queue", "task", "woken")
+    __slots__ = ("bitset", "key", "lock", "queue", "task", "woken")
 
     def __init__(self, key: Key, bitset: int, task: Task) -> None:
         self.key = key
         self.bitset = bitset
         self.task = task
+        self.lock: Key | None = None  # the PI futex it is to own when it is woken
         self.woken = False
         self.queue = WaitQueue()
 
@@ -186,6 +187,7 @@ class FutexTable:
                 if t.thread.cmpxchg(addr, word, word | FUTEX_WAITERS) != word:
                     continue
             w = FutexWaiter(key, ANY, t)
+            w.lock = key
             self.enqueue(w)
             try:
                 while not w.woken:
@@ -213,3 +215,75 @@ class FutexTable:
                 if nxt is not None:
                     self.wake(key, 1)
                 return 0
+
+    def has_pi(self, key: Key) -> bool:
+        """Whether somebody waits there who is to own a PI futex: others must not wake or move him."""
+        return any(w.lock is not None for w in self.queues.get(key, ()))
+
+    def wait_requeue_pi(
+        self, t: Task, addr: int, value: int, deadline: int | None, lock: int, private: bool
+    ) -> int:
+        """FUTEX_WAIT_REQUEUE_PI: sleeps while the word is ``value``, until ``cmp_requeue_pi`` and an unlock have made it the
+        owner of ``lock``. 0, -EAGAIN, -ETIMEDOUT. Raises Restart, EINVAL, EFAULT. May suspend."""
+        w = FutexWaiter(self.key(t, addr, private), ANY, t)
+        first = w.key
+        w.lock = self.key(t, lock, private)
+        if w.lock == w.key:
+            raise SysErr(errno.EINVAL)
+        self.enqueue(w)
+        try:
+            if t.thread.read_u32(addr) != value and not w.woken:
+                return -errno.EAGAIN
+            while not w.woken:
+                try:
+                    if not t.wait(w.queue, deadline=deadline) and not w.woken:
+                        return -errno.ETIMEDOUT
+                except Restart:
+                    if w.woken:
+                        break
+                    if w.key == first:
+                        raise Restart(ERESTARTNOINTR) from None
+                    return -errno.EAGAIN
+            return 0
+        finally:
+            if not w.woken:
+                self.dequeue(w)
+
+    def cmp_requeue_pi(
+        self, t: Task, addr: int, lock: int, value: int, move: int, private: bool
+    ) -> int:
+        """FUTEX_CMP_REQUEUE_PI: the first waiter gets ``lock`` if it is free, all others wait for it. How many. May suspend."""
+        src, dst = self.key(t, addr, private), self.key(t, lock, private)
+        if src == dst:
+            raise SysErr(errno.EINVAL)
+        if t.thread.read_u32(addr) != value:
+            return -errno.EAGAIN
+        n = 0
+        while n < 1 + move:
+            q = self.queues.get(src)
+            if not q:
+                break
+            w = q[0]
+            if w.lock != dst:
+                raise SysErr(errno.EINVAL)
+            word = t.thread.read_u32(lock)
+            owner = word & FUTEX_TID_MASK
+            if owner and owner not in t.k.tasks:
+                raise SysErr(errno.ESRCH)
+            more = FUTEX_WAITERS if owner or len(q) > 1 or self.queues.get(dst) else 0
+            new = (owner or w.task.tid) | (word & FUTEX_OWNER_DIED) | more
+            if t.thread.cmpxchg(lock, word, new) != word:
+                continue
+            if w.woken or w.key != src or q is not self.queues.get(src) or q[0] is not w:
+                continue  # it has given up meanwhile
+            q.popleft()
+            if not q:
+                self.queues.pop(src, None)
+            if owner:
+                w.key = dst
+                self.enqueue(w)
+            else:
+                w.woken = True
+                w.queue.wake()
+            n += 1
+        return n

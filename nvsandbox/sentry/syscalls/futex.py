@@ -57,7 +57,7 @@ def sys_futex(
     if realtime and cmd not in (WAIT, WAIT_BITSET, LOCK_PI2, WAIT_REQUEUE_PI):
         return -errno.ENOSYS
     if cmd == WAKE:
-        return ft.wake(ft.key(t, uaddr, private), max(_int(val), 1))
+        return _wake(t, uaddr, _int(val), ANY, private)
     if cmd in (WAIT, WAIT_BITSET):
         bits = ANY if cmd == WAIT else val3
         if not bits:
@@ -67,7 +67,7 @@ def sys_futex(
     if cmd == WAKE_BITSET:
         if not val3:
             raise SysErr(errno.EINVAL)
-        return ft.wake(ft.key(t, uaddr, private), max(_int(val), 1), val3)
+        return _wake(t, uaddr, _int(val), val3, private)
     if cmd in (REQUEUE, CMP_REQUEUE):
         return _requeue(t, cmd, uaddr, uaddr2, _int(val), _int(timeout), val3, private)
     if cmd == WAKE_OP:
@@ -79,12 +79,28 @@ def sys_futex(
         return ft.lock_pi(t, uaddr, None, private, True)
     if cmd == UNLOCK_PI:
         return ft.unlock_pi(t, uaddr, private)
+    if cmd == WAIT_REQUEUE_PI:
+        deadline = _timeout(t, timeout, False, realtime)
+        return ft.wait_requeue_pi(t, uaddr, val, deadline, uaddr2, private)
+    if cmd == CMP_REQUEUE_PI:
+        move = _int(timeout)
+        if _int(val) != 1 or move < 0:
+            raise SysErr(errno.EINVAL)
+        return ft.cmp_requeue_pi(t, uaddr, uaddr2, val3, move, private)
     return -errno.ENOSYS
 
 
 def _int(v: int) -> int:
     v &= 0xFFFFFFFF
     return v - (1 << 32) if v & 0x80000000 else v
+
+
+def _wake(t: Task, addr: int, count: int, bits: int, private: bool) -> int:
+    ft = t.k.futex
+    key = ft.key(t, addr, private)
+    if ft.has_pi(key):
+        raise SysErr(errno.EINVAL)
+    return ft.wake(key, max(count, 1), bits)
 
 
 def _wait(t: Task, addr: int, val: int, bits: int, deadline: int | None, private: bool) -> int:
@@ -104,6 +120,8 @@ def _requeue(
         raise SysErr(errno.EINVAL)
     ft = t.k.futex
     src, dst = ft.key(t, a, private), ft.key(t, b, private)
+    if ft.has_pi(src):
+        raise SysErr(errno.EINVAL)
     if cmd == CMP_REQUEUE and t.thread.read_u32(a) != val3:
         return -errno.EAGAIN
     return ft.requeue(src, dst, wake, move)
@@ -199,7 +217,7 @@ def sys_rseq(t: Task, addr: UserPtr, size: CUInt, flags: CInt, sig: CUInt) -> in
 
 
 TABLE: Final[Table] = {
-    202: partial("futex", sys_futex, "PI requeue; PI has no priorities"),
+    202: partial("futex", sys_futex, "PI has no priorities"),
     273: full("set_robust_list", sys_set_robust_list),
     274: full("get_robust_list", sys_get_robust_list),
     334: full("rseq", sys_rseq),
