@@ -429,3 +429,101 @@ def test_raw_and_packet() -> None:
     for e in (r, r6, hdr, k):
         e.close()
     assert not p.a.raws and not p.a.packets
+
+
+def test_queries_are_answered() -> None:
+    p = Pair()
+    u = p.a.udp_open((b"", 5000))
+    g4, g6 = b"\xe0\1\2\3", b"\xff\x15" + bytes(13) + b"\3"
+    u.join(g4, p.ia)
+    u.join(g6, p.ia)
+    frames = watch(p)
+    igmp = bytes((0x11, 10, 0, 0)) + bytes(4)
+    inject4(p, 2, igmp[:2] + finish(ones_sum(igmp)) + igmp[4:], dst=b"\xe0\0\0\1")
+    src = b"\xfe\x80" + bytes(13) + b"\2"
+    all_nodes = b"\xff\2" + bytes(13) + b"\1"
+    mld = bytes((130, 0, 0, 0)) + (1000).to_bytes(2, "big") + bytes(18)
+    mld = mld[:2] + finish(pseudo_sum(src, all_nodes, 58, len(mld)) + ones_sum(mld)) + mld[4:]
+    inject6(p, 58, mld, src, all_nodes, 1)
+    p.net.run(1100 * MS)
+    reports4 = [f for f in frames if f[12:14] == b"\x08\0"]
+    reports6 = [f for f in frames if f[12:14] == b"\x86\xdd"]
+    assert len(reports4) == 1 and reports4[0][38:39] == b"\x16" and reports4[0][42:46] == g4
+    assert g6 in [f[70:86] for f in reports6]
+    frames.clear()
+    inject4(p, 2, igmp[:2] + finish(ones_sum(igmp)) + igmp[4:], dst=b"\xe0\0\0\1")
+    other = bytes((0x16, 0, 0, 0)) + g4
+    inject4(p, 2, other[:2] + finish(ones_sum(other)) + other[4:], dst=g4)
+    p.net.run(1100 * MS)
+    assert not frames  # somebody else has reported
+    u.close()
+    assert b"\x17" in [f[38:39] for f in frames] and b"\x84" in [f[62:63] for f in frames]
+
+
+def test_duplicate_address_detection_of_others() -> None:
+    p = Pair()
+    frames = watch(p)
+    target = A6
+    dst = b"\xff\2" + bytes(9) + b"\1\xff" + target[13:]
+    body = bytes((135, 0, 0, 0)) + bytes(4) + target
+    body = body[:2] + finish(pseudo_sum(bytes(16), dst, 58, len(body)) + ones_sum(body)) + body[4:]
+    inject6(p, 58, body, bytes(16), dst, 255)
+    assert (
+        len(frames) == 1
+        and frames[0][54] == 136
+        and frames[0][38:54] == b"\xff\2" + bytes(13) + b"\1"
+    )
+
+
+def test_tun_has_no_ethernet() -> None:
+    p = Pair()
+    p.both(mac=b"")
+    u, v = p.a.udp_open((b"", 0)), p.b.udp_open((b"", 53))
+    for ip in (B4, B6):
+        u.send_to(b"over tun", (ip, 53))
+        p.net.run(10 * MS)
+        d = v.recv()
+        assert d is not None and d.data == b"over tun"
+
+
+def test_errors_about_ipv6() -> None:
+    p = Pair()
+    frames = watch(p)
+    p.ia.neighbours.set_permanent(B6, p.lb.mac)
+    u = p.a.udp_open((b"", 4000))
+    u.recverr6 = True
+    u.send_to(bytes(1400), (B6, 9))
+    quoted = frames[-1][14:142]
+    for kind, code, word, err, info in (
+        (2, 0, 1300, 90, 1300),
+        (1, 4, 0, 111, 0),
+        (3, 0, 0, 113, 0),
+        (4, 1, 6, 71, 0),
+    ):
+        body = bytes((kind, code, 0, 0)) + word.to_bytes(4, "big") + quoted
+        body = body[:2] + finish(pseudo_sum(B6, A6, 58, len(body)) + ones_sum(body)) + body[4:]
+        inject6(p, 58, body)
+        e = u.recv_error()
+        assert e is not None and (e.errno, e.origin, e.type, e.code, e.info) == (
+            err,
+            3,
+            kind,
+            code,
+            info,
+        )
+    frames.clear()
+    u.send_to(bytes(1400), (B6, 9))
+    assert len(frames) == 2 and frames[0][20] == 44
+    inject6(p, 17, udp(9, 9999, b"nobody", B6, A6))
+    inject6(p, 200, b"12345678")
+    assert [f[54:56] for f in frames[2:]] == [b"\1\4", b"\4\1"]
+
+
+def test_counters_have_proc_names() -> None:
+    p = Pair()
+    dump = p.a.counters.dump()
+    assert (
+        dump["Tcp"]["InSegs"] == 0
+        and dump["TcpExt"]["TCPTimeouts"] == 0
+        and set(dump) >= {"Ip", "Udp6", "Icmp6"}
+    )

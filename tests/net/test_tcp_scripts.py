@@ -705,3 +705,190 @@ def test_unreachable_ends_an_attempt_only() -> None:
     d = s.s.tcp_connect((b"", 0), (B4, 10))
     icmp_to(s, 3, 1, s.out[-1][1][14:42], 0)
     assert d.dead and d.take_error() == 113
+
+
+# The rest
+def test_half_open_is_reset_and_challenged() -> None:
+    s = Script()
+    lst = s.s.tcp_listen((bytes(4), 80), 8, 4)
+    s.lport = 80
+    s.inject("S", 0)
+    s.expect("S. 0 ack 1")
+    s.inject("R", 50)
+    assert lst.requests == 1
+    s.inject(".", 1, ack=99)
+    assert s.seen()[0].flags == "R" and lst.requests == 1
+    s.inject(".", 900_000, ack=1)
+    s.expect("S. 0 ack 1")
+    s.inject("R", 1)
+    assert lst.requests == 0 and s.s.counters.tcpext.EmbryonicRsts == 1
+
+
+def test_reset_while_waiting_to_be_accepted() -> None:
+    s = Script()
+    lst = s.s.tcp_listen((bytes(4), 80), 8, 4)
+    s.lport = 80
+    s.inject("S", 0)
+    s.expect("S. 0 ack 1")
+    s.inject(".", 1, ack=1)
+    s.inject("R", 1)
+    c = lst.accept()
+    assert c is not None and c.dead and c.take_error() == 104
+
+
+def test_listener_gives_its_options() -> None:
+    s = Script()
+    lst = s.s.tcp_listen((bytes(4), 80), 8, 4)
+    lst.nodelay, lst.keepalive, lst.sndbuf, lst.rcvbuf, lst.congestion, lst.maxseg = (
+        True,
+        True,
+        5000,
+        6000,
+        "reno",
+        700,
+    )
+    s.lport = 80
+    s.inject("S", 0)
+    assert s.expect("S. 0 ack 1 win 6000")[0].options[2] == (700).to_bytes(2, "big")
+    s.inject(".", 1, ack=1)
+    c = lst.accept()
+    assert c is not None and c.nodelay and c.keepalive and c.sndbuf == 5000 and c.rcvbuf == 6000
+    assert not c.ca.cubic and c.t_keep and c.mss == 536
+
+
+def test_tcp_info() -> None:
+    import struct
+
+    s = Script()
+    lossy(s)
+    c = s.s.tcp_connections()[0]
+    info = c.info()
+    assert len(info) == 232
+    state, _, _, _, _, options, scales = struct.unpack_from("<7B", info)
+    assert (state, options, scales) == (1, 7, 0x77)
+    snd_mss, _, unacked = struct.unpack_from("<3I", info, 16)
+    assert (snd_mss, unacked) == (1448, 10)
+    rtt, _, ssthresh, cwnd = struct.unpack_from("<4I", info, 68)
+    assert 90_000 < rtt < 110_000 and ssthresh == 0x7FFFFFFF and cwnd == c.cwnd // 1448
+    assert struct.unpack_from("<Q", info, 200)[0] == 100 + 14480
+    assert struct.unpack_from("<I", info, 228)[0] == c.snd_wnd
+
+
+def test_reno() -> None:
+    s = Script()
+    c = s.connect(rtt=50, wscale=7)
+    assert c.set_congestion("reno") and not c.set_congestion("bbr")
+    c.ssthresh = c.cwnd
+    c.send(bytes(80_000))
+    s.seen()
+    s.wait(50)
+    before = c.cwnd
+    s.inject(".", 1, ack=1 + 14600)
+    assert before < c.cwnd <= before + 1460
+
+
+def test_segment_limit_shrinks_with_data_in_flight() -> None:
+    s = Script(gso=True)
+    c = s.connect(wscale=7)
+    c.send(bytes(14600))
+    s.seen()
+    s.link.max_gso = 0
+    c.set_maxseg(500)
+    s.wait(300)
+    s.wait(3000)
+    got = s.seen()
+    assert got and all(len(g.data) <= 500 for g in got)
+
+
+def test_peer_closes_while_we_send() -> None:
+    s = Script()
+    c = s.connect()
+    s.inject("F.", 1, ack=1)
+    c.send(b"abc")
+    s.seen()
+    s.inject("R", 2)
+    assert c.dead and c.take_error() == 32
+    assert c.send(b"x") == -32
+    assert c.events() & 0x2011 == 0x2011
+
+
+def test_shutdown_read_and_double_close() -> None:
+    s = Script()
+    c = s.connect()
+    c.shutdown_read()
+    assert c.eof() and c.events() & 1
+    c.shutdown_write()
+    c.shutdown_write()
+    c.close()
+    c.close()
+    c.abort()
+    c.abort()
+    assert [g.flags for g in s.seen()] == ["F.", "R."]
+    assert not s.s.tcp.conns
+
+
+def test_close_while_connecting() -> None:
+    s = Script()
+    c = s.s.tcp_connect((b"", 0), (B4, 9))
+    assert c.send(b"early") == 5 and c.events() == 0
+    c.close()
+    assert c.dead and not s.s.tcp.conns
+    d = s.s.tcp_connect((b"", 0), (B4, 9))
+    d.shutdown_write()
+    assert d.dead
+
+
+def test_early_data_is_sent_after_the_handshake() -> None:
+    s = Script()
+    c = s.s.tcp_connect((b"", 0), (B4, 9))
+    c.send(b"early")
+    s.expect("S 0")
+    s.synack(65535, 1460, True, False, -1)
+    s.expect(". 1:6 ack 1")
+
+
+def test_ports_run_out() -> None:
+    s = Script()
+    local = (bytes((10, 0, 0, 1)), 5555)
+    s.s.tcp_connect(local, (B4, 9))
+    with pytest.raises(SysErr) as e:
+        s.s.tcp_connect(local, (B4, 9))
+    assert e.value.errno == 99
+    for bad, err in (
+        ((bytes((10, 0, 0, 2)), 0), 22),
+        ((bytes(4), 5), 22),
+        ((b"\xe0\0\0\1", 5), 101),
+        ((b"\x08" * 4, 5), 101),
+    ):
+        with pytest.raises(SysErr) as e:
+            s.s.tcp_connect((b"", 0), bad)
+        assert e.value.errno == err
+
+
+def test_user_timeout_of_a_closed_window_and_of_a_syn() -> None:
+    s = Script()
+    c = s.connect(user_timeout=2 * S)
+    s.inject(".", 1, ack=1, window=0)
+    c.send(b"x")
+    for _ in range(6):
+        s.wait(1000)
+        if not c.dead:
+            s.seen()
+    assert c.dead and c.take_error() == 110
+    d = s.s.tcp_connect((b"", 0), (B4, 9), None, lambda c: setattr(c, "user_timeout", 4 * S))
+    s.wait(8000)
+    assert d.dead and d.take_error() == 110
+
+
+def test_peer_that_answers_probes_is_waited_for() -> None:
+    s = Script()
+    c = s.connect()
+    s.inject(".", 1, ack=1, window=0)
+    c.send(b"x")
+    for _ in range(40):
+        s.wait(130_000)
+        assert s.seen()
+        s.inject(".", 1, ack=1, window=0)
+    assert not c.dead
+    s.inject(".", 1, ack=1, window=10)
+    assert s.seen()[-1].data == b"x"

@@ -146,7 +146,7 @@ def give_up(c: TcpConnection) -> None:
 
 def _syn_timeout(c: TcpConnection, now: int) -> None:
     most = c.syn_retries if c.state == SYN_SENT else SYNACK_RETRIES
-    late = c.user_timeout and c.syn_sent and now - c.stalled_since >= c.user_timeout
+    late = c.user_timeout and now - c.stalled_since >= c.user_timeout
     if c.backoff >= most or late:
         give_up(c)
         return
@@ -156,7 +156,8 @@ def _syn_timeout(c: TcpConnection, now: int) -> None:
     c.total_retrans += 1
     c.syn_sent = 0  # Karn: no round trip can be measured now
     transmit.send_syn(c, now)
-    arm(c, RTO, now + min(c.rto << c.backoff, RTO_MAX))
+    arm_rto(c, now)
+    _not_after_user_timeout(c, now)
 
 
 def _expired_for_good(c: TcpConnection, now: int) -> bool:
@@ -178,6 +179,11 @@ def _retransmission_timeout(c: TcpConnection, now: int) -> None:
     transmit.retransmit(c, 0, c.mss, now)
     c.backoff += 1
     arm_rto(c, now)
+    _not_after_user_timeout(c, now)
+
+
+def _not_after_user_timeout(c: TcpConnection, now: int) -> None:
+    """The next attempt is no later than the time at which to give up."""
     if c.user_timeout:
         c.t_xmit = min(c.t_xmit, max(c.stalled_since + c.user_timeout, now + MS))
         schedule(c)
