@@ -194,3 +194,23 @@ def test_what_is_in_use_where_there_is_no_namespace(wire: Wire, tmp_path: Path) 
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
     assert "no network namespace of its own" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_monitors_are_told(wire: Wire) -> None:
+    p = wire.start("(ip -o monitor link address route & echo up; sleep 100)")
+    assert wire.line(p) == "up"
+    sh("sleep", "0.5")
+    sh("ip", "-n", wire.box, "addr", "add", "10.99.0.77/24", "dev", "eth0")
+    seen = wire.line(p)
+    while "10.99.0.77" not in seen:
+        seen = wire.line(p)
+    sh("ip", "-n", wire.box, "addr", "del", "10.99.0.77/24", "dev", "eth0")
+    while "Deleted" not in seen:
+        seen = wire.line(p)
+    assert "10.99.0.77" in seen
+    sh("ip", "-n", wire.box, "route", "add", "10.5.0.0/16", "via", "10.99.0.1")
+    while "10.5.0.0/16 via 10.99.0.1 dev eth0" not in seen:
+        seen = wire.line(p)
+    sh("ip", "-n", wire.box, "link", "set", "eth0", "down")
+    while "state DOWN" not in seen:
+        seen = wire.line(p)

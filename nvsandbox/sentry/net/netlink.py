@@ -1,6 +1,6 @@
 """Netlink sockets (Linux: net/netlink/af_netlink.c; netlink(7)): NETLINK_ROUTE queries and NETLINK_SOCK_DIAG.
 
-Changes are refused with EPERM, what is not known with EOPNOTSUPP. No multicast groups deliver anything.
+Changes are refused with EPERM, what is not known with EOPNOTSUPP. Listeners are told of links, addresses and routes that come and go.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from ..abi.socket import (
     SOL_NETLINK,
 )
 from ..errors import SysErr
-from ..kernel.wait import POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
+from ..kernel.wait import POLLERR, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
 from . import rtnetlink, sock_diag
 from .socket import Received, Socket, Ucred, register_family
+from .state import NET
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -38,7 +39,11 @@ NLM_F_ACK: Final = 4
 NLM_F_DUMP: Final = 0x300
 PACKET: Final = 8192
 MAX_QUEUE: Final = 256
+ADD_MEMBERSHIP: Final = 1
+DROP_MEMBERSHIP: Final = 2
+MAX_GROUP: Final = 36  # __RTNLGRP_MAX
 _used: dict[int, NetlinkSocket] = {}
+ALL: Final[dict[NetlinkSocket, None]] = {}
 
 
 @final
@@ -52,6 +57,7 @@ class NetlinkSocket(Socket):
         self.portid = 0
         self.groups = 0
         self.rx: deque[bytes] = deque()
+        ALL[self] = None
 
     def bind(self, t: Task, addr: bytes) -> None:
         if len(addr) < 12 or addr[:2] != struct.pack("<H", AF_NETLINK):
@@ -174,18 +180,37 @@ class NetlinkSocket(Socket):
         out.addr = self.peername()
         return out
 
+    def tell(self, groups: int, kind: int, body: bytes) -> None:
+        """A notification, if this socket listens to one of the groups."""
+        if self.groups & groups and self.protocol == NETLINK_ROUTE:
+            padded = body.ljust((len(body) + 3) & ~3, b"\0")
+            self._push(NLMSG.pack(16 + len(body), kind, 0, 0, 0) + padded)
+
     def poll(self, t: Task | None) -> int:
-        return POLLOUT | POLLWRNORM | (POLLIN | POLLRDNORM if self.rx else 0)
+        return (
+            POLLOUT
+            | POLLWRNORM
+            | (POLLIN | POLLRDNORM if self.rx else 0)
+            | (POLLERR if self.err else 0)
+        )
 
     def setsockopt(self, t: Task, level: int, opt: int, data: bytes) -> None:
+        if level == SOL_NETLINK and opt in (ADD_MEMBERSHIP, DROP_MEMBERSHIP):
+            group = int.from_bytes(data[:4], "little")
+            if len(data) < 4 or not 0 < group <= MAX_GROUP:
+                raise SysErr(errno.EINVAL)
+            bit = 1 << (group - 1)
+            self.groups = self.groups | bit if opt == ADD_MEMBERSHIP else self.groups & ~bit
+            return
         if level == SOL_NETLINK:
-            if opt not in (1, 2, 10, 11, 12):  # memberships, CAP_ACK, EXT_ACK, GET_STRICT_CHK
+            if opt not in (10, 11, 12):  # CAP_ACK, EXT_ACK, GET_STRICT_CHK
                 raise SysErr(errno.ENOPROTOOPT)
             return
         super().setsockopt(t, level, opt, data)
 
     def release(self) -> None:
         _used.pop(self.portid, None)
+        ALL.pop(self, None)
         self.rx.clear()
 
 
@@ -198,6 +223,26 @@ def create_netlink(t: Task, type: int, protocol: int) -> Socket:
 
 
 register_family(AF_NETLINK, create_netlink)
+
+
+_before: dict[tuple[object, ...], rtnetlink.Known] = {}
+
+
+def changed() -> None:
+    """Tells monitors what is new, and what is gone, since the last time."""
+    now = rtnetlink.known()
+    gone = [(k, old) for k, old in _before.items() if k not in now]
+    fresh = [x for k, x in now.items() if k not in _before or _before[k].same != x.same]
+    _before.clear()
+    _before.update(now)
+    for s in list(ALL):
+        for x in fresh:
+            s.tell(x.groups, x.new, x.body)
+        for _, x in reversed(gone):
+            s.tell(x.groups, x.gone, x.body)
+
+
+NET.changed.append(changed)
 
 
 def used() -> dict[int, NetlinkSocket]:

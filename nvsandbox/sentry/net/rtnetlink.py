@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..abi.socket import AF_INET, AF_INET6
 from ..errors import SysErr
@@ -22,6 +22,11 @@ RTM_GETNEIGH: Final = 30
 RTM_NEWRULE: Final = 32
 RTM_GETRULE: Final = 34
 RTM_GETQDISC: Final = 38
+RTMGRP_LINK: Final = 0x1
+RTMGRP_IPV4_IFADDR: Final = 0x10
+RTMGRP_IPV4_ROUTE: Final = 0x40
+RTMGRP_IPV6_IFADDR: Final = 0x100
+RTMGRP_IPV6_ROUTE: Final = 0x400
 RT_TABLE_LOCAL: Final = 255
 RT_TABLE_MAIN: Final = 254
 RTN_LOCAL: Final = 2
@@ -194,6 +199,34 @@ def _rules(family: int) -> list[Answer]:
             head = struct.pack("<8BI", fam, 0, 0, 0, table, 0, 0, 1, 0)
             body = attr(15, u32(table)) + attr(14, u32(0xFFFFFFFF))
             out.append((RTM_NEWRULE, head + body + (attr(6, u32(priority)) if priority else b"")))
+    return out
+
+
+class Known(NamedTuple):
+    """Something that monitors are told of: ``same`` is what makes it differ from before."""
+
+    groups: int  # RTMGRP_*
+    new: int
+    gone: int
+    body: bytes
+    same: object
+
+
+def known() -> dict[tuple[object, ...], Known]:
+    """Links, addresses and routes as they are."""
+    out: dict[tuple[object, ...], Known] = {}
+    for i in NET.ifaces.values():
+        same = (i.name, i.mac, i.mtu, i.flags)
+        out["link", i.index] = Known(RTMGRP_LINK, RTM_NEWLINK, RTM_NEWLINK + 1, link(i), same)
+    for a in NET.addresses:
+        group = RTMGRP_IPV4_IFADDR if a.family == AF_INET else RTMGRP_IPV6_IFADDR
+        body = address(a)
+        out["addr", a.index, a.ip] = Known(group, RTM_NEWADDR, RTM_NEWADDR + 1, body, body)
+    for r in NET.routes:
+        group = RTMGRP_IPV4_ROUTE if r.family == AF_INET else RTMGRP_IPV6_ROUTE
+        body = route(r)
+        key = ("route", r.family, r.dst, r.prefix, r.metric, r.index, r.gateway)
+        out[key] = Known(group, RTM_NEWROUTE, RTM_NEWROUTE + 1, body, body)
     return out
 
 
