@@ -71,10 +71,9 @@ class Network:
         self.timer = self.loop.call_at(when, self._due)
 
     def _due(self) -> None:
-        self.timer = None
         self.stack.run_timers()
         when = self.stack.next_timer()
-        if when is not None and self.timer is None:
+        if when is not None:
             self._arm(when)
 
     # What there is
