@@ -8,15 +8,10 @@ from __future__ import annotations
 import os
 import random
 import struct
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from net.test_ip import frag6, udp
 from net.test_transfer import connect, pump
 from net.wire import A4, A6, B4, B6, MS, Pair, S
