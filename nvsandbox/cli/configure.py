@@ -55,6 +55,7 @@ def gpu_options(g: Globals, gpus: str = "") -> GpuOptions | None:
         return None
     return GpuOptions(
         gpus=gpus, allowed=g.nv["nvproxy_allowed_driver_capabilities"], memory=g.nv["gpu_memory"],
+        timeslice=g.nv["gpu_timeslice"], priority=g.nv["gpu_priority"],
         driver_version=g.nv["nvproxy_driver_version"], policy_file=g.nv["nvproxy_policy"],
         driver_root=g.nv["nvproxy_driver_root"] or os.environ.get("NVSANDBOX_DRIVER_ROOT") or "/",
         audit=g.nv["nvproxy_audit"], trace=g.nv["nvproxy_trace"],

@@ -45,6 +45,8 @@ GLOBAL: Final = (
     opt("nvproxy-audit", "str", "Where refusals and calls are written as JSON lines.", metavar="FILE"),
     opt("nvproxy-trace", "flag", "Write every forwarded call, decoded, to the audit file."),
     opt("gpu-memory", "str", "Device memory a container may use on each GPU.", metavar="SIZE"),
+    opt("gpu-timeslice", "str", "Time its channels run on a GPU before others' turn, at most.", metavar="USEC"),
+    opt("gpu-priority", "str", "Priority of its channels, at most.", choices=("low", "medium", "high")),
     opt("strace", "flag", "Print the system calls of the application."),
     opt("version,v", "flag", "Show the version."),
 )  # fmt: skip

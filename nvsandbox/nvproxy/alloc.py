@@ -15,6 +15,7 @@ from .control import Call, check_clients, hold, translate_fds, zero_pointers
 from .escapes import Argument
 from .objects import MAX_CLIENTS, Client, Obj
 from .promote import pin
+from .scheduling import CHANNEL_GROUP
 from .sharing import may_duplicate
 
 if TYPE_CHECKING:
@@ -124,6 +125,8 @@ def _alloc(x: Argument) -> int:
                     charge.resize(params["size"])
                 o.charge, charge = charge, None
                 o.pinned, pinned = pinned, None
+                if number == CHANNEL_GROUP:
+                    e.scheduling.group_made(e, f, p["hRoot"], handle)
         if number == MEMORY_OS_DESCRIPTOR and params is not None:
             params["descriptor"] = descriptor
     finally:

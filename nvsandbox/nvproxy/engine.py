@@ -32,6 +32,8 @@ from .mapping import map_device
 from .objects import Objects
 from .plan import Abi, Plan, escape_cmd
 from .quota import Quota
+from .scheduling import HOOKS as SCHEDULING_HOOKS
+from .scheduling import Scheduling
 from .sharing import HANDLERS as SHARING_HANDLERS
 from .sharing import HOOKS as SHARING_HOOKS
 from .uvm import uvm_ioctl
@@ -54,7 +56,7 @@ _XFER: Final = 0xD3
 _FRONTEND: Final = ord("F")
 
 
-ALL_HOOKS: Final = VISIBILITY_HOOKS | ALLOC_HOOKS | SHARING_HOOKS
+ALL_HOOKS: Final = VISIBILITY_HOOKS | ALLOC_HOOKS | SHARING_HOOKS | SCHEDULING_HOOKS
 FORWARDED: Final = frozenset(
     (*ESCAPE_HANDLERS, *ALLOC_HANDLERS, *MAPPING_HANDLERS, *CONTROL_HANDLERS, *SHARING_HANDLERS)
 )
@@ -72,6 +74,7 @@ class Engine:
         self.layouts = self.abi.layouts
         self.audit = Audit(config.audit_fd, config.trace)
         self.quota = Quota(config.memory_limit)
+        self.scheduling = Scheduling(config.timeslice_us, config.priority)
         self.objects = Objects()
         self.arenas = Arenas()
         self.broker = BrokerClient(config.broker_fd) if config.broker_fd >= 0 else None

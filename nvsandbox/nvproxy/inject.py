@@ -19,6 +19,7 @@ from . import drivers, hostgpus, hosttree, ldcache, libraries, policy, require
 from .abi import Release, database
 from .model import Device, GpuConfig, HostGpu
 from .options import ANNOTATION, HOOKS, GpuOptions, wanted
+from .scheduling import parse
 from .select import Selection, select
 
 if TYPE_CHECKING:
@@ -57,10 +58,12 @@ def apply(config: SandboxConfig, env: Sequence[bytes] | Mapping[str, str], o: Gp
     host = hostgpus.probe(release)
     picked = select(asked, host, release)
     require.check(variables, choice.driver, picked.gpus)
+    scheduling = parse(o.timeslice, o.priority)
     limit = memory_limit(o.memory)
     _check_cards(release, picked.gpus, limit)
     gpu = GpuConfig(choice.driver, choice.abi, picked.gpus, rules)
     gpu.memory_limit = limit
+    gpu.timeslice_us, gpu.priority = scheduling.timeslice_us, o.priority
     gpu.hidden = frozenset(g.uuid for g in host if g.uuid and g not in picked.gpus)
     gpu.devices = _devices(picked, rules)
     gpu.proc, gpu.sys, gpu.sys_links = hosttree.snapshot(picked, gpu.devices)
@@ -206,6 +209,8 @@ def for_spec(config: SandboxConfig, spec: Spec) -> None:
         o.gpus = ",".join(cards)
     o.memory = spec.annotations.get(f"{ANNOTATION}memory", o.memory)
     o.capabilities = spec.annotations.get(f"{ANNOTATION}capabilities", o.capabilities)
+    o.timeslice = spec.annotations.get(f"{ANNOTATION}timeslice", o.timeslice)
+    o.priority = spec.annotations.get(f"{ANNOTATION}priority", o.priority)
     if any(re.search(r"/lib(cuda|nvidia-ml)\.so\.", m.destination) for m in spec.mounts):
         o.driver_root = "none"  # the engine's CDI specification has mounted them
     for h in hooks:

@@ -67,6 +67,10 @@ class GpuConfig:
     """UUIDs of the host's other cards."""
     memory_limit: int = 0
     """Bytes of device memory a GPU, 0: no limit."""
+    timeslice_us: int = 0
+    """Of its channel groups, 0: the driver's."""
+    priority: str = ""
+    """Of its channel groups: low, medium, high; "": the driver's."""
     broker_fd: int = -1
     """Socket to the process that opens the devices."""
     audit_fd: int = -1

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 ANNOTATION: Final = "dev.nvsandbox.gpu."
-"""OCI annotations of a container: ``.memory``, ``.capabilities``."""
+"""OCI annotations of a container: ``.memory``, ``.capabilities``, ``.timeslice``, ``.priority``."""
 VISIBLE: Final = b"NVIDIA_VISIBLE_DEVICES="
 HOOKS: Final = frozenset(
     ("nvidia-container-runtime-hook", "nvidia-container-toolkit", "nvidia-ctk", "nvidia-cdi-hook")
@@ -27,6 +27,10 @@ class GpuOptions:
     """``--nvproxy-allowed-driver-capabilities``."""
     memory: str = ""
     """``--gpu-memory``: bytes a card, with k, m, g; "": no limit."""
+    timeslice: str = ""
+    """``--gpu-timeslice``: microseconds."""
+    priority: str = ""
+    """``--gpu-priority``: low, medium, high."""
     driver_version: str = ""
     policy_file: str = ""
     driver_root: str = "/"
