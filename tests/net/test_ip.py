@@ -431,6 +431,51 @@ def test_raw_and_packet() -> None:
     assert not p.a.raws and not p.a.packets
 
 
+def test_errors_of_raw_endpoints() -> None:
+    p = Pair()
+    frames = watch(p)
+    p.ia.neighbours.set_permanent(B4, p.lb.mac)
+    r = p.a.raw_open(4, 99)
+    assert r.send_to(b"x", b"") == -89 and r.send_to(b"x", B6) == -22
+    assert r.send_to(b"x", b"\xff" * 4) == -13 and r.send_to(bytes(65536), B4) == -90
+    assert r.send_to(b"x", b"\x08" * 4) == -101
+    assert r.send_to(bytes(4000), B4) == 4000 and len(frames) == 3  # fragments
+    r.local = bytes(4)
+    assert r.send_to(b"x", B4) == 1 and frames[-1][26:30] == A4
+    r.hdrincl = True
+    head = header(bytes(4), B4, 99, 4, 9, 0, 0, 0) + b"data"
+    for bad, err in (
+        (head[:19], 22),
+        (b"\x44" + head[1:], 22),
+        (b"\x4f" + head[1:], 22),
+        (bytes(1501), 90),
+    ):
+        assert r.send_to(bad, B4) == -err
+    assert (
+        r.send_to(head, B4) == 24 and ones_sum(frames[-1][14:34]) == 0 and frames[-1][26:30] == A4
+    )
+    six = p.a.raw_open(16, 200)
+    six.checksum = 4
+    assert six.send_to(b"short", B6) == -22 and six.send_to(b"longer", B6) == 6
+    f6 = p.a.raw_open(16, 58)
+    f6.icmp_filter = (1 << 256) - 1 - (1 << 129)
+    for kind in (128, 129):
+        body = bytes((kind, 0, 0, 0)) + bytes(8)
+        body = body[:2] + finish(pseudo_sum(B6, A6, 58, len(body)) + ones_sum(body)) + body[4:]
+        inject6(p, 58, body)
+    assert [d.data[0] for d in f6.queue] == [129]
+    f6.remote = A6
+    inject6(p, 58, body)
+    assert len(f6.queue) == 1
+    cooked = p.a.packet_open(0x1234, True, p.ia)
+    assert cooked.send(b"payload", p.ia) == -22
+    assert cooked.send(b"payload", p.ia, p.lb.mac) == 7 and frames[-1][12:] == b"\x12\x34payload"
+    assert cooked.send(bytes(1501), p.ia, p.lb.mac) == -90
+    p.a.receive(p.ia, p.la.mac + p.lb.mac + b"\x12\x34hello", False, 0)
+    got = cooked.recv()
+    assert got is not None and got[:4] == (b"hello", p.lb.mac, 0x1234, 0)
+
+
 def test_queries_are_answered() -> None:
     p = Pair()
     u = p.a.udp_open((b"", 5000))

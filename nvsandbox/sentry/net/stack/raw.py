@@ -11,7 +11,7 @@ from .checksum import finish, ones_sum, pseudo_sum
 from .events import EPOLLERR, EPOLLIN, EPOLLOUT, EPOLLRDNORM, EPOLLWRNORM
 from .interface import Interface
 from .ip import is_any, is_multicast
-from .output import find_path, send
+from .output import Path, find_path, send
 from .udp import OVERHEAD, RCVBUF, Datagram
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class RawEndpoint:
         if self.soft_error:
             return -self.take_error()
         dst = remote or self.remote
-        if not dst:
+        if is_any(dst):
             return -errno.EDESTADDRREQ
         if len(dst) != self.family:
             return -errno.EINVAL
@@ -93,16 +93,10 @@ class RawEndpoint:
             return path
         if self.family == 4 and not self.broadcast and path.iface.is_broadcast(dst):
             return -errno.EACCES
-        src = src or self.local or path.src or bytes(len(dst))
+        if not src:
+            src = path.src or bytes(len(dst)) if is_any(self.local) else self.local
         if self.hdrincl:
-            if self.family == 4:
-                return self._send_with_header(data, src, path.mtu, dst, iface)
-            if len(data) < 40:
-                return -errno.EINVAL
-            if len(data) > path.mtu:
-                return -errno.EMSGSIZE
-            path.iface.neighbours.transmit(path.hop, [data], None)
-            return len(data)
+            return self._send_with_header(path, data, src)
         body = data
         if self.checksum >= 0 and self.family == 16:
             at = self.checksum
@@ -118,32 +112,34 @@ class RawEndpoint:
         )
         return r if r < 0 else len(data)
 
-    def _send_with_header(
-        self, data: bytes, src: bytes, mtu: int, dst: bytes, iface: Interface | None
-    ) -> int:
-        """IP_HDRINCL: length and checksum are ours, source and identification when zero (raw(7))."""
-        if len(data) < 20 or (data[0] & 15) * 4 > len(data) or data[0] & 15 < 5:
+    def _send_with_header(self, path: Path, data: bytes, src: bytes) -> int:
+        """IP_HDRINCL. IPv4: length and checksum are ours, source and identification when zero (raw(7))."""
+        v4 = self.family == 4
+        if len(data) < (20 if v4 else 40):
             return -errno.EINVAL
-        if len(data) > mtu:
+        if len(data) > path.mtu:
             return -errno.EMSGSIZE
-        path = find_path(self.stack, dst, iface or self.iface)
-        if isinstance(path, int):
-            return path
-        n = (data[0] & 15) * 4
-        ident = data[4:6] if data[4] or data[5] else self.stack.ident(dst).to_bytes(2, "big")
-        mine = data[12:16] if any(data[12:16]) else src
-        head = (
-            data[:2]
-            + len(data).to_bytes(2, "big")
-            + ident
-            + data[6:10]
-            + b"\0\0"
-            + mine
-            + data[16:n]
-        )
-        head = head[:10] + finish(ones_sum(head)) + head[12:]
-        self.stack.counters.ip.OutRequests += 1
-        path.iface.neighbours.transmit(path.hop, [head + data[n:]], None)
+        packet = data
+        if v4:
+            n = (data[0] & 15) * 4
+            if n < 20 or n > len(data):
+                return -errno.EINVAL
+            ident = data[4:6] if any(data[4:6]) else self.stack.ident(path.dst).to_bytes(2, "big")
+            mine = data[12:16] if any(data[12:16]) else src
+            head = (
+                data[:2]
+                + len(data).to_bytes(2, "big")
+                + ident
+                + data[6:10]
+                + b"\0\0"
+                + mine
+                + data[16:n]
+            )
+            packet = head[:10] + finish(ones_sum(head)) + head[12:] + data[n:]
+        mib = self.stack.counters.ip if v4 else self.stack.counters.ip6
+        mib.OutRequests += 1
+        if not path.iface.neighbours.transmit(path.hop, [packet], None):
+            return -errno.ENOBUFS
         return len(data)
 
     def wants(self, p: Packet) -> bool:
