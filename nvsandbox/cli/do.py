@@ -22,6 +22,9 @@ def do(g: Globals, v: Values, command: list[str]) -> int:
         from ..sandbox.foreground import run_foreground
         from .configure import environment, give_gpus, sandbox_config
 
+        for name in ("uid", "gid"):
+            if not 0 <= v[name] < 0xFFFFFFFF:
+                raise Failure(f"--{name} `{v[name]}`: not between 0 and 4294967294")
         rootfs = v["rootfs"]
         config = sandbox_config(g, rootfs, v["hostname"], v["volume"])
         if config.network == "auto":  # a way out is made only when it is asked for

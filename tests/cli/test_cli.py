@@ -67,6 +67,12 @@ def test_the_root_file_system_stays_unchanged(rootfs: Path) -> None:
     assert os.path.exists(f"{rootfs}/etc/hostname")
 
 
+@pytest.mark.parametrize("value", ["-4", "4294967295", "99999999999999999999"])
+def test_an_impossible_user_id_is_refused(rootfs: Path, value: str) -> None:
+    r = nv("do", "--rootfs", rootfs, "--uid", value, "--", "true")
+    assert r.returncode == 1 and f"`{value}`" in one_line(r)
+
+
 def test_a_missing_command_is_127(rootfs: Path) -> None:
     r = nv("do", "--rootfs", rootfs, "--", "no-such-command")
     assert r.returncode == 127
