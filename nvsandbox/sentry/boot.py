@@ -23,7 +23,7 @@ from .fs.hostfd_tty import open_stdio
 from .fs.memfd_pool import MemfdPool
 from .fs.proc_mem import register_reader
 from .fs.rootfs import Builder
-from .ipc import sem
+from .ipc import proc_sysvipc, sem
 from .kernel.creds import Credentials
 from .kernel.exit import reap
 from .kernel.kernel import Kernel
@@ -113,6 +113,7 @@ def prepare() -> Prepared:
     read_auxv()
     table = load_table()
     register_reader(read_memory)
+    proc_sysvipc.register()
     return Prepared(table, _file(f"{d}/stub.bin"), _file(f"{d}/stub.elf.bin"), vdso_layout())
 
 

@@ -6,6 +6,7 @@ The tree is one for the sandbox; every mount of it shows the same. Left out: hid
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from ..vfs.fstypes import register_filesystem
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 EXTRA: Final[dict[bytes, bytes]] = {}
 """Path -> content of files that a device driver adds before the first mount (driver/nvidia/…, devices)."""
+
+DIRECTORIES: Final[dict[bytes, dict[bytes, Callable[[Task], bytes]]]] = {}
+"""Directories of generated files that other parts of the kernel have."""
 
 
 @final
@@ -46,6 +50,10 @@ class ProcFs(FileSystem):
         static[b"mounts"] = SynthLink(self, b"self/mounts")
         static[b"net"] = SynthLink(self, b"self/net")
         static[b"sys"] = make_sys(self, k)
+        for name, made in DIRECTORIES.items():
+            d = static[name] = StaticDir(self)
+            for entry, fn in made.items():
+                d.add(entry, GenFile(self, fn))
         for path, content in EXTRA.items():
             self._extra(path, content)
 

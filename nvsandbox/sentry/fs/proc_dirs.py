@@ -106,6 +106,11 @@ class ProcessDir(ProcDir):
             look(t)
         return proc_pid.stat(self.tg, self.task(), self.tid)
 
+    def _status(self, t: Task) -> bytes:
+        if t.tg is self.tg:
+            look(t)
+        return proc_pid.status(self.tg, self.task(), self.tid)
+
     def live(self) -> Task:
         """Raises ESRCH once it is dead."""
         u = self.task()
@@ -142,7 +147,7 @@ class ProcessDir(ProcDir):
         tg = self.tg
         self.gen(b"stat", self._stat)
         self.gen(b"statm", lambda t: proc_pid.statm(self._mm()))
-        self.gen(b"status", lambda t: proc_pid.status(tg, self.task(), self.tid))
+        self.gen(b"status", self._status)
         self.gen(b"cmdline", self._cmdline)
         self.gen(
             b"comm", lambda t: proc_pid.comm_of(tg, self.task()) + b"\n", 0o644, self._comm_write
@@ -153,6 +158,7 @@ class ProcessDir(ProcDir):
         self.gen(b"limits", lambda t: proc_pid.limits(tg))
         self.gen(b"maps", lambda t: self._maps(t, False), private=True)
         self.gen(b"smaps", lambda t: self._maps(t, True), private=True)
+        self.gen(b"smaps_rollup", lambda t: self._rollup(), private=True)
         self.gen(b"mounts", lambda t: proc_mounts.mounts(self.live()))
         self.gen(b"mountinfo", lambda t: proc_mounts.mountinfo(self.live()))
         self.gen(b"mountstats", lambda t: proc_mounts.mountstats(self.live()), 0o400)
@@ -210,6 +216,10 @@ class ProcessDir(ProcDir):
     def _maps(self, t: Task, smaps: bool) -> bytes:
         mm = self._mm()
         return proc_pid.maps(t, mm, smaps) if mm is not None else b""
+
+    def _rollup(self) -> bytes:
+        mm = self._mm()
+        return proc_pid.smaps_rollup(mm) if mm is not None else b""
 
     def _comm_write(self, t: Task, data: bytes) -> int:
         return proc_pid.comm_write(t, self.live(), data)
