@@ -53,9 +53,25 @@ class Host:
         os.set_blocking(self.m, False)
         os.set_blocking(self.s, False)
 
-    def settle(self) -> None:
-        """Input to a host terminal is processed by a kernel worker."""
-        time.sleep(0.002)
+    def settle(self, t: Any, m: MasterFile, s: SlaveFile) -> None:
+        """Input to a host terminal is processed by a kernel worker: waits until both sides hold as much as ours do, for
+        a second at most; what differs then is told by the reads."""
+        addr = t.room(4)
+        want = []
+        for f in (m, s):
+            f.ioctl(t, a.FIONREAD, addr)
+            want.append(struct.unpack("i", t.get(addr, 4))[0])
+        end = time.monotonic() + 1
+        while self.waiting() != want and time.monotonic() < end:
+            time.sleep(0.0005)
+        time.sleep(0.001)
+
+    def waiting(self) -> list[int]:
+        """Bytes that could be read from either side."""
+        return [
+            struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))[0]
+            for fd in (self.m, self.s)
+        ]
 
     def read(self, fd: int, n: int, expect: bool = False) -> Any:
         """``expect``: there should be something; the host moves data between the two sides a little later."""
@@ -102,12 +118,12 @@ def compare(typed: bytes, lf: list[int], i: list[int], o: list[int], written: by
         for part in (typed[: len(typed) // 2], typed[len(typed) // 2 :]):
             if part:
                 os.write(h.m, part)
-                h.settle()
                 m.write(t, part)
+                h.settle(t, m, s)
             if written:
                 os.write(h.s, written)
                 s.write(t, written)
-        h.settle()
+        h.settle(t, m, s)
         got = m.read(t, 8000)
         assert got == h.read(h.m, 8000, isinstance(got, bytes))
         n = struct.unpack("i", fcntl.ioctl(h.s, termios.FIONREAD, bytes(4)))[0]
