@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from ...platform.interface import DATA_LEN, DATA_OFF, OF_IGNORE, WIN_OFF
 from ..errors import SysErr
+from ..fs.dev_nodes import ZeroMappable
 from ..kernel.creds import CAP_IPC_LOCK
 from ..kernel.task import RLIMIT_MEMLOCK, Task
 from ..mm import mm as m
@@ -53,6 +54,7 @@ LEGACY_FLAGS: Final = (
     | 0x3F << 26  # huge page sizes
 )
 USER_BITS: Final = 7
+ANONYMOUS: Final = -1  # instead of a descriptor: /dev/zero
 GROWS: Final = 0x03000000  # PROT_GROWSDOWN | PROT_GROWSUP
 PROT_GROWSUP: Final = 0x02000000
 MADV_POPULATE_READ: Final = 22
@@ -100,6 +102,8 @@ def sys_mmap(
         if own is not None:
             return own
         host_fd, maxprot = _file_rights(t, file, prot, kind != m.MAP_PRIVATE)
+        if host_fd == ANONYMOUS:
+            file, flags = None, flags | m.MAP_ANONYMOUS
     locked = _with_lock(t)
     try:
         at = t.mm.mmap(t, addr, size, prot, flags, file, offset if file else 0, host_fd, maxprot)
@@ -112,7 +116,7 @@ def sys_mmap(
 
 
 def _file_rights(t: Task, file: FileDescription, prot: int, shared: bool) -> tuple[int, int]:
-    """(host descriptor, the most mprotect may give). Raises EACCES, EPERM, ENODEV as mmap(2) says."""
+    """(host descriptor or ANONYMOUS, the most mprotect may give). Raises EACCES, EPERM, ENODEV as mmap(2) says."""
     if not file.readable():
         raise SysErr(errno.EACCES)
     maxprot = 7
@@ -124,7 +128,10 @@ def _file_rights(t: Task, file: FileDescription, prot: int, shared: bool) -> tup
         if prot & 4:
             raise SysErr(errno.EPERM)
         maxprot &= ~4
-    return file.mappable(t).host_fd(t, shared and file.writable()), maxprot
+    what = file.mappable(t)
+    if isinstance(what, ZeroMappable):
+        return ANONYMOUS, maxprot
+    return what.host_fd(t, shared and file.writable()), maxprot
 
 
 def sys_munmap(t: Task, addr: CULong, length: CULong) -> int:
