@@ -18,7 +18,7 @@ from ..mm.mm import MM
 from ..mm.patch import Patcher
 from ..mm.vma import VmaMap
 from . import signal as sg
-from .creds import CAP_SYS_ADMIN, CAP_SYS_RESOURCE
+from .creds import CAP_SYS_ADMIN, CAP_SYS_RESOURCE, Credentials
 from .dispatch import on_event
 from .exit import exit_task, tell_parent
 from .futex import FutexTable
@@ -82,6 +82,7 @@ class Kernel:
         self.pidfd_factory: Callable[[ThreadGroup], Any] | None = None
         self.tty_hangup: Callable[[ThreadGroup], None] | None = None
         self._ntid = 0
+        self._idle: Task | None = None
         self._pool: list[tuple[Space, HostThread]] = []
         self._making = False
         self._pool_waiters: list[Any] = []
@@ -157,6 +158,18 @@ class Kernel:
         th.task = None
         lib.nv_drop(th.cdata)
         th.native.space.put()
+
+    def find_task(self, tid: int) -> Task | None:
+        """A task by its id. For an init of our own, which has none, one that never runs stands in: it has a priority and
+        capabilities that others may ask for."""
+        u = self.tasks.get(tid)
+        init = self.init
+        if u is None and init is not None and tid == init.pid and not init.tasks and not init.dead:
+            if self._idle is None:
+                self._idle = Task(self, init, tid)
+                self._idle.creds = Credentials()
+            return self._idle
+        return u
 
     def exit_task(self, t: Task) -> None:
         """The end of a task whose stub is dead. May suspend."""

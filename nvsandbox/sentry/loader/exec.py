@@ -89,6 +89,7 @@ class Program:
         "execfn",
         "file",
         "header",
+        "hidden",
         "interp",
         "interp_header",
         "script_depth",
@@ -105,6 +106,7 @@ class Program:
         self.interp: FileDescription | None = None
         self.interp_header: elf.Elf | None = None
         self.script_depth = 0
+        self.hidden = False  # by a name that is gone once it runs: no interpreter could read it
 
 
 def _read(t: Task, f: FileDescription, size: int, offset: int) -> bytes:
@@ -139,11 +141,12 @@ def _close(f: FileDescription) -> None:
 
 def open_program(
     t: Task, base: Path, path: bytes, argv: list[bytes], envp: list[bytes], follow: bool = True,
-    shown: bytes | None = None,
+    shown: bytes | None = None, hidden: bool = False,
 ) -> Program:  # fmt: skip
     """Opens ``path`` and follows ``#!`` lines to an ELF program and its interpreter. May suspend."""
     f = _open(t, base, path, follow)
     prog = Program(f, path if shown is None else shown, argv, envp)
+    prog.hidden = hidden
     try:
         while True:
             head = _read(t, prog.file, HEAD, 0)
@@ -177,6 +180,8 @@ def close_program(prog: Program) -> None:
 
 def _script(t: Task, prog: Program, head: bytes) -> None:
     """One ``#!`` line (Linux: load_script): interpreter, at most one argument, then the script's own name."""
+    if prog.hidden:
+        raise SysErr(errno.ENOENT)
     prog.script_depth += 1
     if prog.script_depth > MAX_INTERP:
         raise SysErr(errno.ELOOP)

@@ -138,7 +138,7 @@ def sys_setrlimit(t: Task, which: CUInt, new: UserPtr) -> int:
 
 def sys_prlimit64(t: Task, pid: CInt, which: CUInt, new: UserPtr, old: UserPtr) -> int:
     """prlimit(2)."""
-    u = t.k.tasks.get(pid) if pid else t
+    u = t.k.find_task(pid) if pid else t
     raw = struct.unpack("<QQ", t.copy_in(new, 16)) if new else None
     if u is None:
         raise SysErr(errno.ESRCH)

@@ -131,6 +131,8 @@ def _string(t: Task, p: int) -> bytes:
 def sys_execve(t: Task, path: UserPtr, argv: UserPtr, envp: UserPtr) -> int:
     """execve(2)."""
     name = t.copy_in_path(path)
+    if not name:
+        raise SysErr(errno.ENOENT)
     return _exec(t, start_at(t, AT_FDCWD, name), name, argv, envp, True)
 
 
@@ -142,23 +144,28 @@ def sys_execveat(
         raise SysErr(errno.EINVAL)
     name = t.copy_in_path(path)
     follow = not flags & AT_SYMLINK_NOFOLLOW
-    if not name and flags & AT_EMPTY_PATH:
-        base = t.files.get_any(dirfd).path
+    if not name:
+        if not flags & AT_EMPTY_PATH:
+            raise SysErr(errno.ENOENT)
+        base = t.fs.cwd if dirfd == AT_FDCWD else t.files.get_any(dirfd).path
         if base is None:
             raise SysErr(errno.EACCES)
-        return _exec(t, base, b"", argv, envp, follow, b"/dev/fd/%d" % dirfd)
+        hidden = dirfd in t.files.cloexec
+        return _exec(t, base, b"", argv, envp, follow, b"/dev/fd/%d" % dirfd, hidden)
     shown = name if name[:1] == b"/" or dirfd == AT_FDCWD else b"/dev/fd/%d/%s" % (dirfd, name)
-    return _exec(t, start_at(t, dirfd, name), name, argv, envp, follow, shown)
+    hidden = shown is not name and dirfd in t.files.cloexec
+    return _exec(t, start_at(t, dirfd, name), name, argv, envp, follow, shown, hidden)
 
 
 def _exec(
-    t: Task, base: Path, name: bytes, argv: int, envp: int, follow: bool, shown: bytes | None = None
-) -> int:
+    t: Task, base: Path, name: bytes, argv: int, envp: int, follow: bool, shown: bytes | None = None,
+    hidden: bool = False,
+) -> int:  # fmt: skip
     args, env = _strings(t, argv), _strings(t, envp)
     if not args:
         args = [b""]
     tid = t.tid
-    prog = open_program(t, base, name, args, env, follow, shown)
+    prog = open_program(t, base, name, args, env, follow, shown, hidden)
     try:
         exec_program(t, prog)
     finally:

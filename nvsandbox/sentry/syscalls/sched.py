@@ -24,7 +24,7 @@ SCHED_IDLE: Final = 5
 def _task(t: Task, pid: int) -> Task:
     if pid < 0:
         raise SysErr(errno.EINVAL)
-    u = t.k.tasks.get(pid) if pid else t
+    u = t.k.find_task(pid) if pid else t
     if u is None:
         raise SysErr(errno.ESRCH)
     return u
@@ -37,6 +37,8 @@ def sys_sched_yield(t: Task) -> int:
 
 def sys_sched_getaffinity(t: Task, pid: CInt, size: CUInt, out: UserPtr) -> int:
     """sched_getaffinity(2): as many bytes as the kernel's mask has."""
+    if pid < 0:
+        raise SysErr(errno.ESRCH)
     u = _task(t, pid)
     n = (t.k.ncpu + 63) // 64 * 8
     if size * 8 < t.k.ncpu or size & 7:
@@ -50,6 +52,8 @@ def sys_sched_getaffinity(t: Task, pid: CInt, size: CUInt, out: UserPtr) -> int:
 def sys_sched_setaffinity(t: Task, pid: CInt, size: CUInt, addr: UserPtr) -> int:
     """sched_setaffinity(2): remembered and shown; where threads run stays the host's decision."""
     raw = t.copy_in(addr, min(size, 128))
+    if pid < 0:
+        raise SysErr(errno.ESRCH)
     u = _task(t, pid)
     mask = int.from_bytes(raw, "little") & ((1 << t.k.ncpu) - 1)
     if not mask:
@@ -160,7 +164,7 @@ def sys_getcpu(t: Task, cpu: UserPtr, node: UserPtr) -> int:
 
 def _prio_targets(t: Task, which: int, who: int) -> list[Task]:
     if which == PRIO_PROCESS:
-        u = t.k.tasks.get(who) if who else t
+        u = t.k.find_task(who) if who else t
         return [u] if u is not None else []
     if which == PRIO_PGRP:
         return [u for u in t.k.tasks.values() if u.tg.pgid == (who or t.tg.pgid)]

@@ -7,6 +7,7 @@ import struct
 from typing import Final
 
 from ..errors import ERESTARTNOHAND, Restart, SysErr
+from ..fs.proc_dirs import PidDir
 from ..kernel import signal as sg
 from ..kernel.creds import CAP_KILL
 from ..kernel.deliver import SS_AUTODISARM, SS_DISABLE, SS_ONSTACK, on_altstack, restore_frame
@@ -255,7 +256,9 @@ def sys_pidfd_send_signal(t: Task, pidfd: CInt, sig: CInt, uinfo: UserPtr, flags
     """pidfd_send_signal(2)."""
     if flags:
         raise SysErr(errno.EINVAL)
-    target = getattr(t.files.get(pidfd), "target", None)
+    f = t.files.get(pidfd)
+    i = f.inode  # a directory of procfs is as good
+    target = i.tg if isinstance(i, PidDir) else getattr(f, "target", None)
     if not isinstance(target, ThreadGroup):
         raise SysErr(errno.EBADF)
     if not 0 <= sig <= sg.NSIG:

@@ -165,8 +165,9 @@ def check_exec(t: Task, p: Path) -> None:
 def open_exec(
     t: Task, base: Path, path: bytes, follow: bool = True, scope: Scope | None = None
 ) -> FileDescription:
-    """Opens a program to execute it. The caller brackets its use with ``inode.deny_write``/``allow_write``."""
-    p = walk(t, base, path, follow, scope)
+    """Opens a program to execute it, ``base`` itself if ``path`` is empty. The caller brackets its use with
+    ``inode.deny_write``/``allow_write``."""
+    p = walk(t, base, path, follow, scope) if path else base
     if p.inode.is_lnk():
         raise SysErr(errno.ELOOP)
     check_exec(t, p)
