@@ -4,39 +4,38 @@ from __future__ import annotations
 
 from typing import Final, final
 
-OVERHEAD: Final = 96  # what a piece costs beside its bytes
+OVERHEAD: Final = 512  # what a piece costs beside its bytes, time to handle it included
 MAX_BLOCKS: Final = 4
 
 
 @final
 class Block:
-    """A stretch without holes. ``stamp``: when it grew last, in order of arrival."""
+    """A stretch without holes."""
 
-    __slots__ = ("end", "pieces", "stamp", "start")
+    __slots__ = ("end", "pieces", "start")
 
-    def __init__(self, start: int, data: bytes, stamp: int) -> None:
+    def __init__(self, start: int, data: bytes) -> None:
         self.start = start
         self.end = start + len(data)
         self.pieces = [data]
-        self.stamp = stamp
 
 
 @final
 class OutOfOrder:
-    """Blocks sorted by sequence number; they never touch. ``cost``: memory, roughly, for the caller's limit."""
+    """Blocks sorted by sequence number; they never touch. ``recent``: those that grew last, the last first. ``cost``:
+    memory, roughly, for the caller's limit."""
 
-    __slots__ = ("blocks", "cost", "stamp")
+    __slots__ = ("blocks", "cost", "recent")
 
     def __init__(self) -> None:
         self.blocks: list[Block] = []
         self.cost = 0
-        self.stamp = 0
+        self.recent: list[Block] = []
 
     def add(self, seq: int, data: bytes) -> tuple[int, int]:
         """Adds what is new of ``data``; (start, end) of what was there already, (0, 0): nothing was."""
         blocks = self.blocks
         end = seq + len(data)
-        self.stamp += 1
         lo, hi = 0, len(blocks)
         while lo < hi:
             mid = (lo + hi) // 2
@@ -48,7 +47,7 @@ class OutOfOrder:
         i = lo
         if i < len(blocks) and blocks[i].start <= seq:
             b = blocks[i]
-            b.stamp = self.stamp
+            self._touch(b)
             if b.end >= end:
                 return seq, end
             if b.end > seq:
@@ -57,15 +56,26 @@ class OutOfOrder:
             b.pieces.append(data)
             b.end = end
         else:
-            b = Block(seq, data, self.stamp)
+            b = Block(seq, data)
             blocks.insert(i, b)
+            self._touch(b)
         self.cost += len(data) + OVERHEAD
         while i + 1 < len(blocks) and blocks[i + 1].start <= b.end:
             dup = self._merge(b, blocks.pop(i + 1), dup)
         return dup
 
+    def _touch(self, b: Block) -> None:
+        """It is the first to be reported now."""
+        if b in self.recent:
+            self.recent.remove(b)
+        elif len(self.recent) == MAX_BLOCKS:
+            self.recent.pop()
+        self.recent.insert(0, b)
+
     def _merge(self, b: Block, nxt: Block, dup: tuple[int, int]) -> tuple[int, int]:
         """Appends a block that ``b`` now reaches."""
+        if nxt in self.recent:
+            self.recent.remove(nxt)
         over = b.end - nxt.start
         if over:
             dup = (nxt.start, min(b.end, nxt.end))
@@ -89,6 +99,8 @@ class OutOfOrder:
         out: list[bytes] = []
         while self.blocks and self.blocks[0].start <= nxt:
             b = self.blocks.pop(0)
+            if b in self.recent:
+                self.recent.remove(b)
             skip = nxt - b.start
             for p in b.pieces:
                 self.cost -= len(p) + OVERHEAD
@@ -102,11 +114,4 @@ class OutOfOrder:
 
     def sacks(self) -> list[tuple[int, int]]:
         """The blocks to report, the one that grew last first (RFC 2018 section 4)."""
-        if len(self.blocks) == 1:
-            return [(self.blocks[0].start, self.blocks[0].end)]
-        recent = sorted(self.blocks, key=_by_stamp)[:MAX_BLOCKS]
-        return [(b.start, b.end) for b in recent]
-
-
-def _by_stamp(b: Block) -> int:
-    return -b.stamp
+        return [(b.start, b.end) for b in self.recent]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from . import timeouts, transmit
 from .segment import MASK, Segment, unwrap
-from .states import CA_LOSS, CA_OPEN, CA_RECOVERY, RTO_MAX, RTO_MIN, S
+from .states import CA_LOSS, CA_OPEN, CA_RECOVERY, MOST_SENT, RTO_MAX, RTO_MIN, S
 
 if TYPE_CHECKING:
     from .connection import TcpConnection
@@ -165,7 +165,7 @@ def _tag(c: TcpConnection, start: int, end: int, tsecr: int, now: int) -> int:
         if s.seq < start:
             # Cut at multiples of the segment size only, so that nobody can have it ground to dust.
             n = -(-(start - s.seq) // c.mss) * c.mss
-            if n >= len(s.data):
+            if n >= len(s.data) or len(c.rtxq) >= MOST_SENT:
                 i += 1
                 continue
             transmit.split(c, i, n)
@@ -175,7 +175,7 @@ def _tag(c: TcpConnection, start: int, end: int, tsecr: int, now: int) -> int:
                 break
         if s.end > end:
             n = (end - s.seq) // c.mss * c.mss
-            if n <= 0 or n >= len(s.data):
+            if n <= 0 or n >= len(s.data) or len(c.rtxq) >= MOST_SENT:
                 break
             transmit.split(c, i, n)
             s = c.rtxq[i]

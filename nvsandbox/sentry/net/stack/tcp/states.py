@@ -44,3 +44,6 @@ SNDBUF_MAX: Final = 4 << 20
 PAWS_AGE: Final = 24 * 86400 * S
 INFINITE: Final = 0x7FFFFFFF
 INVALID_RATELIMIT: Final = 500 * MS
+MOST_SENT: Final = (
+    8192  # elements of a retransmission queue, which each SACK walks (CVE-2019-11478)
+)

@@ -15,6 +15,7 @@ from .states import (
     CA_OPEN,
     CA_RECOVERY,
     MIN_MSS,
+    MOST_SENT,
     MS,
     RCVBUF_MAX,
     SYN_RECV,
@@ -296,7 +297,8 @@ def _send_new(c: TcpConnection, now: int, force: bool) -> bool:
         if left == 0 and not (c.fin_queued and not c.fin_sent):
             break
         # Tiny segments count as whole ones, or a window of megabytes would be a million of them.
-        if c.rtxq and len(c.rtxq) > (c.cwnd + 2 * (c.snd_nxt - c.snd_una)) // mss + 1:
+        most = min((c.cwnd + 2 * (c.snd_nxt - c.snd_una)) // mss + 1, MOST_SENT)
+        if c.rtxq and len(c.rtxq) > most:
             c.cwnd_limited = True
             break
         by_peer = c.snd_una + c.snd_wnd - c.snd_nxt
