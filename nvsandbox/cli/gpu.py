@@ -283,14 +283,20 @@ def trace(driver: str | None, command: Sequence[str]) -> None:
     sys.exit(recorder.trace(driver, command))
 
 
-def _state(ident: str) -> str:
-    """A container's state directory."""
+def _root() -> str:
     g = click.get_current_context().find_object(Globals)
-    return os.path.join(g.root if g is not None else default_root(), ident)
+    return g.root if g is not None else default_root()
+
+
+def _control(ident: str) -> tuple[str, str]:
+    """(directory of a container's control socket, its name there). Raises Failure."""
+    from nvsandbox.oci import state
+
+    return state.control(_root(), ident, state.load(_root(), ident))
 
 
 def _running(ident: str) -> bool:
-    return "/" not in ident and os.path.exists(os.path.join(_state(ident), "control.sock"))
+    return "/" not in ident and os.path.exists(os.path.join(_root(), ident, "state.json"))
 
 
 def _trace_container(ident: str) -> int:
@@ -299,8 +305,9 @@ def _trace_container(ident: str) -> int:
     from nvsandbox.sandbox import control
 
     r, w = os.pipe()
-    sock = client.connect(_state(ident))
-    control.send(sock, {"op": "gpu", "what": "trace"}, (w,))
+    directory, name = _control(ident)
+    sock = client.connect(directory)
+    control.send(sock, {"op": "gpu", "what": "trace", "container": name}, (w,))
     os.close(w)
     answer = client.receive(sock)
     if answer.get("ev") == "failed":
@@ -319,7 +326,8 @@ def gpu_stats(ident: str) -> None:
     """Print what a running container has asked of the driver: counters, objects, memory, as JSON."""
     from nvsandbox.oci import client
 
-    answer = client.request(_state(ident), {"op": "gpu", "what": "stats"})
+    directory, name = _control(ident)
+    answer = client.request(directory, {"op": "gpu", "what": "stats", "container": name})
     answer.pop("ev", None)
     click.echo(json.dumps(answer, indent=2))
 

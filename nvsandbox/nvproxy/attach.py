@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import errno
+from typing import TYPE_CHECKING, Final, final
+
+import msgspec
 
 from ..platform.bpf import Rule, allow, eq
+from ..platform.native._native import lib
+from ..sentry.errors import SysErr
 from ..sentry.fs import proc, sysfs
 from ..sentry.mm.vma import SharedAnon
 from ..sentry.vfs.special import register_chrdev
 from .abi import database
 from .engine import Engine
+from .model import GpuConfig
 from .plan import Abi
 from .policy import table
 
 if TYPE_CHECKING:
     from ..sentry.kernel.kernel import Kernel
-    from .model import GpuConfig
+    from ..sentry.kernel.task import Task
+    from ..sentry.vfs.mount import MountNamespace
+    from ..sentry.vfs.path import Path
+    from .devices import NvFile
+
+NR_IOCTL: Final = 16
+IN_IOCTL: Final = 0x30
+"""proto.h NV_IN_IOCTL."""
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(GpuConfig)
 
 
 def warm_up(config: GpuConfig) -> None:
@@ -24,16 +39,74 @@ def warm_up(config: GpuConfig) -> None:
     database().release(config.abi)
 
 
-def attach(k: Kernel, config: GpuConfig) -> tuple[Engine, list[Rule]]:
-    """In the confined Sentry, before its file tree is made. The engine, and the rules the seccomp filter needs besides the usual."""
-    engine = Engine(k, config)
-    for d in config.devices:
-        register_chrdev(d.major, d.minor, engine.open)
-    SharedAnon.backed = True
-    proc.EXTRA.update({p.encode(): content for p, content in config.proc.items()})
-    sysfs.EXTRA.update({p.encode(): content for p, content in config.sys.items()})
-    sysfs.EXTRA_LINKS.update({p.encode(): to.encode() for p, to in config.sys_links.items()})
-    return engine, rules(engine.abi)
+@final
+class Gpus:
+    """The engines of a Sentry: one for a sandbox, or in a pod one for each container that has GPUs.
+
+    Device numbers are the same for all; whose engine answers is decided by the mount namespace of who opens.
+    """
+
+    def __init__(self, k: Kernel, config: GpuConfig) -> None:
+        """In the confined Sentry, before its file tree is made."""
+        self.k = k
+        self.standby = not config.gpus
+        self.rules = rules(Abi(database().release(config.abi), config.policy))
+        """What the seccomp filter needs besides the usual."""
+        self.engines: dict[str, Engine] = {}
+        self._by_ns: dict[MountNamespace, Engine] = {}
+        self._release = config.abi
+        SharedAnon.backed = True
+        if not self.standby:
+            self.engines[""] = self._engine(config)
+
+    @staticmethod
+    def started() -> None:
+        """The platform runs: stubs are told to send an ioctl's argument along with the call."""
+        lib.nv_set_intab(NR_IOCTL, IN_IOCTL)
+
+    def _engine(self, config: GpuConfig) -> Engine:
+        for d in config.devices:
+            register_chrdev(d.major, d.minor, self._open)
+        proc.EXTRA.update({p.encode(): content for p, content in config.proc.items()})
+        sysfs.EXTRA.update({p.encode(): content for p, content in config.sys.items()})
+        sysfs.EXTRA_LINKS.update({p.encode(): to.encode() for p, to in config.sys_links.items()})
+        return Engine(self.k, config)
+
+    def _open(self, t: Task, path: Path, flags: int) -> NvFile:
+        e = self._by_ns.get(t.fs.ns) or self.engines.get("")
+        if e is None:
+            raise SysErr(errno.EPERM)  # as the device control group answers
+        return e.open(t, path, flags)
+
+    def join(self, name: str, data: bytes, fds: list[int]) -> None:
+        """GPUs for container ``name`` of a pod: what ``message`` has made, with the descriptors it names. Raises ValueError."""
+        if not self.standby:
+            raise ValueError("the pod's sandbox was not started for GPUs")
+        config = _decoder.decode(data)
+        if config.abi != self._release:
+            raise ValueError("another release of the driver's ABI than the pod's")
+        rest = list(fds)
+        config.broker_fd = rest.pop(0) if config.broker_fd >= 0 and rest else -1
+        config.audit_fd = rest.pop(0) if config.audit_fd >= 0 and rest else -1
+        self.engines[name] = self._engine(config)
+
+    def placed(self, name: str, ns: MountNamespace) -> None:
+        """The container's file tree is there."""
+        e = self.engines.get(name)
+        if e is not None:
+            self._by_ns[ns] = e
+
+    def removed(self, name: str, ns: MountNamespace) -> None:
+        """The container is gone; files that are still open go with its processes."""
+        self._by_ns.pop(ns, None)
+        e = self.engines.pop(name, None)
+        if e is not None:
+            e.end()
+
+
+def message(config: GpuConfig) -> tuple[bytes, list[int]]:
+    """For ``Gpus.join``: (data, descriptors that go with it)."""
+    return _encoder.encode(config), [fd for fd in (config.broker_fd, config.audit_fd) if fd >= 0]
 
 
 def rules(abi: Abi) -> list[Rule]:

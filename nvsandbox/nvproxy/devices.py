@@ -129,6 +129,10 @@ class BrokerClient:
     def __init__(self, fd: int) -> None:
         self._sock = socket.socket(fileno=fd)
 
+    def close(self) -> None:
+        """The broker ends."""
+        self._sock.close()
+
     def open(self, index: int) -> int:
         """A new descriptor of the device at ``index`` of the sandbox's list. Blocks. Raises SysErr."""
         try:

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
-from ..platform.native._native import lib
 from ..sentry.errors import SysErr
 from .abi import database
 from .alloc import HANDLERS as ALLOC_HANDLERS
@@ -45,9 +44,6 @@ if TYPE_CHECKING:
     from ..sentry.vfs.path import Path
     from .model import GpuConfig
 
-NR_IOCTL: Final = 16
-IN_IOCTL: Final = 0x30
-"""proto.h NV_IN_IOCTL."""
 WORKERS: Final = 16
 SLOW_NS: Final = 200_000
 """A call that takes longer on average goes to a worker, so that the sandbox's other tasks go on."""
@@ -95,11 +91,6 @@ class Engine:
         }
         self._by_device = {(d.major, d.minor): i for i, d in enumerate(config.devices)}
 
-    @staticmethod
-    def started() -> None:
-        """The platform runs: stubs are told to send an ioctl's argument along with the call."""
-        lib.nv_set_intab(NR_IOCTL, IN_IOCTL)
-
     # ------------------------------------------------------------------ orders from outside
 
     def order(self, msg: dict[str, Any], fds: list[int]) -> dict[str, Any]:
@@ -117,6 +108,13 @@ class Engine:
             "objects": self.objects.total, "memory": {str(k): v for k, v in used.items()},
             "limit": self.quota.limit,
         }  # fmt: skip
+
+    def end(self) -> None:
+        """Nothing is opened any more: its broker goes."""
+        broker, self.broker = self.broker, None
+        if broker is not None:
+            broker.close()
+        self._by_device.clear()
 
     # ------------------------------------------------------------------ open and close
 

@@ -85,6 +85,20 @@ def apply(config: SandboxConfig, env: Sequence[bytes] | Mapping[str, str], o: Gp
     return True
 
 
+def stand_by(config: SandboxConfig) -> None:
+    """The sandbox of a pod: its containers may bring GPUs. Nothing where there is no driver that we know."""
+    o = config.gpu_options
+    if o is None or config.gpu is not None or not os.path.exists(drivers.VERSION_FILE):
+        return
+    try:
+        choice = drivers.choose(drivers.host_version(), o.driver_version)
+        rules = policy.make("all", o.allowed, o.policy_file)
+    except Failure as e:
+        log.warning("no GPUs for the pod's containers: %s", e)
+        return
+    config.gpu = GpuConfig(choice.driver, choice.abi, [], rules)
+
+
 def _variables(env: Sequence[bytes] | Mapping[str, str]) -> dict[str, str]:
     if isinstance(env, Mapping):
         return dict(env)

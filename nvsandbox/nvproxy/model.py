@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .policy import Policy
+from .policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ class Device:
 
 @dataclass(slots=True)
 class GpuConfig:
-    """Everything nvproxy needs; carried to the Sentry by fork."""
+    """Everything nvproxy needs. Without ``gpus`` it stands by for containers that join a pod with some."""
 
     driver: str
     """The host driver's version."""

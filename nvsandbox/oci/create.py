@@ -77,8 +77,10 @@ def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.E
     config = convert.config_of(s, bundle, base)
     sandbox = pods.sandbox_of(s.annotations)
     pod = pods.check(g.root, sandbox) if sandbox else ""
-    if pod and config.gpu is not None:
-        raise Failure("GPUs: a container that joins a pod can't have any yet (docs/nvproxy.md)")
+    if pods.is_sandbox(s.annotations) and config.gpu_options is not None:
+        from ..nvproxy.inject import stand_by
+
+        stand_by(config)
     namespaces.check(s.linux.namespaces, bool(pod))
     check_sysctls(s)
     if os.geteuid() != 0:

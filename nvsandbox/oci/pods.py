@@ -17,6 +17,7 @@ from ..sandbox import control, tree
 from . import client, relay, state
 
 if TYPE_CHECKING:
+    from ..nvproxy.model import GpuConfig
     from ..sandbox.config import SandboxConfig
     from .monitor import Plan
 
@@ -36,6 +37,11 @@ def sandbox_of(annotations: dict[str, str]) -> str:
             state.check_id(ident)
             return ident
     return ""
+
+
+def is_sandbox(annotations: dict[str, str]) -> bool:
+    """Whether it is a pod's sandbox, which others join."""
+    return any(annotations.get(kind) == "sandbox" for kind, _ in KEYS)
 
 
 def check(root: str, sandbox: str) -> str:
@@ -59,7 +65,13 @@ def start(config: SandboxConfig, directory: str, ident: str) -> tuple[socket.soc
         launch.gofer_ready(ready, pid)
         sock = client.connect(directory)
         order = {"op": "container", "container": ident, "tree": tree.encode(config)}
-        control.send(sock, order, (gofer.fileno(),))
+        fds = [gofer.fileno()]
+        if config.gpu is not None:
+            order["gpu"], more = _gpus(config.gpu)
+            fds += more
+        control.send(sock, order, tuple(fds))
+        for fd in fds[1:]:
+            os.close(fd)
         answer = client.receive(sock)
         if answer.get("ev") != "done":
             raise Failure(str(answer.get("msg")))
@@ -71,6 +83,18 @@ def start(config: SandboxConfig, directory: str, ident: str) -> tuple[socket.soc
     finally:
         gofer.close()
     return sock, pid
+
+
+def _gpus(gpu: GpuConfig) -> tuple[str, list[int]]:
+    """What the pod's Sentry is told of a container's GPUs, with a broker of the container's own."""
+    import base64
+
+    from ..nvproxy import attach, broker
+
+    if not gpu.null:
+        gpu.broker_fd, _pid = broker.start(gpu.devices)
+    data, fds = attach.message(gpu)
+    return base64.b64encode(data).decode(), fds
 
 
 def run(plan: Plan, link: socket.socket) -> None:

@@ -190,11 +190,10 @@ class RunningSandbox(Handle):
             config.platform = choose(config.platform)
         except NoPlatform as e:
             raise Failure(str(e)) from None
-        if config.gpu is not None:
+        if config.gpu is not None and config.gpu.devices and not config.gpu.null:
             from ..nvproxy import broker
 
-            if not config.gpu.null:
-                config.gpu.broker_fd, self.broker_pid = broker.start(config.gpu.devices)
+            config.gpu.broker_fd, self.broker_pid = broker.start(config.gpu.devices)
         gofer, self.gofer_pid, self._gofer_ready = start_gofer(config, outlives)
         sentry.configure(config, gofer.fileno(), log_fd, listener, self.gofer_pid)
         gofer.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gc
 import logging
 import os
@@ -31,6 +32,7 @@ from . import control, isolate, tree
 from .config import Failure, SandboxConfig
 
 if TYPE_CHECKING:
+    from ..nvproxy.attach import Gpus
     from ..nvproxy.engine import Engine
 
 log = logging.getLogger("nvsandbox.sentry")
@@ -88,7 +90,7 @@ class SentryServer:
         self.peers: set[Peer] = {self.primary}
         self.containers: dict[str, Container] = {}
         self.owners: dict[int, Peer] = {}  # pid: who started it
-        self.gpu: Engine | None = None
+        self.gpus: Gpus | None = None
         self.network: Network | None = None
         self.asked: list[Any] = []  # who waits for news of the network
         self.boot = Boot(prepared, gofer, config.ncpu, PLATFORMS[config.platform])
@@ -109,9 +111,10 @@ class SentryServer:
         k = self.k
         extra: list[Rule] = []
         if self.config.gpu is not None:
-            from ..nvproxy.attach import attach  # imported by the launcher already
+            from ..nvproxy.attach import Gpus  # imported before the confinement
 
-            self.gpu, extra = attach(k, self.config.gpu)
+            self.gpus = Gpus(k, self.config.gpu)
+            extra += self.gpus.rules
         if self.config.network == "host":
             extra += host_network_rules()
         elif self.config.network == "sandbox":
@@ -122,8 +125,8 @@ class SentryServer:
         self.boot.client.attach_loop(k.loop)
         k.start_platform()
         set_inlining()
-        if self.gpu is not None:
-            self.gpu.started()
+        if self.gpus is not None:
+            self.gpus.started()
         if self.config.seccomp is not None:
             before = k.table
             k.table = seccomp.apply(before, self.config.seccomp)
@@ -213,7 +216,7 @@ class SentryServer:
             pids = sorted(tg.pid for tg in self._members(str(msg.get("container", ""))))
             peer.tell({"ev": "done", "pids": pids})
         elif op == "stats":
-            peer.tell({"ev": "done", **self._stats()})
+            peer.tell({"ev": "done", **self._stats(str(msg.get("container", "")))})
         elif op == "limits":
             self._limits(msg)
             peer.tell({"ev": "done"})
@@ -222,8 +225,8 @@ class SentryServer:
             for token in self.asked:
                 self.k.loop.resume(token)
             self.asked.clear()
-        elif op == "gpu" and self.gpu is not None:
-            peer.tell({"ev": "done", **self.gpu.order(msg, fds)})
+        elif op == "gpu" and (e := self._engine(str(msg.get("container", "")))) is not None:
+            peer.tell({"ev": "done", **e.order(msg, fds)})
         elif op == "stop":
             self.k.shutdown(signal.SIGKILL)
         else:
@@ -267,10 +270,18 @@ class SentryServer:
         """One more container of a pod: a file tree; its programs come later."""
         name = str(msg.get("container", ""))
         try:
-            if name in self.containers or len(fds) != 1:
+            if name in self.containers or not fds:
                 raise ValueError("the container is there already, or has no gofer")
             gofer = socket.socket(fileno=fds[0])
+            if "gpu" in msg:
+                if self.gpus is None:
+                    raise ValueError(
+                        "GPUs: the pod's sandbox was started without a driver, or with --nvproxy=off"
+                    )
+                self.gpus.join(name, base64.b64decode(msg["gpu"]), fds[1:])
             ns = self.boot.build_another(tree.decode(msg["tree"]), gofer)
+            if self.gpus is not None:
+                self.gpus.placed(name, ns)
         except (SysErr, Failure, KeyError, TypeError, ValueError, OSError) as e:
             peer.tell({"ev": "failed", "errno": 22, "msg": f"container in a pod: {e}"})
             return
@@ -282,7 +293,13 @@ class SentryServer:
         """The first program of a pod's container is gone, or its pid-file process: all of it goes."""
         for tg in self._members(name):
             tg.kill(int(signal.SIGKILL))
-        self.containers.pop(name, None)
+        c = self.containers.pop(name, None)
+        if c is not None and self.gpus is not None:
+            self.gpus.removed(name, c.ns)
+
+    def _engine(self, name: str) -> Engine | None:
+        """nvproxy of a container."""
+        return self.gpus.engines.get(name) if self.gpus is not None else None
 
     def _start(self, peer: Peer, name: str) -> None:
         """The program that was held at creation goes."""
@@ -396,7 +413,7 @@ class SentryServer:
         if isinstance(pids, int) and pids > 0:
             self.k.max_tasks = pids
 
-    def _stats(self) -> control.Message:
+    def _stats(self, name: str) -> control.Message:
         k = self.k
         leaders = [t for tg in k.procs.values() for t in list(tg.tasks.values())[:1]]
         return {
@@ -404,7 +421,7 @@ class SentryServer:
             "missing": {str(n): c for n, c in k.missing.items()},
             "fds": sum(len(t.files.files) for t in leaders),
             **({"network": self.network.stats()} if self.network is not None else {}),
-            **({"gpu": self.gpu.order({"what": "stats"}, [])} if self.gpu is not None else {}),
+            **({"gpu": e.order({"what": "stats"}, [])} if (e := self._engine(name)) else {}),
         }  # fmt: skip
 
     def _ended(self, status: int) -> None:

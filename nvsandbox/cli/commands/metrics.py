@@ -128,9 +128,13 @@ class Containers(Collector):
             pids.add_metric([ident], s["pids"]["current"])
             if now == state.PAUSED:
                 continue
+            directory, name = state.control(self.root, ident, st)
             try:
-                inside = client.request(state.directory(self.root, ident), {"op": "stats"})
+                inside = client.request(directory, {"op": "stats", "container": name})
             except Failure:
+                continue
+            if name:  # of the rest the pod's sandbox tells
+                gpu.add(ident, inside.get("gpu"))
                 continue
             tasks.add_metric([ident], inside["tasks"])
             procs.add_metric([ident], inside["processes"])
