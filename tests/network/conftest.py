@@ -19,7 +19,7 @@ PACKAGES = {
     "ping": "iputils-ping", "iperf3": "iperf3", "curl": "curl", "dig": "dnsutils", "traceroute": "traceroute",
     "redis-server": "redis-server", "redis-benchmark": "redis-tools", "nginx": "nginx-light", "wrk": "wrk", "rsync": "rsync",
     "sshd": "openssh-server", "ssh": "openssh-client", "tcpdump": "tcpdump", "slirp4netns": "slirp4netns", "wget": "wget",
-    "git": "git", "ip": "iproute2",
+    "git": "git", "ip": "iproute2", "pg_lsclusters": "postgresql",
 }  # fmt: skip
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

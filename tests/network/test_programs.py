@@ -313,3 +313,21 @@ def test_two_sandboxes_in_one_namespace(wire: Wire) -> None:
     )
     assert wire.on_peer(f"python3 -c '{ASYNCIO}' 10.99.0.2") == "done\n"
     wire.until("curl -s -m 1 http://10.99.0.2:9/ || [ $? = 7 ]")  # alone again, it refuses
+
+
+def test_postgresql(wire: Wire, tmp_path: Path) -> None:
+    where = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1]
+    p = wire.start(
+        f"export PATH={where}:$PATH; mkdir /tmp/pg; chown nobody /tmp/pg; run='setpriv --reuid nobody --clear-groups';"
+        "$run initdb -D /tmp/pg/data -U u --auth=trust >/dev/null;"
+        "echo 'host all all 10.99.0.0/24 trust' >> /tmp/pg/data/pg_hba.conf;"
+        "$run postgres -D /tmp/pg/data -c listen_addresses='*' -k /tmp/pg -c fsync=off 2>/dev/null & sleep 1; echo up; wait"
+    )
+    assert wire.line(p) == "up"
+    connect = "-h 10.99.0.2 -U u postgres"
+    wire.until(f"{where}/psql {connect} -c 'select 1'", timeout=60)
+    got = wire.on_peer(
+        f"{where}/pgbench -q -i -s 1 {connect} 2>/dev/null; {where}/pgbench -T 2 -c 4 {connect}",
+        timeout=120,
+    )
+    assert "number of failed transactions: 0 (0.000%)" in got
