@@ -82,7 +82,14 @@ class Wire:
             p.wait()
         for i in range(1, self.count + 1):
             subprocess.run(
-                [NVSANDBOX, "--root", self.base / "state", "delete", "--force", f"c{i}"],
+                [
+                    NVSANDBOX,
+                    "--root",
+                    self.base / "state",
+                    "delete",
+                    "--force",
+                    f"nvt{os.getpid()}-{i}",
+                ],
                 capture_output=True,
             )
         for ns in (self.peer, self.box):
@@ -120,7 +127,7 @@ class Wire:
         ]
         (bundle / "config.json").write_text(json.dumps(spec))
         return [
-            NVSANDBOX, "--root", self.base / "state", "--network=sandbox", *flags, "run", "-b", bundle, f"c{self.count}",
+            NVSANDBOX, "--root", self.base / "state", "--network=sandbox", *flags, "run", "-b", bundle, f"nvt{os.getpid()}-{self.count}",
         ]  # fmt: skip
 
     def run(self, script: str, *flags: str, timeout: float = 60) -> str:
