@@ -9,7 +9,7 @@ from typing import Final
 from ..errors import ERESTARTNOHAND, Restart, SysErr
 from ..fs.proc_dirs import PidDir
 from ..kernel import signal as sg
-from ..kernel.creds import CAP_KILL
+from ..kernel.creds import CAP_KILL, Credentials
 from ..kernel.deliver import SS_AUTODISARM, SS_DISABLE, SS_ONSTACK, on_altstack, restore_frame
 from ..kernel.dispatch import NO_REPLY, force_signal
 from ..kernel.task import RLIMIT_SIGPENDING, Task, ThreadGroup
@@ -137,19 +137,21 @@ def sys_rt_sigtimedwait(
     return got.signo
 
 
-def _may_signal(t: Task, target: Task, sig: int) -> bool:
-    c, d = t.creds, target.creds
-    if t.tg is target.tg or c.capable(CAP_KILL):
+def _may_signal(t: Task, tg: ThreadGroup, d: Credentials, sig: int) -> bool:
+    c = t.creds
+    if t.tg is tg or c.capable(CAP_KILL):
         return True
     if c.euid in (d.suid, d.uid) or c.uid in (d.suid, d.uid):
         return True
-    return sig == sg.SIGCONT and t.tg.sid == target.tg.sid
+    return sig == sg.SIGCONT and t.tg.sid == tg.sid
 
 
 def _group_allowed(t: Task, tg: ThreadGroup, sig: int) -> bool:
     for u in tg.tasks.values():
-        return _may_signal(t, u, sig)
-    return True  # a zombie: nothing happens
+        return _may_signal(t, tg, u.creds, sig)
+    stand_in = t.k.find_task(tg.pid)
+    creds = stand_in.creds if stand_in is not None else tg.leader_cred  # of a zombie
+    return creds is None or _may_signal(t, tg, creds, sig)
 
 
 def sys_kill(t: Task, pid: CInt, sig: CInt) -> int:
@@ -169,9 +171,9 @@ def sys_kill(t: Task, pid: CInt, sig: CInt) -> int:
         raise SysErr(errno.ESRCH)
     if pid == -1:
         groups = [p for p in t.k.procs.values() if p is not t.tg and not p.is_init and p.pid != 1]
-    else:
-        groups = t.k.group(-pid if pid else t.tg.pgid)
-    return _kill_groups(t, groups, sig, info)
+        allowed = [p for p in groups if _group_allowed(t, p, sig)]
+        return _kill_groups(t, allowed, sig, info) if allowed or not groups else 0
+    return _kill_groups(t, t.k.group(-pid if pid else t.tg.pgid), sig, info)
 
 
 def _kill_groups(t: Task, groups: list[ThreadGroup], sig: int, info: sg.SigInfo) -> int:
@@ -191,7 +193,7 @@ def _thread_kill(t: Task, tgid: int, tid: int, sig: int, info: sg.SigInfo) -> in
     u = t.k.tasks.get(tid)
     if u is None or (tgid and u.tg.pid != tgid):
         raise SysErr(errno.ESRCH)
-    if not _may_signal(t, u, sig):
+    if not _may_signal(t, u.tg, u.creds, sig):
         raise SysErr(errno.EPERM)
     if sig:
         u.send_signal(sig, info)
