@@ -87,6 +87,16 @@ def test_bad_wire(loss: float, mode: str, gso: bool) -> None:
     assert p.net.until(lambda: c.state == CLOSE and d.state == CLOSE)
 
 
+@pytest.mark.parametrize("gso", [True, False])
+def test_full_queue(gso: bool) -> None:
+    p = Pair(gso=gso)
+    c, d = connect(p)
+    p.both(delay=5 * MS, full=0.05)
+    data = random.Random(2).randbytes(1_000_000)
+    assert pump(p.net, c, d, data) == data
+    assert p.ia.tx_dropped and p.a.counters.tcpext.TCPTimeouts <= 2
+
+
 def test_addresses() -> None:
     p = Pair()
     c, d = connect(p, True)

@@ -121,6 +121,7 @@ class SimLink:
         self.delay = 100_000
         self.jitter = 0
         self.loss = self.dup = self.corrupt = 0.0
+        self.full = 0.0  # how often the queue is full
         self.merge = True
         self.frames: list[bytes] = []
         self.log = False
@@ -130,6 +131,8 @@ class SimLink:
     def send(self, parts: list[bytes], offload: Offload | None) -> bool:
         frame = b"".join(parts)
         self.sent += 1
+        if self.full and self.net.rng.random() < self.full:
+            return False
         assert len(frame) - 14 <= (65535 if offload and offload.gso_type else self.mtu), len(frame)
         lossy = self.loss or self.dup or self.corrupt or self.jitter or self.drop
         if offload is not None and self.merge and not lossy:

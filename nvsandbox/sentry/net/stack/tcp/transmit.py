@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from ..checksum import finish, parts_sum, pseudo_sum
 from ..link import GSO_TCPV4, GSO_TCPV6, Offload
 from ..output import find_path, send
-from . import timeouts
+from . import recovery, timeouts
 from .segment import ACK, FIN, HEADER, MASK, PSH, RST, SYN, URG, sack_option, syn_options
 from .sent import Sent
 from .states import (
@@ -319,10 +319,14 @@ def _send_new(c: TcpConnection, now: int, force: bool) -> bool:
             c.snd_sml = c.snd_nxt
         if c.ca_state == CA_RECOVERY:
             c.prr_out += s.end - s.seq
-        send_sent(c, s, now)
+        left_us = send_sent(c, s, now)
         sent_any = True
         if not c.t_xmit or c.xmit_kind == timeouts.PROBE:
             timeouts.arm_rto(c, now)
+        if not left_us:
+            # The link's queue is full: that is congestion too, and known at once.
+            recovery.mark_lost(c, s)
+            break
     flight = c.in_flight()
     if flight > c.flight_high:
         c.flight_high = flight
