@@ -52,6 +52,8 @@ def slave_ioctl(t: Task, y: Tty, cmd: int, arg: int, readable: bool) -> int:
             raise SysErr(errno.ENOTTY)
         detach(t)
         return 0
+    if cmd == a.TIOCGPTPEER:
+        raise SysErr(errno.EIO)
     if cmd == a.TIOCOUTQ:
         return _int_out(t, arg, len(y.out))
     if cmd in (a.TCFLSH, a.TCXONC, a.TCSBRK, a.TCSBRKP):
@@ -99,6 +101,8 @@ def master_ioctl(t: Task, y: Pty, cmd: int, arg: int) -> int:
     if cmd == a.TCFLSH:
         _flush(y, {0: 1, 1: 0}.get(arg, arg))  # the master's input is the slave's output
         return 0
+    if cmd in (a.TCSBRK, a.TCSBRKP):
+        return 0  # all it wrote has arrived, and there is no line to break
     if cmd in (a.TIOCSCTTY, a.TIOCNOTTY):
         raise SysErr(errno.EIO if cmd == a.TIOCSCTTY else errno.ENOTTY)
     return common_ioctl(t, y, cmd, arg)
@@ -116,6 +120,8 @@ def common_ioctl(t: Task, y: Tty, cmd: int, arg: int) -> int:
         t.copy_out(
             arg, a.TERMIO.pack(x.iflag & m, x.oflag & m, x.cflag & m, x.lflag & m, 0, x.cc[:8])
         )
+    elif cmd == a.TIOCGSOFTCAR:
+        _int_out(t, arg, int(bool(y.termios.cflag & a.CLOCAL)))
     elif cmd == a.TIOCGWINSZ:
         t.copy_out(arg, y.winsize)
     elif cmd == a.TIOCSWINSZ:
