@@ -10,6 +10,7 @@ from ..platform.native._native import lib
 from ..sentry.boot import prepare
 from . import control, isolate
 from .config import Failure, SandboxConfig
+from .figures import Phases
 from .logs import setup_logging
 from .server import SentryServer
 
@@ -29,14 +30,18 @@ def run(
 
             warm_up(config.gpu)
             keep |= {config.gpu.broker_fd, config.gpu.audit_fd}
+        phases = Phases()
         prepared = prepare()
+        phases.done("modules")
         _confine(config, keep, ident)
+        phases.done("confinement")
         SentryServer(
             config,
             prepared,
             socket.socket(fileno=gofer),
             ctl,
             socket.socket(fileno=listener) if listener >= 0 else None,
+            phases,
         ).serve()
         code = 0
     except Failure as e:

@@ -28,7 +28,7 @@ from ..sentry.mm.patch import KNOWN
 from ..sentry.net.network import Network
 from ..sentry.strace import Strace
 from ..sentry.vfs.mount import MountNamespace
-from . import control, isolate, tree
+from . import control, figures, isolate, tree
 from .config import Failure, SandboxConfig
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class SentryServer:
 
     def __init__(
         self, config: SandboxConfig, prepared: Prepared, gofer: socket.socket, ctl: socket.socket,
-        listener: socket.socket | None,
+        listener: socket.socket | None, phases: figures.Phases,
     ) -> None:  # fmt: skip
         self.config = config
         self.primary = Peer(ctl, True)
@@ -92,6 +92,7 @@ class SentryServer:
         self.owners: dict[int, Peer] = {}  # pid: who started it
         self.gpus: Gpus | None = None
         self.network: Network | None = None
+        self.phases = phases
         self.asked: list[Any] = []  # who waits for news of the network
         self.boot = Boot(prepared, gofer, config.ncpu, PLATFORMS[config.platform])
         self.k = self.boot.k
@@ -122,6 +123,7 @@ class SentryServer:
                 self.k.loop, self.config.pcap_fd, self.config.egress, self.config.nameservers
             )
         self.containers[""] = Container(self.boot.build(self.config))
+        self.phases.done("files")
         self.boot.client.attach_loop(k.loop)
         k.start_platform()
         set_inlining()
@@ -139,6 +141,7 @@ class SentryServer:
             self.listener.setblocking(False)
             k.loop.watch_fd(self.listener.fileno(), select.EPOLLIN, lambda _e: self._accept())
         isolate.install_filter(sentry_filter(self.k.platform.TRACES, extra))
+        self.phases.done("platform")
         self.primary.tell({"ev": "ready"})
         gc.collect()
         gc.freeze()
@@ -235,6 +238,7 @@ class SentryServer:
     # Processes
     def _spawn(self, peer: Peer, msg: control.Message, fds: list[int]) -> None:
         ident = int(msg["id"])
+        self.phases.start()
         try:
             spec = process_spec(msg["process"])
             name = str(msg.get("container", ""))
@@ -264,6 +268,7 @@ class SentryServer:
             return
         if hold:
             c.held = (peer, ident, t, spec)
+        self.phases.done("first program")
         peer.tell({"ev": "started", "id": ident, "pid": t.tg.pid})
 
     def _add_container(self, peer: Peer, msg: control.Message, fds: list[int]) -> None:
@@ -414,12 +419,8 @@ class SentryServer:
             self.k.max_tasks = pids
 
     def _stats(self, name: str) -> control.Message:
-        k = self.k
-        leaders = [t for tg in k.procs.values() for t in list(tg.tasks.values())[:1]]
         return {
-            "tasks": len(k.tasks), "processes": sum(not p.dead for p in k.procs.values()),
-            "missing": {str(n): c for n, c in k.missing.items()},
-            "fds": sum(len(t.files.files) for t in leaders),
+            **figures.of_kernel(self.k), "gofer": figures.of_gofer(self.boot.client), "start": self.phases.took,
             **({"network": self.network.stats()} if self.network is not None else {}),
             **({"gpu": e.order({"what": "stats"}, [])} if (e := self._engine(name)) else {}),
         }  # fmt: skip

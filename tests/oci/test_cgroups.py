@@ -116,3 +116,23 @@ def test_metrics_of_a_container(rt: Runtime) -> None:
         if line.startswith('nvsandbox_memory_bytes{container="m1"}')
     )
     assert float(memory.split()[1]) > 1 << 20
+    figures = {
+        line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
+        for line in text.splitlines()
+        if line.startswith("nvsandbox_")
+    }
+    rt.ok("exec", "m1", "python3", "-c", "import os\nfor _ in range(500): os.stat('/')")
+    later = {
+        line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
+        for line in rt.ok("metrics", "print").splitlines()
+        if line.startswith("nvsandbox_")
+    }
+    stats = 'nvsandbox_syscalls_total{container="m1",name="newfstatat"}'
+    assert later[stats] - figures[stats] >= 500
+    traps = sum(
+        later[f'nvsandbox_traps_total{{container="m1",kind="{k}"}}'] for k in ("jump", "signal")
+    )
+    assert traps == sum(v for k, v in later.items() if k.startswith("nvsandbox_syscalls_total{"))
+    for phase in ("modules", "confinement", "files", "platform", "first program"):
+        assert 0 < figures[f'nvsandbox_start_seconds{{container="m1",phase="{phase}"}}'] < 60
+    assert figures['nvsandbox_gofer_total{container="m1",counter="requests"}'] > 3

@@ -102,6 +102,20 @@ class Containers(Collector):
             "System calls that are not implemented.",
             labels=[*LABELS, "number"],
         )
+        calls = CounterMetricFamily(
+            "nvsandbox_syscalls", "System calls by name.", labels=[*LABELS, "name"]
+        )
+        traps = CounterMetricFamily(
+            "nvsandbox_traps",
+            "How they came: by a jump, by a signal; faults and kicks besides.",
+            labels=[*LABELS, "kind"],
+        )
+        gofer = CounterMetricFamily(
+            "nvsandbox_gofer", "Requests to the gofer, and bytes.", labels=[*LABELS, "counter"]
+        )
+        phases = GaugeMetricFamily(
+            "nvsandbox_start_seconds", "Steps of the Sentry's start.", labels=[*LABELS, "phase"]
+        )
         network = CounterMetricFamily(
             "nvsandbox_network",
             "What crossed the interfaces (--network=sandbox), was lost, or refused by --egress.",
@@ -141,8 +155,15 @@ class Containers(Collector):
             fds.add_metric([ident], inside["fds"])
             for nr, n in inside["missing"].items():
                 missing.add_metric([ident, nr], n)
-            for name, n in inside.get("network", {}).items():
-                network.add_metric([ident, name], n)
+            for family, part in (
+                (calls, "calls"),
+                (traps, "traps"),
+                (gofer, "gofer"),
+                (phases, "start"),
+                (network, "network"),
+            ):
+                for key, n in inside.get(part, {}).items():
+                    family.add_metric([ident, key], n)
             gpu.add(ident, inside.get("gpu"))
         yield from (
             up,
@@ -155,6 +176,10 @@ class Containers(Collector):
             procs,
             fds,
             missing,
+            calls,
+            traps,
+            gofer,
+            phases,
             network,
             *gpu.families,
         )

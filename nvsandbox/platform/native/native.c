@@ -196,8 +196,15 @@ void nv_decode(struct nv_task *t) {
     if (w[i] == 0)
       any |= v;
   }
-  if (any < 0 && t->ev[NV_E_KIND] == NV_EV_SYSCALL)
-    t->ev[NV_E_KIND] |= NV_EV_UNCOMMON;
+  if (t->ev[NV_E_KIND] == NV_EV_SYSCALL) {
+    nv_stats.calls[nr < 512 ? nr : 511]++;
+    if (any < 0)
+      t->ev[NV_E_KIND] |= NV_EV_UNCOMMON;
+  } else if (t->ev[NV_E_KIND] == NV_EV_FAULT) {
+    nv_stats.faults++;
+  } else if (t->ev[NV_E_KIND] == NV_EV_KICK) {
+    nv_stats.kicks++;
+  }
 }
 
 /* Copies the event out of the slot. Every field is read once. */
@@ -227,6 +234,7 @@ static void take(struct nv_task *t) {
   uint32_t fpoff = *(volatile uint32_t *)&s->fpoff;
   t->ev[NV_E_FPOFF] = fpoff;
   t->ev[NV_E_HOT] = 0;
+  nv_stats.jumps += kind == NV_EV_SYSCALL && !fpoff;
   if (L.hot_first && kind == NV_EV_SYSCALL && fpoff && (t->ev[NV_E_HOT] = count_site(t)))
     t->ev[NV_E_KIND] |= NV_EV_UNCOMMON;
   for (int i = 0; i < 2; i++) {

@@ -115,6 +115,9 @@ int nv_probe_systrap(void);
 int nv_probe_ptrace(void);
 struct nv_stats {
   uint64_t events, sleeps, spins, wakes;
+  uint64_t calls[512]; /* system calls by number; the last: all that have none below 511 */
+  uint64_t jumps;      /* of them, those that came by a patched site, without a signal */
+  uint64_t faults, kicks;
 };
 extern struct nv_stats nv_stats;
 

@@ -56,7 +56,7 @@ class GoferClient:
 
     __slots__ = (
         "ahead", "broken", "calls", "dirs", "loop", "mount_count", "next_handle", "next_id", "out",
-        "read_fds", "roots", "sock",
+        "read_fds", "received", "requests", "roots", "sent", "sock",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket) -> None:
@@ -67,6 +67,7 @@ class GoferClient:
         self.out: list[bytes] = []
         self.next_id = 0
         self.broken = False
+        self.requests = self.sent = self.received = 0  # counters; the latter two in bytes
         self.dirs: OrderedDict[Node, None] = OrderedDict()
         self.read_fds: OrderedDict[Node, int] = OrderedDict()
         self.ahead = Ahead(self.forget)
@@ -149,6 +150,7 @@ class GoferClient:
             r = p.reply_decoder.decode(data)
         except msgspec.MsgspecError:
             r = p.Reply(0, errno.EPROTO)
+        self.received += len(data)
         c = self.calls.get(r.id)
         if not data or c is None or r.fds != len(fds) or flags & (0x20 | socket.MSG_CTRUNC):
             for fd in fds:
@@ -169,7 +171,10 @@ class GoferClient:
             raise SysErr(errno.EIO)
         c = Call()
         self.calls[req.id] = c
-        self._send(p.encoder.encode(req))
+        data = p.encoder.encode(req)
+        self.requests += 1
+        self.sent += len(data)
+        self._send(data)
         return c
 
     def finish(self, c: Call) -> list[p.Reply]:
