@@ -25,13 +25,11 @@ UDP_NAMES: Final = (
 )  # fmt: skip
 TCPEXT_NAMES: Final = (
     "SyncookiesSent", "SyncookiesRecv", "SyncookiesFailed", "EmbryonicRsts", "ListenOverflows", "ListenDrops",
-    "TW", "TWRecycled", "TCPTimeWaitOverflow", "PAWSEstab", "PAWSActive", "DelayedACKs", "TCPReqQFullDrop",
+    "TW", "TWRecycled", "TCPTimeWaitOverflow", "PAWSEstab", "PAWSActive", "DelayedACKs",
     "TCPReqQFullDoCookies", "TCPChallengeACK", "TCPSYNChallenge", "TCPTimeouts", "TCPLossProbes",
     "TCPLossProbeRecovery", "TCPSackRecovery", "TCPRenoRecovery", "TCPLostRetransmit", "TCPFastRetrans",
-    "TCPSlowStartRetrans", "TCPDSACKOldSent", "TCPDSACKOfoSent", "TCPDSACKRecv", "TCPOFOQueue", "TCPOFODrop",
-    "TCPOFOMerge", "TCPAbortOnData", "TCPAbortOnClose", "TCPAbortOnTimeout", "TCPAbortOnLinger", "TCPKeepAlive",
-    "TCPFromZeroWindowAdv", "TCPToZeroWindowAdv", "TCPWinProbe", "TCPRcvQDrop", "TCPSackDiscard", "TCPFullUndo",
-    "TCPHPAcks", "TCPPureAcks", "TCPBacklogDrop", "TCPMinTTLDrop", "TCPRcvCoalesce",
+    "TCPSlowStartRetrans", "TCPDSACKOldSent", "TCPDSACKOfoSent", "TCPDSACKRecv", "TCPOFOQueue", "TCPOFODrop", "TCPAbortOnData", "TCPAbortOnClose", "TCPAbortOnTimeout", "TCPAbortOnLinger", "TCPKeepAlive",
+    "TCPFromZeroWindowAdv", "TCPToZeroWindowAdv", "TCPWinProbe", "TCPSackDiscard", "TCPFullUndo",
 )  # fmt: skip
 
 
@@ -92,16 +90,15 @@ class TcpExtCounters:
         self.SyncookiesSent = self.SyncookiesRecv = self.SyncookiesFailed = 0
         self.EmbryonicRsts = self.ListenOverflows = self.ListenDrops = self.TW = self.TWRecycled = 0
         self.TCPTimeWaitOverflow = self.PAWSEstab = self.PAWSActive = self.DelayedACKs = 0
-        self.TCPReqQFullDrop = self.TCPReqQFullDoCookies = self.TCPChallengeACK = 0
+        self.TCPReqQFullDoCookies = self.TCPChallengeACK = 0
         self.TCPSYNChallenge = self.TCPTimeouts = self.TCPLossProbes = self.TCPLossProbeRecovery = 0
         self.TCPSackRecovery = self.TCPRenoRecovery = self.TCPLostRetransmit = 0
         self.TCPFastRetrans = self.TCPSlowStartRetrans = self.TCPDSACKOldSent = 0
         self.TCPDSACKOfoSent = self.TCPDSACKRecv = self.TCPOFOQueue = self.TCPOFODrop = 0
-        self.TCPOFOMerge = self.TCPAbortOnData = self.TCPAbortOnClose = self.TCPAbortOnTimeout = 0
+        self.TCPAbortOnData = self.TCPAbortOnClose = self.TCPAbortOnTimeout = 0
         self.TCPAbortOnLinger = self.TCPKeepAlive = self.TCPFromZeroWindowAdv = 0
-        self.TCPToZeroWindowAdv = self.TCPWinProbe = self.TCPRcvQDrop = self.TCPSackDiscard = 0
-        self.TCPFullUndo = self.TCPHPAcks = self.TCPPureAcks = self.TCPBacklogDrop = 0
-        self.TCPMinTTLDrop = self.TCPRcvCoalesce = 0
+        self.TCPToZeroWindowAdv = self.TCPWinProbe = self.TCPSackDiscard = 0
+        self.TCPFullUndo = 0
 
 
 @final

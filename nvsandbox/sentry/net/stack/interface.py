@@ -35,7 +35,7 @@ class Interface:
     """``groups``: multicast groups and how many joined each. ``rx_*``, ``tx_*``: as in /proc/net/dev."""
 
     __slots__ = (
-        "addresses", "groups", "index", "link", "link_local", "name", "neighbours", "packet_taps", "reports", "rx_bytes",
+        "addresses", "groups", "index", "link", "name", "neighbours", "reports", "rx_bytes",
         "rx_dropped", "rx_packets", "stack", "tx_bytes", "tx_dropped", "tx_packets", "up",
     )  # fmt: skip
 
@@ -46,10 +46,8 @@ class Interface:
         self.link = link
         self.up = True
         self.addresses: list[Address] = []
-        self.link_local = b""
         self.groups: dict[bytes, int] = {ALL_HOSTS4: 1, ALL_NODES6: 1}
         self.neighbours = Neighbours(stack, self)
-        self.packet_taps = 0
         self.reports: dict[bytes, Report] = {}
         self.rx_packets = self.rx_bytes = self.rx_dropped = 0
         self.tx_packets = self.tx_bytes = self.tx_dropped = 0
@@ -86,7 +84,3 @@ class Interface:
         if ip == b"\xff\xff\xff\xff":
             return True
         return any(a.broadcast == ip for a in self.addresses)
-
-    def snoop_groups(self) -> list[bytes]:
-        """The groups it listens to."""
-        return list(self.groups)

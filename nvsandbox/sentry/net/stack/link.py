@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol, final
 
-GSO_NONE: Final = 0
 GSO_TCPV4: Final = 1
-GSO_UDP: Final = 3
 GSO_TCPV6: Final = 4
 
 

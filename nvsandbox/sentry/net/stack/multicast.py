@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 QUERY4: Final = 0x11
 REPORT4: Final = 0x16
 LEAVE4: Final = 0x17
-QUERY6: Final = 130
 REPORT6: Final = 131
 DONE6: Final = 132
 UNSOLICITED: Final = 10_000_000_000  # until the report is repeated (RFC 2236 section 8.10)

@@ -49,7 +49,7 @@ class Neighbour(Expiring):
     """``header``: the Ethernet header of packets to it. ``pending``: what waits for its address."""
 
     __slots__ = (
-        "confirmed", "header", "ip", "mac", "pending", "pending_bytes", "probes", "router", "state", "table", "timer",
+        "confirmed", "header", "ip", "mac", "pending", "pending_bytes", "probes", "state", "table", "timer",
     )  # fmt: skip
 
     def __init__(self, table: Neighbours, ip: bytes) -> None:
@@ -60,7 +60,6 @@ class Neighbour(Expiring):
         self.state = NUD_INCOMPLETE
         self.confirmed = 0
         self.probes = 0
-        self.router = False
         self.pending: list[tuple[list[bytes], Offload | None]] = []
         self.pending_bytes = 0
         self.timer = Timer(self)

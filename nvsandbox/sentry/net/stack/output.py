@@ -62,6 +62,8 @@ def find_path(stack: Stack, dst: bytes, iface: Interface | None = None) -> Path 
     else:
         r = stack.routes.lookup(dst, iface)
         if r is None:
+            mib = stack.counters.ip if len(dst) == 4 else stack.counters.ip6
+            mib.OutNoRoutes += 1
             return -errno.ENETUNREACH
         if r.kind != RTN_UNICAST or r.iface is None:
             return {6: -errno.EINVAL, 8: -errno.EACCES}.get(r.kind, -errno.EHOSTUNREACH)

@@ -16,7 +16,6 @@ ACK: Final = 0x10
 URG: Final = 0x20
 HEADER: Final = struct.Struct(">HHIIHHHH")
 FAST: Final = struct.Struct(">HHIIHHHHIII")  # with NOP NOP timestamps
-TIMESTAMPS: Final = 0x0101080A  # NOP NOP kind 8, length 10
 MASK: Final = 0xFFFFFFFF
 
 

@@ -17,7 +17,6 @@ LISTEN: Final = 10
 CLOSING: Final = 11
 
 CA_OPEN: Final = 0
-CA_DISORDER: Final = 1
 CA_RECOVERY: Final = 3
 CA_LOSS: Final = 4
 
