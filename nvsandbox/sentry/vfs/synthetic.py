@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from ..errors import SysErr
 from .file import FileDescription
@@ -93,8 +93,12 @@ class DynDir(SynthDir):
     volatile: ClassVar[bool] = True
 
 
+NUMBERED: Final = 1 << 20  # offsets of numbers start here
+
+
 class SynthDirFile(FileDescription):
-    """An open synthetic directory. Offsets: 0 ``.``, 1 ``..``, then the entries in ``names`` order."""
+    """An open synthetic directory. Offsets: 0 ``.``, 1 ``..``, then the entries in ``names`` order; those of a directory
+    whose entries come and go and are numbers follow the number, so that one that goes hides no other."""
 
     __slots__ = ("dir",)
 
@@ -119,9 +123,16 @@ class SynthDirFile(FileDescription):
             (self.dir.ino, 1, 4, b"."),
             (up.ino if up is not None else self.dir.ino, 2, 4, b".."),
         ]
+        numbered: list[DirEntry] = []
         for name, ino, mode in self.dir.names(t):
-            out.append((ino, len(out) + 1, mode >> 12 & 15, name))
-        return out[self.offset :]
+            kind = mode >> 12 & 15
+            if self.dir.volatile and name.isdigit():
+                numbered.append((ino, NUMBERED + int(name) + 1, kind, name))
+            else:
+                out.append((ino, len(out) + 1, kind, name))
+        numbered.sort(key=lambda e: e[1])
+        at = self.offset
+        return [e for e in (*out, *numbered) if e[1] > at]
 
     def seek(self, t: Task, offset: int, whence: int) -> int:
         if whence == os.SEEK_CUR:
