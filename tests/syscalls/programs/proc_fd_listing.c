@@ -31,7 +31,7 @@ int main(void) {
       if (e->name[0] != '.' && fd > 2 && fd != d)
         closed += close(fd) == 0;
     }
-  printf("closed %d\n", closed);
+  printf("closed %d\n", closed >= 57);
   int left = 0;
   for (int i = 3; i < 60; i++)
     left += fcntl(i, F_GETFD) == 0;
