@@ -151,3 +151,34 @@ def test_one_byte_segments_cost_little() -> None:
     tracemalloc.stop()
     assert d.rx.size + c.unsent_bytes()[0] == 40_000
     assert used < 1 << 20, used
+
+
+def test_unread_data_is_bounded_in_all() -> None:
+    p = Pair()
+    p.b.tcp.limit = 1 << 20
+    pairs = [connect(p) for _ in range(60)]
+    for c, _ in pairs:
+        c.send(bytes(80_000))
+    p.net.run(2 * S)
+    first = p.b.tcp.queued  # the windows that were open already
+    assert 1 << 20 < first == sum(d.rx.size for _, d in pairs)
+    got = [len(d.recv(20_000)) for _, d in pairs]
+    p.net.run(2 * S)
+    assert p.b.tcp.queued == first - 60 * 20_000
+    for _ in range(400):
+        for i, (_, d) in enumerate(pairs):
+            got[i] += len(d.recv(1 << 20))
+        p.net.run(S)
+        if got == [80_000] * 60:
+            break
+    assert got == [80_000] * 60 and p.b.tcp.queued == 0
+    for c, _ in pairs:
+        c.send(bytes(1000))
+    p.net.run(S)
+    assert p.b.tcp.queued == 60_000
+    for c, _ in pairs:
+        c.abort()
+    p.net.run(S)
+    for _, d in pairs:
+        d.close()
+    assert p.b.tcp.queued == 0

@@ -72,6 +72,8 @@ class Machine(RuleBasedStateMachine):
         for side in (0, 1):
             assert self.sent[1 - side].startswith(self.got[side])
             e = self.ends[side]
+            ooo = e.ooo.cost if e.ooo is not None else 0
+            assert e.stack.tcp.queued == e.charged == e.rx.size + ooo
             if not e.dead:
                 sizes = [x.end - x.seq for x in e.rtxq]
                 assert sum(sizes) == e.snd_nxt - e.snd_una

@@ -18,6 +18,7 @@ def connect(p: Pair, v6: bool = False) -> tuple[TcpConnection, TcpConnection]:
     assert p.net.until(lst.pending, 60 * S)
     d = lst.accept()
     assert d is not None
+    lst.close()
     return c, d
 
 

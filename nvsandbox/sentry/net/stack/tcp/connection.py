@@ -82,7 +82,7 @@ class TcpConnection(Expiring):
         "bytes_retrans",
         "bytes_sent",
         "ca",
-        "ca_state",
+        "ca_state", "charged",
         "copied",
         "cork",
         "cwnd",
@@ -280,6 +280,7 @@ class TcpConnection(Expiring):
         self.rx = ByteQueue()
         self.ooo: OutOfOrder | None = None
         self.copied = 0
+        self.charged = 0  # what the table counts for us
         self.rcvbuf = RCVBUF_INITIAL
         self.rcv_fixed = False
         self.rcv_rtt = self.rcv_space_at = self.rcv_space_copied = 0
@@ -354,8 +355,15 @@ class TcpConnection(Expiring):
         data = self.rx.take(self._to_mark(n))
         self.copied += len(data)
         if data:
+            self.charge()
             transmit.window_opened(self, self.stack.now())
         return data
+
+    def charge(self) -> None:
+        """Tells the table how much is received and not read."""
+        n = self.rx.size + (self.ooo.cost if self.ooo is not None else 0)
+        self.stack.tcp.queued += n - self.charged
+        self.charged = n
 
     def peek(self, n: int, offset: int = 0) -> bytes:
         """As ``recv``, but the bytes stay; ``offset``: bytes to pass over (SO_PEEK_OFF)."""
@@ -434,6 +442,8 @@ class TcpConnection(Expiring):
             return
         self.orphan = True
         if self.dead:
+            self.rx.clear()
+            self.charge()
             return
         c = self.stack.counters.tcpext
         if self.state in (SYN_SENT, CLOSE):
@@ -480,6 +490,7 @@ class TcpConnection(Expiring):
         if self.orphan:
             self.rx.clear()
             self.notify = ignore
+        self.charge()
 
     def expire(self, now: int) -> None:
         timeouts.expire(self, now)

@@ -68,6 +68,7 @@ def arrives(c: TcpConnection, seg: Segment, now: int) -> None:
             return
         else:
             _take_data(c, seg, seq, now)
+            c.charge()
     if c.dead:
         return
     if c.tx.size or c.lost_out or (c.fin_queued and not c.fin_sent):
@@ -111,6 +112,7 @@ def _syn_sent(c: TcpConnection, seg: Segment, now: int) -> None:
             return
         if seg.data or seg.flags & FIN:
             _take_data(c, seg, c.rcv_nxt, now)
+            c.charge()
         c.ack_now = True
         if c.tx.size or c.fin_queued:
             transmit.push(c, now)
@@ -419,7 +421,7 @@ def _out_of_order(c: TcpConnection, seq: int, data: bytes) -> None:
     if c.ooo is None:
         c.ooo = OutOfOrder()
     ext = c.stack.counters.tcpext
-    if c.ooo.cost + len(data) > 2 * c.rcvbuf:
+    if c.ooo.cost + len(data) > 2 * c.rcvbuf or c.stack.tcp.queued > c.stack.tcp.limit:
         ext.TCPOFODrop += 1
         return
     ext.TCPOFOQueue += 1

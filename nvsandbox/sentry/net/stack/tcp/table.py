@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..stack import Stack
 
 REQUESTS: Final = 4096  # half-open connections of all listeners
+QUEUED: Final = 256 << 20
 TIME_WAITS: Final = 32768  # net.ipv4.tcp_max_tw_buckets is 65536 or less
 
 
@@ -36,7 +37,9 @@ def make_key(remote: Addr, local: Addr) -> bytes:
 
 @final
 class TcpTable:
-    __slots__ = ("conns", "listeners", "requests", "stack", "waits")
+    """``queued``: bytes received and not read, of all connections; beyond ``limit`` windows close (Linux: tcp_mem)."""
+
+    __slots__ = ("conns", "limit", "listeners", "queued", "requests", "stack", "waits")
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -44,6 +47,8 @@ class TcpTable:
         self.requests: dict[bytes, SynRequest] = {}
         self.waits: dict[bytes, TimeWait] = {}
         self.listeners: dict[int, list[TcpListener]] = {}
+        self.queued = 0
+        self.limit = QUEUED
 
     # Bookkeeping
     def connections(self) -> list[TcpConnection]:

@@ -147,7 +147,8 @@ def window(c: TcpConnection) -> int:
     """The window field. The right edge never moves back (RFC 9293 section 3.8.6.2.2, Linux: __tcp_select_window)."""
     free = c.rcvbuf - c.rx.size
     now_open = max(c.rcv_adv - c.rcv_nxt, 0)
-    if free < min(c.rcv_mss, c.rcvbuf) or free < c.rcvbuf >> 4:
+    table = c.stack.tcp
+    if free < min(c.rcv_mss, c.rcvbuf) or free < c.rcvbuf >> 4 or table.queued > table.limit:
         free = 0
     shift = c.rcv_wscale
     if free <= now_open:
@@ -171,7 +172,8 @@ def window_opened(c: TcpConnection, now: int) -> None:
     if not c.rcv_fixed and c.rcv_rtt and now - c.rcv_space_at >= c.rcv_rtt:
         # Dynamic right-sizing: twice what was read in a round trip (Linux: tcp_rcv_space_adjust).
         got = c.copied - c.rcv_space_copied
-        if c.rcv_space_at and got > c.rcv_space:
+        table = c.stack.tcp
+        if c.rcv_space_at and got > c.rcv_space and table.queued < table.limit // 2:
             want = 2 * got + 16 * c.rcv_mss
             want += 2 * want * (got - c.rcv_space) // c.rcv_space
             c.rcv_space = got
