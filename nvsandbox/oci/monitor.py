@@ -154,5 +154,7 @@ def _run(plan: Plan, link: socket.socket, auto: bool) -> None:
         for pid in (sb.sentry_pid, sb.gofer_pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+    if takeover is not None:
+        takeover.close()
     sb.close()
     relay.end_as(status, lambda: relay.note_exit(plan.directory, status))

@@ -22,6 +22,7 @@ from .rtnl import (
     CHANGES,
     NLM_F_CREATE,
     NLM_F_EXCL,
+    RTM_DELTFILTER,
     RTM_GETADDR,
     RTM_GETLINK,
     RTM_GETNEIGH,
@@ -135,17 +136,19 @@ def silence(nl: Netlink, index: int) -> None:
         + attribute(TCA_BPF_OPS, INGRESS)
         + attribute(TCA_BPF_FLAGS, struct.pack("<I", 1))  # the result is the action
     )
-    info = 1 << 16 | socket.htons(ETH_P_ALL)
-    head = struct.pack("<BxxxiIII", 0, index, 1, TC_H_CLSACT_INGRESS, info)
+    body = _classifier(index) + attribute(TCA_OPTIONS, options)
     try:
-        nl.change(
-            RTM_NEWTFILTER,
-            NLM_F_CREATE | NLM_F_EXCL,
-            head + attribute(TCA_KIND, b"bpf\0") + attribute(TCA_OPTIONS, options),
-        )
+        nl.change(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL, body)
     except OSError as e:
         if e.errno != errno.EEXIST:  # another sandbox of this namespace was here first
             raise
+
+
+def _classifier(index: int) -> bytes:
+    """``struct tcmsg`` of ours: priority 1, every protocol."""
+    info = 1 << 16 | socket.htons(ETH_P_ALL)
+    head = struct.pack("<BxxxiIII", 0, index, 1, TC_H_CLSACT_INGRESS, info)
+    return head + attribute(TCA_KIND, b"bpf\0")
 
 
 def packet_socket(index: int) -> socket.socket:
@@ -313,6 +316,14 @@ class Takeover:
         return {
             self.nl.sock.fileno(), self.events.sock.fileno(), self.changes.fileno(), *self.others.fds(),
         }  # fmt: skip
+
+    def close(self) -> None:
+        """The sandbox is gone: unless others have the namespace, the host's stack hears everything again."""
+        if self.others.look():
+            return
+        for index in self.taken:
+            with contextlib.suppress(OSError):  # the interface may be gone
+                self.nl.change(RTM_DELTFILTER, 0, _classifier(index))
 
     def order(self) -> tuple[dict[str, Any], list[socket.socket]]:
         """The message that tells the Sentry all there is, with sockets for the interfaces that it has none for (and, once,

@@ -17,6 +17,7 @@ from ..abi.socket import (
     SO_BINDTODEVICE,
     SO_REUSEADDR,
     SO_REUSEPORT,
+    SOCK_STREAM,
     SOL_IP,
     SOL_IPV6,
     SOL_SOCKET,
@@ -221,6 +222,8 @@ class InetSocket(Socket):
                 return struct.pack("<i", int(self.v6only))
             if opt in IP6_KEPT:
                 return struct.pack("<i", self.value(level, opt))
+        if level == SOL_IPV6 and self.domain == AF_INET:
+            raise SysErr(errno.EOPNOTSUPP)
         if level in (SOL_IP, SOL_IPV6):
             raise SysErr(errno.ENOPROTOOPT)
         return super().getsockopt(t, level, opt)
@@ -251,8 +254,10 @@ class InetSocket(Socket):
             if value and value not in NET.ifaces:
                 raise SysErr(errno.ENODEV)
             self.mcast_if = value
-        elif not -1 <= value <= 255:
+        elif not -1 <= value <= 255 or (value == 0 and (level, opt) == (SOL_IP, IP_TTL)):
             raise SysErr(errno.EINVAL)
+        if value != -1 and (level, opt) in ((SOL_IP, IP_TOS), (SOL_IPV6, IPV6_TCLASS)):
+            value &= 0xFC if self.type == SOCK_STREAM else 0xFF  # ECN's bits are TCP's own
         self.opts[level, opt] = kept[opt] if value == -1 else value
         self.option_set(level, opt, self.opts[level, opt])
 

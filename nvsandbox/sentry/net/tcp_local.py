@@ -50,6 +50,8 @@ LISTEN: Final = 1
 CONNECTED: Final = 2
 FAR: Final = 3  # connected, or connecting, through the stack
 WAKE_ALL: Final = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM | POLLHUP | POLLRDHUP | POLLERR
+TCP_LINGER2: Final = 8
+TCP_DEFER_ACCEPT: Final = 9
 TCP_MAXSEG: Final = 2
 TCP_INFO: Final = 11
 TCP_CONGESTION: Final = 13
@@ -283,6 +285,7 @@ class TcpSocket(InetSocket):
             self.queue.wake(WAKE_ALL)
             return
         if self.state != CONNECTED:
+            self.shut |= how  # Linux notes it all the same
             raise SysErr(errno.ENOTCONN)
         if how & SHUT_WR and not self.shut & SHUT_WR and self.peer is not None:
             self.peer.fin = True
@@ -458,6 +461,14 @@ class TcpSocket(InetSocket):
             off = 0
         return out
 
+    def peername(self) -> bytes:
+        if self.far is not None and self.far.state in (tcp_far.CLOSE, tcp_far.SYN_SENT):
+            raise SysErr(errno.ENOTCONN)
+        return super().peername()
+
+    def accepted_name(self) -> bytes:
+        return super().peername()
+
     def queued(self) -> int:
         return self.far.readable_bytes() if self.far is not None else self.rx_bytes
 
@@ -538,9 +549,15 @@ class TcpSocket(InetSocket):
                 raise SysErr(errno.EINVAL)
             self.opts[level, opt] = value
         elif opt in KEPT:
-            if value < 0 or (opt in (4, 5, 6) and not 1 <= value <= 32767):
+            if opt in (1, 3, 12):
+                value = int(value != 0)
+            elif opt == TCP_DEFER_ACCEPT:
+                value = _defer(value)
+            elif opt == TCP_LINGER2:
+                value = max(value, -1)
+            elif value < 0 or (opt in (4, 5, 6) and not 1 <= value <= 32767):
                 raise SysErr(errno.EINVAL)
-            self.opts[level, opt] = int(value != 0) if opt in (1, 3, 12) else value
+            self.opts[level, opt] = value
         else:
             raise SysErr(errno.ENOPROTOOPT)
         self.option_set(level, opt, self.opts[level, opt])
@@ -558,6 +575,15 @@ class TcpSocket(InetSocket):
             self.far.set_sndbuf(self.sndbuf)
         elif self.far is not None:
             self.far.set_rcvbuf(self.rcvbuf)
+
+
+def _defer(seconds: int) -> int:
+    """TCP_DEFER_ACCEPT in whole retransmissions of the SYN-ACK, as it is read back."""
+    total, period = 0, 1
+    while total < seconds and total < 1 << 20:
+        total += period
+        period = min(period * 2, 120)
+    return total
 
 
 def _nobody(_events: int) -> None:

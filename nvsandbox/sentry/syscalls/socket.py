@@ -109,7 +109,7 @@ def sys_accept4(t: Task, fd: CInt, addr: UserPtr, lenp: UserPtr, flags: CInt) ->
     try:
         if addr:
             try:
-                name = new.peername()
+                name = new.accepted_name()
             except SysErr as e:
                 raise SysErr(errno.ECONNABORTED if e.errno == errno.ENOTCONN else e.errno) from None
             addr_out(t, name, addr, lenp)

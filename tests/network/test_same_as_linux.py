@@ -1,0 +1,25 @@
+"""The same program in the sandbox and natively in the same namespace: TCP to another host looks the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .conftest import Wire
+
+HERE = Path(__file__).parent
+
+
+@pytest.mark.parametrize("host", ["10.99.0.1", "fd99::1"])
+def test_tcp(wire: Wire, tmp_path: Path, host: str) -> None:
+    note = tmp_path / "told"
+    wire.peer_start(f"exec python3 {HERE}/peer_tcp.py {note}")
+    wire.until("ss -ltn | grep -q :7100")
+    outputs, told = [], []
+    for run in (wire.run, lambda s: wire.on_peer(f"ip netns exec {wire.box} {s}")):
+        outputs.append(run(f"python3 {HERE}/probe_tcp.py {host}").splitlines())
+        told.append(sorted(note.read_text().splitlines()))
+        note.unlink()
+    assert outputs[0] == outputs[1]
+    assert told[0] == told[1]
