@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+LIBC = ctypes.CDLL(None)
 REPO = Path(__file__).resolve().parent.parent
 PLATFORMS = os.environ.get("NVSANDBOX_TEST_PLATFORMS", "systrap,ptrace").split(",")
 ENV = {
@@ -44,6 +47,18 @@ def cli(platform: str, root: Path, *flags: str) -> list[str]:
         *flags,
         "--",
     ]
+
+
+def plain() -> None:
+    """What a fresh sandbox starts with, whoever started us: dispositions, mask, priority."""
+    default = bytes(
+        32
+    )  # struct sigaction of rt_sigaction(2); the C library won't touch its own two signals
+    for s in range(1, 65):
+        LIBC.syscall(13, s, default, None, 8)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    if os.geteuid() == 0:
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
 
 
 SandboxRun = Callable[..., Ran]

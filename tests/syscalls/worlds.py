@@ -6,17 +6,17 @@ by length, so that one sandbox serves many programs.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+from inside import plain
 
 HERE = Path(__file__).resolve().parent
 SOURCES = HERE / "programs"
@@ -37,8 +37,6 @@ for p in "$@"; do
   rm -rf "$work/$p.d" out err
 done 2>/dev/null
 """.replace("LIMIT", str(LIMIT))
-
-LIBC = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True)
@@ -93,18 +91,6 @@ def _parse(data: bytes) -> Iterator[tuple[str, Result]]:
         yield name.decode(), Result(int(status), *texts)
 
 
-def _plain() -> None:
-    """What a fresh sandbox starts with, whoever started us: dispositions, mask, priority."""
-    default = bytes(
-        32
-    )  # struct sigaction of rt_sigaction(2); the C library won't touch its own two signals
-    for s in range(1, 65):
-        LIBC.syscall(13, s, default, None, 8)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    if os.geteuid() == 0:
-        os.setpriority(os.PRIO_PROCESS, 0, 0)
-
-
 def run_host(names: Sequence[str], env: dict[str, str]) -> dict[str, Result]:
     bin_ = build(names)
     work = tempfile.mkdtemp(prefix="nvsandbox-test-")
@@ -113,7 +99,7 @@ def run_host(names: Sequence[str], env: dict[str, str]) -> dict[str, Result]:
         done = subprocess.run(
             ["bash", "-c", DRIVER, "driver", str(bin_), work, *names], env=env,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd="/",
-            preexec_fn=_plain,
+            preexec_fn=plain,
         )  # fmt: skip
     finally:
         shutil.rmtree(work, ignore_errors=True)
