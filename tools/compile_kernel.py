@@ -10,6 +10,7 @@ import json
 import os
 import pkgutil
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -59,7 +60,18 @@ def main() -> int:
             shutil.copy(REPO / f, compiled.OUT / f)
     (compiled.OUT / "nvsandbox/sentry/syscalls/rows.json").write_text(json.dumps(table))
     (compiled.OUT / compiled.STAMP).write_text(json.dumps(stamp))
-    return 0
+    return check()
+
+
+def check() -> int:
+    """Whether all of it can be imported; else it is removed, and the sources run."""
+    load = "from nvsandbox.sandbox.launch import load; load()"
+    env = {k: v for k, v in os.environ.items() if k != "NVSANDBOX_COMPILED"}
+    done = subprocess.run([sys.executable, "-c", load], env=env, cwd=REPO, check=False)
+    if done.returncode:
+        shutil.rmtree(compiled.OUT)
+        print("the compiled kernel can't be loaded", file=sys.stderr)
+    return done.returncode
 
 
 def build(modules: list[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ..abi.socket import AF_INET, AF_INET6
 from ..errors import SysErr
@@ -209,7 +209,7 @@ class Known(NamedTuple):
     new: int
     gone: int
     body: bytes
-    same: object
+    same: Any
 
 
 def known() -> dict[tuple[object, ...], Known]:
