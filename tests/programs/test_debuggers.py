@@ -54,8 +54,10 @@ strace -f -o log ./prog; echo $?
 strace -f -e inject=write:error=EIO:when=2 ./prog 2>err; echo $?
 strace -o log2 -e trace=none -e signal=all sh -c 'trap "echo usr" USR1; kill -USR1 $$; exit 4'; echo $?; cat log2
 grep -c "^[0-9]* *execve\\|exited with" log
-sleep 100 & p=$!; strace -qq -o log3 -p $p & s=$!; sleep 0.5; kill -STOP $p; sleep 0.3; grep State: /proc/$p/status
-kill -CONT $p; sleep 0.3; kill $s; wait $s; grep State: /proc/$p/status; kill $p; wait $p; echo $?; cat log3
+until_() { until grep -q "$1" /proc/$p/status; do sleep 0.05; done; }
+sleep 100 & p=$!; until grep -q sleep /proc/$p/comm; do sleep 0.05; done; sleep 1; strace -qq -o log3 -p $p & s=$!; until_ "TracerPid:.[1-9]"; sleep 0.5; until_ "State:.S"
+kill -STOP $p; until_ "State:.t"; echo stopped; sleep 0.3
+kill -CONT $p; until_ "State:.S"; sleep 0.3; kill $s; wait $s; until_ "TracerPid:.0"; kill $p; wait $p; echo $?; cat log3
 """
 
 
