@@ -460,8 +460,11 @@ class TcpConnection(Expiring):
                 timeouts.arm_fin_wait2(self, self.stack.now())
 
     def abort(self) -> None:
-        """RST, gone."""
+        """RST, gone; what was not read is lost."""
+        self.orphan = True
         if self.dead:
+            self.rx.clear()
+            self.charge()
             return
         if self.state not in (SYN_SENT, CLOSE):
             transmit.send_reset(self)
