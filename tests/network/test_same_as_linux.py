@@ -23,3 +23,25 @@ def test_tcp(wire: Wire, tmp_path: Path, host: str) -> None:
         note.unlink()
     assert outputs[0] == outputs[1]
     assert told[0] == told[1]
+
+
+ECHO = """
+import socket
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+s.bind(("::", 7100))
+while True:
+    data, addr = s.recvfrom(70000)
+    s.sendto(data, addr)
+"""
+
+
+@pytest.mark.parametrize("host", ["10.99.0.1", "fd99::1"])
+def test_udp(wire: Wire, host: str) -> None:
+    wire.peer_start(f"exec python3 -c '{ECHO}'")
+    wire.until("ss -lun | grep -q :7100")
+    inside = wire.run(f"python3 {HERE}/probe_udp.py {host}").splitlines()
+    assert (
+        inside
+        == wire.on_peer(f"ip netns exec {wire.box} python3 {HERE}/probe_udp.py {host}").splitlines()
+    )

@@ -116,9 +116,11 @@ class InetSocket(Socket):
         ip, port = parse_sockaddr(addr, self.domain)
         if self.domain == AF_INET6 and self.v6only and is_v4(ip):
             raise SysErr(errno.EINVAL)
+        if self.local[1] and self.domain == AF_INET6:
+            raise SysErr(errno.EINVAL)
         if not is_any(ip) and not is_local(ip) and not self._may_bind(ip):
             raise SysErr(errno.EADDRNOTAVAIL)
-        if self.local[1]:
+        if self.local[1]:  # IPv4 looks at the address first
             raise SysErr(errno.EINVAL)
         self.ports().bind(t, self, ip, port)
         if is_link_local(ip) and self.domain == AF_INET6 and not self.device:

@@ -9,6 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, final
 
 from ..abi.socket import (
+    AF_INET,
     MSG_OOB,
     MSG_PEEK,
     MSG_TRUNC,
@@ -222,10 +223,10 @@ class UdpSocket(InetSocket):
         self.remote = dst
 
     def shutdown(self, t: Task, how: int) -> None:
+        self.shut |= how  # Linux notes it also where it answers ENOTCONN
+        self.queue.wake(WAKE_ALL)
         if not self.remote[1]:
             raise SysErr(errno.ENOTCONN)
-        self.shut |= how
-        self.queue.wake(WAKE_ALL)
 
     def max_send(self) -> int:
         return MAX_PAYLOAD
@@ -241,7 +242,7 @@ class UdpSocket(InetSocket):
     ) -> int:
         if len(data) > MAX_PAYLOAD:
             return -errno.EMSGSIZE
-        if flags & MSG_OOB:
+        if flags & MSG_OOB and self.domain == AF_INET:  # IPv6 does not look
             return -errno.EOPNOTSUPP
         if addr is not None:
             dst = self.destination(addr)
@@ -317,10 +318,10 @@ class UdpSocket(InetSocket):
         while not self.rx:
             if self.err:
                 return -self.take_error()
-            if self.shut & SHUT_RD:
-                return Received()
             if self.dontwait(flags):
                 return -errno.EAGAIN
+            if self.shut & SHUT_RD:
+                return Received()
             self.pause(t, self.queue, deadline, self.rcvtimeo is not None)
         p = self.rx[0]
         if not flags & MSG_PEEK:
