@@ -231,15 +231,23 @@ _before: dict[tuple[object, ...], rtnetlink.Known] = {}
 def changed() -> None:
     """Tells monitors what is new, and what is gone, since the last time."""
     now = rtnetlink.known()
-    gone = [(k, old) for k, old in _before.items() if k not in now]
-    fresh = [x for k, x in now.items() if k not in _before or _before[k].same != x.same]
+    gone: list[rtnetlink.Known] = []
+    for key, old in _before.items():
+        if key not in now:
+            gone.append(old)
+    gone.reverse()  # what depends on something goes before it
+    fresh: list[rtnetlink.Known] = []
+    for key, known in now.items():
+        was = _before.get(key)
+        if was is None or was.same != known.same:
+            fresh.append(known)
     _before.clear()
     _before.update(now)
     for s in list(ALL):
-        for x in fresh:
-            s.tell(x.groups, x.new, x.body)
-        for _, x in reversed(gone):
-            s.tell(x.groups, x.gone, x.body)
+        for f in fresh:
+            s.tell(f.groups, f.new, f.body)
+        for g in gone:
+            s.tell(g.groups, g.gone, g.body)
 
 
 NET.changed.append(changed)
