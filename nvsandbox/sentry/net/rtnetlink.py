@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from ..abi.socket import AF_INET, AF_INET6
 from ..errors import SysErr
@@ -209,14 +209,14 @@ class Known(NamedTuple):
     new: int
     gone: int
     body: bytes
-    same: Any
+    same: bytes
 
 
 def known() -> dict[tuple[object, ...], Known]:
     """Links, addresses and routes as they are."""
     out: dict[tuple[object, ...], Known] = {}
     for i in NET.ifaces.values():
-        same = (i.name, i.mac, i.mtu, i.flags)
+        same = repr((i.name, i.mac, i.mtu, i.flags)).encode()
         out["link", i.index] = Known(RTMGRP_LINK, RTM_NEWLINK, RTM_NEWLINK + 1, link(i), same)
     for a in NET.addresses:
         group = RTMGRP_IPV4_IFADDR if a.family == AF_INET else RTMGRP_IPV6_IFADDR
