@@ -19,6 +19,7 @@ def test_tcp(wire: Wire, tmp_path: Path, host: str) -> None:
     outputs, told = [], []
     for run in (wire.run, lambda s: wire.on_peer(f"ip netns exec {wire.box} {s}")):
         outputs.append(run(f"python3 {HERE}/probe_tcp.py {host}").splitlines())
+        wire.until(f"[ $(wc -l < {note}) = 3 ]")  # the other end may be a little behind
         told.append(sorted(note.read_text().splitlines()))
         note.unlink()
     assert outputs[0] == outputs[1]
