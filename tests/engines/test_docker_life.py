@@ -282,6 +282,40 @@ def test_commit_and_build(docker: Docker, tmp_path: Path) -> None:
     docker.ok("rmi", "nvtest:committed")
 
 
+def test_build(docker: Docker, tmp_path: Path) -> None:
+    """RUN steps go to the daemon's default runtime; --overlay2=none lets what they write reach the image."""
+    config = docker.base / "daemon.json"
+    before = config.read_text()
+
+    def default(name: str) -> None:
+        docker.stop()
+        docker.start()
+        assert docker.ok("info", "-f", "{{.DefaultRuntime}}") == name
+
+    (tmp_path / "f").write_text("from the context\n")
+    (tmp_path / "Dockerfile").write_text(
+        "FROM busybox\n"
+        "RUN uname -r >/made && mkdir -m 700 /d && rm /etc/group\n"
+        "COPY f /f\n"
+        "RUN cat /made /f >/both\n"
+        'CMD ["cat", "/both"]\n'
+    )
+    try:
+        config.write_text(json.dumps({**json.loads(before), "default-runtime": "nvthrough"}))
+        default("nvthrough")
+        docker.ok("build", "-t", "nvtest:built", tmp_path)
+        bad = docker("build", "-", input="FROM busybox\nRUN exit 3\n")
+        assert bad.returncode != 0 and "non-zero code: 3" in bad.stderr + bad.stdout
+    finally:
+        config.write_text(before)
+        default("runc")
+    out = docker.ok("run", "--rm", "--runtime=runc", "nvtest:built")
+    assert out.splitlines()[0].endswith("-nvsandbox") and out.endswith("from the context")
+    names = docker.ok("run", "--rm", "--runtime=runc", "nvtest:built", "ls", "/etc").split()
+    assert "passwd" in names and "group" not in names
+    docker.ok("rmi", "-f", "nvtest:built")
+
+
 def test_shared_network_namespace(docker: Docker, started: Started, runtime: str) -> None:
     """--network container:X starts, as a pod's containers do."""
     a = started("sleep 100")
