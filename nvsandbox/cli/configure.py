@@ -6,6 +6,7 @@ import os
 
 from ..nvproxy.options import GpuOptions, wanted
 from ..sandbox.config import DEFAULT_INNER, Failure, HostMount, InnerMount, SandboxConfig
+from .args import Values
 from .globals import Globals
 
 DEFAULT_ENV = {
@@ -118,4 +119,14 @@ def sandbox_config(
         log_path=g.debug_log or (g.log if g.debug else ""),
     )
     config.gpu_options = gpu_options(g)
+    return config
+
+
+def command_config(g: Globals, v: Values) -> SandboxConfig:
+    """``sandbox_config`` of ``do`` and ``warm``. Raises Failure."""
+    config = sandbox_config(g, v["rootfs"], v["hostname"], v["volume"])
+    if config.network == "auto":  # a way out is made only when it is asked for
+        if config.egress or config.pcap:
+            raise Failure(f"--{'pcap' if config.pcap else 'egress'}: needs --network=sandbox")
+        config.network = "none"
     return config

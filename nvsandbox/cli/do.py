@@ -20,17 +20,13 @@ def do(g: Globals, v: Values, command: list[str]) -> int:
             sentry = SentryProcess()  # loads its modules while we load ours
         from ..sandbox import control
         from ..sandbox.foreground import run_foreground
-        from .configure import environment, give_gpus, sandbox_config
+        from .configure import command_config, environment, give_gpus
 
         for name in ("uid", "gid"):
             if not 0 <= v[name] < 0xFFFFFFFF:
                 raise Failure(f"--{name} `{v[name]}`: not between 0 and 4294967294")
         rootfs = v["rootfs"]
-        config = sandbox_config(g, rootfs, v["hostname"], v["volume"])
-        if config.network == "auto":  # a way out is made only when it is asked for
-            if config.egress or config.pcap:
-                raise Failure(f"--{'pcap' if config.pcap else 'egress'}: needs --network=sandbox")
-            config.network = "none"
+        config = command_config(g, v)
         variables = environment(v["env"], rootfs == "/")
         give_gpus(config, variables, v["env"], v["gpus"], v["gpu_memory"])
         where = v["cwd"] or (os.getcwd() if rootfs == "/" else "/")

@@ -22,9 +22,9 @@ def warm(g: Globals, v: Values, _args: list[str]) -> int:
         ended = [w.stop(path) for path in w.keepers(g.root)]
         print(f"{sum(ended)} stopped")
         return 0
-    from .configure import sandbox_config
+    from .configure import command_config
 
-    config = sandbox_config(g, v["rootfs"], v["hostname"], v["volume"])
+    config = command_config(g, v)
     if config.network != "none" or config.strace or config.debug:
         raise Failure("warm: not with --network, --strace or --debug")
     ident = w.key(config)
