@@ -6,6 +6,7 @@ import hashlib
 import os
 import random
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -208,6 +209,18 @@ def test_captures_are_well_formed(tmp_path: Path) -> None:
         assert dump.stderr is not None
         while b"Capturing" not in dump.stderr.readline():
             assert dump.poll() is None
+        probe = w.stack.udp_open((b"", 0))
+        empty = 0
+
+        def captures() -> bool:
+            """It says so before it does: it does when the file grows."""
+            nonlocal empty
+            size = path.stat().st_size if path.exists() else 0
+            empty = empty or size
+            probe.send_to(b"x", (HOSTS[4][2], 9))
+            return size > empty
+
+        w.until(captures, 30)
         for family in (4, 16):
             _, host, ip = HOSTS[family]
             p = w.peer("sink", host, "5000")
@@ -221,6 +234,8 @@ def test_captures_are_well_formed(tmp_path: Path) -> None:
             r = w.stack.udp_open((b"", 0))
             r.join(b"\xe0\0\1\7" if family == 4 else b"\xff\x05" + bytes(13) + b"\7", w.iface)
             w.turn(0.1)
+        end = time.monotonic() + 1  # the capture is written twice a second
+        w.until(lambda: time.monotonic() > end)
         dump.terminate()
         dump.wait()
         dump.stderr.close()
