@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, final
 
 from .checksum import finish, ones_sum, pseudo_sum
-from .events import EPOLLERR, EPOLLIN, EPOLLOUT, EPOLLRDNORM, EPOLLWRNORM
+from .events import EPOLLIN, EPOLLOUT, EPOLLRDNORM, EPOLLWRNORM
+from .inbox import OVERHEAD, RCVBUF, Datagram, Inbox, ignore
 from .interface import Interface
 from .ip import is_any, is_multicast
 from .output import Path, find_path, send
-from .udp import OVERHEAD, RCVBUF, Datagram
 
 if TYPE_CHECKING:
     from .packet import Packet
@@ -31,12 +31,8 @@ PACKET_OUTGOING: Final = 4
 Frame = tuple[bytes, bytes, int, int, int, int]
 
 
-def _ignore(events: int) -> None:
-    pass
-
-
 @final
-class RawEndpoint:
+class RawEndpoint(Inbox):
     """A SOCK_RAW socket's end of one family. IPv4: ``recv`` gives whole IP packets, IPv6: payloads.
 
     ``protocol`` IPPROTO_RAW (255) implies ``hdrincl``. ``checksum``: offset at which IPv6 fills in a checksum, -1: none
@@ -46,15 +42,13 @@ class RawEndpoint:
     """
 
     __slots__ = (
-        "broadcast", "checksum", "family", "hdrincl", "icmp_filter", "iface", "local", "notify", "protocol", "queue",
-        "queued", "rcvbuf", "remote", "soft_error", "stack", "tos", "ttl",
+        "broadcast", "checksum", "family", "hdrincl", "icmp_filter", "iface", "local", "protocol", "remote", "tos", "ttl",
     )  # fmt: skip
 
     def __init__(self, stack: Stack, family: int, protocol: int) -> None:
-        self.stack = stack
+        super().__init__(stack)
         self.family = family
         self.protocol = protocol
-        self.notify: Callable[[int], None] = _ignore
         self.local = b""
         self.remote = b""
         self.iface: Interface | None = None
@@ -64,10 +58,6 @@ class RawEndpoint:
         self.broadcast = False
         self.ttl = 64
         self.tos = 0
-        self.rcvbuf = RCVBUF
-        self.queue: deque[Datagram] = deque()
-        self.queued = 0
-        self.soft_error = 0
 
     def send_to(
         self,
@@ -161,38 +151,11 @@ class RawEndpoint:
         if self.checksum >= 0 and self.family == 16 and not p.checksum_holds():
             return
         data = p.buf[p.ip : p.end] if self.family == 4 else p.payload()
-        cost = len(data) + OVERHEAD
-        if self.queued + cost > self.rcvbuf and self.queue:
-            return
-        self.queued += cost
         now = self.stack.now()
-        self.queue.append(Datagram(data, (p.src, 0), (p.dst, 0), p.iface.index, now, p.ttl, p.tos))
-        self.notify(EPOLLIN | EPOLLRDNORM)
-
-    def recv(self) -> Datagram | None:
-        if not self.queue:
-            return None
-        d = self.queue.popleft()
-        self.queued -= len(d.data) + OVERHEAD
-        return d
-
-    def peek(self) -> Datagram | None:
-        return self.queue[0] if self.queue else None
-
-    def take_error(self) -> int:
-        err, self.soft_error = self.soft_error, 0
-        return err
-
-    def events(self) -> int:
-        mask = EPOLLOUT | EPOLLWRNORM
-        if self.queue:
-            mask |= EPOLLIN | EPOLLRDNORM
-        if self.soft_error:
-            mask |= EPOLLERR
-        return mask
+        self.add(Datagram(data, (p.src, 0), (p.dst, 0), p.iface.index, now, p.ttl, p.tos))
 
     def close(self) -> None:
-        self.notify = _ignore
+        self.notify = ignore
         self.stack.raw_forget(self)
         self.queue.clear()
 
@@ -211,7 +174,7 @@ class PacketEndpoint:
         self.protocol = protocol
         self.cooked = cooked
         self.iface = iface
-        self.notify: Callable[[int], None] = _ignore
+        self.notify: Callable[[int], None] = ignore
         self.queue: deque[Frame] = deque()
         self.queued = 0
         self.rcvbuf = RCVBUF
@@ -280,6 +243,6 @@ class PacketEndpoint:
         return mask | EPOLLIN | EPOLLRDNORM if self.queue else mask
 
     def close(self) -> None:
-        self.notify = _ignore
+        self.notify = ignore
         self.stack.packet_forget(self)
         self.queue.clear()

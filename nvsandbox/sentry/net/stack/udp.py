@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple, final
 
 from .checksum import finish, parts_sum, pseudo_sum
-from .events import EPOLLERR, EPOLLIN, EPOLLOUT, EPOLLRDNORM, EPOLLWRNORM
+from .events import EPOLLERR
+from .inbox import Addr, Datagram, Inbox, ignore
 from .interface import Interface
 from .ip import BROADCAST4, is_any, is_multicast
 from .link import Offload
@@ -20,27 +20,11 @@ if TYPE_CHECKING:
     from .packet import Packet
     from .stack import Stack
 
-Addr = tuple[bytes, int]  # ip, port
-
-OVERHEAD: Final = 576  # of receive buffer, a datagram costs that beside its bytes
-RCVBUF: Final = 212992
 ERRORS: Final = 64  # entries of the error queue
 MEMBERSHIPS: Final = 20  # net.ipv4.igmp_max_memberships
 PMTUDISC_DONT: Final = 0
 PMTUDISC_WANT: Final = 1
 PMTUDISC_DO: Final = 2
-
-
-class Datagram(NamedTuple):
-    """One received datagram; ``when``: ns of the stack's clock; ``ttl``, ``tos``: hop limit and traffic class too."""
-
-    data: bytes
-    src: Addr
-    dst: Addr
-    ifindex: int
-    when: int
-    ttl: int
-    tos: int
 
 
 class SocketError(NamedTuple):
@@ -60,12 +44,8 @@ class SocketError(NamedTuple):
     when: int
 
 
-def _ignore(events: int) -> None:
-    pass
-
-
 @final
-class UdpEndpoint:
+class UdpEndpoint(Inbox):
     """A socket's end. Changes are told through ``notify`` with an EPOLL* mask.
 
     ``local``, ``remote``: (ip, port), ip all zeroes or ``b""``: any; remote port 0: not connected. ``iface``: bound to
@@ -76,22 +56,17 @@ class UdpEndpoint:
 
     __slots__ = (
         "broadcast", "closed", "errors", "iface", "local", "mcast_iface", "mcast_loop", "mcast_ttl", "members",
-        "no_checksum", "notify", "path", "pmtu_discover", "queue", "queued", "rcvbuf", "recverr", "recverr6", "remote",
-        "soft_error", "stack", "tos", "ttl", "v6only",
+        "no_checksum", "path", "pmtu_discover", "recverr", "recverr6", "remote", "tos", "ttl", "v6only",
     )  # fmt: skip
 
     def __init__(self, stack: Stack, local: Addr, iface: Interface | None, v6only: bool) -> None:
-        self.stack = stack
+        super().__init__(stack)
         self.local = local
         self.remote: Addr = (b"", 0)
         self.iface = iface
         self.v6only = v6only
-        self.notify: Callable[[int], None] = _ignore
-        self.queue: deque[Datagram] = deque()
-        self.queued = 0
         self.errors: deque[SocketError] = deque()
         self.members: set[tuple[bytes, int]] = set()
-        self.soft_error = 0
         self.path: Path | None = None
         self.ttl = 64
         self.tos = 0
@@ -100,7 +75,6 @@ class UdpEndpoint:
         self.mcast_iface: Interface | None = None
         self.broadcast = False
         self.pmtu_discover = PMTUDISC_WANT
-        self.rcvbuf = RCVBUF
         self.recverr = self.recverr6 = self.no_checksum = self.closed = False
 
     def connect(self, remote: Addr) -> int:
@@ -210,16 +184,12 @@ class UdpEndpoint:
 
     def take(self, d: Datagram) -> bool:
         """A datagram for this endpoint; False: its buffer is full."""
-        cost = len(d.data) + OVERHEAD
-        if self.queued + cost > self.rcvbuf and self.queue:
-            mib = self.stack.counters.udp if len(d.dst[0]) == 4 else self.stack.counters.udp6
-            mib.RcvbufErrors += 1
-            mib.InErrors += 1
-            return False
-        self.queue.append(d)
-        self.queued += cost
-        self.notify(EPOLLIN | EPOLLRDNORM)
-        return True
+        if self.add(d):
+            return True
+        mib = self.stack.counters.udp if len(d.dst[0]) == 4 else self.stack.counters.udp6
+        mib.RcvbufErrors += 1
+        mib.InErrors += 1
+        return False
 
     def icmp(self, e: IcmpError, port: int) -> None:
         """An error about a datagram of ours, sent to ``port``."""
@@ -238,16 +208,6 @@ class UdpEndpoint:
             self.soft_error = e.errno
             self.notify(EPOLLERR)
 
-    def recv(self) -> Datagram | None:
-        if not self.queue:
-            return None
-        d = self.queue.popleft()
-        self.queued -= len(d.data) + OVERHEAD
-        return d
-
-    def peek(self) -> Datagram | None:
-        return self.queue[0] if self.queue else None
-
     def recv_error(self) -> SocketError | None:
         """The next of the error queue; SO_ERROR then tells of the one after it."""
         if not self.errors:
@@ -256,19 +216,10 @@ class UdpEndpoint:
         self.soft_error = self.errors[0].errno if self.errors else 0
         return e
 
-    def take_error(self) -> int:
-        """SO_ERROR: the pending errno, once."""
-        err, self.soft_error = self.soft_error, 0
-        return err
-
     def events(self) -> int:
         """EPOLL* mask that holds now."""
-        mask = EPOLLOUT | EPOLLWRNORM
-        if self.queue:
-            mask |= EPOLLIN | EPOLLRDNORM
-        if self.soft_error or self.errors:
-            mask |= EPOLLERR
-        return mask
+        mask = super().events()
+        return mask | EPOLLERR if self.errors else mask
 
     def join(self, group: bytes, iface: Interface | None) -> int:
         """Joins a multicast group; 0 or -EADDRINUSE, -EINVAL, -ENODEV, -ENOBUFS."""
@@ -303,7 +254,7 @@ class UdpEndpoint:
         if self.closed:
             return
         self.closed = True
-        self.notify = _ignore
+        self.notify = ignore
         for g, index in self.members:
             on = self.stack.interface(index)
             if on is not None:
