@@ -30,25 +30,6 @@ CHANGES: Final = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
 ROOM: Final = 1 << 17
 
 
-def attribute(kind: int, value: bytes) -> bytes:
-    """``struct rtattr`` with its padding."""
-    raw = struct.pack("<HH", 4 + len(value), kind) + value
-    return raw.ljust((len(raw) + 3) & ~3, b"\0")
-
-
-def attributes(raw: bytes) -> dict[int, bytes]:
-    """Attributes by type; of several of one type the last."""
-    out: dict[int, bytes] = {}
-    at = 0
-    while at + 4 <= len(raw):
-        size, kind = struct.unpack_from("<HH", raw, at)
-        if size < 4 or at + size > len(raw):
-            break
-        out[kind & 0x3FFF] = raw[at + 4 : at + size]
-        at += (size + 3) & ~3
-    return out
-
-
 class Netlink:
     """A socket in the network namespace in which it was made."""
 

@@ -16,6 +16,7 @@ import socket
 import struct
 from typing import Any, Final, final
 
+from .. import rtattr
 from ..failure import Failure, reason
 from .config import SandboxConfig
 from .rtnl import (
@@ -30,8 +31,6 @@ from .rtnl import (
     RTM_NEWQDISC,
     RTM_NEWTFILTER,
     Netlink,
-    attribute,
-    attributes,
 )
 
 # Ports of the host's own sockets in the namespace: 512 of them, aligned, so that one mask tells.
@@ -127,16 +126,18 @@ def silence(nl: Netlink, index: int) -> None:
     """Has the host's stack see of an interface only what is its own. Raises OSError."""
     head = struct.pack("<BxxxiIII", 0, index, 0xFFFF0000, TC_H_CLSACT, 0)
     try:
-        nl.change(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, head + attribute(TCA_KIND, b"clsact\0"))
+        nl.change(
+            RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, head + rtattr.pack(TCA_KIND, b"clsact\0")
+        )
     except OSError as e:
         if e.errno != errno.EEXIST:
             raise
     options = (
-        attribute(TCA_BPF_OPS_LEN, struct.pack("<H", len(INGRESS) // 8))
-        + attribute(TCA_BPF_OPS, INGRESS)
-        + attribute(TCA_BPF_FLAGS, struct.pack("<I", 1))  # the result is the action
+        rtattr.pack(TCA_BPF_OPS_LEN, struct.pack("<H", len(INGRESS) // 8))
+        + rtattr.pack(TCA_BPF_OPS, INGRESS)
+        + rtattr.pack(TCA_BPF_FLAGS, struct.pack("<I", 1))  # the result is the action
     )
-    body = _classifier(index) + attribute(TCA_OPTIONS, options)
+    body = _classifier(index) + rtattr.pack(TCA_OPTIONS, options)
     try:
         nl.change(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL, body)
     except OSError as e:
@@ -148,7 +149,7 @@ def _classifier(index: int) -> bytes:
     """``struct tcmsg`` of ours: priority 1, every protocol."""
     info = 1 << 16 | socket.htons(ETH_P_ALL)
     head = struct.pack("<BxxxiIII", 0, index, 1, TC_H_CLSACT_INGRESS, info)
-    return head + attribute(TCA_KIND, b"bpf\0")
+    return head + rtattr.pack(TCA_KIND, b"bpf\0")
 
 
 def packet_socket(index: int) -> socket.socket:
@@ -182,7 +183,7 @@ def snapshot(nl: Netlink) -> dict[str, Any]:
     links = []
     for _kind, raw in nl.dump(RTM_GETLINK, struct.pack("<BxHiII", 0, 0, 0, 0, 0)):
         arp, index, flags = struct.unpack_from("<HiI", raw, 2)
-        a = attributes(raw[16:])
+        a = rtattr.parse(raw[16:])
         links.append({
             "index": index, "type": arp, "flags": flags, "name": a.get(3, b"").rstrip(b"\0").decode("latin-1"),
             "mac": a.get(1, b"").hex(), "mtu": _u32(a.get(4)), "qlen": _u32(a.get(13)),
@@ -190,7 +191,7 @@ def snapshot(nl: Netlink) -> dict[str, Any]:
     addresses = []
     for _kind, raw in nl.dump(RTM_GETADDR, struct.pack("<BBBBI", 0, 0, 0, 0, 0)):
         family, length, flags, scope, index = struct.unpack_from("<BBBBI", raw)
-        a = attributes(raw[8:])
+        a = rtattr.parse(raw[8:])
         addresses.append({
             "family": family, "prefix": length, "scope": scope, "index": index,
             "flags": _u32(a.get(8)) or flags, "ip": (a.get(2) or a.get(1, b"")).hex(),
@@ -202,7 +203,7 @@ def snapshot(nl: Netlink) -> dict[str, Any]:
         family, dlen, _slen, _tos, table, proto, scope, kind, flags = struct.unpack_from(
             "<8BI", raw
         )
-        a = attributes(raw[12:])
+        a = rtattr.parse(raw[12:])
         if table != RT_TABLE_MAIN or family not in (socket.AF_INET, socket.AF_INET6):
             continue
         routes.append({
@@ -213,7 +214,7 @@ def snapshot(nl: Netlink) -> dict[str, Any]:
     neighbours = []
     for _kind, raw in nl.dump(RTM_GETNEIGH, struct.pack("<BxxxiHBB", 0, 0, 0, 0, 0)):
         family, index, state = struct.unpack_from("<BxxxiH", raw)
-        a = attributes(raw[12:])
+        a = rtattr.parse(raw[12:])
         if state & NUD_PERMANENT and family in (socket.AF_INET, socket.AF_INET6):
             neighbours.append(
                 {"index": index, "ip": a.get(1, b"").hex(), "mac": a.get(2, b"").hex()}

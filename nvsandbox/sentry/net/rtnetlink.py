@@ -6,6 +6,8 @@ import errno
 import struct
 from typing import Final, NamedTuple
 
+from ...rtattr import pack as attr
+from ...rtattr import parse
 from ..abi.socket import AF_INET, AF_INET6
 from ..errors import SysErr
 from .state import NET, Address, Iface, Route, mapped, neighbours
@@ -35,26 +37,8 @@ RTNL_FAMILY_MAX: Final = 128
 Answer = tuple[int, bytes]  # message type, body
 
 
-def attr(kind: int, value: bytes) -> bytes:
-    raw = struct.pack("<HH", 4 + len(value), kind) + value
-    return raw.ljust((len(raw) + 3) & ~3, b"\0")
-
-
 def u32(value: int) -> bytes:
     return struct.pack("<I", value & 0xFFFFFFFF)
-
-
-def attrs(raw: bytes) -> dict[int, bytes]:
-    """Attributes of a request by type."""
-    out: dict[int, bytes] = {}
-    at = 0
-    while at + 4 <= len(raw):
-        size, kind = struct.unpack_from("<HH", raw, at)
-        if size < 4 or at + size > len(raw):
-            break
-        out[kind & 0x3FFF] = raw[at + 4 : at + size]
-        at += (size + 3) & ~3
-    return out
 
 
 def link(i: Iface) -> bytes:
@@ -137,7 +121,7 @@ def source_of(r: Route) -> bytes:
 
 
 def _get_route(family: int, raw: bytes) -> Answer:
-    dst = attrs(raw[28:]).get(1, b"")
+    dst = parse(raw[28:]).get(1, b"")
     if len(dst) != (4 if family == AF_INET else 16):
         raise SysErr(errno.EINVAL)
     bits = 8 * len(dst)
@@ -166,7 +150,7 @@ def _get_link(raw: bytes) -> Answer:
     if len(raw) < 32:
         raise SysErr(errno.EINVAL)
     index = struct.unpack_from("<i", raw, 20)[0]
-    a = attrs(raw[32:])
+    a = parse(raw[32:])
     name = a.get(3, a.get(53, b"")).rstrip(b"\0").decode("latin-1")
     found = NET.ifaces.get(index) if index > 0 else NET.by_name(name)
     if found is None:

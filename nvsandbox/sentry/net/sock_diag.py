@@ -9,12 +9,13 @@ import errno
 import struct
 from typing import Final
 
+from ...rtattr import pack as attr
 from ..abi.socket import AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP
 from ..errors import SysErr
 from . import tcp_local, udp_local
 from .inet import InetSocket
 from .ports import Addr
-from .rtnetlink import Answer, attr
+from .rtnetlink import Answer
 from .tcp_local import TcpSocket
 
 SOCK_DIAG_BY_FAMILY: Final = 20
