@@ -73,7 +73,12 @@ class FutexTable:
         self, t: Task, addr: int, value: int, bitset: int, deadline: int | None, private: bool
     ) -> int:
         """Sleeps while the word is ``value``. 0, -EAGAIN, -ETIMEDOUT; raises Restart, EFAULT. May suspend."""
-        w = FutexWaiter(self.key(t, addr, private), bitset, t)
+        return self._sleep(
+            t, FutexWaiter(self.key(t, addr, private), bitset, t), addr, value, deadline
+        )
+
+    def _sleep(self, t: Task, w: FutexWaiter, addr: int, value: int, deadline: int | None) -> int:
+        """``w`` waits while the word is ``value``, as ``wait``."""
         self.enqueue(w)
         try:
             if t.thread.read_u32(addr) != value and not w.woken:
@@ -230,24 +235,12 @@ class FutexTable:
         w.lock = self.key(t, lock, private)
         if w.lock == w.key:
             raise SysErr(errno.EINVAL)
-        self.enqueue(w)
         try:
-            if t.thread.read_u32(addr) != value and not w.woken:
-                return -errno.EAGAIN
-            while not w.woken:
-                try:
-                    if not t.wait(w.queue, deadline=deadline) and not w.woken:
-                        return -errno.ETIMEDOUT
-                except Restart:
-                    if w.woken:
-                        break
-                    if w.key == first:
-                        raise Restart(ERESTARTNOINTR) from None
-                    return -errno.EAGAIN
-            return 0
-        finally:
-            if not w.woken:
-                self.dequeue(w)
+            return self._sleep(t, w, addr, value, deadline)
+        except Restart:
+            if w.key == first:
+                raise Restart(ERESTARTNOINTR) from None
+            return -errno.EAGAIN
 
     def cmp_requeue_pi(
         self, t: Task, addr: int, lock: int, value: int, move: int, private: bool
