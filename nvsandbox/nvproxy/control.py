@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .devices import NvFile
     from .engine import Engine
 
-_NVOS54: Final = struct.Struct("<IIIIQII")
+NVOS54: Final = struct.Struct("<IIIIQII")
 _U32: Final = struct.Struct("<I")
 _U64: Final = struct.Struct("<Q")
 _STATUS: Final = 28
@@ -83,10 +83,10 @@ def _escape(e: Engine, t: Task, f: NvFile, escape: Plan, size: int, arg: int) ->
 
 def rm_control(e: Engine, t: Task, f: NvFile, size: int, arg: int) -> int:
     """Checks in the driver's order: client, command, size; then translates, forwards and copies back."""
-    if size != _NVOS54.size:
+    if size != NVOS54.size:
         return -errno.EINVAL
     raw = t.copy_in(arg, size)
-    client, obj, cmd, flags, params, psize, _ = _NVOS54.unpack(raw)
+    client, obj, cmd, flags, params, psize, _ = NVOS54.unpack(raw)
     plan = e.abi.controls.get(cmd) or e.abi.control(cmd)
     try:
         e.objects.usable(client, f)

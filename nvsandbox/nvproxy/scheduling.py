@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from ..failure import Failure
 from . import status
+from .control import NVOS54, RM_CONTROL
 
 if TYPE_CHECKING:
     from .control import Call
@@ -25,10 +26,6 @@ SET_INTERLEAVE_LEVEL: Final = 0xA06C0107
 LEVELS: Final = {"low": 0, "medium": 1, "high": 2}
 MIN_US: Final = 100
 MAX_US: Final = 1_000_000
-RM_CONTROL: Final = 0xC020462A
-_NVOS54: Final = struct.Struct(
-    "<IIIIQII"
-)  # hClient, hObject, cmd, flags, params, paramsSize, status
 _U32: Final = struct.Struct("<I")
 _U64: Final = struct.Struct("<Q")
 
@@ -54,11 +51,11 @@ class Scheduling:
         plan = e.abi.controls.get(cmd) or e.abi.control(cmd)
         a = e.arenas.get()
         try:
-            at = a.put(bytes(_NVOS54.size))
+            at = a.put(bytes(NVOS54.size))
             where = a.addr + a.put(params)
-            _NVOS54.pack_into(a.buf, at, client, group, cmd, 0, where, len(params), 0)
+            NVOS54.pack_into(a.buf, at, client, group, cmd, 0, where, len(params), 0)
             r = e.call(f, plan, RM_CONTROL, a.addr + at)
-            answer = r if r < 0 else _NVOS54.unpack_from(a.buf, at)[6]
+            answer = r if r < 0 else NVOS54.unpack_from(a.buf, at)[6]
         finally:
             e.arenas.put(a)
         if answer:
