@@ -5,6 +5,7 @@ Everything is imported and opened here, before the Sentry locks itself down.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import pkgutil
@@ -79,6 +80,7 @@ class ProcessSpec(NamedTuple):
     oom_score_adj: int = 0
 
 
+@functools.cache
 def load_table() -> dict[int, Row]:
     """The rows of every module of ``syscalls/``."""
     table: dict[int, Row] = {}
