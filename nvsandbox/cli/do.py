@@ -11,9 +11,12 @@ from .globals import Globals, fail
 
 def do(g: Globals, v: Values, command: list[str]) -> int:
     """The command's exit code; 127 and 126 when it can't be run."""
+    from ..sandbox import WARM_DIRECTORY
     from ..sandbox.sentry_process import SentryProcess
 
-    kept = os.path.isdir(f"{g.root}/@warm")  # sandboxes that are ready, see sandbox/warm.py
+    kept = os.path.isdir(
+        f"{g.root}/{WARM_DIRECTORY}"
+    )  # sandboxes that are ready, see sandbox/warm.py
     sentry: SentryProcess | None = None
     try:
         if not kept:

@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING, Final, final
 
 from .. import __version__
 from ..failure import Failure
+from . import WARM_DIRECTORY
 from .config import SandboxConfig
 from .handle import Handle
 
-DIRECTORY: Final = "@warm"  # below --root; no container can be called so
 MAX_SIZE: Final = 256
 PATIENCE: Final = 2.0  # seconds a keeper may take to answer
 END_WAIT: Final = 10.0
@@ -117,7 +117,7 @@ class Pool:
 
 
 def directory(root: str) -> str:
-    return f"{root}/{DIRECTORY}"
+    return f"{root}/{WARM_DIRECTORY}"
 
 
 def _address(root: str, ident: str) -> str:
@@ -186,14 +186,19 @@ def _reap() -> None:
             pass
 
 
+def _peer_uid(s: socket.socket) -> int:
+    """Who is at the other end (unix(7), SO_PEERCRED)."""
+    _pid, uid, _gid = struct.unpack("3i", s.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return int(uid)
+
+
 def _serve(pool: Pool, listener: socket.socket) -> bool:
     """One connection; False when it is to be the last."""
     with contextlib.suppress(OSError):
         conn, _ = listener.accept()
         with conn:
             conn.settimeout(PATIENCE)
-            uid = struct.unpack("3i", conn.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
-            if uid not in (os.geteuid(), 0):
+            if _peer_uid(conn) not in (os.geteuid(), 0):
                 return True
             word = conn.recv(64)
             if word == b"stop":
@@ -246,7 +251,7 @@ def _connect(path: str) -> socket.socket | None:
     s.settimeout(PATIENCE)
     try:
         s.connect(path)
-        uid = struct.unpack("3i", s.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
+        uid = _peer_uid(s)
     except OSError:
         uid = -1
     if uid != os.geteuid():
