@@ -11,6 +11,7 @@ from typing import Any
 from nvsandbox.sentry.net.stack.checksum import finish, ones_sum, pseudo_sum
 from nvsandbox.sentry.net.stack.output import header
 from nvsandbox.sentry.net.stack.tcp.connection import TcpConnection
+from nvsandbox.sentry.net.stack.tcp.listener import TcpListener
 from nvsandbox.sentry.net.stack.tcp.segment import HEADER
 
 from .wire import A4, B4, MS, Net, SimLink, segments
@@ -236,10 +237,14 @@ class Script:
         self.ts = ts
         self.inject("S.", 0, ack=1, window=window, options=o)
 
+    def listen(self, port: int = 80) -> TcpListener:
+        """A listener that segments are injected for from here on."""
+        self.lport = port
+        return self.s.tcp_listen((bytes(4), port), 8, 4)
+
     def accept(self, port: int = 80, options: bytes = b"\2\4\x05\xb4\1\1\4\2") -> TcpConnection:
         """An established passive connection."""
-        lst = self.s.tcp_listen((bytes(4), port), 8, 4)
-        self.lport = port
+        lst = self.listen(port)
         self.inject("S", 0, options=options)
         self.expect("S. 0 ack 1")
         self.inject(".", 1, ack=1)

@@ -67,8 +67,7 @@ def test_passive_open() -> None:
 
 def test_syn_ack_is_repeated_and_given_up() -> None:
     s = Script()
-    lst = s.s.tcp_listen((bytes(4), 80), 8, 4)
-    s.lport = 80
+    lst = s.listen()
     s.inject("S", 0)
     s.expect("S. 0 ack 1")
     s.inject("S", 0)
@@ -109,8 +108,7 @@ def test_simultaneous_open() -> None:
 
 def test_listener_refuses() -> None:
     s = Script()
-    s.s.tcp_listen((bytes(4), 80), 8, 4)
-    s.lport = 80
+    s.listen()
     s.inject(".", 5, ack=9)
     assert s.seen()[0].flags == "R"
     s.inject("R", 5)
@@ -125,8 +123,7 @@ def test_listener_refuses() -> None:
 
 def test_data_with_the_third_ack() -> None:
     s = Script()
-    lst = s.s.tcp_listen((bytes(4), 80), 8, 4)
-    s.lport = 80
+    lst = s.listen()
     s.inject("S", 0)
     s.expect("S. 0 ack 1")
     s.inject("FP.", 1, b"request", ack=1)
@@ -633,8 +630,7 @@ def test_orphan_in_fin_wait2_ends() -> None:
 
 def test_time_wait_gives_way() -> None:
     s = Script()
-    lst = s.s.tcp_listen((bytes(4), 80), 8, 4)
-    s.lport = 80
+    lst = s.listen()
     s.inject("S", 0)
     s.expect("S. 0 ack 1")
     s.inject(".", 1, ack=1)
@@ -710,8 +706,7 @@ def test_unreachable_ends_an_attempt_only() -> None:
 # The rest
 def test_half_open_is_reset_and_challenged() -> None:
     s = Script()
-    lst = s.s.tcp_listen((bytes(4), 80), 8, 4)
-    s.lport = 80
+    lst = s.listen()
     s.inject("S", 0)
     s.expect("S. 0 ack 1")
     s.inject("R", 50)
@@ -726,8 +721,7 @@ def test_half_open_is_reset_and_challenged() -> None:
 
 def test_reset_while_waiting_to_be_accepted() -> None:
     s = Script()
-    lst = s.s.tcp_listen((bytes(4), 80), 8, 4)
-    s.lport = 80
+    lst = s.listen()
     s.inject("S", 0)
     s.expect("S. 0 ack 1")
     s.inject(".", 1, ack=1)
