@@ -75,6 +75,13 @@ class Wire:
             sh("ip", "-n", ns, "addr", "add", f"fd99::{last}/64", "dev", "eth0", "nodad")
             sh("ip", "-n", ns, "link", "set", "eth0", "up")
         sh("ip", "-n", self.box, "route", "add", "default", "via", "10.99.0.1")
+        for ns in (
+            self.peer,
+            self.box,
+        ):  # the kernel gives carrier and link-local address when it comes to it
+            self.until(
+                f"ip -n {ns} addr show dev eth0 | tr '\\n' ' ' | grep 'state UP.*fe80::' | grep -qv tentative"
+            )
 
     def close(self) -> None:
         for p in self.running:

@@ -7,8 +7,6 @@ import sys
 import threading
 import time
 
-told: list[str] = []
-
 
 def serve(s: socket.socket, addr: tuple[object, ...]) -> None:
     order = s.recv(16).decode().strip()
@@ -29,11 +27,11 @@ def serve(s: socket.socket, addr: tuple[object, ...]) -> None:
         if order == "unread":
             s.sendall(b"data")
         try:
-            told.append(f"{order} {s.recv(1)!r}")
+            told = f"{order} {s.recv(1)!r}"
         except OSError as e:
-            told.append(f"{order} {e.strerror}")
+            told = f"{order} {e.strerror}"
         with open(sys.argv[1], "a") as f:
-            f.write(told[-1] + "\n")
+            f.write(told + "\n")
     elif order == "urgent":
         time.sleep(0.1)
         s.send(b"abc")
