@@ -60,6 +60,7 @@ def gpu_options(g: Globals, gpus: str = "") -> GpuOptions | None:
         driver_version=g.nv["nvproxy_driver_version"], policy_file=g.nv["nvproxy_policy"],
         driver_root=g.nv["nvproxy_driver_root"] or os.environ.get("NVSANDBOX_DRIVER_ROOT") or "/",
         audit=g.nv["nvproxy_audit"], trace=g.nv["nvproxy_trace"],
+        cdi_directories=tuple(d for d in g.nv["cdi_spec_dirs"].split(",") if d),
     )  # fmt: skip
 
 

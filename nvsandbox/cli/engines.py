@@ -92,7 +92,8 @@ def edit_containerd(text: str, name: str, program: str | None) -> str:
         return text.rstrip("\n") + "\n" if text.strip() else ""
     block = (
         f'[{CRI}.{name}]\nruntime_type = "io.containerd.runc.v2"\n'
-        f'pod_annotations = ["org.nvsandbox.*"]\n[{CRI}.{name}.options]\nBinaryName = "{program}"\n'
+        f'pod_annotations = ["dev.nvsandbox.*"]\n'
+        f'container_annotations = ["dev.nvsandbox.*", "cdi.k8s.io/*"]\n[{CRI}.{name}.options]\nBinaryName = "{program}"\n'
     )
     if not text.strip():
         text = "version = 2\n"

@@ -12,7 +12,7 @@ PATCHING: Final = "NVSANDBOX_SYSTRAP_PATCHING"  # see sandbox/config.py
 
 NVPROXY = (
     "nvproxy", "nvproxy_allowed_driver_capabilities", "nvproxy_driver_version", "nvproxy_policy", "nvproxy_driver_root",
-    "nvproxy_audit", "nvproxy_trace", "gpu_memory", "gpu_timeslice", "gpu_priority",
+    "nvproxy_audit", "nvproxy_trace", "cdi_spec_dirs", "gpu_memory", "gpu_timeslice", "gpu_priority",
 )  # fmt: skip
 
 

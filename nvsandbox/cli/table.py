@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ..nvproxy.options import CDI_DIRECTORIES
 from .args import Cmd, opt
 
 ANY: Final = None  # options that are not looked at
@@ -44,6 +45,7 @@ GLOBAL: Final = (
     opt("nvproxy-driver-root", "str", "Where the driver's user-space lies, or none.", metavar="DIR"),
     opt("nvproxy-audit", "str", "Where refusals and calls are written as JSON lines.", metavar="FILE"),
     opt("nvproxy-trace", "flag", "Write every forwarded call, decoded, to the audit file."),
+    opt("cdi-spec-dirs", "str", "Where CDI specifications are.", ",".join(CDI_DIRECTORIES), metavar="DIR,…"),
     opt("gpu-memory", "str", "Device memory a container may use on each GPU.", metavar="SIZE"),
     opt("gpu-timeslice", "str", "Time its channels run on a GPU before others' turn, at most.", metavar="USEC"),
     opt("gpu-priority", "str", "Priority of its channels, at most.", choices=("low", "medium", "high")),

@@ -17,10 +17,11 @@ from ..failure import Failure
 from ..sandbox.config import DeviceNode, HostMount, SandboxConfig
 from . import drivers, hostgpus, hosttree, ldcache, libraries, policy, require
 from .abi import Release, database
+from .cdi_inject import cards
 from .model import Device, GpuConfig, HostGpu
 from .options import ANNOTATION, HOOKS, GpuOptions, wanted
 from .scheduling import parse
-from .select import Selection, select
+from .select import NODE, Selection, select
 
 if TYPE_CHECKING:
     from ..oci.spec import DeviceRule, Hook, Spec
@@ -56,7 +57,7 @@ def apply(config: SandboxConfig, env: Sequence[bytes] | Mapping[str, str], o: Gp
             f"{', '.join(sorted(rules.bounded)) or 'none'}, allowed are {o.allowed}"
         )
     host = hostgpus.probe(release)
-    picked = select(asked, host, release)
+    picked = select(cards(asked, o.cdi_directories), host, release)
     require.check(variables, choice.driver, picked.gpus)
     scheduling = parse(o.timeslice, o.priority)
     limit = memory_limit(o.memory)
@@ -217,10 +218,10 @@ def for_spec(config: SandboxConfig, spec: Spec) -> None:
     hooks = _take_hooks(spec)
     if o is None or not (o.gpus or hooks or wanted(env, paths, spec.annotations)):
         return
-    cards = [p for p in paths if re.fullmatch(r"/dev/nvidia\d+", p)]
-    o.required = bool(cards or hooks or o.gpus)
-    if cards and not o.gpus:
-        o.gpus = ",".join(cards)
+    nodes = [p for p in paths if NODE.fullmatch(p)]
+    o.required = bool(nodes or hooks or o.gpus)
+    if nodes and not o.gpus:
+        o.gpus = ",".join(nodes)
     o.memory = spec.annotations.get(f"{ANNOTATION}memory", o.memory)
     o.capabilities = spec.annotations.get(f"{ANNOTATION}capabilities", o.capabilities)
     o.timeslice = spec.annotations.get(f"{ANNOTATION}timeslice", o.timeslice)

@@ -9,6 +9,8 @@ from typing import Final
 ANNOTATION: Final = "dev.nvsandbox.gpu."
 """OCI annotations of a container: ``.memory``, ``.capabilities``, ``.timeslice``, ``.priority``."""
 VISIBLE: Final = b"NVIDIA_VISIBLE_DEVICES="
+CDI_ANNOTATION: Final = "cdi.k8s.io/"
+CDI_DIRECTORIES: Final = ("/etc/cdi", "/var/run/cdi")
 HOOKS: Final = frozenset(
     ("nvidia-container-runtime-hook", "nvidia-container-toolkit", "nvidia-ctk", "nvidia-cdi-hook")
 )
@@ -37,6 +39,7 @@ class GpuOptions:
     """Where the driver's user-space lies; "none": the image has its own."""
     audit: str = ""
     """File for events, one JSON object a line."""
+    cdi_directories: tuple[str, ...] = CDI_DIRECTORIES
     trace: bool = False
     """Every command is an event, decoded."""
 
@@ -51,4 +54,12 @@ def wanted(env: Iterable[bytes], devices: Iterable[str], annotations: Mapping[st
             return True
     if any(d.startswith("/dev/nvidia") for d in devices):
         return True
-    return any(a.startswith(ANNOTATION) for a in annotations)
+    return any(a.startswith((ANNOTATION, CDI_ANNOTATION)) for a in annotations)
+
+
+def names_cdi(env: Iterable[str], gpus: str, annotations: Mapping[str, str]) -> bool:
+    """Whether a container may ask for devices by CDI's names (``vendor/class=name``)."""
+    if "/" in gpus or any(a.startswith(CDI_ANNOTATION) for a in annotations):
+        return True
+    start = VISIBLE.decode()
+    return any(e.startswith(start) and "/" in e for e in env)

@@ -14,6 +14,8 @@ from .model import HostGpu
 
 CAPABILITIES: Final = Path("/proc/driver/nvidia/capabilities")
 _CDI: Final = "nvidia.com/gpu="
+NODE: Final = re.compile(r"/dev/nvidia(\d+|-caps/nvidia-cap(\d+))")
+"""Device nodes that say what a container gets: cards, and rights to MIG devices."""
 _MINOR: Final = re.compile(r"^DeviceFileMinor: (\d+)$", re.M)
 
 
@@ -42,6 +44,8 @@ def select(asked: str, host: list[HostGpu], release: Release) -> Selection:
         return out
     if not items:
         raise Failure("--gpus: all, none, or a list of indexes and UUIDs is expected")
+    if any(NODE.fullmatch(i) for i in items):
+        return _by_nodes(items, host)
     chosen: set[int] = set()
     out = Selection([])
     for item in items:
@@ -57,6 +61,35 @@ def select(asked: str, host: list[HostGpu], release: Release) -> Selection:
     return out
 
 
+def _by_nodes(items: list[str], host: list[HostGpu]) -> Selection:
+    """By device nodes, as CDI lists them: cards, and of their MIG devices those whose access files are named. Raises Failure."""
+    out = Selection([])
+    caps = set()
+    nodes = set()
+    for item in items:
+        found = NODE.fullmatch(item)
+        if found is None:
+            raise Failure(f"--gpus: `{item}` beside device nodes")
+        if found[2]:
+            caps.add(int(found[2]))
+        elif any(f"/dev/nvidia{g.minor}" == item for g in host):
+            nodes.add(item)
+        else:
+            has = ", ".join(f"/dev/nvidia{g.minor}" for g in host)
+            raise Failure(f"--gpus: no GPU has the device node `{item}`; the host has {has}")
+    out.gpus = [g for g in host if f"/dev/nvidia{g.minor}" in nodes]
+    if not out.gpus:
+        raise Failure("--gpus: rights to MIG devices, but no card's device node")
+    for g in out.gpus:
+        every = Selection([])
+        _add_caps(every, g.minor, None)
+        for minor, path in zip(every.caps, every.cap_paths, strict=True):
+            if minor in caps:
+                out.caps.append(minor)
+                out.cap_paths.append(path)
+    return out
+
+
 def _card(item: str, host: list[HostGpu]) -> HostGpu:
     has = ", ".join(f"{g.index} ({g.uuid_text})" for g in host)
     if item.isdigit():
@@ -69,10 +102,6 @@ def _card(item: str, host: list[HostGpu]) -> HostGpu:
             raise Failure(f"--gpus: `{item}` is the start of several UUIDs; the host has {has}")
         if not found:
             raise Failure(f"--gpus: no GPU has UUID `{item}`; the host has {has}")
-    elif item.startswith("/dev/nvidia"):
-        found = [g for g in host if f"/dev/nvidia{g.minor}" == item]
-        if not found:
-            raise Failure(f"--gpus: no GPU has the device node `{item}`; the host has {has}")
     else:
         name = item.lower()
         name = name[-12:] if re.fullmatch(r"[0-9a-f]{8}:[0-9a-f:.]{7}", name) else name
@@ -108,6 +137,13 @@ def _instance(item: str, host: list[HostGpu], release: Release) -> tuple[HostGpu
     if not any_mig:
         raise Failure(f"--gpus: `{item}`: MIG is off on every card (nvidia-smi -mig 1 turns it on)")
     raise Failure(f"--gpus: no MIG device has UUID `{item}` (nvidia-smi -L lists them)")
+
+
+def capability_minors(minor: int, instance: tuple[int, int]) -> list[int]:
+    """Minors of the access files of one MIG device (GPU instance, compute instance) of a card."""
+    out = Selection([])
+    _add_caps(out, minor, instance)
+    return out.caps
 
 
 def _add_caps(out: Selection, minor: int, only: tuple[int, int] | None) -> None:

@@ -7,7 +7,7 @@ import stat
 from typing import Final
 
 from ..failure import Failure
-from ..nvproxy.options import HOOKS, wanted
+from ..nvproxy.options import CDI_ANNOTATION, HOOKS, names_cdi, wanted
 from ..sandbox import control
 from ..sandbox.config import DeviceNode, HostMount, IdMap, InnerMount, SandboxConfig
 from . import capabilities
@@ -145,12 +145,25 @@ def gpus_wanted(spec: Spec) -> bool:
     return wanted(env, (d.path for d in spec.linux.devices), spec.annotations)
 
 
+def _cdi(spec: Spec, base: SandboxConfig) -> None:
+    """Devices that are asked for by CDI's names, and not resolved by the engine. Raises Failure."""
+    o = base.gpu_options
+    if o is None:
+        if any(k.startswith(CDI_ANNOTATION) for k in spec.annotations):
+            raise Failure("$.annotations: CDI devices: contradicts --nvproxy=off")
+    elif names_cdi(spec.process.env, o.gpus, spec.annotations):
+        from ..nvproxy.cdi_inject import for_spec
+
+        for_spec(spec, o)
+
+
 def config_of(spec: Spec, bundle: str, base: SandboxConfig) -> SandboxConfig:
     """``base`` (from the command line) with what the spec says. Raises Failure."""
     path = os.path.join(bundle, spec.root.path)
     if not os.path.isdir(path):
         why = "not a directory" if os.path.exists(path) else "no such file or directory"
         raise Failure(f"rootfs `{path}`: {why}")
+    _cdi(spec, base)
     through = base.root.write_through
     base.root = HostMount(os.path.realpath(path), b"/", not through, through)
     base.root_readonly = spec.root.readonly

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import PATH, busybox_tar, install, sh
+from .conftest import PATH, REPO, busybox_tar, install, sh
 from .test_containerd import oci_image
 
 grpc = pytest.importorskip("grpc")
@@ -77,11 +77,13 @@ def fields(raw: bytes) -> dict[int, Any]:
 
 
 class Cri:
-    """containerd with its CRI plugin, two runtime handlers."""
+    """containerd with its CRI plugin, two runtime handlers. ``program`` starts it, ``flags`` are our runtime's."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(
+        self, base: Path, program: tuple[str | Path, ...] = ("containerd",), flags: tuple[str, ...] = (),
+    ) -> None:  # fmt: skip
         self.base = base
-        self.env = {**os.environ, "PATH": PATH}
+        self.env = {**os.environ, "PATH": PATH, "PYTHONPATH": str(REPO)}
         (base / "cni").mkdir()
         conf = {
             "cniVersion": "0.4.0", "name": "nvcri",
@@ -113,10 +115,10 @@ conf_dir = "{base}/cni"
 runtime_type = "io.containerd.runc.v2"
 """
         )
-        install(base, "containerd", base / "config.toml", "nvsandbox")
+        self.runtime = install(base, "containerd", base / "config.toml", "nvsandbox", *flags)
         with open(base / "log", "ab") as log:
             self.daemon = subprocess.Popen(
-                ["containerd", "-c", base / "config.toml"], stdin=subprocess.DEVNULL, stdout=log,
+                [*program, "-c", base / "config.toml"], stdin=subprocess.DEVNULL, stdout=log,
                 stderr=log, env=self.env, start_new_session=True,
             )  # fmt: skip
         deadline = time.monotonic() + 30
@@ -153,18 +155,21 @@ def cri(engines: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cri
         sh(["ip", "link", "del", "nvcri0"])
 
 
-def pod_config(name: str) -> bytes:
+def pod_config(name: str, logs: str = "") -> bytes:
     return message(
-        (1, message((1, name), (2, f"uid-{name}"), (3, "default"))), (2, name), (3, f"/tmp/{name}-logs"),
+        (1, message((1, name), (2, f"uid-{name}"), (3, "default"))), (2, name), (3, logs or f"/tmp/{name}-logs"),
         (8, message((1, "/nvtest"))),
     )  # fmt: skip
 
 
-def container(c: Cri, pod: str, config: bytes, name: str, *command: str, memory: int = 0) -> str:
+def container(
+    c: Cri, pod: str, config: bytes, name: str, *command: str, memory: int = 0, annotations: dict[str, str] | None = None,
+    log: str = "",
+) -> str:  # fmt: skip
     linux = message((1, message((4, memory)))) if memory else b""
     conf = message(
         (1, message((1, name))), (2, message((1, IMAGE))), *((3, w) for w in command), (6, message((1, "WHO"), (2, name))),
-        (15, linux),
+        *((10, message((1, k), (2, v))) for k, v in (annotations or {}).items()), *(((11, log),) if log else ()), (15, linux),
     )  # fmt: skip
     ident = str(c.call("CreateContainer", (1, pod), (2, conf), (3, config))[1], "ascii")
     c.call("StartContainer", (1, ident))

@@ -1,4 +1,5 @@
-"""Engines with GPUs on nvsim: Docker (by variable, and with --gpus all) and podman (CDI nodes), both as children of the simulator."""
+"""Engines with GPUs on nvsim: Docker (by variable, and with --gpus all), podman with CDI, which it resolves itself, and containerd with
+CDI, which is left to us (ctr by annotation, the CRI by its containers' annotations). All of them are children of the simulator."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,9 @@ import pytest
 from inside import REPO
 
 from tests.engines.conftest import NVSANDBOX, Docker, engines, install, sh  # noqa: F401  a fixture
+from tests.engines.test_containerd import oci_image
+from tests.engines.test_cri import EXITED, IMAGE, Cri, container, pod_config
+from tests.engines.test_cri import status as container_status
 from tests.engines.test_podman import Podman
 
 from .conftest import Inside, nvidia_libs
@@ -329,3 +334,83 @@ def test_podman_with_cdi(
         spec.unlink(missing_ok=True)
         if not there and spec.parent.exists():
             spec.parent.rmdir()
+
+
+@pytest.fixture(scope="module")
+def gpu_containerd(
+    engines: None,  # noqa: F811
+    rootfs: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Cri]:
+    """containerd under the simulator; the specification is in a directory that only our runtime looks into."""
+    base = tmp_path_factory.mktemp("gpucri")
+    cli = [sys.executable, "-m", "nvsandbox.cli.main"]
+    sim = (*cli, "gpu", "sim", "--count", "2", "--")
+    env = {**os.environ, "PYTHONPATH": str(REPO)}
+    spec = base / "cdi" / "nvidia.json"
+    subprocess.run([*sim, *cli, "gpu", "cdi", "-o", spec], check=True, env=env)
+    flags = ("--nvproxy-driver-root", str(nvidia_libs()), "--cdi-spec-dirs", str(spec.parent))
+    c = Cri(base, (*sim, "containerd"), flags)
+    try:
+        tar = base / "image.tar"
+        tar.write_bytes(oci_image(image(rootfs), ["busybox", "sleep", "1000000"]))
+        done = c.ctr("image", "import", tar)
+        assert done.returncode == 0, done.stderr
+        yield c
+    finally:
+        c.channel.close()
+        c.daemon.terminate()
+        c.daemon.wait(30)
+        sh(["ip", "link", "del", "nvcri0"])
+
+
+def test_containerd_with_cdi(gpu_containerd: Cri) -> None:
+    """ctr of this containerd has no CDI of its own: it hands the annotation on."""
+
+    def run(name: str, device: str, *command: str) -> subprocess.CompletedProcess[str]:
+        return gpu_containerd.ctr(
+            "run", "--rm", "--runtime", "io.containerd.runc.v2", "--runc-binary", gpu_containerd.runtime,
+            "--env", "PATH=/bin:/usr/bin", *(("--annotation", f"cdi.k8s.io/test={device}") if device else ()),
+            IMAGE, name, *command,
+        )  # fmt: skip
+
+    got = run("cdi-all", "nvidia.com/gpu=all", "nvidia-smi", "-L")
+    assert got.stdout.encode() == native(["-L"]), got.stderr
+    got = run("cdi-whole", "nvidia.com/gpu=all", "nvidia-smi")
+    assert clean(got.stdout.encode()) == clean(native([])), got.stderr
+    got = run("cdi-one", "nvidia.com/gpu=1", "nvidia-smi", "-L")
+    want = native(["-L"]).decode().splitlines()[1].replace("GPU 1:", "GPU 0:")
+    assert got.stdout.splitlines() == [want], got.stderr
+    assert run("cdi-none", "", "sh", "-c", "ls /dev | grep -c nvidia; true").stdout == "0\n"
+    got = run("cdi-bad", "nvidia.com/gpu=7", "true")
+    assert got.returncode != 0 and "CDI device `nvidia.com/gpu=7`: not in" in got.stderr
+
+
+def test_a_pod_with_cdi(gpu_containerd: Cri) -> None:
+    """Two containers of a pod, a card each by annotation, as a device plugin asks for them."""
+    c = gpu_containerd
+    logs = c.base / "logs"
+    logs.mkdir()
+    config = pod_config("gpus", str(logs))
+    pod = str(c.call("RunPodSandbox", (1, config), (2, "nvsandbox"))[1], "ascii")
+    try:
+        shown = {}
+        for name, device in (("a", "0"), ("b", "1"), ("none", "")):
+            more = {"cdi.k8s.io/nvidia-plugin_x": f"nvidia.com/gpu={device}"} if device else {}
+            script = "ls /dev | grep nvidia[0-9]; nvidia-smi -L"
+            ident = container(
+                c, pod, config, name, "/bin/sh", "-c", f"PATH=/bin:/usr/bin; {script}", annotations=more, log=f"{name}.log"
+            )  # fmt: skip
+            deadline = time.monotonic() + 20
+            while container_status(c, ident).get(3, 0) != EXITED:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            lines = (logs / f"{name}.log").read_text().splitlines()
+            shown[name] = [line.split(" ", 3)[3] for line in lines]
+        cards = native(["-L"]).decode().splitlines()
+        assert shown["a"] == ["nvidia0", cards[0]]
+        assert shown["b"] == ["nvidia1", cards[1].replace("GPU 1:", "GPU 0:")]
+        assert len(shown["none"]) == 1 and "not found" in shown["none"][0]
+    finally:
+        c.call("StopPodSandbox", (1, pod))
+        c.call("RemovePodSandbox", (1, pod))
