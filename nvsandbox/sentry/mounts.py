@@ -15,7 +15,7 @@ from .fs.cgroupfs import make_cgroupfs
 from .fs.devpts import make_devpts
 from .fs.pidfd import PidFd
 from .fs.proc import make_proc
-from .fs.proc_sys import FIXED
+from .fs.proc_sys import FIXED, configure
 from .fs.rootfs import Builder, exists
 from .fs.sysfs import make_sysfs
 from .fs.tmpfs_file import MemReg
@@ -170,5 +170,11 @@ def set_sysctls(k: Kernel, wanted: dict[bytes, bytes]) -> None:
             k.hostname = value[:64]
         elif name == b"kernel.domainname":
             k.domainname = value[:64]
-        FIXED[name.replace(b".", b"/")] = value
+        path = name.replace(b".", b"/")
+        try:
+            if configure(path, value):
+                continue
+        except SysErr:
+            continue  # not a number, or too large for here: the default stays
+        FIXED[path] = value
         sysctl.obey(name, value)

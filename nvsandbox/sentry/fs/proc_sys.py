@@ -11,8 +11,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from ..errors import SysErr
+from ..ipc import mqueue, msg, sem, shm
 from ..kernel import kernel as kern
 from ..kernel.creds import CAP_LAST, CAP_SYS_ADMIN
+from ..mm import mm
+from ..vfs.inode import MAY_EXEC
 from ..vfs.synthetic import GenFile, StaticDir
 from . import inotify, pipe
 
@@ -43,14 +46,11 @@ FIXED: Final[dict[bytes, bytes]] = {
     b"kernel/printk": b"4\t4\t1\t7", b"kernel/perf_event_paranoid": b"3",
     b"kernel/kptr_restrict": b"1", b"kernel/dmesg_restrict": b"1",
     b"kernel/unprivileged_bpf_disabled": b"2", b"kernel/seccomp/actions_avail": b"",
-    b"kernel/yama/ptrace_scope": b"0", b"kernel/sem": b"32000\t1024000000\t500\t32000",
-    b"kernel/shmmax": b"18446744073692774399", b"kernel/shmall": b"18446744073692774399",
-    b"kernel/shmmni": b"4096", b"kernel/msgmax": b"8192", b"kernel/msgmnb": b"16384",
-    b"kernel/msgmni": b"32000", b"kernel/modules_disabled": b"1", b"kernel/sysrq": b"0",
+    b"kernel/yama/ptrace_scope": b"0", b"kernel/shm_rmid_forced": b"0", b"kernel/modules_disabled": b"1", b"kernel/sysrq": b"0",
     b"kernel/random/entropy_avail": b"256", b"kernel/random/poolsize": b"256",
     b"kernel/keys/maxkeys": b"200", b"kernel/io_uring_disabled": b"2",
     b"kernel/cad_pid": b"1", b"kernel/panic": b"0", b"kernel/unprivileged_userns_clone": b"0",
-    b"vm/overcommit_memory": b"0", b"vm/overcommit_ratio": b"50", b"vm/max_map_count": b"65530",
+    b"vm/overcommit_memory": b"0", b"vm/overcommit_ratio": b"50",
     b"vm/mmap_min_addr": b"1048576", b"vm/swappiness": b"60", b"vm/nr_hugepages": b"0",
     b"vm/dirty_ratio": b"20", b"vm/dirty_background_ratio": b"10", b"vm/panic_on_oom": b"0",
     b"vm/legacy_va_layout": b"0", b"vm/overcommit_kbytes": b"0",
@@ -59,8 +59,6 @@ FIXED: Final[dict[bytes, bytes]] = {
     b"fs/leases-enable": b"1", b"fs/protected_symlinks": b"1", b"fs/protected_hardlinks": b"1",
     b"fs/protected_fifos": b"1", b"fs/protected_regular": b"2", b"fs/suid_dumpable": b"0",
     b"fs/overflowuid": b"65534", b"fs/overflowgid": b"65534", b"fs/epoll/max_user_watches": b"262144",
-    b"fs/mqueue/msg_max": b"10", b"fs/mqueue/msgsize_max": b"8192", b"fs/mqueue/queues_max": b"256",
-    b"fs/mqueue/msg_default": b"10", b"fs/mqueue/msgsize_default": b"8192",
     b"fs/pipe-user-pages-soft": b"%d" % pipe.SOFT_PAGES, b"fs/pipe-user-pages-hard": b"0",
     b"fs/mount-max": b"100000", b"user/max_user_namespaces": b"0",
     b"net/core/somaxconn": b"4096", b"net/core/rmem_max": b"212992",
@@ -82,6 +80,25 @@ FIXED: Final[dict[bytes, bytes]] = {
 }  # fmt: skip
 
 
+class Setting:
+    """A number that something here obeys, between ``low`` and ``high``: an attribute of a module or an object."""
+
+    __slots__ = ("attr", "high", "low", "owner")
+
+    def __init__(self, owner: object, attr: str, low: int, high: int) -> None:
+        self.owner = owner
+        self.attr = attr
+        self.low = low
+        self.high = high
+
+    def show(self) -> bytes:
+        return b"%d" % getattr(self.owner, self.attr)
+
+    def set(self, text: bytes) -> None:
+        """Raises EINVAL."""
+        setattr(self.owner, self.attr, _number(text, self.low, self.high))
+
+
 def _number(data: bytes, low: int, high: int) -> int:
     """Raises EINVAL."""
     try:
@@ -93,9 +110,60 @@ def _number(data: bytes, low: int, high: int) -> int:
     return v
 
 
+# What is bounded below what Linux allows is bounded because the memory is the Sentry's.
+SETTINGS: Final[dict[bytes, Setting]] = {
+    b"fs/inotify/max_user_watches": Setting(inotify, "max_watches", 0, inotify.HARD_MAX),
+    b"fs/inotify/max_queued_events": Setting(inotify, "max_queued", 0, inotify.HARD_MAX),
+    b"fs/inotify/max_user_instances": Setting(inotify, "max_instances", 0, inotify.HARD_MAX),
+    b"fs/mqueue/msg_max": Setting(mqueue.LIMITS, "msg_max", 1, mqueue.HARD_MSG_MAX),
+    b"fs/mqueue/msgsize_max": Setting(mqueue.LIMITS, "msgsize_max", 128, mqueue.HARD_MSGSIZE_MAX),
+    b"fs/mqueue/msg_default": Setting(mqueue.LIMITS, "msg_default", 1, mqueue.HARD_MSG_MAX),
+    b"fs/mqueue/msgsize_default": Setting(mqueue.LIMITS, "msgsize_default", 128, mqueue.HARD_MSGSIZE_MAX),
+    b"fs/mqueue/queues_max": Setting(mqueue.LIMITS, "queues_max", 0, 1 << 16),
+    b"kernel/msgmax": Setting(msg.LIMITS, "size", 0, 1 << 20),
+    b"kernel/msgmnb": Setting(msg.LIMITS, "bytes", 0, msg.TOTAL_MAX),
+    b"kernel/msgmni": Setting(msg.QUEUES, "limit", 0, 32768),
+    b"kernel/msg_next_id": Setting(msg.QUEUES, "next_id", -1, 0x7FFFFFFF),
+    b"kernel/sem_next_id": Setting(sem.SETS, "next_id", -1, 0x7FFFFFFF),
+    b"kernel/shm_next_id": Setting(shm.SEGMENTS, "next_id", -1, 0x7FFFFFFF),
+    b"kernel/shmmax": Setting(shm.LIMITS, "size", 0, (1 << 64) - 1),
+    b"kernel/shmall": Setting(shm.LIMITS, "pages", 0, (1 << 64) - 1),
+    b"kernel/shmmni": Setting(shm.SEGMENTS, "limit", 0, 32768),
+    b"vm/max_map_count": Setting(mm.LIMITS, "areas", 0, mm.HARD_MAP_COUNT),
+}  # fmt: skip
+
+
 def _need_root(t: Task) -> None:
     if not t.creds.capable(CAP_SYS_ADMIN):
         raise SysErr(errno.EPERM)
+
+
+def show_sem() -> bytes:
+    s = sem.LIMITS
+    return b"%d\t%d\t%d\t%d" % (s.per_set, s.total, s.operations, sem.SETS.limit)
+
+
+def set_sem(text: bytes) -> None:
+    """kernel/sem: as many of its numbers as are given. Raises EINVAL."""
+    words = text.strip(b"\0").split()
+    highest = (sem.SEMMSL, (1 << 31) - 1, 1000, 32768)
+    if not 0 < len(words) <= 4:
+        raise SysErr(errno.EINVAL)
+    new = [_number(w, 0, most) for w, most in zip(words, highest, strict=False)]
+    s = sem.LIMITS
+    new += [s.per_set, s.total, s.operations, sem.SETS.limit][len(new) :]
+    s.per_set, s.total, s.operations, sem.SETS.limit = new
+
+
+def configure(name: bytes, value: bytes) -> bool:
+    """A parameter set from outside, before the first program starts; whether it is one of those that can be. Raises EINVAL."""
+    if name == b"kernel/sem":
+        set_sem(value)
+    elif name in SETTINGS:
+        SETTINGS[name].set(value)
+    else:
+        return False
+    return True
 
 
 class Live:
@@ -126,19 +194,9 @@ class Live:
         self.k.last_pid = _number(data, 0, kern.PID_MAX - 1)
         return len(data)
 
-    def set_watches(self, t: Task, data: bytes) -> int:
+    def set_sem(self, t: Task, data: bytes) -> int:
         _need_root(t)
-        inotify.max_watches = _number(data, 0, inotify.HARD_MAX)
-        return len(data)
-
-    def set_queued(self, t: Task, data: bytes) -> int:
-        _need_root(t)
-        inotify.max_queued = _number(data, 0, inotify.HARD_MAX)
-        return len(data)
-
-    def set_instances(self, t: Task, data: bytes) -> int:
-        _need_root(t)
-        inotify.max_instances = _number(data, 0, inotify.HARD_MAX)
+        set_sem(data)
         return len(data)
 
     def files(
@@ -149,15 +207,25 @@ class Live:
             b"kernel/hostname": (lambda t: k.hostname, self.set_hostname),
             b"kernel/domainname": (lambda t: k.domainname, self.set_domainname),
             b"kernel/ns_last_pid": (lambda t: b"%d" % k.last_pid, self.set_last_pid),
+            b"kernel/sem": (lambda t: show_sem(), self.set_sem),
             b"kernel/random/uuid": (lambda t: random_uuid(), None),
             b"kernel/random/boot_id": (lambda t: BOOT_ID, None),
             b"fs/pipe-max-size": (lambda t: b"%d" % pipe.max_size, self.set_pipe_max),
             b"fs/file-nr": (lambda t: b"%d\t0\t9223372036854775807" % sum(
                 len(u.files.files) for u in k.tasks.values() if u.tid == u.tg.pid and u.files is not None), None),
-            b"fs/inotify/max_user_watches": (lambda t: b"%d" % inotify.max_watches, self.set_watches),
-            b"fs/inotify/max_queued_events": (lambda t: b"%d" % inotify.max_queued, self.set_queued),
-            b"fs/inotify/max_user_instances": (lambda t: b"%d" % inotify.max_instances, self.set_instances),
         }  # fmt: skip
+
+
+class SysctlFile(GenFile):
+    """Its mode binds root as well, whatever the capabilities (Linux: proc_sys_permission)."""
+
+    __slots__ = ()
+
+    def permission(self, t: Task, mask: int) -> None:
+        c = t.creds
+        granted = self.mode >> 6 if c.fsuid == 0 else self.mode >> 3 if c.in_group(0) else self.mode
+        if mask & ~granted & 7 or mask & MAY_EXEC:
+            raise SysErr(errno.EACCES)
 
 
 def _place(fs: ProcFs, top: StaticDir, path: bytes) -> tuple[StaticDir, bytes]:
@@ -177,15 +245,31 @@ def make_sys(fs: ProcFs, k: Kernel) -> StaticDir:
     top = StaticDir(fs)
     for path, value in FIXED.items():
         d, name = _place(fs, top, path)
-        d.add(name, GenFile(fs, _constant(value + b"\n"), 0o444))
+        d.add(name, SysctlFile(fs, _constant(value + b"\n"), 0o444))
+    for path, setting in SETTINGS.items():
+        d, name = _place(fs, top, path)
+        d.add(name, SysctlFile(fs, _shown(setting), 0o644, 0, 0, _settable(setting)))
     for path, (read, write) in Live(k).files().items():
         d, name = _place(fs, top, path)
-        d.add(name, GenFile(fs, _line(read), 0o644 if write else 0o444, 0, 0, write))
+        d.add(name, SysctlFile(fs, _line(read), 0o644 if write else 0o444, 0, 0, write))
     return top
 
 
 def _constant(value: bytes) -> Callable[[Task], bytes]:
     return lambda t: value
+
+
+def _shown(s: Setting) -> Callable[[Task], bytes]:
+    return lambda t: s.show() + b"\n"
+
+
+def _settable(s: Setting) -> Callable[[Task, bytes], int]:
+    def write(t: Task, data: bytes) -> int:
+        _need_root(t)
+        s.set(data)
+        return len(data)
+
+    return write
 
 
 def _line(read: Callable[[Task], bytes]) -> Callable[[Task], bytes]:

@@ -90,12 +90,14 @@ T = TypeVar("T", bound=IpcObject)
 class IpcTable(Generic[T]):
     """Objects of one kind by identifier and key. An identifier carries a sequence number, so that old ones die."""
 
-    __slots__ = ("by_index", "by_key", "limit", "seq")
+    __slots__ = ("by_index", "by_key", "free", "limit", "next_id", "seq")
 
     def __init__(self, limit: int) -> None:
         self.by_index: dict[int, T] = {}
         self.by_key: dict[int, T] = {}
         self.limit = limit
+        self.free = 0  # no index below it is
+        self.next_id = -1  # what the next one is to be called (*_next_id of proc_sys(5))
         self.seq = 0
 
     def get(
@@ -115,11 +117,18 @@ class IpcTable(Generic[T]):
         new = make()
         if len(self.by_index) >= self.limit:
             raise SysErr(errno.ENOSPC)
-        index = 0
+        index = self.free if self.next_id < 0 else self.next_id & INDEX_MASK
         while index in self.by_index:
             index += 1
-        new.id = self.seq << SEQ_SHIFT | index
-        self.seq = (self.seq + 1) & 0xFFFF
+        if index > INDEX_MASK:
+            raise SysErr(errno.ENOSPC)
+        if self.next_id < 0:
+            self.free = index + 1
+            new.id = self.seq << SEQ_SHIFT | index
+            self.seq = (self.seq + 1) & 0xFFFF
+        else:
+            new.id = self.next_id & ~INDEX_MASK | index
+            self.next_id = -1
         self.by_index[index] = new
         if key != IPC_PRIVATE:
             self.by_key[key] = new
@@ -149,6 +158,7 @@ class IpcTable(Generic[T]):
     def remove(self, o: T) -> None:
         self.unkey(o)
         self.by_index.pop(o.id & INDEX_MASK, None)
+        self.free = min(self.free, o.id & INDEX_MASK)
         o.dead = True
 
     def highest(self) -> int:

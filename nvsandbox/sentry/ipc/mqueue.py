@@ -1,7 +1,7 @@
 """POSIX message queues (Linux: ipc/mqueue.c; mq_overview(7)).
 
 A queue is an inode of the mqueue file system: mq_open looks it up there, and it can be mounted to be listed. An open queue
-is a description that polls. Left out: SIGEV_THREAD (the C library's own mechanism over netlink).
+is a description that polls.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import errno
 import os
 import stat
 import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from ..errors import SysErr
@@ -26,15 +27,46 @@ if TYPE_CHECKING:
     from ..kernel.task import Task, ThreadGroup
     from ..vfs.path import Path
 
-MSG_MAX: Final = 10  # /proc/sys/fs/mqueue/*
-MSGSIZE_MAX: Final = 8192
-QUEUES_MAX: Final = 256
 HARD_MSG_MAX: Final = 65536
 HARD_MSGSIZE_MAX: Final = 16 << 20
 HARD_BYTES: Final = 64 << 20
 SIGEV_SIGNAL: Final = 0
 SIGEV_NONE: Final = 1
+SIGEV_THREAD: Final = 2
+NOTIFY_WOKENUP: Final = 1
+NOTIFY_REMOVED: Final = 2
 RLIMIT_MSGQUEUE: Final = 12
+
+
+@final
+class Limits:
+    """/proc/sys/fs/mqueue."""
+
+    __slots__ = ("msg_default", "msg_max", "msgsize_default", "msgsize_max", "queues_max")
+
+    def __init__(self) -> None:
+        self.msg_max = self.msg_default = 10
+        self.msgsize_max = self.msgsize_default = 8192
+        self.queues_max = 256
+
+
+LIMITS: Final = Limits()
+
+
+@final
+class Notification:
+    """Who is told of the next message, and how. ``told``: SIGEV_THREAD's netlink socket, given NOTIFY_* once."""
+
+    __slots__ = ("method", "sig", "told", "value", "who")
+
+    def __init__(
+        self, who: ThreadGroup, method: int, sig: int, value: int, told: Callable[[int], None] | None
+    ) -> None:  # fmt: skip
+        self.who = who
+        self.method = method
+        self.sig = sig
+        self.value = value
+        self.told = told
 
 
 @final
@@ -55,7 +87,7 @@ class Queue(SynthInode):
         self.msgsize = msgsize
         self.cost = maxmsg * (msgsize + 64)
         self.queue = WaitQueue()
-        self.notify: tuple[ThreadGroup, int, int, int] | None = None  # who, method, signal, value
+        self.notify: Notification | None = None
         self.readers = 0  # tasks waiting in mq_receive
         self.size = 80
 
@@ -67,7 +99,7 @@ class Queue(SynthInode):
 
     def status(self) -> bytes:
         who, method, sig = (
-            (self.notify[0].pid, self.notify[1], self.notify[2]) if self.notify else (0, 0, 0)
+            (self.notify.who.pid, self.notify.method, self.notify.sig) if self.notify else (0, 0, 0)
         )
         return b"QSIZE:%-10d NOTIFY:%-5d SIGNO:%-5d NOTIFY_PID:%-6d\n" % (
             self.bytes,
@@ -82,13 +114,22 @@ class Queue(SynthInode):
         self.order += 1
         self.bytes += len(data)
         if was_empty and self.notify is not None and self.readers == 0:
-            who, method, sig, value = self.notify
-            self.notify = None
-            if method == SIGEV_SIGNAL and not who.dead:
-                info = SigInfo(sig, SI_MESGQ, t.tg.pid, t.creds.uid)
-                info.value = value
-                who.send_signal(sig, info)
+            n, self.notify = self.notify, None
+            if n.told is not None:
+                n.told(NOTIFY_WOKENUP)
+            elif n.method == SIGEV_SIGNAL and not n.who.dead:
+                info = SigInfo(n.sig, SI_MESGQ, t.tg.pid, t.creds.uid)
+                info.value = n.value
+                n.who.send_signal(n.sig, info)
         self.queue.wake(POLLIN | POLLRDNORM)
+
+    def forget(self, who: ThreadGroup) -> None:
+        """``who`` is no longer to be notified."""
+        n = self.notify
+        if n is not None and n.who is who:
+            self.notify = None
+            if n.told is not None:
+                n.told(NOTIFY_REMOVED)
 
     def take(self) -> tuple[bytes, int]:
         prio, _, data = self.messages.pop(0)
@@ -135,9 +176,7 @@ class MqFile(FileDescription):
 
     def flush(self, t: Task) -> None:
         """A process that closes it is no longer to be notified."""
-        n = self.mq.notify
-        if n is not None and n[0] is t.tg:
-            self.mq.notify = None
+        self.mq.forget(t.tg)
 
     def send(self, t: Task, data: bytes, prio: int, deadline: int | None) -> None:
         """Raises EMSGSIZE, EAGAIN, ETIMEDOUT."""
@@ -194,13 +233,15 @@ class MqRoot(DynDir):
 
     def make(self, t: Task, name: bytes, mode: int, attr: tuple[int, int] | None) -> Queue:
         """``attr``: (maxmsg, msgsize). Raises ENOSPC, EINVAL, EMFILE."""
-        if len(self.queues) >= QUEUES_MAX and not t.creds.capable(CAP_SYS_RESOURCE):
+        if len(self.queues) >= LIMITS.queues_max and not t.creds.capable(CAP_SYS_RESOURCE):
             raise SysErr(errno.ENOSPC)
-        maxmsg, msgsize = attr if attr is not None else (MSG_MAX, MSGSIZE_MAX)
+        most = LIMITS
+        default = min(most.msg_default, most.msg_max), min(most.msgsize_default, most.msgsize_max)
+        maxmsg, msgsize = attr if attr is not None else default
         big = t.creds.capable(CAP_SYS_RESOURCE)
         if not (
-            0 < maxmsg <= (HARD_MSG_MAX if big else MSG_MAX)
-            and 0 < msgsize <= (HARD_MSGSIZE_MAX if big else MSGSIZE_MAX)
+            0 < maxmsg <= (HARD_MSG_MAX if big else most.msg_max)
+            and 0 < msgsize <= (HARD_MSGSIZE_MAX if big else most.msgsize_max)
         ):
             raise SysErr(errno.EINVAL)
         q = Queue(self.mqfs, t, mode, maxmsg, msgsize)
@@ -231,14 +272,19 @@ class MqueueFs(FileSystem):
 MQUEUES: Final = MqueueFs()
 
 
-def mq_open(t: Task, name: bytes, flags: int, mode: int, attr: tuple[int, int] | None) -> MqFile:
-    """``name`` without its slash, as the C library passes it. Raises ENOENT, EEXIST, EACCES, EINVAL."""
+def _check_name(name: bytes) -> None:
+    """Raises EACCES, ENOENT, ENAMETOOLONG."""
     if b"/" in name or name in (b".", b".."):
         raise SysErr(errno.EACCES)
     if not name:
         raise SysErr(errno.ENOENT)
     if len(name) > 255:
         raise SysErr(errno.ENAMETOOLONG)
+
+
+def mq_open(t: Task, name: bytes, flags: int, mode: int, attr: tuple[int, int] | None) -> MqFile:
+    """``name`` without its slash, as the C library passes it. Raises ENOENT, EEXIST, EACCES, EINVAL."""
+    _check_name(name)
     root = MQUEUES.root
     q = root.queues.get(name)
     if q is not None:
@@ -256,7 +302,8 @@ def mq_open(t: Task, name: bytes, flags: int, mode: int, attr: tuple[int, int] |
 
 
 def mq_unlink(t: Task, name: bytes) -> None:
-    """Raises ENOENT, EACCES."""
+    """Raises ENOENT, EACCES, ENAMETOOLONG."""
+    _check_name(name)
     root = MQUEUES.root
     q = root.queues.get(name)
     if q is None:

@@ -14,8 +14,6 @@ from .ids import IPC_NOWAIT, READ, WRITE, IpcObject, IpcTable
 if TYPE_CHECKING:
     from ..kernel.task import Task
 
-MSGMAX: Final = 8192
-MSGMNB: Final = 16384
 MSGMNI: Final = 32000
 MSG_NOERROR: Final = 0o10000
 MSG_EXCEPT: Final = 0o20000
@@ -23,6 +21,20 @@ MSG_COPY: Final = 0o40000
 TOTAL_MAX: Final = 64 << 20  # bytes queued in all: the memory is the Sentry's
 DS: Final = struct.Struct("<qqqQQQii16x")
 _total = 0
+
+
+@final
+class Limits:
+    """kernel.msgmax and kernel.msgmnb: bytes of a message, and of a new queue."""
+
+    __slots__ = ("bytes", "size")
+
+    def __init__(self) -> None:
+        self.size = 8192
+        self.bytes = 16384
+
+
+LIMITS: Final = Limits()
 
 
 @final
@@ -37,7 +49,7 @@ class MsgQueue(IpcObject):
         super().__init__(t, key, mode)
         self.messages: deque[tuple[int, bytes]] = deque()
         self.bytes = 0
-        self.qbytes = MSGMNB
+        self.qbytes = LIMITS.bytes
         self.lspid = self.lrpid = 0
         self.stime = self.rtime = 0
         self.queue = WaitQueue()

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from ..kernel.task import Task
 
 SEMMSL: Final = 32000
-SEMOPM: Final = 500
-SEMMNI: Final = 4096
-SEMMNS: Final = 1 << 20  # semaphores in all
+SEMMNI: Final = 32000
+SEMMNS: Final = 1 << 20  # semaphores in all: the memory is the Sentry's
 SEMVMX: Final = 32767
 SEM_UNDO: Final = 0x1000
 DS: Final = struct.Struct("<qqqqQ16x")
@@ -81,6 +80,19 @@ class SemSet(IpcObject):
             adj.pop(num, None)
 
 
+@final
+class Limits:
+    """The first three numbers of kernel.sem: semaphores of a set and of all, operations of one semop(2)."""
+
+    __slots__ = ("operations", "per_set", "total")
+
+    def __init__(self) -> None:
+        self.per_set = SEMMSL
+        self.total = 1024000000
+        self.operations = 500
+
+
+LIMITS: Final = Limits()
 SETS: Final[IpcTable[SemSet]] = IpcTable(SEMMNI)
 
 

@@ -27,13 +27,26 @@ if TYPE_CHECKING:
     from ..kernel.task import Task
 
 SHMMIN: Final = 1
-SHMMAX: Final = (1 << 64) - (1 << 24)
+SHMMAX: Final = (1 << 64) - 1 - (1 << 24)
 SHMMNI: Final = 4096
 SHM_DEST: Final = 0o1000
 SHM_LOCKED: Final = 0o2000
 SHM_HUGETLB: Final = 0o4000
 TOTAL_MAX: Final = 1 << 46
 DS: Final = struct.Struct("<QqqqiiQ16x")
+
+
+@final
+class Limits:
+    """kernel.shmmax and kernel.shmall: bytes of a segment, pages of all."""
+
+    __slots__ = ("pages", "size")
+
+    def __init__(self) -> None:
+        self.size = self.pages = SHMMAX
+
+
+LIMITS: Final = Limits()
 
 
 def shared_pool() -> MemfdPool:
@@ -120,7 +133,8 @@ def find(id: int) -> Segment:
 
 
 def total() -> int:
-    return sum(s.size for s in SEGMENTS.by_index.values())
+    """Bytes, in whole pages."""
+    return sum((s.size + 4095) & ~4095 for s in SEGMENTS.by_index.values())
 
 
 def attachments(k: Kernel, s: Segment) -> int:

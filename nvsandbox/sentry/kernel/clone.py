@@ -63,6 +63,7 @@ NR_ARCH_PRCTL: Final = 158
 ARCH_SET_FS: Final = 0x1002
 NR_CLOSE: Final = 3
 LOST_LOOKS: Final = 20
+REALTIME: Final = (1, 2, 6)  # SCHED_FIFO, SCHED_RR, SCHED_DEADLINE
 LOST_PAUSE: Final = 10_000_000  # ns
 
 
@@ -173,7 +174,12 @@ def _inherit(t: Task, c: Task, f: int) -> None:
     c.creds = t.creds
     c.blocked = t.saved_mask if t.saved_mask is not None else t.blocked
     c.nice, c.policy, c.rt_priority, c.ioprio = t.nice, t.policy, t.rt_priority, t.ioprio
-    c.cpu_mask, c.timer_slack, c.personality = t.cpu_mask, t.timer_slack, t.personality
+    if t.reset_on_fork:  # sched(7), "Resetting scheduling policy for child processes"
+        c.nice = max(t.nice, 0)
+        if t.policy in REALTIME:
+            c.policy = c.rt_priority = 0
+    c.cpu_mask, c.personality = t.cpu_mask, t.personality
+    c.timer_slack = c.default_slack = t.timer_slack
     c.gs_base = t.gs_base
     if f & CLONE_FILES:
         t.files.refs += 1

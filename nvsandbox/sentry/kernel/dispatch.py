@@ -343,7 +343,7 @@ def exit_to_user(k: Kernel, t: Task, r: int, fault: tuple[int, int, int] = (0, 0
             _before_handler(t, restart, act)
             restart = 0
         if act.flags & sg.SA_RESETHAND:
-            t.tg.sighand.actions.pop(info.signo, None)
+            t.tg.sighand.actions[info.signo] = act.reset()
         if not setup_frame(t, info, act, fault):
             if info.signo == sg.SIGSEGV:  # its own frame does not fit: no second chance
                 t.tg.sighand.actions.pop(sg.SIGSEGV, None)

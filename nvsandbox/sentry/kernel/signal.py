@@ -164,6 +164,10 @@ class SigAction:
         self.restorer = restorer
         self.mask = mask
 
+    def reset(self) -> SigAction:
+        """SA_RESETHAND: the handler goes, the rest is still there to be asked for."""
+        return SigAction(SIG_DFL, self.flags, self.restorer, self.mask)
+
 
 DEFAULT_ACTION: Final = SigAction()
 

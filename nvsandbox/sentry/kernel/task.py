@@ -238,6 +238,8 @@ class Task:
         "comm",
         "cpu_mask",
         "creds",
+        "deadline",
+        "default_slack",
         "exit_code",
         "exiting",
         "files",
@@ -255,6 +257,7 @@ class Task:
         "personality",
         "policy",
         "real_blocked",
+        "reset_on_fork",
         "restart_fn",
         "robust_list",
         "rseq",
@@ -312,9 +315,11 @@ class Task:
         self.nice = 0
         self.policy = 0
         self.rt_priority = 0
+        self.reset_on_fork = False
+        self.deadline = (0, 0, 0)  # SCHED_DEADLINE: runtime, deadline, period in ns
         self.ioprio = 0
         self.cpu_mask = 0
-        self.timer_slack = 50000
+        self.timer_slack = self.default_slack = 50000  # ns
         self.personality = 0
         self.gs_base = 0  # as arch_prctl set it
         self.start_ns = k.monotonic_ns()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from ...platform.interface import EFL, NREG, RIP, RSP
 from ...platform.space import PlatformError
+from ..abi.personality import ADDR_NO_RANDOMIZE, CLEAR_ON_SETID
 from ..errors import SysErr, TaskExit
 from ..kernel import signal as sg
 from ..kernel.cputime import look_last
@@ -24,6 +25,7 @@ from ..mm.mm import (
     MAP_PRIVATE,
     MM,
     TASK_SIZE,
+    no_chance,
     page_up,
     random_pages,
 )
@@ -294,24 +296,27 @@ def _reset(t: Task, prog: Program, secure: bool) -> None:
 def _load(
     t: Task, prog: Program, mm: MM, uid: int, euid: int, gid: int, egid: int, secure: bool
 ) -> None:
-    stack_top = TASK_SIZE - random_pages(22) - GAP
+    if secure:
+        t.personality &= ~CLEAR_ON_SETID
+    chance = no_chance if t.personality & ADDR_NO_RANDOMIZE else random_pages
+    stack_top = TASK_SIZE - chance(22) - GAP
     limit = t.tg.rlimit(3)
     size = min(max(page_up(min(limit, MAX_STACK)), MIN_STACK), FIRST_STACK)
     mm.stack_start = stack_top - 1
     # As Linux leaves room: for what the limit lets the stack grow to.
     room = min(max(limit, MIN_ROOM), TASK_SIZE // 6 * 5)
-    mm.mmap_base = (stack_top - room - GAP - random_pages(16)) & ~0xFFF
+    mm.mmap_base = (stack_top - room - GAP - chance(16)) & ~0xFFF
     h = prog.header
     bias = 0
     if h.pie:
         lo, hi = h.span()
         if prog.interp is not None:
-            bias = (PIE_BASE + random_pages(28)) & ~(h.align - 1)
+            bias = (PIE_BASE + chance(28)) & ~(h.align - 1)
         else:  # a static PIE, or an interpreter run by hand: among the mappings
             bias = mm.map.find_gap(hi - lo + h.align, 0x10000, mm.mmap_base) & ~(h.align - 1)
         bias -= lo & ~(h.align - 1)
     end = _map_image(t, mm, prog.file, h, bias)
-    mm.brk_start = mm.brk = page_up(end) + random_pages(13)
+    mm.brk_start = mm.brk = page_up(end) + chance(13)
     entry = h.entry + bias
     base = 0
     if prog.interp is not None and prog.interp_header is not None:

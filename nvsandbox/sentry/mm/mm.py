@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 TASK_SIZE: Final = 0x7FFF_FFFF_F000
 MMAP_MIN: Final = LOW_END  # vm.mmap_min_addr: below are the trampolines of patched call sites
-MAX_MAP_COUNT: Final = 65530
+HARD_MAP_COUNT: Final = 65530  # more the host would not do
 
 MAP_SHARED: Final = 1
 MAP_PRIVATE: Final = 2
@@ -85,6 +85,19 @@ KEPT: Final = 1  # place of a kept descriptor in fdreg[]
 
 def page_up(n: int) -> int:
     return (n + PAGE - 1) & ~(PAGE - 1)
+
+
+@final
+class Limits:
+    """vm.max_map_count."""
+
+    __slots__ = ("areas",)
+
+    def __init__(self) -> None:
+        self.areas = HARD_MAP_COUNT
+
+
+LIMITS: Final = Limits()
 
 
 @final
@@ -270,7 +283,7 @@ class MM:
         limit = t.tg.rlimits[2][0]
         if data and limit < TASK_SIZE and self.data() + more > limit:
             raise SysErr(errno.ENOMEM)
-        if len(self.map.vmas) >= MAX_MAP_COUNT:
+        if len(self.map.vmas) >= LIMITS.areas:
             raise SysErr(errno.ENOMEM)
 
     # The calls. The caller holds the lock when the map is shared.
@@ -484,6 +497,11 @@ class MM:
             elif v.kind == HEAP:
                 name = b"[heap]"
             yield v.start, v.end, v.prot, v.shared, v.offset if v.file else 0, v.file, name
+
+
+def no_chance(bits: int) -> int:
+    """``random_pages`` for who wants none (ADDR_NO_RANDOMIZE)."""
+    return 0
 
 
 def random_pages(bits: int) -> int:

@@ -134,12 +134,12 @@ class NetlinkSocket(Socket):
         for k, body in answers:
             message = self._message(k, multi, seq, body)
             if len(out) + len(message) > PACKET:  # readers have so much room
-                self._push(out)
+                self.deliver(out)
                 out = b""
             out += message
         if multi:
             out += self._message(NLMSG_DONE, multi, seq, bytes(4))
-        self._push(out)
+        self.deliver(out)
         if flags & NLM_F_ACK and not multi:
             self._error(0, seq, raw)
 
@@ -155,9 +155,10 @@ class NetlinkSocket(Socket):
 
     def _error(self, err: int, seq: int, raw: bytes) -> None:
         body = struct.pack("<i", -err) + (raw if err else raw[:16])
-        self._push(self._message(NLMSG_ERROR, 0, seq, body))
+        self.deliver(self._message(NLMSG_ERROR, 0, seq, body))
 
-    def _push(self, data: bytes) -> None:
+    def deliver(self, data: bytes) -> None:
+        """One more datagram to read."""
         if len(self.rx) >= MAX_QUEUE:
             self.err = errno.ENOBUFS
         else:
@@ -184,7 +185,7 @@ class NetlinkSocket(Socket):
         """A notification, if this socket listens to one of the groups."""
         if self.groups & groups and self.protocol == NETLINK_ROUTE:
             padded = body.ljust((len(body) + 3) & ~3, b"\0")
-            self._push(NLMSG.pack(16 + len(body), kind, 0, 0, 0) + padded)
+            self.deliver(NLMSG.pack(16 + len(body), kind, 0, 0, 0) + padded)
 
     def poll(self, t: Task | None) -> int:
         return (

@@ -67,8 +67,7 @@ def do_open(t: Task, dirfd: int, path: bytes, flags: int, mode: int, resolve: in
     """The common end of the open family; ``flags`` are checked."""
     if not path:
         raise SysErr(errno.ENOENT)
-    if t.files.hint >= t.tg.rlimit(RLIMIT_NOFILE):
-        raise SysErr(errno.EMFILE)  # before anything is created
+    t.files.check_room(t.tg.rlimit(RLIMIT_NOFILE))  # before anything is created
     base = start_at(t, dirfd, path)
     scope = None
     if resolve:

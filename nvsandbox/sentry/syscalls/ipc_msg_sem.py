@@ -37,7 +37,7 @@ def sys_msgget(t: Task, key: CInt, flags: CInt) -> int:
 
 
 def sys_msgsnd(t: Task, id: CInt, buf: UserPtr, size: CULong, flags: CInt) -> int:
-    if size > msg.MSGMAX or id < 0:
+    if size > msg.LIMITS.size or id < 0:
         raise SysErr(errno.EINVAL)
     raw = t.copy_in(buf, 8 + size)
     kind = struct.unpack_from("<q", raw)[0]
@@ -78,9 +78,9 @@ def sys_msgctl(t: Task, id: CInt, cmd: CInt, buf: UserPtr) -> int:
                 "<iiiiiiiH2x",
                 used[0],
                 used[1],
-                msg.MSGMAX,
-                msg.MSGMNB,
-                msg.MSGMNI,
+                msg.LIMITS.size,
+                msg.LIMITS.bytes,
+                msg.QUEUES.limit,
                 16,
                 used[2],
                 0xFFFF,
@@ -98,7 +98,7 @@ def sys_msgctl(t: Task, id: CInt, cmd: CInt, buf: UserPtr) -> int:
         q = msg.QUEUES.find(id)
         q.check_owner(t)
         qbytes = struct.unpack_from("<Q", raw, 88)[0]
-        if qbytes > msg.MSGMNB and not t.creds.capable(CAP_SYS_RESOURCE):
+        if qbytes > msg.LIMITS.bytes and not t.creds.capable(CAP_SYS_RESOURCE):
             raise SysErr(errno.EPERM)
         q.set_perm(t, raw[: PERM.size])
         q.qbytes = min(qbytes, msg.TOTAL_MAX)
@@ -114,13 +114,13 @@ def sys_msgctl(t: Task, id: CInt, cmd: CInt, buf: UserPtr) -> int:
 
 # Semaphores
 def sys_semget(t: Task, key: CInt, n: CInt, flags: CInt) -> int:
-    if not 0 <= n <= sem.SEMMSL:
+    if not 0 <= n <= sem.LIMITS.per_set:
         raise SysErr(errno.EINVAL)
 
     def make() -> sem.SemSet:
         if n == 0:
             raise SysErr(errno.EINVAL)
-        if sem.total() + n > sem.SEMMNS:
+        if sem.total() + n > min(sem.LIMITS.total, sem.SEMMNS):
             raise SysErr(errno.ENOSPC)
         return sem.SemSet(t, key, flags, n)
 
@@ -134,7 +134,7 @@ def sys_semget(t: Task, key: CInt, n: CInt, flags: CInt) -> int:
 def sys_semtimedop(t: Task, id: CInt, ops: UserPtr, n: CUInt, timeout: UserPtr) -> int:
     if n < 1 or id < 0:
         raise SysErr(errno.EINVAL)
-    if n > sem.SEMOPM:
+    if n > sem.LIMITS.operations:
         raise SysErr(errno.E2BIG)
     raw = t.copy_in(ops, 6 * n)
     deadline = deadline_in(t, timeout)
@@ -154,11 +154,12 @@ def sys_semctl(t: Task, id: CInt, num: CInt, cmd: CInt, arg: CULong) -> int:
     if id < 0:
         raise SysErr(errno.EINVAL)
     if cmd in (IPC_INFO, SEM_INFO):
+        most = sem.LIMITS
         used = (len(sem.SETS.by_index), sem.total()) if cmd == SEM_INFO else (20, 32000)
         t.copy_out(
             arg,
             struct.pack(
-                "<10i", 1024000000, sem.SEMMNI, 1024000000, 1024000000, sem.SEMMSL, sem.SEMOPM, 500,
+                "<10i", most.total, sem.SETS.limit, most.total, most.total, most.per_set, most.operations, 500,
                 used[0], sem.SEMVMX, used[1],
             ),
         )  # fmt: skip

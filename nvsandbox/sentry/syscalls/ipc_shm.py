@@ -30,11 +30,11 @@ PAGE: Final = 4096
 
 def sys_shmget(t: Task, key: CInt, size: CULong, flags: CInt) -> int:
     def make() -> shm.Segment:
-        if not shm.SHMMIN <= size <= shm.SHMMAX:
+        if not shm.SHMMIN <= size <= shm.LIMITS.size:
             raise SysErr(errno.EINVAL)
         if flags & shm.SHM_HUGETLB or size > t.k.mem_total:
             raise SysErr(errno.ENOMEM)
-        if shm.total() + size > shm.TOTAL_MAX:
+        if shm.total() + m.page_up(size) > min(shm.TOTAL_MAX, shm.LIMITS.pages * PAGE):
             raise SysErr(errno.ENOSPC)
         return shm.Segment(t, key, flags, size)
 
@@ -135,11 +135,11 @@ def sys_shmctl(t: Task, id: CInt, cmd: CInt, buf: UserPtr) -> int:
     if id < 0 or cmd < 0:
         raise SysErr(errno.EINVAL)
     if cmd == IPC_INFO:
-        big = shm.SHMMAX
-        t.copy_out(buf, struct.pack("<QQQQQ32x", big, 1, shm.SHMMNI, shm.SHMMNI, big >> 12))
+        most, ids = shm.LIMITS, shm.SEGMENTS.limit
+        t.copy_out(buf, struct.pack("<QQQQQ32x", most.size, 1, ids, ids, most.pages))
         return shm.SEGMENTS.highest()
     if cmd == SHM_INFO:
-        pages = sum(m.page_up(s.size) for s in shm.SEGMENTS.by_index.values()) // PAGE
+        pages = shm.total() // PAGE
         used = len(shm.SEGMENTS.by_index)
         t.copy_out(buf, struct.pack("<i4xQQQQQ", used, pages, pages, 0, 0, 0))
         return shm.SEGMENTS.highest()

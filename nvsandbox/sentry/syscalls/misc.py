@@ -7,6 +7,7 @@ import os
 import struct
 from typing import Final
 
+from ..abi.personality import PER_LINUX32, PER_MASK, UNAME26
 from ..errors import SysErr
 from ..kernel import kernel as kern
 from ..kernel import signal as sg
@@ -27,6 +28,11 @@ from .time import NSEC
 
 CAP_SYS_PACCT: Final = 20
 GRND_FLAGS: Final = 7
+REBOOT_MAGIC2: Final = (0x28121969, 0x05121996, 0x16041998, 0x20112000)
+# What the command makes of the sandbox's wait status: RESTART, RESTART2, HALT, POWER_OFF (reboot(2), "Behavior inside PID namespaces").
+REBOOT_SIGNAL: Final = {
+    0x01234567: sg.SIGHUP, 0xA1B2C3D4: sg.SIGHUP, 0xCDEF0123: sg.SIGINT, 0x4321FEDC: sg.SIGINT,
+}  # fmt: skip
 SECURE_LOCKS: Final = 0xAA
 ARCH_SET_GS, ARCH_SET_FS, ARCH_GET_FS, ARCH_GET_GS = 0x1001, 0x1002, 0x1003, 0x1004
 ARCH_GET_CPUID, ARCH_SET_CPUID = 0x1011, 0x1012
@@ -35,7 +41,12 @@ ARCH_GET_CPUID, ARCH_SET_CPUID = 0x1011, 0x1012
 def sys_uname(t: Task, out: UserPtr) -> int:
     """uname(2)."""
     k = t.k
-    fields = (b"Linux", k.hostname, kern.RELEASE, kern.VERSION, b"x86_64", k.domainname)
+    machine = b"i686" if t.personality & PER_MASK == PER_LINUX32 else b"x86_64"
+    release = kern.RELEASE
+    if t.personality & UNAME26:
+        _major, minor, rest = release.split(b".", 2)
+        release = b"2.6.%d.%s" % (60 + int(minor), rest)
+    fields = (b"Linux", k.hostname, release, kern.VERSION, machine, k.domainname)
     t.copy_out(out, b"".join(f[:64].ljust(65, b"\0") for f in fields))
     return 0
 
@@ -286,7 +297,7 @@ def _pr_set_securebits(t: Task, a: int, b: int, c: int, d: int) -> int:
 
 
 def _pr_set_timerslack(t: Task, a: int, b: int, c: int, d: int) -> int:
-    t.timer_slack = a if 0 < a < 1 << 63 else 50000
+    t.timer_slack = a if 0 < a < 1 << 63 else t.default_slack
     return 0
 
 
@@ -396,8 +407,6 @@ def sys_personality(t: Task, persona: CUInt) -> int:
     """personality(2): PER_LINUX with its flags remembered."""
     old = t.personality
     if persona != 0xFFFFFFFF:
-        if persona & 0xFF not in (0, 8):
-            raise SysErr(errno.EINVAL)
         t.personality = persona
     return old
 
@@ -429,11 +438,14 @@ def sys_reboot(t: Task, m1: CUInt, m2: CUInt, cmd: CUInt, arg: UserPtr) -> int:
     """reboot(2): CAP_SYS_BOOT ends the sandbox, as it ends a pid namespace."""
     if not t.creds.capable(22):
         raise SysErr(errno.EPERM)
-    if m1 != 0xFEE1DEAD:
+    if m1 != 0xFEE1DEAD or m2 not in REBOOT_MAGIC2:
         raise SysErr(errno.EINVAL)
-    if cmd in (0, 0x89ABCDEF):
+    if cmd in (0, 0x89ABCDEF):  # CAD_OFF, CAD_ON: there is no keyboard
         return 0
-    t.k.shutdown(sg.SIGHUP if cmd == 0x01234567 else sg.SIGINT)
+    sig = REBOOT_SIGNAL.get(cmd)
+    if sig is None:
+        raise SysErr(errno.EINVAL)
+    t.k.shutdown(sig)
     return 0
 
 

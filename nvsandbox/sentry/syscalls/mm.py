@@ -6,6 +6,7 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 from ...platform.interface import DATA_LEN, DATA_OFF, OF_IGNORE, WIN_OFF
+from ..abi.personality import READ_IMPLIES_EXEC
 from ..errors import SysErr
 from ..fs.dev_nodes import ZeroMappable
 from ..kernel.creds import CAP_IPC_LOCK
@@ -13,7 +14,18 @@ from ..kernel.task import RLIMIT_MEMLOCK, Task
 from ..mm import mm as m
 from ..mm.mm import TASK_SIZE, page_up
 from ..mm.promoted import Promoted
-from ..mm.vma import DONTFORK, LOCKED, PAGE, STUB, VDSO, WIPEONFORK, Vma
+from ..mm.vma import (
+    DONTFORK,
+    LOCKED,
+    PAGE,
+    PROT_EXEC,
+    PROT_READ,
+    PROT_WRITE,
+    STUB,
+    VDSO,
+    WIPEONFORK,
+    Vma,
+)
 from ..mm.vma import GROWS as VMA_GROWS
 from ..vfs.path import MS_NOEXEC
 from .decode import CInt, CULong, Table, UserPtr, full, missing, partial
@@ -94,6 +106,8 @@ def sys_mmap(
     elif kind not in (m.MAP_SHARED, m.MAP_PRIVATE):
         raise SysErr(errno.EINVAL)
     prot &= USER_BITS
+    if t.personality & READ_IMPLIES_EXEC and prot & PROT_READ and not _noexec(file):
+        prot |= PROT_EXEC
     if offset + size > 1 << 63:
         raise SysErr(errno.EOVERFLOW)
     host_fd, maxprot = -1, 7
@@ -115,6 +129,10 @@ def sys_mmap(
     return at
 
 
+def _noexec(file: FileDescription | None) -> bool:
+    return file is not None and file.path is not None and bool(file.path.mount.flags & MS_NOEXEC)
+
+
 def _file_rights(t: Task, file: FileDescription, prot: int, shared: bool) -> tuple[int, int]:
     """(host descriptor or ANONYMOUS, the most mprotect may give). Raises EACCES, EPERM, ENODEV as mmap(2) says."""
     if not file.readable():
@@ -124,7 +142,7 @@ def _file_rights(t: Task, file: FileDescription, prot: int, shared: bool) -> tup
         if prot & 2:
             raise SysErr(errno.EACCES)
         maxprot &= ~2
-    if file.path is not None and file.path.mount.flags & MS_NOEXEC:
+    if _noexec(file):
         if prot & 4:
             raise SysErr(errno.EPERM)
         maxprot &= ~4
@@ -132,6 +150,35 @@ def _file_rights(t: Task, file: FileDescription, prot: int, shared: bool) -> tup
     if isinstance(what, ZeroMappable):
         return ANONYMOUS, maxprot
     return what.host_fd(t, shared and file.writable()), maxprot
+
+
+def sys_remap_file_pages(
+    t: Task, start: CULong, length: CULong, prot: CULong, pgoff: CULong, flags: CULong
+) -> int:
+    """remap_file_pages(2), as Linux has emulated it since 4.0: a mapping of its own at another offset of the file."""
+    start &= ~(PAGE - 1)
+    size = length & ~(PAGE - 1)
+    end = start + size
+    if prot or not size or end > TASK_SIZE or pgoff * PAGE + size > 1 << 63:
+        raise SysErr(errno.EINVAL)
+    locked = _with_lock(t)
+    try:
+        v = t.mm.map.find(start)
+        if v is None or not v.shared or v.file is None or not t.mm.map.covered(start, end):
+            raise SysErr(errno.EINVAL)
+        over = t.mm.map.overlapping(start, end)
+        if any(u.file is not v.file or u.prot != v.prot or u.flags != v.flags for u in over):
+            raise SysErr(errno.EINVAL)
+        fd = v.file.mappable(t).host_fd(t, v.file.writable())
+        how = m.MAP_SHARED | m.MAP_FIXED | flags & m.MAP_NONBLOCK
+        how |= m.MAP_LOCKED if v.flags & LOCKED else 0
+        t.mm.mmap(t, start, size, v.prot, how, v.file, pgoff * PAGE, fd, v.maxprot)
+    finally:
+        if locked:
+            t.mm.unlock()
+    if v.flags & LOCKED:
+        _populate(t, start, end)
+    return 0
 
 
 def sys_munmap(t: Task, addr: CULong, length: CULong) -> int:
@@ -165,6 +212,9 @@ def sys_mprotect(t: Task, addr: CULong, length: CULong, prot: CULong) -> int:
         if prot & PROT_GROWSUP or not v.flags & VMA_GROWS:
             raise SysErr(errno.EINVAL)
         addr, size = v.start, size + addr - v.start
+    if t.personality & READ_IMPLIES_EXEC and prot & PROT_READ:
+        if all(v.maxprot & PROT_EXEC for v in t.mm.map.overlapping(addr, addr + size)):
+            prot |= PROT_EXEC
     locked = _with_lock(t)
     try:
         t.mm.mprotect(t, addr, size, prot & USER_BITS)
@@ -279,7 +329,7 @@ def sys_madvise(t: Task, addr: CULong, length: CULong, advice: CInt) -> int:
         if v.kind in (STUB, VDSO):
             continue
         lo, hi = max(v.start, addr), min(v.end, addr + size)
-        if v.flags & LOCKED and advice in (4, 8, 9):
+        if v.flags & LOCKED and advice in (MADV_DONTNEED, MADV_FREE, MADV_REMOVE):
             raise SysErr(errno.EINVAL)
         if advice in (MADV_DONTFORK, MADV_DOFORK, MADV_WIPEONFORK, MADV_KEEPONFORK):
             if advice == MADV_WIPEONFORK and (v.file is not None or v.shared):
@@ -362,10 +412,11 @@ def sys_mlock2(t: Task, addr: CULong, length: CULong, flags: CInt) -> int:
 def _populate(t: Task, start: int, end: int) -> None:
     """Makes the pages present, as far as the host can."""
     for v in t.mm.map.overlapping(start, end):
-        if v.kind in (STUB, VDSO) or not v.prot & 1:
+        if v.kind in (STUB, VDSO) or not v.prot & (PROT_READ | PROT_WRITE):
             continue
         lo, hi = max(v.start, start), min(v.end, end)
-        how = MADV_POPULATE_WRITE if v.prot & 2 and not v.shared else MADV_POPULATE_READ
+        write = v.prot & PROT_WRITE and (not v.shared or not v.prot & PROT_READ)
+        how = MADV_POPULATE_WRITE if write else MADV_POPULATE_READ
         t.thread.host(28, lo, hi - lo, how, flags=OF_IGNORE)
 
 
@@ -459,7 +510,7 @@ TABLE: Final[Table] = {
     150: full("munlock", sys_munlock),
     151: full("mlockall", sys_mlockall),
     152: full("munlockall", sys_munlockall),
-    216: missing("remap_file_pages"),
+    216: partial("remap_file_pages", sys_remap_file_pages, "anonymous shared memory"),
     324: partial("membarrier", sys_membarrier, "expedited rseq and global forms"),
     325: full("mlock2", sys_mlock2),
     329: missing("pkey_mprotect"),

@@ -7,6 +7,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from ..abi.event import NS, POLLFD, TIMESPEC
+from ..abi.personality import STICKY_TIMEOUTS
 from ..errors import ERESTART_RESTARTBLOCK, ERESTARTNOHAND, Restart, SysErr
 from ..kernel.wait import (
     POLLERR,
@@ -112,7 +113,7 @@ def _restartable_poll(t: Task, fds: int, nfds: int, deadline: int | None) -> int
 
 def _time_left(t: Task, addr: int, deadline: int | None, unit: int) -> None:
     """Linux updates the timeout of ppoll, select and pselect6; that this fails is ignored there too."""
-    if addr == 0 or deadline is None:
+    if addr == 0 or deadline is None or t.personality & STICKY_TIMEOUTS:
         return
     left = max(deadline - t.k.monotonic_ns(), 0) if deadline else 0
     sec, ns = divmod(left, NS)

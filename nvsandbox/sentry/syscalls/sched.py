@@ -18,7 +18,14 @@ from .time import pack_ts
 PRIO_PROCESS, PRIO_PGRP, PRIO_USER = 0, 1, 2
 SCHED_POLICIES: Final = {0: (0, 0), 1: (1, 99), 2: (1, 99), 3: (0, 0), 5: (0, 0), 6: (0, 0)}
 
+SCHED_FIFO: Final = 1
+SCHED_RR: Final = 2
 SCHED_IDLE: Final = 5
+SCHED_DEADLINE: Final = 6
+SCHED_RESET_ON_FORK: Final = 0x40000000
+SCHED_ATTR: Final = struct.Struct("<IIQiIQQQ")
+FLAG_RESET_ON_FORK: Final = 1
+FLAGS_ALL: Final = 0x7F
 
 
 def _task(t: Task, pid: int) -> Task:
@@ -69,25 +76,27 @@ def sys_sched_setaffinity(t: Task, pid: CInt, size: CUInt, addr: UserPtr) -> int
 
 
 def sys_sched_getscheduler(t: Task, pid: CInt) -> int:
-    return _task(t, pid).policy
+    u = _task(t, pid)
+    return u.policy | (SCHED_RESET_ON_FORK if u.reset_on_fork else 0)
 
 
-def _set_policy(t: Task, u: Task, policy: int, prio: int) -> int:
-    policy &= ~0x40000000
+def _set_policy(t: Task, u: Task, policy: int, prio: int, reset: bool) -> int:
     if policy not in SCHED_POLICIES:
         raise SysErr(errno.EINVAL)
     lo, hi = SCHED_POLICIES[policy]
     if not lo <= prio <= hi:
         raise SysErr(errno.EINVAL)
-    if policy in (1, 2) and not t.creds.capable(CAP_SYS_NICE) and t.tg.rlimit(14) < prio:
-        raise SysErr(errno.EPERM)
     if not t.creds.capable(CAP_SYS_NICE):
-        if t.creds.euid not in (u.creds.uid, u.creds.euid):
+        if policy in (SCHED_FIFO, SCHED_RR) and t.tg.rlimit(14) < prio:
+            raise SysErr(errno.EPERM)
+        if policy == SCHED_DEADLINE or t.creds.euid not in (u.creds.uid, u.creds.euid):
             raise SysErr(errno.EPERM)
         # SCHED_IDLE counts as the lowest priority: leaving it needs what a better nice value would.
         if u.policy == SCHED_IDLE != policy and u.tg.rlimit(13) < 20 - u.nice:
             raise SysErr(errno.EPERM)
-    u.policy, u.rt_priority = policy, prio
+        if u.reset_on_fork and not reset:
+            raise SysErr(errno.EPERM)
+    u.policy, u.rt_priority, u.reset_on_fork = policy, prio, reset
     return 0
 
 
@@ -95,7 +104,11 @@ def sys_sched_setscheduler(t: Task, pid: CInt, policy: CInt, param: UserPtr) -> 
     if policy < 0 or not param:
         raise SysErr(errno.EINVAL)
     prio = struct.unpack("<i", t.copy_in(param, 4))[0]
-    return _set_policy(t, _task(t, pid), policy, prio)
+    u, reset = _task(t, pid), bool(policy & SCHED_RESET_ON_FORK)
+    policy &= ~SCHED_RESET_ON_FORK
+    if policy == SCHED_DEADLINE:  # needs sched_setattr's parameters
+        raise SysErr(errno.EINVAL)
+    return _set_policy(t, u, policy, prio, reset)
 
 
 def sys_sched_setparam(t: Task, pid: CInt, param: UserPtr) -> int:
@@ -103,7 +116,7 @@ def sys_sched_setparam(t: Task, pid: CInt, param: UserPtr) -> int:
         raise SysErr(errno.EINVAL)
     prio = struct.unpack("<i", t.copy_in(param, 4))[0]
     u = _task(t, pid)
-    return _set_policy(t, u, u.policy, prio)
+    return _set_policy(t, u, u.policy, prio, u.reset_on_fork)
 
 
 def sys_sched_getparam(t: Task, pid: CInt, param: UserPtr) -> int:
@@ -135,20 +148,27 @@ def sys_sched_getattr(t: Task, pid: CInt, out: UserPtr, size: CUInt, flags: CUIn
     if flags or not out or not 48 <= size <= 4096:
         raise SysErr(errno.EINVAL)
     u = _task(t, pid)
-    t.copy_out(out, struct.pack("<IIQiIQQQ", 48, u.policy, 0, u.nice, u.rt_priority, 0, 0, 0))
+    dl = u.deadline if u.policy == SCHED_DEADLINE else (0, 0, 0)
+    t.copy_out(out, SCHED_ATTR.pack(48, u.policy, int(u.reset_on_fork), u.nice, u.rt_priority, *dl))
     return 0
 
 
 def sys_sched_setattr(t: Task, pid: CInt, attr: UserPtr, flags: CUInt) -> int:
     if flags or not attr:
         raise SysErr(errno.EINVAL)
-    size, policy, bits, nice, prio = struct.unpack_from("<IIQiI", t.copy_in(attr, 48))
+    size, policy, bits, nice, prio, *dl = SCHED_ATTR.unpack(t.copy_in(attr, 48))
     if size and size < 48:
         raise SysErr(errno.E2BIG)
-    if bits & ~0x7F:  # SCHED_FLAG_ALL
+    if bits & ~FLAGS_ALL:
         raise SysErr(errno.EINVAL)
     u = _task(t, pid)
-    _set_policy(t, u, policy, prio)
+    if policy == SCHED_DEADLINE:
+        runtime, deadline, period = dl
+        if not 1024 <= runtime <= deadline <= (period or deadline) < 1 << 63:
+            raise SysErr(errno.EINVAL)
+    _set_policy(t, u, policy, prio, bool(bits & FLAG_RESET_ON_FORK))
+    if policy == SCHED_DEADLINE:
+        u.deadline = runtime, deadline, period or deadline
     if policy in (0, 3):
         u.nice = max(-20, min(19, nice))
     return 0

@@ -160,13 +160,7 @@ def sys_kill(t: Task, pid: CInt, sig: CInt) -> int:
         raise SysErr(errno.EINVAL)
     info = sg.SigInfo(sig, sg.SI_USER, t.tg.pid, t.creds.uid)
     if pid > 0:
-        tg = t.k.procs.get(pid)
-        if tg is None:
-            other = t.k.tasks.get(pid)
-            if other is None:
-                raise SysErr(errno.ESRCH)
-            tg = other.tg
-        return _kill_groups(t, [tg], sig, info)
+        return _kill_groups(t, [_group_of(t, pid)], sig, info)
     if pid == -(1 << 31):
         raise SysErr(errno.ESRCH)
     if pid == -1:
@@ -174,6 +168,17 @@ def sys_kill(t: Task, pid: CInt, sig: CInt) -> int:
         allowed = [p for p in groups if _group_allowed(t, p, sig)]
         return _kill_groups(t, allowed, sig, info) if allowed or not groups else 0
     return _kill_groups(t, t.k.group(-pid if pid else t.tg.pgid), sig, info)
+
+
+def _group_of(t: Task, pid: int) -> ThreadGroup:
+    """The process ``pid``, or the one that has a thread of that number. Raises ESRCH."""
+    tg = t.k.procs.get(pid)
+    if tg is not None:
+        return tg
+    u = t.k.tasks.get(pid)
+    if u is None:
+        raise SysErr(errno.ESRCH)
+    return u.tg
 
 
 def _kill_groups(t: Task, groups: list[ThreadGroup], sig: int, info: sg.SigInfo) -> int:
@@ -240,11 +245,8 @@ def sys_rt_sigqueueinfo(t: Task, pid: CInt, sig: CInt, uinfo: UserPtr) -> int:
     """rt_sigqueueinfo(2)."""
     if not 0 <= sig <= sg.NSIG:
         raise SysErr(errno.EINVAL)
-    info = _queued(t, uinfo, sig, pid == t.tg.pid)
-    tg = t.k.procs.get(pid)
-    if tg is None:
-        raise SysErr(errno.ESRCH)
-    return _kill_groups(t, [tg], sig, info)
+    info = _queued(t, uinfo, sig, pid == t.tid)
+    return _kill_groups(t, [_group_of(t, pid)], sig, info)
 
 
 def sys_rt_tgsigqueueinfo(t: Task, tgid: CInt, tid: CInt, sig: CInt, uinfo: UserPtr) -> int:
@@ -265,7 +267,7 @@ def sys_pidfd_send_signal(t: Task, pidfd: CInt, sig: CInt, uinfo: UserPtr, flags
         raise SysErr(errno.EBADF)
     if not 0 <= sig <= sg.NSIG:
         raise SysErr(errno.EINVAL)
-    if target.dead and target.pid not in t.k.procs:
+    if t.k.procs.get(target.pid) is not target:  # reaped, its number another's by now perhaps
         raise SysErr(errno.ESRCH)
     if uinfo:
         if int.from_bytes(t.copy_in(uinfo, 4), "little", signed=True) != sig:

@@ -223,6 +223,15 @@ class FdTable:
             self.cloexec.add(n)
         return n
 
+    def check_room(self, limit: int) -> None:
+        """Raises EMFILE as ``install`` would: for a call that makes something before it has a number for it."""
+        n = self.hint
+        while n in self.files:
+            n += 1
+        self.hint = n
+        if n >= limit:
+            raise SysErr(errno.EMFILE)
+
     def replace(self, fd: int, f: FileDescription, cloexec: bool) -> FileDescription | None:
         """dup2: puts ``f`` at ``fd``; returns what was there, for the caller to flush and decref."""
         old = self.files.get(fd)

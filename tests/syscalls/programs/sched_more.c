@@ -88,5 +88,32 @@ int main(void) {
   struct timespec t;
   R(sched_rr_get_interval(-1, &t));
   R(sched_rr_get_interval(0, (void *)8));
+  /* reset on fork, deadlines */
+  struct sched_param p1 = {1}, p0 = {0}, got;
+  R(sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &p1));
+  R(sched_getscheduler(0));
+  CHILD("reset", R(sched_getscheduler(0)); sched_getparam(0, &got); N(got.sched_priority));
+  R(sched_setparam(0, &p1));
+  R(sched_getscheduler(0));
+  R(sched_setscheduler(0, SCHED_OTHER | SCHED_RESET_ON_FORK, &p0));
+  setpriority(PRIO_PROCESS, 0, -5);
+  CHILD("nice", R(getpriority(PRIO_PROCESS, 0)); R(sched_getscheduler(0)));
+  setpriority(PRIO_PROCESS, 0, 0);
+  CHILD("flag stays", setresuid(65534, 65534, 65534); R(sched_setscheduler(0, SCHED_BATCH, &p0)));
+  struct attr { uint32_t size, policy; uint64_t flags; int32_t nice; uint32_t prio; uint64_t run, dead, period; } at = {48}, back;
+  R(syscall(SYS_sched_getattr, 0, &back, 48, 0));
+  N(back.flags & 1);
+  at.flags = 0;
+  R(syscall(SYS_sched_setattr, 0, &at, 0));
+  R(sched_getscheduler(0));
+  R(sched_setscheduler(0, 6, &p0));
+  at.policy = 6, at.run = 100, at.dead = 3000000, at.period = 3000000;
+  R(syscall(SYS_sched_setattr, 0, &at, 0));
+  at.run = 4000000;
+  R(syscall(SYS_sched_setattr, 0, &at, 0));
+  at.run = 1000000, at.period = 2000000;
+  R(syscall(SYS_sched_setattr, 0, &at, 0));
+  at.period = 0;
+  CHILD("not root", setresuid(65534, 65534, 65534); R(syscall(SYS_sched_setattr, 0, &at, 0)));
   return 0;
 }

@@ -25,6 +25,7 @@ int main(void) {
   raise(SIGUSR2);
   sigaction(SIGUSR2, 0, &o);
   C(o.sa_handler == SIG_DFL);
+  C(o.sa_flags & SA_RESETHAND);
   fflush(stdout);
   CHILD("second", raise(SIGUSR2));
   a.sa_flags = SA_NOCLDWAIT;

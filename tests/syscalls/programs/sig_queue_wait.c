@@ -5,6 +5,11 @@ static void show(int r, siginfo_t *i) {
   if (r < 0) printf("%s\n", strerrorname_np(errno));
   else printf("%d code %d value %d pid %s uid %d\n", r, i->si_code, i->si_value.sival_int, i->si_pid == getpid() ? "self" : "other", i->si_uid);
 }
+static volatile int other_tid;
+static void *other(void *a) {
+  other_tid = syscall(SYS_gettid);
+  while (1) pause();
+}
 int main(void) {
   sigset_t all, some;
   sigfillset(&all);
@@ -90,5 +95,17 @@ int main(void) {
   printf("%d code %d\n", r, i.si_code);
   R(sigpending(&al));
   N(sigismember(&al, SIGCHLD));
+  /* a process may be meant by any of its threads */
+  pthread_t th;
+  pthread_create(&th, 0, other, 0);
+  while (!other_tid) ms(1);
+  siginfo_t q = {.si_code = SI_QUEUE, .si_value.sival_int = 3};
+  R(syscall(SYS_rt_sigqueueinfo, other_tid, SIGUSR1, &q));
+  R(sigwaitinfo(&some, &i));
+  N(i.si_value.sival_int);
+  q.si_code = SI_USER;
+  R(syscall(SYS_rt_sigqueueinfo, other_tid, SIGUSR1, &q));
+  R(syscall(SYS_rt_sigqueueinfo, getpid(), SIGUSR1, &q));
+  R(sigwaitinfo(&some, &i));
   return 0;
 }
