@@ -84,6 +84,8 @@ def on_event(k: Kernel, ntid: int) -> None:
             finish(k, t, call(k, t, ev))
         except TaskExit:
             exit_task(t)
+        except Exception:
+            _bug(t)
     elif kind in (EV_ACK, EV_CMDFAIL):
         if th.token is not None:
             token, th.token = th.token, None
@@ -138,9 +140,7 @@ def _traced_call(k: Kernel, t: Task, ev: Event) -> int:
         try:
             th.run()
         except SysErr as e:
-            if t.undo is not None:
-                mm, mm.map = t.undo[0], t.undo[1]
-                t.undo = None
+            _undo(t)
             r = -e.errno
     if tr.mode == ptrace.STEP:
         if r == NO_REPLY or (r <= -ERESTARTSYS and r >= -ERESTART_RESTARTBLOCK):
@@ -218,20 +218,34 @@ def finish(k: Kernel, t: Task, r: int) -> None:
         k.loop.reply(th.cdata, r)
 
 
+def _undo(t: Task) -> None:
+    """The host refused a change of the map."""
+    if t.undo is not None:
+        mm, before = t.undo
+        t.undo = None
+        mm.map = before
+
+
+def _bug(t: Task) -> None:
+    """An exception nobody expected, outside a handler: it costs this one process its life."""
+    log.exception("%s[%d]: on its way back", t.comm.decode("latin1"), t.tid)
+    t.tg.kill(sg.SIGSYS)
+    exit_task(t)
+
+
 def _reply_failed(k: Kernel, th: HostThread, cret: int) -> None:
     """A host call that travelled with a reply failed: the map goes back and the call fails with its errno."""
     t = th.task
     if t is None:
         return
-    if t.undo is not None:
-        mm, before = t.undo
-        t.undo = None
-        mm.map = before
+    _undo(t)
     th.used = 0
     try:
         finish(k, t, max(min(cret, -1), -4095))
     except TaskExit:
         exit_task(t)
+    except Exception:
+        _bug(t)
 
 
 def _trap(k: Kernel, th: HostThread, kind: int) -> None:
@@ -280,6 +294,8 @@ def _trap(k: Kernel, th: HostThread, kind: int) -> None:
             finish_trap(k, t, (0, 0, 0))
     except TaskExit:
         exit_task(t)
+    except Exception:
+        _bug(t)
 
 
 def finish_trap(k: Kernel, t: Task, fault: tuple[int, int, int]) -> None:
@@ -307,6 +323,13 @@ def exit_to_user(k: Kernel, t: Task, r: int, fault: tuple[int, int, int] = (0, 0
     """Signals, stops and restarts before the application goes on; the final rax or NO_REPLY. May suspend."""
     th = t.thread
     restart = -r if -ERESTART_RESTARTBLOCK <= r <= -ERESTARTSYS else 0
+    if th.cdata.nops and r != NO_REPLY and (restart or t.signal_pending()):
+        # A signal's frame takes their place in the window, and a call that fails is not restarted.
+        try:
+            th.run()
+        except SysErr as e:
+            _undo(t)
+            r, restart = -e.errno, 0
     if r != NO_REPLY and not restart:
         th.regs[RAX] = r & 0xFFFF_FFFF_FFFF_FFFF
     while True:
