@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, final
 from ..errors import SysErr
 from ..kernel.wait import POLLIN, POLLRDNORM
 from ..vfs.inode import Inode
-from ..vfs.notify import IN_DELETE_SELF, IN_ISDIR, IN_UNMOUNT, add_watch
+from ..vfs.notify import IN_DELETE_SELF, IN_EXCL_UNLINK, IN_ISDIR, IN_UNMOUNT, add_watch
 from .anon import AnonFile
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 IN_ALL_EVENTS: Final = 0xFFF
 IN_Q_OVERFLOW: Final = 0x4000
 IN_IGNORED: Final = 0x8000
-IN_EXCL_UNLINK: Final = 0x04000000
 IN_MASK_CREATE: Final = 0x10000000
 IN_MASK_ADD: Final = 0x20000000
 IN_ONESHOT: Final = 0x80000000
+SHOWN: Final = IN_ALL_EVENTS | IN_EXCL_UNLINK | IN_ONESHOT
 FIONREAD: Final = 0x541B
 HEADER: Final = struct.Struct("<iIII")
 HARD_MAX: Final = 1 << 20
@@ -52,6 +52,8 @@ class Watch:
         self.mask = mask
 
     def event(self, mask: int, cookie: int, name: bytes) -> None:
+        if mask & self.mask & IN_EXCL_UNLINK:
+            return
         if mask & self.mask & IN_ALL_EVENTS or mask & IN_UNMOUNT:
             self.owner.push(self.wd, mask & (IN_ALL_EVENTS | IN_ISDIR | IN_UNMOUNT), cookie, name)
             if self.mask & IN_ONESHOT:
@@ -167,6 +169,6 @@ class Inotify(AnonFile):
     def fdinfo(self) -> bytes:
         return b"".join(
             b"inotify wd:%x ino:%x sdev:%x mask:%x ignored_mask:0 \n"
-            % (w.wd, w.inode.ino, w.inode.fs.dev, w.mask & IN_ALL_EVENTS)
-            for w in self.watches.values()
+            % (w.wd, w.inode.ino, w.inode.fs.dev, w.mask & SHOWN)
+            for w in reversed(self.watches.values())
         )

@@ -212,12 +212,13 @@ def _reparent(child: ThreadGroup, reaper: ThreadGroup | None) -> None:
         reaper.child_queue.wake()
 
 
-def reap(tg: ThreadGroup) -> None:
-    """A zombie has been waited for: its pid is free."""
+def reap(tg: ThreadGroup, waited: bool = False) -> None:
+    """A zombie is gone: its pid is free. A parent that ``waited`` for it is told what it used."""
     k = tg.k
     if tg.parent is not None:
         tg.parent.children.pop(tg.pid, None)
-        tg.parent.child_used.add(with_children(tg))
+        if waited:
+            tg.parent.child_used.add(with_children(tg))
     k.procs.pop(tg.pid, None)
     k.tasks.pop(tg.pid, None)
     k.free_pid(tg)

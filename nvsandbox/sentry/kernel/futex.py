@@ -12,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, final
 
 from ..errors import ERESTARTNOINTR, Restart, SysErr
+from ..mm.vma import PROT_READ, PROT_WRITE
 from .wait import WaitQueue
 
 if TYPE_CHECKING:
@@ -48,12 +49,14 @@ class FutexTable:
         self.queues: dict[Key, deque[FutexWaiter]] = {}
 
     def key(self, t: Task, addr: int, private: bool) -> Key:
-        """Raises EINVAL for an unaligned address, EFAULT for an unmapped one of shared memory."""
+        """Raises EINVAL for an unaligned address; unless ``private``, EFAULT for one that can't be read or never changes."""
         if addr & 3:
             raise SysErr(errno.EINVAL)
         if not private:
             v = t.mm.map.find(addr)
-            if v is None:
+            if v is None or not v.prot & PROT_READ:
+                raise SysErr(errno.EFAULT)
+            if not (v.shared or v.file is not None or v.prot & PROT_WRITE):
                 raise SysErr(errno.EFAULT)
             if v.obj is not None:
                 return (id(v.obj), v.offset + addr - v.start)

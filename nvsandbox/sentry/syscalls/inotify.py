@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 from ..errors import SysErr
 from ..fs.inotify import (
     IN_ALL_EVENTS,
-    IN_EXCL_UNLINK,
     IN_MASK_ADD,
     IN_MASK_CREATE,
     IN_ONESHOT,
@@ -17,6 +16,7 @@ from ..fs.inotify import (
 )
 from ..vfs.inode import MAY_READ
 from ..vfs.namei import AT_FDCWD, walk_at
+from ..vfs.notify import IN_EXCL_UNLINK
 from .decode import CInt, CUInt, Table, UserPtr, full
 
 if TYPE_CHECKING:

@@ -27,6 +27,7 @@ from .decode import CInt, CUInt, CULong, Table, UserPtr, full, missing, partial
 from .time import NSEC
 
 CAP_SYS_PACCT: Final = 20
+IO_PORTS: Final = 65536
 GRND_FLAGS: Final = 7
 REBOOT_MAGIC2: Final = (0x28121969, 0x05121996, 0x16041998, 0x20112000)
 # What the command makes of the sandbox's wait status: RESTART, RESTART2, HALT, POWER_OFF (reboot(2), "Behavior inside PID namespaces").
@@ -201,6 +202,8 @@ def sys_arch_prctl(t: Task, code: CInt, addr: CULong) -> int:
         return 0
     if code == ARCH_GET_CPUID:
         return 1
+    if code == ARCH_SET_CPUID:
+        raise SysErr(errno.ENODEV)
     raise SysErr(errno.EINVAL)
 
 
@@ -454,6 +457,24 @@ def sys_acct(t: Task, path: UserPtr) -> int:
     raise SysErr(errno.ENOSYS if t.creds.capable(CAP_SYS_PACCT) else errno.EPERM)
 
 
+def sys_iopl(t: Task, level: CUInt) -> int:
+    """iopl(2): never more than level 0, which a process has from the start."""
+    if level > 3:
+        raise SysErr(errno.EINVAL)
+    if level:
+        raise SysErr(errno.EPERM)
+    return 0
+
+
+def sys_ioperm(t: Task, first: CULong, count: CULong, on: CInt) -> int:
+    """ioperm(2): no port is ever allowed; to give them up is."""
+    if not first < first + count <= IO_PORTS:
+        raise SysErr(errno.EINVAL)
+    if on:
+        raise SysErr(errno.EPERM)
+    return 0
+
+
 def sys_denied(t: Task) -> int:
     raise SysErr(errno.EPERM)
 
@@ -477,8 +498,8 @@ TABLE: Final[Table] = {
     169: full("reboot", sys_reboot),
     170: full("sethostname", sys_sethostname),
     171: full("setdomainname", sys_setdomainname),
-    172: partial("iopl", sys_denied, "always EPERM"),
-    173: partial("ioperm", sys_denied, "always EPERM"),
+    172: partial("iopl", sys_iopl, "EPERM above level 0"),
+    173: partial("ioperm", sys_ioperm, "EPERM for every port"),
     175: partial("init_module", sys_denied, "always EPERM"),
     176: partial("delete_module", sys_denied, "always EPERM"),
     246: partial("kexec_load", sys_denied, "always EPERM"),

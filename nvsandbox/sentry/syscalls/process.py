@@ -13,6 +13,7 @@ from ..kernel import ptrace
 from ..kernel import signal as sg
 from ..kernel.clone import CloneArgs, do_clone
 from ..kernel.cputime import Usage, look_last, with_children
+from ..kernel.creds import CAP_SYS_ADMIN
 from ..kernel.dispatch import NO_REPLY
 from ..kernel.exit import exit_info, reap
 from ..kernel.task import Task, ThreadGroup
@@ -94,7 +95,7 @@ def sys_clone3(t: Task, args: UserPtr, size: CULong) -> int:
 def _no_namespaces(t: Task, flags: int) -> None:
     """New namespaces inside the sandbox are not offered: the error of a kernel built without them."""
     if flags & cl.CLONE_NEW:
-        raise SysErr(errno.EINVAL if t.creds.euid == 0 else errno.EPERM)
+        raise SysErr(errno.EINVAL if t.creds.capable(CAP_SYS_ADMIN) else errno.EPERM)
 
 
 def _strings(t: Task, addr: int) -> list[bytes]:
@@ -287,7 +288,7 @@ def _ready(t: Task, c: ThreadGroup, options: int) -> Waited | None:
         info = exit_info(c)
         used = with_children(c)
         if not keep:
-            reap(c)
+            reap(c, waited=True)
         return c.pid, info, c.exit_code, used
     if any(u.tracee is not None and u.tracee.tracer.tg is t.tg for u in c.tasks.values()):
         return None  # told as a tracee

@@ -10,7 +10,7 @@ import struct
 from typing import Final
 
 from ..errors import SysErr
-from ..kernel.creds import CAP_SYS_NICE
+from ..kernel.creds import CAP_SYS_ADMIN, CAP_SYS_NICE
 from ..kernel.task import Task
 from .decode import CInt, CUInt, Table, UserPtr, full
 from .time import pack_ts
@@ -26,6 +26,8 @@ SCHED_RESET_ON_FORK: Final = 0x40000000
 SCHED_ATTR: Final = struct.Struct("<IIQiIQQQ")
 FLAG_RESET_ON_FORK: Final = 1
 FLAGS_ALL: Final = 0x7F
+IOPRIO_CLASS_RT: Final = 1
+IOPRIO_LEVELS: Final = {0: 1, 1: 8, 2: 8, 3: 0x2000}  # by class: none, real-time, best effort, idle
 
 
 def _task(t: Task, pid: int) -> Task:
@@ -175,8 +177,10 @@ def sys_sched_setattr(t: Task, pid: CInt, attr: UserPtr, flags: CUInt) -> int:
 
 
 def sys_getcpu(t: Task, cpu: UserPtr, node: UserPtr) -> int:
+    """getcpu(2): a processor the thread may run on; the vDSO and rseq tell the host's."""
     if cpu:
-        t.copy_out(cpu, bytes(4))
+        mask = t.cpu_mask or 1
+        t.copy_out(cpu, ((mask & -mask).bit_length() - 1).to_bytes(4, "little"))
     if node:
         t.copy_out(node, bytes(4))
     return 0
@@ -228,12 +232,21 @@ def sys_ioprio_get(t: Task, which: CInt, who: CInt) -> int:
 
 
 def sys_ioprio_set(t: Task, which: CInt, who: CInt, prio: CInt) -> int:
-    if prio >> 13 > 3 or prio & 0x1FFF > 7:
+    """ioprio_set(2): remembered and shown."""
+    kind, level = prio >> 13, prio & 0x1FFF
+    admin = t.creds.capable(CAP_SYS_NICE) or t.creds.capable(CAP_SYS_ADMIN)
+    if kind not in IOPRIO_LEVELS:
+        raise SysErr(errno.EINVAL)
+    if kind == IOPRIO_CLASS_RT and not admin:
+        raise SysErr(errno.EPERM)
+    if level >= IOPRIO_LEVELS[kind]:
         raise SysErr(errno.EINVAL)
     found = _prio_targets(t, which - 1, who)
     if not found:
         raise SysErr(errno.ESRCH)
     for u in found:
+        if u.creds.uid not in (t.creds.euid, t.creds.uid) and not t.creds.capable(CAP_SYS_NICE):
+            raise SysErr(errno.EPERM)
         u.ioprio = prio
     return 0
 

@@ -31,6 +31,7 @@ from .namei import (
     walk_parent,
 )
 from .notify import (
+    DN_RENAMED,
     IN_ATTRIB,
     IN_CREATE,
     IN_DELETE,
@@ -299,7 +300,8 @@ def _renamed(src: Last, dst: Last, od: Dentry, nd: Dentry, flags: int) -> None:
 def _notify_move(sd: Inode, sname: bytes, dd: Inode, dname: bytes, i: Inode) -> None:
     cookie = next_cookie()
     isdir = IN_ISDIR if i.is_dir() else 0
-    notify_inode(sd, IN_MOVED_FROM | isdir, cookie, sname)
+    inside = DN_RENAMED if sd is dd else 0
+    notify_inode(sd, IN_MOVED_FROM | inside | isdir, cookie, sname)
     notify_inode(dd, IN_MOVED_TO | isdir, cookie, dname)
     notify_inode(i, IN_MOVE_SELF)
 

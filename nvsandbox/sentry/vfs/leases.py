@@ -14,6 +14,7 @@ from ..kernel import signal as sg
 from ..kernel.creds import CAP_LEASE
 from .locks import F_RDLCK, F_UNLCK, F_WRLCK, LockState, state
 from .notify import (
+    DN_RENAMED,
     IN_ACCESS,
     IN_ATTRIB,
     IN_CREATE,
@@ -35,7 +36,7 @@ BAND_MSG: Final = 0x441  # EPOLLIN | EPOLLRDNORM | EPOLLMSG
 DN_MULTISHOT: Final = 0x80000000
 DN_EVENTS: Final = (
     (0x1, IN_ACCESS), (0x2, IN_MODIFY), (0x4, IN_CREATE | IN_MOVED_TO),
-    (0x8, IN_DELETE | IN_MOVED_FROM), (0x10, IN_MOVED_FROM | IN_MOVED_TO), (0x20, IN_ATTRIB),
+    (0x8, IN_DELETE | IN_MOVED_FROM), (0x10, DN_RENAMED), (0x20, IN_ATTRIB),
 )  # fmt: skip
 
 
@@ -148,7 +149,7 @@ class DirNotify:
         self.once = True
 
     def event(self, mask: int, cookie: int, name: bytes) -> None:
-        if mask & self.mask and name:
+        if mask & self.mask:
             tell_owner(self.tg, self.file, self.fd)
             if self.once:
                 self.drop()

@@ -26,6 +26,8 @@ IN_DELETE: Final = 0x200
 IN_DELETE_SELF: Final = 0x400
 IN_MOVE_SELF: Final = 0x800
 IN_UNMOUNT: Final = 0x2000
+IN_EXCL_UNLINK: Final = 0x04000000  # of an event: its file has no name left
+DN_RENAMED: Final = 0x10000000  # of an event: the other half is in the same directory
 IN_ISDIR: Final = 0x40000000
 
 # How many watches there are in all: the fast way out. fs/inotify.py keeps it through add_watch/del_watch.
@@ -58,7 +60,7 @@ def notify_inode(i: Inode, mask: int, cookie: int = 0, name: bytes = b"") -> Non
 
 
 def notify(d: Dentry, mask: int) -> None:
-    """An event on the file at ``d``: its own watches and, with its name, those of its directory."""
+    """An event on the file at ``d``: its own watches and, with the name it has or last had, those of its directory."""
     if not _watching:
         return
     i = d.inode
@@ -67,6 +69,6 @@ def notify(d: Dentry, mask: int) -> None:
     if i.is_dir():
         mask |= IN_ISDIR
     parent = d.parent.inode
-    if parent is not None and d.parent is not d and parent.watches and not d.unlinked:
-        notify_inode(parent, mask, 0, d.name)
+    if parent is not None and d.parent is not d and parent.watches:
+        notify_inode(parent, mask | IN_EXCL_UNLINK if d.unlinked else mask, 0, d.name)
     notify_inode(i, mask)

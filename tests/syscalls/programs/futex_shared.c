@@ -31,5 +31,15 @@ int main(void) {
   while (wait(0) > 0) {
   }
   N(s[0]);
+  char *bad = mmap(0, 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  munmap(bad + 4096, 4096);
+  R(syscall(SYS_futex, bad, FUTEX_WAKE, 1, 0, 0, 0));
+  R(syscall(SYS_futex, bad + 4096, FUTEX_WAKE, 1, 0, 0, 0));
+  R(syscall(SYS_futex, bad, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, 0, 0, 0));
+  R(syscall(SYS_futex, s, FUTEX_REQUEUE, 1, 1, bad, 0));
+  R(syscall(SYS_futex, s, FUTEX_REQUEUE, 1, 1, bad + 4096, 0));
+  R(syscall(SYS_futex, bad, FUTEX_REQUEUE, 1, 1, s, 0));
+  mprotect(bad, 4096, PROT_READ);
+  R(syscall(SYS_futex, bad, FUTEX_WAKE, 1, 0, 0, 0));
   return 0;
 }

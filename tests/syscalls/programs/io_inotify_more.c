@@ -46,6 +46,14 @@ int main(void) {
   N(inotify_add_watch(fd, "d/h", IN_ATTRIB | IN_DELETE_SELF | IN_MODIFY));
   unlink("d/h");
   events("a watched file goes");
+  int gone = open("d/gone", O_RDWR | O_CREAT, 0600);
+  unlink("d/gone");
+  events("a name goes");
+  write(gone, "x", 1), fchmod(gone, 0644);
+  events("an open file without a name");
+  N(inotify_add_watch(fd, "d", IN_ALL_EVENTS | IN_EXCL_UNLINK));
+  write(gone, "x", 1), close(gone);
+  events("which IN_EXCL_UNLINK leaves out");
   N(inotify_add_watch(fd, "d", IN_CREATE)); /* replaces the mask */
   put("d/n", "");
   unlink("d/n");
@@ -80,6 +88,15 @@ int main(void) {
   R(read(fd, small, 4));
   R(inotify_rm_watch(fd, 1));
   events("removed");
+  int own = inotify_init();
+  inotify_add_watch(own, "e", IN_CREATE | IN_ONESHOT);
+  inotify_add_watch(own, "d", IN_MODIFY | IN_EXCL_UNLINK | IN_ONLYDIR);
+  char name[40], line[200];
+  sprintf(name, "/proc/self/fdinfo/%d", own);
+  FILE *info = fopen(name, "r");
+  while (fgets(line, sizeof line, info))
+    if (strstr(line, "mask:")) printf("%.13s\n", strstr(line, "mask:"));
+  fclose(info), close(own);
   N(inotify_add_watch(fd, "e", IN_DELETE_SELF | IN_DELETE | IN_EXCL_UNLINK));
   unlink("e/1"), unlink("e/2"), rmdir("e");
   events("everything goes");

@@ -91,6 +91,27 @@ int main(void) {
   C(io >= 1);
   R(fcntl(d, F_NOTIFY, 0));
   io = 0;
+  mkdir("sub", 0700);
+  int s = open("sub", O_RDONLY);
+  R(fcntl(d, F_NOTIFY, DN_ATTRIB | DN_MULTISHOT));
+  R(fcntl(s, F_NOTIFY, DN_ATTRIB | DN_MULTISHOT));
+  fcntl(d, F_SETSIG, SIGRTMIN), fcntl(s, F_SETSIG, SIGRTMIN);
+  chmod("sub", 0755), ms(20);
+  N(io); /* the directory itself and the one it is in */
+  fcntl(d, F_NOTIFY, 0), fcntl(s, F_NOTIFY, 0);
+  io = 0;
+  R(fcntl(d, F_NOTIFY, DN_RENAME | DN_MULTISHOT));
+  R(fcntl(s, F_NOTIFY, DN_RENAME | DN_MULTISHOT));
+  rename("newer", "sub/newer"), ms(20);
+  N(io); /* only within a directory */
+  rename("sub/newer", "sub/new"), ms(20);
+  N(io);
+  rename("sub", "sub2"), ms(20);
+  N(io);
+  rename("sub2/new", "newer"), ms(20);
+  N(io);
+  fcntl(d, F_NOTIFY, 0), fcntl(s, F_NOTIFY, 0);
+  io = 0;
   unlink("newer"), ms(20);
   N(io);
   int f = open("f", O_RDONLY);

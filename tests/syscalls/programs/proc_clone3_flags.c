@@ -1,5 +1,6 @@
 /* clone3 and clone: combinations that are refused, tids in memory, shared tables, exit signals, pidfds. */
 #include "t.h"
+#include <linux/capability.h>
 #include <linux/sched.h>
 static long c3(struct clone_args *a, size_t n) { return syscall(SYS_clone3, a, n); }
 #define TRY(...) \
@@ -83,5 +84,10 @@ int main(void) {
   status_("exit signal of another kind", st);
   signal(SIGCHLD, SIG_IGN);
   CHILD("a sibling", TRY(.flags = CLONE_PARENT, .exit_signal = SIGCHLD));
+  struct __user_cap_header_struct hd = {_LINUX_CAPABILITY_VERSION_3};
+  struct __user_cap_data_struct none[2] = {0};
+  R(syscall(SYS_capset, &hd, none));
+  for (unsigned i = 0; i < 5; i++)
+    R(syscall(SYS_clone, (unsigned[]){CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET}[i] | SIGCHLD, 0, 0, 0, 0));
   return 0;
 }

@@ -124,5 +124,16 @@ int main(int argc, char **argv) {
   stat_file(&minflt, &cminflt, &utime, &stime, &cutime);
   printf("times(2): %d %d\n", tms.tms_cutime > 5, tms.tms_cstime > 0);
   printf("stat: %d %d\n", cminflt >= 3 * PAGES, cutime > 5);
+  signal(SIGCHLD, SIG_IGN);
+  getrusage(RUSAGE_CHILDREN, &a);
+  if (!fork()) {
+    char *m = malloc(100 << 20);
+    memset(m, 1, 100 << 20);
+    _exit(0);
+  }
+  while (wait(0) > 0) {
+  }
+  getrusage(RUSAGE_CHILDREN, &b);
+  printf("nobody waited: %d %d\n", b.ru_maxrss == a.ru_maxrss, b.ru_minflt == a.ru_minflt);
   return 0;
 }

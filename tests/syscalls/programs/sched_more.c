@@ -115,5 +115,15 @@ int main(void) {
   R(syscall(SYS_sched_setattr, 0, &at, 0));
   at.period = 0;
   CHILD("not root", setresuid(65534, 65534, 65534); R(syscall(SYS_sched_setattr, 0, &at, 0)));
+  /* classes of I/O: none, real-time, best effort, idle */
+  R(syscall(SYS_ioprio_set, 1, 0, 1));
+  R(syscall(SYS_ioprio_set, 1, 0, 2 << 13 | 7));
+  R(syscall(SYS_ioprio_get, 1, 0) == (2 << 13 | 7));
+  R(syscall(SYS_ioprio_set, 1, 0, 3 << 13 | 7));
+  R(syscall(SYS_ioprio_set, 1, 0, 4 << 13));
+  R(syscall(SYS_ioprio_set, 4, 0, 2 << 13));
+  R(syscall(SYS_ioprio_set, 1, 1 << 22, 2 << 13));
+  R(syscall(SYS_ioprio_set, 1, 0, 0));
+  CHILD("nobody and I/O", setresuid(65534, 65534, 65534); R(syscall(SYS_ioprio_set, 1, 0, 1 << 13)); R(syscall(SYS_ioprio_set, 1, getppid(), 2 << 13)); R(syscall(SYS_ioprio_set, 1, 0, 2 << 13 | 3)));
   return 0;
 }
