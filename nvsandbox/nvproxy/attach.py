@@ -10,7 +10,6 @@ import msgspec
 from ..platform.bpf import Rule, allow, eq
 from ..platform.native._native import lib
 from ..sentry.errors import SysErr
-from ..sentry.fs import proc, sysfs
 from ..sentry.mm.vma import SharedAnon
 from ..sentry.vfs.special import register_chrdev
 from .abi import database
@@ -20,6 +19,7 @@ from .plan import Abi
 from .policy import table
 
 if TYPE_CHECKING:
+    from ..sentry.kernel.container import Container
     from ..sentry.kernel.kernel import Kernel
     from ..sentry.kernel.task import Task
     from ..sentry.vfs.mount import MountNamespace
@@ -57,19 +57,19 @@ class Gpus:
         self._release = config.abi
         SharedAnon.backed = True
         if not self.standby:
-            self.engines[""] = self._engine(config)
+            self.engines[""] = self._engine(config, k.container)
 
     @staticmethod
     def started() -> None:
         """The platform runs: stubs are told to send an ioctl's argument along with the call."""
         lib.nv_set_intab(NR_IOCTL, IN_IOCTL)
 
-    def _engine(self, config: GpuConfig) -> Engine:
+    def _engine(self, config: GpuConfig, c: Container) -> Engine:
         for d in config.devices:
             register_chrdev(d.major, d.minor, self._open)
-        proc.EXTRA.update({p.encode(): content for p, content in config.proc.items()})
-        sysfs.EXTRA.update({p.encode(): content for p, content in config.sys.items()})
-        sysfs.EXTRA_LINKS.update({p.encode(): to.encode() for p, to in config.sys_links.items()})
+        c.proc_files |= {p.encode(): content for p, content in config.proc.items()}
+        c.sys_files |= {p.encode(): content for p, content in config.sys.items()}
+        c.sys_links |= {p.encode(): to.encode() for p, to in config.sys_links.items()}
         return Engine(self.k, config)
 
     def _open(self, t: Task, path: Path, flags: int) -> NvFile:
@@ -78,7 +78,7 @@ class Gpus:
             raise SysErr(errno.EPERM)  # as the device control group answers
         return e.open(t, path, flags)
 
-    def join(self, name: str, data: bytes, fds: list[int]) -> None:
+    def join(self, name: str, data: bytes, fds: list[int], c: Container) -> None:
         """GPUs for container ``name`` of a pod: what ``message`` has made, with the descriptors it names. Raises ValueError."""
         if not self.standby:
             raise ValueError("the pod's sandbox was not started for GPUs")
@@ -88,7 +88,7 @@ class Gpus:
         rest = list(fds)
         config.broker_fd = rest.pop(0) if config.broker_fd >= 0 and rest else -1
         config.audit_fd = rest.pop(0) if config.audit_fd >= 0 and rest else -1
-        self.engines[name] = self._engine(config)
+        self.engines[name] = self._engine(config, c)
 
     def placed(self, name: str, ns: MountNamespace) -> None:
         """The container's file tree is there."""

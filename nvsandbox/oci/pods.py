@@ -1,7 +1,7 @@
 """Pods: the containers of one share a Sentry (the annotations are the CRI's: containerd's and CRI-O's).
 
 The pod's sandbox container is an ordinary one. Each of the others has a gofer, a pid-file process and a group of its own, and
-one more control connection to the pod's Sentry, which keeps a file tree for it.
+one more control connection to the pod's Sentry, which keeps a file tree, a pid namespace, limits and a seccomp profile for it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def check(root: str, sandbox: str) -> str:
     return state.directory(root, sandbox)
 
 
-def start(config: SandboxConfig, directory: str, ident: str) -> tuple[socket.socket, int]:
+def start(
+    config: SandboxConfig, directory: str, ident: str, shares_pids: bool
+) -> tuple[socket.socket, int]:
     """A gofer for a container, known to the pod's Sentry: (control connection, the gofer's pid). Raises Failure."""
     from ..sandbox import launch
 
@@ -64,7 +66,10 @@ def start(config: SandboxConfig, directory: str, ident: str) -> tuple[socket.soc
     try:
         launch.gofer_ready(ready, pid)
         sock = client.connect(directory)
-        order = {"op": "container", "container": ident, "tree": tree.encode(config)}
+        order = {
+            "op": "container", "container": ident, "tree": tree.encode(config), "seccomp": config.seccomp,
+            "shares_pids": shares_pids,
+        }  # fmt: skip
         fds = [gofer.fileno()]
         if config.gpu is not None:
             order["gpu"], more = _gpus(config.gpu)
@@ -100,7 +105,8 @@ def _gpus(gpu: GpuConfig) -> tuple[str, list[int]]:
 def run(plan: Plan, link: socket.socket) -> None:
     """The pid-file process of a container in a pod, from its start to its end; as ``monitor._run``."""
     plan.listener.close()
-    sock, gofer = start(plan.config, plan.pod, plan.ident)
+    own = any(n.type == "pid" and not n.path for n in plan.namespaces)
+    sock, gofer = start(plan.config, plan.pod, plan.ident, not own)
     if link.recv(64) != b"go":
         raise Failure("create was interrupted")
     relay.prepare_terminal(plan.process, plan.terminal)

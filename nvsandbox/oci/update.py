@@ -38,7 +38,9 @@ def update(g: Globals, v: Values, args: list[str]) -> int:
             }
             if r.pids is not None and r.pids.limit:
                 order["pids"] = r.pids.limit
-            if not st.get("pod"):  # what a pod's Sentry shows is the pod's
+            if st.get("pod"):
+                client.request(st["pod"], {**order, "container": args[0]})
+            else:
                 client.request(state.directory(g.root, args[0]), order)
     return 0
 

@@ -5,12 +5,13 @@ others connect, each with numbers of its own for its processes, which die with t
 
 To the Sentry:
   {"op": "spawn", "id": N, "process": {...}, "init": bool, "hold": bool, "container": C}  with descriptors 0, 1, 2…
-  {"op": "container", "container": C, "tree": {...}}    one more of a pod; with its gofer's descriptor
+  {"op": "container", "container": C, "tree": {...}, "seccomp": {...} or null, "shares_pids": bool}    one more of a pod; with
+      its gofer's descriptor
   {"op": "start", "container": C}     the program that was held goes
   {"op": "signal", "id": N, "sig": S}
   {"op": "kill", "sig": S, "all": bool, "container": C}     its first program, or all of its processes
   {"op": "resize", "id": N, "rows": R, "cols": C}   of a process with "terminal"
-  {"op": "ps", "container": C} · {"op": "stats"} · {"op": "limits", "memory": BYTES or null, "pids": N or null}
+  {"op": "ps", "container": C} · {"op": "stats"} · {"op": "limits", "container": C, "memory": BYTES or null, "pids": N or null}
   {"op": "network", "links": […], "addresses": […], …}     all there is now (sandbox/takeover.py), with sockets
   {"op": "stop"}
 From the Sentry:

@@ -36,7 +36,7 @@ class Phases:
 
 def of_kernel(k: Kernel) -> dict[str, Any]:
     """Tasks, descriptors, system calls by name (those that stubs answer by themselves are not seen), traps by kind."""
-    leaders = [t for tg in k.procs.values() for t in list(tg.tasks.values())[:1]]
+    leaders = [t for tg in k.every_proc() for t in list(tg.tasks.values())[:1]]
     s = lib.nv_stats
     calls: dict[str, int] = {}
     for nr in range(512):
@@ -47,7 +47,7 @@ def of_kernel(k: Kernel) -> dict[str, Any]:
             calls[name] = calls.get(name, 0) + n
     jumps = int(s.jumps)
     return {
-        "tasks": len(k.tasks), "processes": sum(not p.dead for p in k.procs.values()),
+        "tasks": sum(c.tasks for c in k.containers), "processes": sum(not p.dead for p in k.every_proc()),
         "missing": {str(n): c for n, c in k.missing.items()},
         "fds": sum(len(t.files.files) for t in leaders), "calls": calls,
         "traps": {

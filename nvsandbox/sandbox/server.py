@@ -17,14 +17,13 @@ from ..platform.ptrace.platform import Ptrace
 from ..platform.sentry_filter import host_network_rules, sentry_filter
 from ..platform.space import HostPlatform
 from ..platform.systrap.platform import Systrap
-from ..sentry import seccomp
 from ..sentry.boot import Boot, CapSets, Prepared, ProcessSpec, set_inlining
 from ..sentry.console import Console
 from ..sentry.errors import SysErr
 from ..sentry.first import start_program
 from ..sentry.kernel import signal as sg
+from ..sentry.kernel.container import Container
 from ..sentry.kernel.task import Task, ThreadGroup
-from ..sentry.mm.patch import KNOWN
 from ..sentry.net.network import Network
 from ..sentry.strace import Strace
 from ..sentry.vfs.mount import MountNamespace
@@ -50,7 +49,7 @@ class Peer:
         self.sock = sock
         self.primary = primary
         self.container = ""  # the container that ends with this connection
-        self.ids: dict[int, int] = {}  # pid: the peer's id for it
+        self.ids: dict[ThreadGroup, int] = {}  # the peer's id for it
         self.procs: dict[int, ThreadGroup] = {}
         self.consoles: dict[int, Console] = {}
 
@@ -65,13 +64,14 @@ class Peer:
 
 
 @final
-class Container:
-    """A file tree and its first program; a plain sandbox has one, named ""."""
+class Hosted:
+    """A container with its file tree and first program; a plain sandbox has one, named ""."""
 
-    __slots__ = ("held", "init", "ns")
+    __slots__ = ("container", "held", "init", "ns")
 
-    def __init__(self, ns: MountNamespace) -> None:
+    def __init__(self, ns: MountNamespace, container: Container) -> None:
         self.ns = ns
+        self.container = container
         self.init: ThreadGroup | None = None
         self.held: tuple[Peer, int, Task, ProcessSpec] | None = None  # created, not started
 
@@ -88,8 +88,8 @@ class SentryServer:
         self.primary = Peer(ctl, True)
         self.listener = listener
         self.peers: set[Peer] = {self.primary}
-        self.containers: dict[str, Container] = {}
-        self.owners: dict[int, Peer] = {}  # pid: who started it
+        self.containers: dict[str, Hosted] = {}
+        self.owners: dict[ThreadGroup, Peer] = {}  # who started it
         self.gpus: Gpus | None = None
         self.network: Network | None = None
         self.phases = phases
@@ -101,10 +101,6 @@ class SentryServer:
         self.k.domainname = config.domainname or self.k.domainname
         self.k.on_exit = self._ended
         self.k.on_process_exit = self._process_exited
-        if config.memory:
-            self.k.mem_total = min(self.k.mem_total, config.memory)
-        if config.pids:
-            self.k.max_tasks = min(self.k.max_tasks, config.pids)
         if config.strace:
             self.k.strace = Strace()
 
@@ -122,18 +118,14 @@ class SentryServer:
             self.network = Network(
                 self.k.loop, self.config.pcap_fd, self.config.egress, self.config.nameservers
             )
-        self.containers[""] = Container(self.boot.build(self.config))
+        self.containers[""] = Hosted(self.boot.build(self.config), k.container)
         self.phases.done("files")
         self.boot.client.attach_loop(k.loop)
         k.start_platform()
         set_inlining()
         if self.gpus is not None:
             self.gpus.started()
-        if self.config.seccomp is not None:
-            before = k.table
-            k.table = seccomp.apply(before, self.config.seccomp)
-            k.hears_all = any(k.table.get(nr) is not before.get(nr) for nr in KNOWN)
-            k.seccomp_mode = 2
+        self.boot.confine(k.container, self.config.seccomp)
         ctl = self.primary.sock
         ctl.setblocking(False)
         k.loop.watch_fd(ctl.fileno(), select.EPOLLIN, lambda _e: self._orders(self.primary))
@@ -244,16 +236,17 @@ class SentryServer:
             name = str(msg.get("container", ""))
             c = self.containers[name]
             init = bool(msg.get("init"))
-            t = self.boot.first_task(c.ns, spec, init and not name)
+            own = c.container.pids is not self.k.container.pids
+            t = self.boot.first_task(c.ns, spec, init and (own or not name), c.container)
         except (KeyError, TypeError, ValueError, SysErr) as e:
             for fd in fds:
                 os.close(fd)
             peer.tell({"ev": "failed", "id": ident, "errno": 22, "msg": f"bad process: {e!r}"})
             return
         p = msg["process"]
-        peer.ids[t.tg.pid] = ident
+        peer.ids[t.tg] = ident
         peer.procs[ident] = t.tg
-        self.owners[t.tg.pid] = peer
+        self.owners[t.tg] = peer
         console = self.boot.install_stdio(t, fds, bool(p.get("terminal")))
         if console is not None:
             peer.consoles[ident] = console
@@ -278,19 +271,20 @@ class SentryServer:
             if name in self.containers or not fds:
                 raise ValueError("the container is there already, or has no gofer")
             gofer = socket.socket(fileno=fds[0])
+            container = self.boot.new_container(bool(msg.get("shares_pids")), msg.get("seccomp"))
             if "gpu" in msg:
                 if self.gpus is None:
                     raise ValueError(
                         "GPUs: the pod's sandbox was started without a driver, or with --nvproxy=off"
                     )
-                self.gpus.join(name, base64.b64decode(msg["gpu"]), fds[1:])
-            ns = self.boot.build_another(tree.decode(msg["tree"]), gofer)
+                self.gpus.join(name, base64.b64decode(msg["gpu"]), fds[1:], container)
+            ns = self.boot.build_another(tree.decode(msg["tree"]), gofer, container)
             if self.gpus is not None:
                 self.gpus.placed(name, ns)
         except (SysErr, Failure, KeyError, TypeError, ValueError, OSError) as e:
             peer.tell({"ev": "failed", "errno": 22, "msg": f"container in a pod: {e}"})
             return
-        self.containers[name] = Container(ns)
+        self.containers[name] = Hosted(ns, container)
         peer.container = name
         peer.tell({"ev": "done"})
 
@@ -299,7 +293,11 @@ class SentryServer:
         for tg in self._members(name):
             tg.kill(int(signal.SIGKILL))
         c = self.containers.pop(name, None)
-        if c is not None and self.gpus is not None:
+        if c is None:
+            return
+        c.container.removed = True
+        self.k.forget_container(c.container)
+        if self.gpus is not None:
             self.gpus.removed(name, c.ns)
 
     def _engine(self, name: str) -> Engine | None:
@@ -326,7 +324,7 @@ class SentryServer:
         if failed:
             peer.tell({"ev": "failed", "errno": failed[0][0], "msg": failed[0][1]})
             code = control.exit_code_of(failed[0][0])
-            self._forget(owner, t.tg.pid, code << 8)
+            self._forget(owner, t.tg, code << 8)
             self.boot.discard_task(t)
         else:
             peer.tell({"ev": "done"})
@@ -334,17 +332,17 @@ class SentryServer:
     def _abandon(self, peer: Peer, t: Task, ident: int, err: int, text: str) -> None:
         """The program could not be started: the task is taken back."""
         peer.tell({"ev": "failed", "id": ident, "errno": err, "msg": text})
-        peer.ids.pop(t.tg.pid, None)
+        peer.ids.pop(t.tg, None)
         peer.procs.pop(ident, None)
         console = peer.consoles.pop(ident, None)
         if console is not None:
             console.close()
-        self.owners.pop(t.tg.pid, None)
+        self.owners.pop(t.tg, None)
         self.boot.discard_task(t)
 
-    def _forget(self, peer: Peer, pid: int, status: int) -> None:
+    def _forget(self, peer: Peer, tg: ThreadGroup, status: int) -> None:
         """Tells a process's owner that it is gone."""
-        ident = peer.ids.pop(pid, None)
+        ident = peer.ids.pop(tg, None)
         if ident is None:
             return
         peer.procs.pop(ident, None)
@@ -357,9 +355,9 @@ class SentryServer:
         for name, c in list(self.containers.items()):
             if name and c.init is tg:
                 self._remove_container(name)
-        peer = self.owners.pop(tg.pid, None)
+        peer = self.owners.pop(tg, None)
         if peer is not None:
-            self._forget(peer, tg.pid, tg.exit_code)
+            self._forget(peer, tg, tg.exit_code)
 
     # Signals
     @staticmethod
@@ -375,16 +373,12 @@ class SentryServer:
         tg.is_init = was
 
     def _members(self, name: str) -> list[ThreadGroup]:
-        """The live processes of a container: those in its file tree."""
+        """The live processes of a container."""
         c = self.containers.get(name)
         if c is None:
             return []
-        return [
-            tg
-            for tg in self.k.procs.values()
-            if not tg.dead
-            and (len(self.containers) == 1 or any(t.fs.ns is c.ns for t in tg.tasks.values()))
-        ]
+        own = c.container
+        return [tg for tg in own.pids.procs.values() if not tg.dead and tg.container is own]
 
     def _kill(self, peer: Peer, msg: control.Message) -> None:
         sig = int(msg["sig"])
@@ -401,22 +395,23 @@ class SentryServer:
             self._signal(c.init, sig)
         peer.tell({"ev": "done"})
 
-    def _kill_held(self, c: Container, sig: int) -> None:
+    def _kill_held(self, c: Hosted, sig: int) -> None:
         """A created program is nothing yet that could handle a signal: what ends a process ends it."""
         if sig == 0 or sg.bit(sig) & (sg.IGNORED | sg.STOP_SIGNALS) or c.held is None:
             return
         (owner, _ident, t, _spec), c.held = c.held, None
         t.tg.exit_code = sig
-        self._forget(owner, t.tg.pid, sig)
+        self._forget(owner, t.tg, sig)
         self.boot.discard_task(t)
 
     # Limits and figures
     def _limits(self, msg: control.Message) -> None:
+        c = self.containers.get(str(msg.get("container", "")))
         memory, pids = msg.get("memory"), msg.get("pids")
-        if isinstance(memory, int) and memory > 0:
-            self.k.mem_total = memory
-        if isinstance(pids, int) and pids > 0:
-            self.k.max_tasks = pids
+        if c is not None:
+            c.container.limit(
+                memory if isinstance(memory, int) else 0, pids if isinstance(pids, int) else 0
+            )
 
     def _stats(self, name: str) -> control.Message:
         return {

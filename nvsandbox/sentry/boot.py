@@ -18,6 +18,7 @@ import nvsandbox.sentry.syscalls as syscall_package
 from ..platform import native
 from ..platform.native._native import lib
 from ..platform.space import HostPlatform, vdso_layout
+from . import seccomp
 from .console import Console
 from .fs.gofer_client import GoferClient
 from .fs.hostfd_tty import open_stdio
@@ -25,13 +26,16 @@ from .fs.memfd_pool import MemfdPool
 from .fs.proc_mem import register_reader
 from .fs.rootfs import Builder
 from .ipc import proc_sysvipc, sem
+from .kernel.container import Container
 from .kernel.creds import Credentials
 from .kernel.exit import reap
 from .kernel.kernel import Kernel
+from .kernel.pids import PidNamespace
 from .kernel.remote import read_memory
 from .kernel.signal import SIG_IGN, SigAction
 from .kernel.task import RLIM_INFINITY, Task, ThreadGroup
 from .loader.exec import HWCAP
+from .mm.patch import KNOWN
 from .mounts import mount_all
 from .net import host as hostnet
 from .syscalls.decode import Row
@@ -152,32 +156,62 @@ class Boot:
         platform: type[HostPlatform],
     ) -> None:
         self.k = Kernel(platform(prepared.image, prepared.elf), ncpu, prepared.vdso)
-        self.k.table = prepared.table
-        self.k.exit_hooks.append(lambda tg: sem.exit_process(tg.pid))
+        self.k.table = self.k.container.table = prepared.table
+        self.k.exit_hooks.append(sem.exit_process)
         self.client = GoferClient(gofer)
 
     def build(self, config: SandboxConfig) -> MountNamespace:
         """The file tree of ``config``. Raises SysErr, Failure."""
         if config.network == "host":
             hostnet.register(self.k.loop)
-        b = self._builder(config, self.client, None)
+        self._limit(self.k.container, config)
+        b = self._builder(config, self.client, None, self.k.container)
         self.pool = b.pool
         self.k.mnt_ns = b.ns
         mount_all(self.k, b, config)
         return b.ns
 
-    def build_another(self, config: SandboxConfig, gofer: socket.socket) -> MountNamespace:
+    def build_another(
+        self, config: SandboxConfig, gofer: socket.socket, container: Container
+    ) -> MountNamespace:
         """The file tree of one more container, with a gofer of its own. Blocks until it stands. Raises SysErr, Failure."""
+        self._limit(container, config)
         client = GoferClient(gofer)
-        b = self._builder(config, client, self.pool)
+        b = self._builder(config, client, self.pool, container)
         mount_all(self.k, b, config)
         client.attach_loop(self.k.loop)
         return b.ns
 
+    def new_container(self, shares_pids: bool, profile: seccomp.Profile | None) -> Container:
+        """One more container of a pod, with a pid namespace of its own unless it shares the sandbox's."""
+        k = self.k
+        pids = k.container.pids if shares_pids else PidNamespace(k)
+        c = Container(pids, k.table)
+        self.confine(c, profile)
+        k.containers.append(c)
+        return c
+
+    def confine(self, c: Container, profile: seccomp.Profile | None) -> None:
+        """The container's calls are answered under a seccomp profile."""
+        if profile is not None:
+            before = self.k.table
+            c.table = seccomp.apply(before, profile)
+            c.hears_all = any(c.table.get(nr) is not before.get(nr) for nr in KNOWN)
+            c.seccomp_mode = 2
+
+    @staticmethod
+    def _limit(c: Container, config: SandboxConfig) -> None:
+        c.limit(config.memory, config.pids)
+        c.cpu_max = config.cpu_max
+
     def _builder(
-        self, config: SandboxConfig, client: GoferClient, pool: MemfdPool | None
+        self,
+        config: SandboxConfig,
+        client: GoferClient,
+        pool: MemfdPool | None,
+        container: Container,
     ) -> Builder:
-        tg = ThreadGroup(self.k, 0, None)
+        tg = ThreadGroup(self.k, 0, None, container)
         t = Task(self.k, tg, 0)
         t.creds = Credentials()
         t.files = FdTable()
@@ -190,24 +224,28 @@ class Boot:
     def builtin_init(self) -> ThreadGroup:
         """pid 1 without a program: inherits orphans and reaps them."""
         k = self.k
-        if k.init is None:
-            reaper = ThreadGroup(k, k.new_pid(), None)
+        pids = k.container.pids
+        if pids.init is None:
+            reaper = ThreadGroup(k, pids.new_pid(), None, k.container)
             reaper.is_init = True
             reaper.sighand.actions[17] = SigAction(SIG_IGN)
-            k.init = reaper
-            k.procs[reaper.pid] = reaper
-        return k.init
+            pids.init = reaper
+            pids.procs[reaper.pid] = reaper
+        return pids.init
 
-    def first_task(self, ns: MountNamespace, spec: ProcessSpec, init: bool) -> Task:
+    def first_task(
+        self, ns: MountNamespace, spec: ProcessSpec, init: bool, container: Container
+    ) -> Task:
         """The task that will exec a program from outside. ``init``: it is pid 1 itself."""
         k = self.k
+        pids = container.pids
         # Beside a container's own init, a program from outside has no parent inside (OCI exec).
-        outside = k.init is not None and k.init.tasks
+        outside = pids.init is not None and pids.init.tasks
         parent = None if init or outside else self.builtin_init()
-        tg = ThreadGroup(k, k.new_pid(), parent)
+        tg = ThreadGroup(k, pids.new_pid(), parent, container)
         if init:
             tg.is_init = True
-            k.init = tg
+            pids.init = tg
         elif parent is not None:
             parent.children[tg.pid] = tg
         tg.rlimits = default_rlimits()
@@ -222,8 +260,8 @@ class Boot:
         t.fs = FsContext(ns, root, root, spec.umask)
         t.comm = b"nvsandbox"
         tg.tasks[t.tid] = t
-        k.tasks[t.tid] = t
-        k.procs[tg.pid] = tg
+        pids.add(t)
+        pids.procs[tg.pid] = tg
         return t
 
     def discard_task(self, t: Task) -> None:
@@ -233,7 +271,7 @@ class Boot:
         tg = t.tg
         tg.tasks.clear()
         tg.dead = True
-        self.k.tasks.pop(t.tid, None)
+        tg.pids.drop(t.tid)
         reap(tg)
 
     def install_stdio(self, t: Task, fds: list[int], terminal: bool) -> Console | None:

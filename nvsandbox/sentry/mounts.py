@@ -50,12 +50,12 @@ def _dev(k: Kernel, b: Builder, m: InnerMount) -> None:
 
 
 def _proc(k: Kernel, b: Builder, m: InnerMount) -> None:
-    fs = make_proc(k)
+    fs = make_proc(k, b.boot.tg.container)
     b.mount(m.target, fs, fs.root, m.flags | MS_RELATIME)
 
 
 def _sysfs(k: Kernel, b: Builder, m: InnerMount) -> None:
-    fs = make_sysfs(k)
+    fs = make_sysfs(k, b.boot.tg.container)
     b.mount(m.target, fs, fs.root, m.flags | MS_RELATIME)
 
 
@@ -107,7 +107,7 @@ def _mount_one(
         return
     m = cast("InnerMount", m)
     if m.type in ("cgroup", "cgroup2"):
-        cg = make_cgroupfs(k, config.memory or None, config.cpu_max, config.pids or None)
+        cg = make_cgroupfs(k, b.boot.tg.container)
         b.mount(m.target, cg, cg.root, m.flags | MS_RELATIME)
     elif m.type in MOUNTERS:
         MOUNTERS[m.type](k, b, m)

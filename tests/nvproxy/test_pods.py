@@ -92,6 +92,20 @@ def test_each_container_has_its_own_cards(pod: Pod) -> None:
     assert "nvidia1\n" in out["two"] and "nvidia0\n" not in out["two"]
 
 
+def test_procfs_and_sysfs_show_a_containers_own(pod: Pod) -> None:
+    """/proc/driver/nvidia, /proc/devices and the PCI devices, while the pod's other containers have other cards."""
+    look = "ls /proc/driver/nvidia/gpus /sys/bus/pci/devices 2>&1; grep -c nvidia /proc/devices; sleep 0.2"
+    pod.member("one", look, "0")
+    pod.member("two", look, "1")
+    pod.member("none", look)
+    out = pod.run("one", "two", "none")
+    for name, card in (("one", "0000:01:00.0"), ("two", "0000:02:00.0")):
+        found = [w for w in out[name].split() if w.startswith("0000:")]
+        assert found == [card, card], out[name]
+        assert int(out[name].split()[-1]) > 0
+    assert "0000:" not in out["none"] and out["none"].split()[-1] == "0", out["none"]
+
+
 def test_a_container_without_gpus_cannot_open_the_pods(pod: Pod) -> None:
     look = (
         "import os, stat\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ def test_kill_9_in_one_container_leaves_the_pod(
     gone(a)
     assert rt.ok("exec", "b", "echo", "alive") == "alive\n"
     seen = rt.ok("exec", "b", "bash", "-c", "grep -l sleep /proc/[0-9]*/comm | wc -l")
-    assert int(seen) == 2  # b's and the sandbox's own
+    assert int(seen) == 1  # b's: it sees no other container's
 
 
 def test_a_pod_that_is_not_there(rt: Runtime, style: tuple[str, str]) -> None:
@@ -149,3 +150,125 @@ def test_a_pod_that_is_not_there(rt: Runtime, style: tuple[str, str]) -> None:
     b = rt.bundle(edit=lambda s: s.update(annotations={style[0]: "container"}))
     assert "is missing" in rt.failure(rt("create", "-b", b, "a"))
     assert json.loads(rt.ok("list", "-f", "json")) is None
+
+
+SHOW = """
+echo pid $$ parent $PPID
+ls /proc | grep -x '[0-9]*' | head -1
+(exit 7) & wait $!; echo child $?
+setsid sh -c 'sleep 0.2 & ' ; sleep 0.05; cat /proc/$(pgrep -n sleep 2>/dev/null || echo self)/status | grep -c PPid
+kill -9 $$ ; echo init ignores its own kill
+kill -0 4242 2>/dev/null || echo none
+exec sleep 1000
+"""
+
+
+def test_pid_namespaces(rt: Runtime, style: tuple[str, str]) -> None:
+    """Each container's first process is pid 1, takes its orphans, sees and can signal its own processes only."""
+    pod(rt, style)
+    for name in "ab":
+        member(rt, style, name, SHOW)
+        rt.ok("start", name)
+    out = rt.base / "out"
+    wait_for(lambda: out.read_text().count("none\n") == 2)
+    for line in ("pid 1 parent 0", "1", "child 7", "init ignores its own kill"):
+        assert out.read_text().splitlines().count(line) >= 2, out.read_text()
+    look = "cat /proc/1/cmdline | tr '\\0' ' '; echo; cat /proc/[0-9]*/comm | sort | uniq -c | tr -s ' '"
+    for name in "ab":
+        wait_for(lambda name=name: rt.ok("exec", name, "cat", "/proc/1/comm") == "sleep\n")
+        shown = rt.ok("exec", name, "bash", "-c", look).splitlines()
+        assert shown[0].strip() == "sleep 1000" and " 1 sleep" in shown, shown
+    # everybody but init dies by kill -1, in one container
+    for name in "ab":
+        subprocess.run(
+            rt.argv("exec", "-d", name, "sleep", "500"), check=True, stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+    rt("exec", "a", "bash", "-c", "kill -9 -1")
+    count = "grep -l sleep /proc/[0-9]*/comm | wc -l"
+    wait_for(lambda: rt.ok("exec", "a", "bash", "-c", count) == "1\n")
+    assert rt.ok("exec", "b", "bash", "-c", count) == "2\n"
+    # the end of pid 1 is the end of its container
+    rt.ok("kill", "a", "9")
+    wait_for(lambda: rt.state("a")["status"] == "stopped")
+    assert rt.ok("exec", "b", "bash", "-c", count) == "2\n"
+    # pids are the container's own: the new one starts with 1 again
+    rt.ok("delete", "a")
+    member(rt, style, "a", "echo again $$; exec sleep 1000")
+    rt.ok("start", "a")
+    wait_for(lambda: "again 1\n" in out.read_text())
+
+
+def test_a_shared_pid_namespace(rt: Runtime, style: tuple[str, str]) -> None:
+    """shareProcessNamespace: the path of the sandbox's namespace is given."""
+    infra = pod(rt, style)
+
+    def share(s: dict[str, Any]) -> None:
+        s["linux"]["namespaces"][0]["path"] = f"/proc/{infra}/ns/pid"
+
+    member(rt, style, "a", "exec sleep 2000", share)
+    member(rt, style, "b", "exec sleep 3000", share)
+    rt.ok("start", "a")
+    rt.ok("start", "b")
+    look = "for f in /proc/[0-9]*/cmdline; do tr '\\0' ' ' <$f; echo; done"
+    wait_for(lambda: {"sleep 1000 ", "sleep 2000 ", "sleep 3000 "} <= set(rt.ok("exec", "a", "bash", "-c", look).splitlines()))  # fmt: skip
+    assert rt.ok("exec", "b", "cat", "/proc/1/cmdline") == "sleep\x001000\x00"
+    rt.ok("exec", "b", "bash", "-c", "kill -9 $(pgrep -f '[s]leep 2000')")
+    wait_for(lambda: rt.state("a")["status"] == "stopped")
+    assert rt.state("b")["status"] == "running"
+
+
+def test_limits_and_statistics_of_one_container(rt: Runtime, style: tuple[str, str]) -> None:
+    pod(rt, style)
+
+    def limited(s: dict[str, Any]) -> None:
+        s["linux"]["resources"] = {
+            "memory": {"limit": 200 << 20},
+            "pids": {"limit": 12},
+            "cpu": {"quota": 50000, "period": 100000},
+        }
+
+    member(rt, style, "a", "sleep 1000 & sleep 1000 & exec sleep 1000", limited)
+    member(rt, style, "b", "exec sleep 1000")
+    rt.ok("start", "a")
+    rt.ok("start", "b")
+    show = "cd /sys/fs/cgroup; cat pids.max memory.max cpu.max pids.current; awk '/MemTotal/{print $2}' /proc/meminfo; wc -l <cgroup.procs"
+    wait_for(lambda: rt.ok("exec", "a", "cat", "/sys/fs/cgroup/pids.current") == "4\n")
+    got = rt.ok("exec", "a", "bash", "-c", show).split("\n")
+    assert got[:3] == ["12", str(200 << 20), "50000 100000"] and int(got[4]) == 200 << 10, got
+    assert rt.ok("exec", "b", "cat", "/sys/fs/cgroup/pids.max") == "max\n"
+    assert int(rt.ok("exec", "b", "awk", "/MemTotal/{print $2}", "/proc/meminfo")) > 200 << 10
+    storm = "for i in $(seq 30); do sleep 3 & done 2>&1; true"
+    assert "Resource temporarily unavailable" in rt("exec", "a", "bash", "-c", storm).stdout
+    assert "unavailable" not in rt.ok("exec", "b", "bash", "-c", storm)
+    rt.ok("update", "--pids-limit", "40", "--memory", str(300 << 20), "a")
+    assert rt.ok("exec", "a", "cat", "/sys/fs/cgroup/pids.max") == "40\n"
+    assert rt.ok("exec", "a", "cat", "/sys/fs/cgroup/memory.max") == f"{300 << 20}\n"
+    assert rt.ok("exec", "b", "cat", "/sys/fs/cgroup/pids.max") == "max\n"
+    busy = "import time\nt = time.process_time()\nwhile time.process_time() < t + 0.3: pass"
+    rt.ok("exec", "b", "python3", "-c", busy)
+    usage = "awk '/usage_usec/{print $2}' /sys/fs/cgroup/cpu.stat"
+    assert int(rt.ok("exec", "a", "bash", "-c", usage)) < 300_000
+    stats = json.loads(rt.ok("events", "--stats", "a"))
+    assert stats["id"] == "a" and stats["data"]["pids"]["current"] > 0
+
+
+def test_seccomp_profiles_are_a_containers(rt: Runtime, style: tuple[str, str]) -> None:
+    pod(rt, style)
+
+    def profile(s: dict[str, Any]) -> None:
+        s["linux"]["seccomp"] = {
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{"names": ["mkdir", "getppid"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}],
+        }  # fmt: skip
+
+    member(rt, style, "a", "exec sleep 1000", profile)
+    member(rt, style, "b", "exec sleep 1000")
+    rt.ok("start", "a")
+    rt.ok("start", "b")
+    try_it = (
+        "mkdir /tmp/x; python3 -c 'import os; print(os.getppid())'; grep Seccomp: /proc/self/status"
+    )
+    a, b = (rt("exec", n, "bash", "-c", f"({try_it}) 2>&1").stdout for n in "ab")
+    assert "Function not implemented" in a and "-38\n" in a and "Seccomp:\t2" in a, a
+    assert "not implemented" not in b and "-38\n" not in b and "Seccomp:\t0" in b, b

@@ -18,6 +18,7 @@ from typing import Any
 
 from nvsandbox.sentry.abi.resource import RLIM_INFINITY, RLIMIT_NOFILE
 from nvsandbox.sentry.errors import Restart, SysErr
+from nvsandbox.sentry.kernel.container import Container
 from nvsandbox.sentry.kernel.creds import Credentials
 from nvsandbox.sentry.kernel.wait import POLL_ALL, Waiter, WaitQueue
 from nvsandbox.sentry.mm.vma import Vma, VmaMap
@@ -107,7 +108,17 @@ class FakeKernel:
         self.loop = FakeLoop()
         self.tasks: dict[int, FakeTask] = {}
         self.time_offset = 0
-        self.seccomp_mode = 0
+        # The one pid namespace is the kernel itself
+        self.procs: dict[int, Any] = {}
+        self.last_pid = 7
+        pids: Any = self
+        self.container = Container(pids, {})
+
+    def every_task(self) -> list[Any]:
+        return list(self.tasks.values())
+
+    def every_proc(self) -> list[Any]:
+        return list(self.procs.values())
 
     def realtime_ns(self) -> int:
         return time.time_ns() + self.time_offset
@@ -119,7 +130,8 @@ class FakeKernel:
 class FakeGroup:
     """The fields of ThreadGroup that the other layers use."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, kernel: FakeKernel) -> None:
+        self.pids, self.container = kernel, kernel.container
         self.pid = self.pgid = self.sid = pid
         self.tty: object | None = None
         self.mm: object | None = None
@@ -158,7 +170,7 @@ class FakeTask:
         self.k = kernel
         self.tid = tid or 100 + len(kernel.tasks)
         kernel.tasks[self.tid] = self
-        self.tg = FakeGroup(self.tid)
+        self.tg = FakeGroup(self.tid, kernel)
         self.comm = b"fake"
         self.creds = Credentials(uid, gid)
         self.files = FdTable()

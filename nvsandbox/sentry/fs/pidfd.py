@@ -39,5 +39,5 @@ class PidFd(AnonFile):
         raise SysErr(errno.ESPIPE)
 
     def fdinfo(self) -> bytes:
-        pid = self.target.pid if self.target.k.procs.get(self.target.pid) is self.target else -1
+        pid = self.target.pid if self.target.pids.procs.get(self.target.pid) is self.target else -1
         return b"Pid:\t%d\nNSpid:\t%d\n" % (pid, pid)

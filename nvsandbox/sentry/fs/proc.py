@@ -1,6 +1,6 @@
 """procfs: the file system and its root (Linux: fs/proc/root.c; proc(5)).
 
-The tree is one for the sandbox; every mount of it shows the same. Left out: hidepid, subset=pid, /proc/PID/mem
+The tree is one for each container: it shows the processes of its pid namespace. Left out: hidepid, subset=pid, /proc/PID/mem
 (the kernel adds it with ``add``), /proc/kcore, /proc/kmsg.
 """
 
@@ -18,12 +18,10 @@ from .proc_net import make_net
 from .proc_sys import make_sys
 
 if TYPE_CHECKING:
+    from ..kernel.container import Container
     from ..kernel.kernel import Kernel
     from ..kernel.task import Task
 
-
-EXTRA: Final[dict[bytes, bytes]] = {}
-"""Path -> content of files that a device driver adds before the first mount (driver/nvidia/…, devices)."""
 
 DIRECTORIES: Final[dict[bytes, dict[bytes, Callable[[Task], bytes]]]] = {}
 """Directories of generated files that other parts of the kernel have."""
@@ -31,17 +29,18 @@ DIRECTORIES: Final[dict[bytes, dict[bytes, Callable[[Task], bytes]]]] = {}
 
 @final
 class ProcFs(FileSystem):
-    """One instance; ``root`` is its root directory."""
+    """One instance, of a container; ``root`` is its root directory."""
 
-    __slots__ = ("net", "root")
+    __slots__ = ("net", "pids", "root")
 
     magic: ClassVar[int] = 0x9FA0
     xattr_user_ok: ClassVar[bool] = False
 
-    def __init__(self, k: Kernel) -> None:
+    def __init__(self, k: Kernel, container: Container) -> None:
         super().__init__("proc", "proc")
+        self.pids = container.pids
         self.net = make_net(self)
-        self.root = ProcRoot(self, k)
+        self.root = ProcRoot(self)
         static = self.root.static
         for name, fn in files(k).items():
             static[name] = GenFile(self, fn)
@@ -54,7 +53,7 @@ class ProcFs(FileSystem):
             d = static[name] = StaticDir(self)
             for entry, fn in made.items():
                 d.add(entry, GenFile(self, fn))
-        for path, content in EXTRA.items():
+        for path, content in container.proc_files.items():
             self._extra(path, content)
 
     def _extra(self, path: bytes, content: bytes) -> None:
@@ -79,13 +78,13 @@ class ProcFs(FileSystem):
         self.root.static[name] = inode
 
 
-def make_proc(k: Kernel) -> ProcFs:
+def make_proc(k: Kernel, container: Container) -> ProcFs:
     """A new instance; mount its ``root``."""
-    return ProcFs(k)
+    return ProcFs(k, container)
 
 
 def _factory(t: Task, source: bytes, data: bytes) -> tuple[FileSystem, Inode]:
-    fs = ProcFs(t.k)
+    fs = ProcFs(t.k, t.tg.container)
     fs.source = source.decode("utf-8", "replace") or "proc"
     return fs, fs.root
 

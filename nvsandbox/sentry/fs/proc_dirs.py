@@ -16,7 +16,6 @@ from . import proc_mem, proc_mounts, proc_pid
 from .proc_fd import FdDir, FdInfoDir
 
 if TYPE_CHECKING:
-    from ..kernel.kernel import Kernel
     from ..kernel.task import Task, ThreadGroup
     from ..mm.mm import MM
     from .proc import ProcFs
@@ -307,13 +306,16 @@ IO: Final = b"rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes
 class SelfLink(SynthLink):
     """/proc/self and /proc/thread-self."""
 
-    __slots__ = ("thread",)
+    __slots__ = ("proc", "thread")
 
     def __init__(self, fs: ProcFs, thread: bool) -> None:
         super().__init__(fs, b"", 0o777)
+        self.proc = fs
         self.thread = thread
 
     def readlink(self, t: Task) -> bytes:
+        if t.tg.pids is not self.proc.pids:  # another container's /proc, through a descriptor
+            raise SysErr(errno.ENOENT)
         if self.thread:
             return b"%d/task/%d" % (t.tg.pid, t.tid)
         return b"%d" % t.tg.pid
@@ -323,14 +325,14 @@ class SelfLink(SynthLink):
 class ProcRoot(ProcDir):
     """/proc."""
 
-    __slots__ = ("k", "pids", "proc", "static")
+    __slots__ = ("dirs", "pids", "proc", "static")
 
-    def __init__(self, fs: ProcFs, k: Kernel) -> None:
+    def __init__(self, fs: ProcFs) -> None:
         super().__init__(fs, 0o555)
         self.proc = fs
-        self.k = k
+        self.pids = fs.pids
         self.static: dict[bytes, Inode] = {}
-        self.pids: dict[int, PidDir] = {}
+        self.dirs: dict[int, PidDir] = {}
 
     def lookup(self, t: Task, name: bytes) -> Inode:
         i = self.static.get(name)
@@ -339,25 +341,25 @@ class ProcRoot(ProcDir):
         if not name.isdigit() or len(name) > 9 or name[0] == 48:
             raise SysErr(errno.ENOENT)
         pid = int(name)
-        tg = self.k.procs.get(pid)
+        tg = self.pids.procs.get(pid)
         if tg is None:
-            u = self.k.tasks.get(pid)  # /proc/TID works although it is not listed
+            u = self.pids.tasks.get(pid)  # /proc/TID works although it is not listed
             tg = u.tg if u is not None else None
         if tg is None:
-            self.pids.pop(pid, None)
+            self.dirs.pop(pid, None)
             raise SysErr(errno.ENOENT)
-        d = self.pids.get(pid)
+        d = self.dirs.get(pid)
         if d is None or d.tg is not tg:
             self._forget_dead()
-            d = self.pids[pid] = PidDir(self.proc, tg, pid)
+            d = self.dirs[pid] = PidDir(self.proc, tg, pid)
         d.own()
         return d
 
     def _forget_dead(self) -> None:
-        if len(self.pids) > 2 * len(self.k.procs) + 64:
-            for pid in [p for p, d in self.pids.items() if self.k.procs.get(p) is not d.tg]:
-                del self.pids[pid]
+        if len(self.dirs) > 2 * len(self.pids.procs) + 64:
+            for pid in [p for p, d in self.dirs.items() if self.pids.procs.get(p) is not d.tg]:
+                del self.dirs[pid]
 
     def names(self, t: Task) -> list[tuple[bytes, int, int]]:
         out = [(n, i.ino, i.mode) for n, i in self.static.items()]
-        return out + [(b"%d" % p, 0x300000 + p, stat.S_IFDIR) for p in sorted(self.k.procs)]
+        return out + [(b"%d" % p, 0x300000 + p, stat.S_IFDIR) for p in sorted(self.pids.procs)]

@@ -13,7 +13,9 @@ from ..vfs.fstypes import FSTYPES
 from .proc_pid import mm_of
 
 if TYPE_CHECKING:
+    from ..kernel.container import Container
     from ..kernel.kernel import Kernel
+    from ..kernel.pids import PidNamespace
     from ..kernel.task import Task
 
 COMPILER: Final = b"nvsandbox@nvsandbox (gcc (Debian 12.2.0-14) 12.2.0, GNU ld 2.40)"
@@ -62,21 +64,21 @@ def cpuinfo(k: Kernel) -> bytes:
     return "".join(out).encode()
 
 
-def used_memory(k: Kernel) -> int:
+def used_memory(c: Container) -> int:
     """Bytes that processes have mapped privately: what we know of the memory in use, and no more than half of all."""
     seen: set[int] = set()
     used = 0
-    for tg in k.procs.values():
+    for tg in c.pids.procs.values():
         mm = mm_of(tg)
-        if mm is not None and id(mm) not in seen:
+        if mm is not None and id(mm) not in seen and tg.container is c:
             seen.add(id(mm))
             used += mm.data()
-    return min(used, k.mem_total // 2)
+    return min(used, c.memory // 2)
 
 
-def meminfo(k: Kernel) -> bytes:
-    total = k.mem_total >> 10
-    free = total - (used_memory(k) >> 10)
+def meminfo(c: Container) -> bytes:
+    total = c.memory >> 10
+    free = total - (used_memory(c) >> 10)
     rows: dict[str, int] = {
         "MemTotal": total, "MemFree": free, "MemAvailable": free, "Buffers": 0, "Cached": 0,
         "SwapCached": 0, "Active": total - free, "Inactive": 0, "Active(anon)": total - free,
@@ -101,10 +103,10 @@ def _uptime_ns(k: Kernel) -> int:
 
 
 def _busy_ns(k: Kernel) -> int:
-    return sum(tg.cputime for tg in k.procs.values())
+    return sum(tg.cputime for tg in k.every_proc())
 
 
-def stat(k: Kernel) -> bytes:
+def stat(k: Kernel, pids: PidNamespace) -> bytes:
     up = _uptime_ns(k) // 10_000_000
     busy = _busy_ns(k) // 10_000_000
     idle = max(up * k.ncpu - busy, 0)
@@ -112,9 +114,9 @@ def stat(k: Kernel) -> bytes:
     for n in range(k.ncpu):
         lines.append(f"cpu{n} {busy // k.ncpu} 0 0 {idle // k.ncpu} 0 0 0 0 0 0")
     boot = (k.realtime_ns() - _uptime_ns(k)) // 10**9
-    running = sum(1 for u in k.tasks.values() if u.token is None)
+    running = sum(1 for u in pids.tasks.values() if u.token is None)
     lines += [
-        "intr 0", "ctxt 0", f"btime {boot}", f"processes {k.last_pid}",
+        "intr 0", "ctxt 0", f"btime {boot}", f"processes {pids.last_pid}",
         f"procs_running {max(running, 1)}", "procs_blocked 0", "softirq 0 0 0 0 0 0 0 0 0 0 0",
     ]  # fmt: skip
     return ("\n".join(lines) + "\n").encode()
@@ -126,9 +128,9 @@ def uptime(k: Kernel) -> bytes:
     return f"{up / 1e9:.2f} {idle / 1e9:.2f}\n".encode()
 
 
-def loadavg(k: Kernel) -> bytes:
-    running = sum(1 for u in k.tasks.values() if u.token is None)
-    return f"0.00 0.00 0.00 {max(running, 1)}/{max(len(k.tasks), 1)} {k.last_pid}\n".encode()
+def loadavg(pids: PidNamespace) -> bytes:
+    running = sum(1 for u in pids.tasks.values() if u.token is None)
+    return f"0.00 0.00 0.00 {max(running, 1)}/{max(len(pids.tasks), 1)} {pids.last_pid}\n".encode()
 
 
 def version() -> bytes:
@@ -164,11 +166,11 @@ def interrupts(k: Kernel) -> bytes:
 def files(k: Kernel) -> dict[bytes, Callable[[Task], bytes]]:
     """Name and content of every file directly in /proc."""
     return {
-        b"meminfo": lambda t: meminfo(k),
+        b"meminfo": lambda t: meminfo(t.tg.container),
         b"cpuinfo": lambda t: cpuinfo(k),
-        b"stat": lambda t: stat(k),
+        b"stat": lambda t: stat(k, t.tg.pids),
         b"uptime": lambda t: uptime(k),
-        b"loadavg": lambda t: loadavg(k),
+        b"loadavg": lambda t: loadavg(t.tg.pids),
         b"version": lambda t: version(),
         b"filesystems": lambda t: filesystems(),
         b"devices": lambda t: DEVICES,

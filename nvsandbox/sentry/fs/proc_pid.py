@@ -182,7 +182,7 @@ def _status_signals(tg: ThreadGroup, u: Task | None, c: Credentials | None) -> l
     used = group_usage(tg)
     mask = f"{(1 << n) - 1:x}"
     return [
-        *out, f"Seccomp:\t{tg.k.seccomp_mode}", f"Seccomp_filters:\t{tg.k.seccomp_mode >> 1}", "Speculation_Store_Bypass:\tthread vulnerable",
+        *out, f"Seccomp:\t{tg.container.seccomp_mode}", f"Seccomp_filters:\t{tg.container.seccomp_mode >> 1}", "Speculation_Store_Bypass:\tthread vulnerable",
         "SpeculationIndirectBranch:\tconditional enabled",
         f"Cpus_allowed:\t{mask}", f"Cpus_allowed_list:\t{'0' if n == 1 else f'0-{n - 1}'}",
         "Mems_allowed:\t1", "Mems_allowed_list:\t0", f"voluntary_ctxt_switches:\t{used.nvcsw}",

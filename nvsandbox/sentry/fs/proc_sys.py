@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Final
 from ..errors import SysErr
 from ..ipc import mqueue, msg, sem, shm
 from ..kernel import kernel as kern
+from ..kernel.container import MAX_TASKS
 from ..kernel.creds import CAP_LAST, CAP_SYS_ADMIN
+from ..kernel.pids import PID_MAX
 from ..mm import mm
 from ..vfs.inode import MAY_EXEC
 from ..vfs.synthetic import GenFile, StaticDir
@@ -37,7 +39,7 @@ def random_uuid() -> bytes:
 BOOT_ID: Final = random_uuid()
 FIXED: Final[dict[bytes, bytes]] = {
     b"kernel/ostype": b"Linux", b"kernel/osrelease": kern.RELEASE, b"kernel/version": kern.VERSION,
-    b"kernel/pid_max": b"%d" % kern.PID_MAX, b"kernel/threads-max": b"%d" % (2 * kern.MAX_TASKS),
+    b"kernel/pid_max": b"%d" % PID_MAX, b"kernel/threads-max": b"%d" % (2 * MAX_TASKS),
     b"kernel/cap_last_cap": b"%d" % CAP_LAST, b"kernel/overflowuid": b"65534",
     b"kernel/overflowgid": b"65534", b"kernel/ngroups_max": b"65536", b"kernel/core_pattern": b"core",
     b"kernel/core_uses_pid": b"0", b"kernel/tainted": b"0", b"kernel/randomize_va_space": b"2",
@@ -191,7 +193,7 @@ class Live:
 
     def set_last_pid(self, t: Task, data: bytes) -> int:
         _need_root(t)
-        self.k.last_pid = _number(data, 0, kern.PID_MAX - 1)
+        t.tg.pids.last_pid = _number(data, 0, PID_MAX - 1)
         return len(data)
 
     def set_sem(self, t: Task, data: bytes) -> int:
@@ -206,13 +208,13 @@ class Live:
         return {
             b"kernel/hostname": (lambda t: k.hostname, self.set_hostname),
             b"kernel/domainname": (lambda t: k.domainname, self.set_domainname),
-            b"kernel/ns_last_pid": (lambda t: b"%d" % k.last_pid, self.set_last_pid),
+            b"kernel/ns_last_pid": (lambda t: b"%d" % t.tg.pids.last_pid, self.set_last_pid),
             b"kernel/sem": (lambda t: show_sem(), self.set_sem),
             b"kernel/random/uuid": (lambda t: random_uuid(), None),
             b"kernel/random/boot_id": (lambda t: BOOT_ID, None),
             b"fs/pipe-max-size": (lambda t: b"%d" % pipe.max_size, self.set_pipe_max),
             b"fs/file-nr": (lambda t: b"%d\t0\t9223372036854775807" % sum(
-                len(u.files.files) for u in k.tasks.values() if u.tid == u.tg.pid and u.files is not None), None),
+                len(u.files.files) for u in k.every_task() if u.tid == u.tg.pid and u.files is not None), None),
         }  # fmt: skip
 
 

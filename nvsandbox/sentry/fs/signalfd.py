@@ -42,7 +42,7 @@ class SignalFd(AnonFile):
 
     def _listen(self, t: Task) -> None:
         if self.heard.get(t.tid) is not t:
-            for tid in [i for i, u in self.heard.items() if u.k.tasks.get(i) is not u]:
+            for tid in [i for i, u in self.heard.items() if u.tg.pids.tasks.get(i) is not u]:
                 del self.heard[tid]
             self.heard[t.tid] = t
             t.signal_queue.add(self.waiter)

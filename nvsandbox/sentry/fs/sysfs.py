@@ -13,6 +13,7 @@ from ..vfs.synthetic import GenFile, StaticDir, SynthLink
 from .sysfs_net import NetDir, NetLinks
 
 if TYPE_CHECKING:
+    from ..kernel.container import Container
     from ..kernel.kernel import Kernel
     from ..kernel.task import Task
 
@@ -31,11 +32,6 @@ HUGE: Final = {
 }  # fmt: skip
 
 
-EXTRA: Final[dict[bytes, bytes]] = {}
-"""Path -> content of files that a device driver adds before the first mount (bus/pci/devices/…)."""
-EXTRA_LINKS: Final[dict[bytes, bytes]] = {}
-
-
 def cpu_range(n: int) -> bytes:
     return b"0" if n == 1 else b"0-%d" % (n - 1)
 
@@ -49,21 +45,21 @@ class SysFs(FileSystem):
     magic: ClassVar[int] = 0x62656572
     xattr_user_ok: ClassVar[bool] = False
 
-    def __init__(self, k: Kernel) -> None:
+    def __init__(self, k: Kernel, container: Container) -> None:
         super().__init__("sysfs", "sysfs")
         self.root = StaticDir(self, 0o555)
         for path in DIRS:
             self.dir(path)
         self._cpus(k.ncpu)
-        self._node(k)
+        self._node(k, container)
         self.dir(b"devices/virtual").add(b"net", NetDir(self))
         self.dir(b"class").add(b"net", NetLinks(self))
         for name, value in HUGE.items():
             self.text(b"kernel/mm/transparent_hugepage/" + name, value)
         self.dir(b"kernel/mm/hugepages")
-        for path, content in EXTRA.items():
+        for path, content in container.sys_files.items():
             self.raw(path, content)
-        for path, target in EXTRA_LINKS.items():
+        for path, target in container.sys_links.items():
             self.link(path, target)
         self.text(b"kernel/uevent_seqnum", b"0")
         self.text(b"kernel/profiling", b"0")
@@ -128,24 +124,26 @@ class SysFs(FileSystem):
             if c:
                 self.text(cpu + b"online", b"1")
 
-    def _node(self, k: Kernel) -> None:
+    def _node(self, k: Kernel, container: Container) -> None:
         base = b"devices/system/node/"
         for name in (b"online", b"possible", b"has_cpu", b"has_memory", b"has_normal_memory"):
             self.text(base + name, b"0")
         self.text(base + b"node0/cpulist", cpu_range(k.ncpu))
         self.text(base + b"node0/cpumap", b"%x" % ((1 << k.ncpu) - 1))
         self.text(base + b"node0/distance", b"10")
-        self.text(base + b"node0/meminfo", b"Node 0 MemTotal:       %d kB" % (k.mem_total >> 10))
+        self.text(
+            base + b"node0/meminfo", b"Node 0 MemTotal:       %d kB" % (container.memory >> 10)
+        )
         self.text(base + b"node0/numastat", b"numa_hit 0\nnuma_miss 0\nnuma_foreign 0")
 
 
-def make_sysfs(k: Kernel) -> SysFs:
+def make_sysfs(k: Kernel, container: Container) -> SysFs:
     """A new instance; mount its ``root``."""
-    return SysFs(k)
+    return SysFs(k, container)
 
 
 def _factory(t: Task, source: bytes, data: bytes) -> tuple[FileSystem, Inode]:
-    fs = SysFs(t.k)
+    fs = SysFs(t.k, t.tg.container)
     fs.source = source.decode("utf-8", "replace") or "sysfs"
     return fs, fs.root
 

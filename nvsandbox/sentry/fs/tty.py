@@ -18,6 +18,7 @@ from .tty_ldisc import LineDiscipline
 
 if TYPE_CHECKING:
     from ..kernel.kernel import Kernel
+    from ..kernel.pids import PidNamespace
     from ..kernel.task import Task, ThreadGroup
 
 INIT_CC: Final = bytes([3, 28, 127, 21, 4, 0, 1, 0, 17, 19, 26, 0, 18, 15, 23, 22, 0, 0, 0])
@@ -67,7 +68,7 @@ class Tty:
     """One terminal. ``out`` is what it has written and the other side has not read."""
 
     __slots__ = (
-        "count", "exclusive", "gen", "index", "k", "ldisc", "out", "packet_changed", "pgrp", "queue",
+        "count", "exclusive", "gen", "index", "k", "ldisc", "out", "packet_changed", "pgrp", "pids", "queue",
         "session", "stopped", "termios", "winsize",
     )  # fmt: skip
 
@@ -78,6 +79,7 @@ class Tty:
         self.winsize = bytes(8)
         self.session = 0
         self.pgrp = 0
+        self.pids: PidNamespace | None = None  # where session and group are
         self.stopped = False  # ^S
         self.exclusive = False
         self.count = 0  # open descriptions
@@ -125,19 +127,20 @@ class Tty:
             if sig == sg.SIGTTIN:
                 raise SysErr(errno.EIO)
             return
-        if self.k.pgrp_orphaned(tg.pgid, tg.sid):
+        if tg.pids.pgrp_orphaned(tg.pgid, tg.sid):
             raise SysErr(errno.EIO)
-        self.k.signal_pgrp(tg.pgid, sig)
+        tg.pids.signal_pgrp(tg.pgid, sig)
         raise Restart(ERESTARTSYS)
 
     def signal_foreground(self, sig: int) -> None:
-        if self.pgrp:
-            self.k.signal_pgrp(self.pgrp, sig)
+        if self.pgrp and self.pids is not None:
+            self.pids.signal_pgrp(self.pgrp, sig)
 
     def set_controlling(self, t: Task) -> None:
         """It becomes the controlling terminal of the caller's session."""
         self.session = t.tg.sid
         self.pgrp = t.tg.pgid
+        self.pids = t.tg.pids
         t.tg.tty = self
 
     def may_acquire(self, t: Task) -> bool:
@@ -147,7 +150,7 @@ class Tty:
 
     def clear_session(self) -> None:
         """No process has it as controlling terminal any more."""
-        for p in self.k.procs.values():
+        for p in self.pids.procs.values() if self.pids is not None else ():
             if p.tty is self:
                 p.tty = None
         self.session = self.pgrp = 0
@@ -156,7 +159,9 @@ class Tty:
         """vhangup: open descriptions die, the session is told (Linux: __tty_hangup)."""
         self.gen += 1
         self.count = 0
-        leader = self.k.procs.get(self.session) if self.session else None
+        leader = (
+            self.pids.procs.get(self.session) if self.session and self.pids is not None else None
+        )
         had = leader is not None and leader.tty is self
         self.clear_session()
         if leader is not None and had and not leader.dead:
@@ -186,8 +191,8 @@ def detach(t: Task) -> None:
     if not isinstance(tty, Tty) or tg.sid != tg.pid:
         return
     if tty.pgrp:
-        tty.k.signal_pgrp(tty.pgrp, sg.SIGHUP)
-        tty.k.signal_pgrp(tty.pgrp, sg.SIGCONT)
+        tg.pids.signal_pgrp(tty.pgrp, sg.SIGHUP)
+        tg.pids.signal_pgrp(tty.pgrp, sg.SIGCONT)
     tty.clear_session()
 
 
@@ -200,7 +205,7 @@ def session_leader_exit(tg: ThreadGroup) -> None:
         pgrp = tty.pgrp
         tty.clear_session()
         if pgrp:
-            tty.k.signal_pgrp(pgrp, sg.SIGHUP)
+            tg.pids.signal_pgrp(pgrp, sg.SIGHUP)
 
 
 def vhangup(t: Task) -> None:

@@ -252,7 +252,7 @@ def _set_pgrp(t: Task, y: Tty, arg: int) -> None:
     pgrp = _int_in(t, arg)
     if pgrp < 0:
         raise SysErr(errno.EINVAL)
-    members = [p for p in t.k.procs.values() if p.pgid == pgrp]
+    members = [p for p in t.tg.pids.procs.values() if p.pgid == pgrp]
     if not members:
         raise SysErr(errno.ESRCH)
     if members[0].sid != t.tg.sid:

@@ -15,7 +15,7 @@ from ..kernel.wait import WaitQueue
 from .ids import IPC_NOWAIT, READ, WRITE, IpcObject, IpcTable
 
 if TYPE_CHECKING:
-    from ..kernel.task import Task
+    from ..kernel.task import Task, ThreadGroup
 
 SEMMSL: Final = 32000
 SEMMNI: Final = 32000
@@ -40,7 +40,7 @@ class SemSet(IpcObject):
         self.zcount = [0] * n
         self.otime = 0
         self.queue = WaitQueue()
-        self.undo: dict[int, dict[int, int]] = {}
+        self.undo: dict[ThreadGroup, dict[int, int]] = {}
 
     def pack(self) -> bytes:
         """struct semid64_ds, 104 bytes."""
@@ -49,7 +49,7 @@ class SemSet(IpcObject):
     def attempt(self, t: Task, ops: list[Op]) -> int:
         """Does all of ``ops``, or nothing: the index of the one that must wait, or -1. Raises ERANGE."""
         values = dict[int, int]()
-        undo = dict(self.undo.get(t.tg.pid, {}))
+        undo = dict(self.undo.get(t.tg, {}))
         for i, (num, delta, flags) in enumerate(ops):
             v = values.get(num, self.values[num])
             if delta == 0:
@@ -70,7 +70,7 @@ class SemSet(IpcObject):
         for num, _, _ in ops:
             self.pids[num] = t.tg.pid
         if any(f & SEM_UNDO for _, _, f in ops):
-            self.undo[t.tg.pid] = undo
+            self.undo[t.tg] = undo
         return -1
 
     def set_value(self, t: Task, num: int, value: int) -> None:
@@ -132,12 +132,12 @@ def destroy(s: SemSet) -> None:
     s.queue.wake()
 
 
-def exit_process(pid: int) -> None:
+def exit_process(tg: ThreadGroup) -> None:
     """SEM_UNDO: called when a process is gone."""
     for s in list(SETS.by_index.values()):
-        adj = s.undo.pop(pid, None)
+        adj = s.undo.pop(tg, None)
         if adj:
             for num, d in adj.items():
                 s.values[num] = min(max(s.values[num] + d, 0), SEMVMX)
-                s.pids[num] = pid
+                s.pids[num] = tg.pid
             s.queue.wake()

@@ -140,7 +140,7 @@ def total() -> int:
 def attachments(k: Kernel, s: Segment) -> int:
     """shm_nattch: attached ranges in all address spaces."""
     found: set[tuple[int, int]] = set()
-    for u in k.tasks.values():
+    for u in k.every_task():
         mm = u.memory()
         if mm is None:
             continue

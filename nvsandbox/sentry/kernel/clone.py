@@ -110,12 +110,8 @@ def do_clone(t: Task, a: CloneArgs) -> int:
     check(a)
     f = a.flags
     k.check_task_limit(t)
-    if f & CLONE_THREAD:
-        tg = t.tg
-        tid = k.new_pid()
-    else:
-        tid = k.new_pid()
-        tg = _new_group(t, a, tid)
+    tid = t.tg.pids.new_pid()
+    tg = t.tg if f & CLONE_THREAD else _new_group(t, a, tid)
     child = Task(k, tg, tid)
     _inherit(t, child, f)
     if f & CLONE_CLEAR_SIGHAND:
@@ -132,7 +128,7 @@ def do_clone(t: Task, a: CloneArgs) -> int:
         _undo(t, child)
         raise SysErr(e.errno if isinstance(e, SysErr) else errno.EAGAIN) from None
     except TaskExit:
-        if k.tasks.get(tid) is child:
+        if t.tg.pids.tasks.get(tid) is child:
             _undo(t, child)
         raise
     if f & CLONE_PARENT_SETTID and child.mm is not t.mm:
@@ -156,7 +152,7 @@ def _trace(t: Task, c: Task, a: CloneArgs) -> None:
 def _new_group(t: Task, a: CloneArgs, pid: int) -> ThreadGroup:
     f = a.flags
     parent = t.tg.parent if f & CLONE_PARENT and t.tg.parent is not None else t.tg
-    tg = ThreadGroup(t.k, pid, parent)
+    tg = ThreadGroup(t.k, pid, parent, t.tg.container)
     tg.exit_signal = t.tg.exit_signal if f & CLONE_PARENT else a.exit_signal
     tg.pgid, tg.sid, tg.tty = t.tg.pgid, t.tg.sid, t.tg.tty
     tg.rlimits = list(t.tg.rlimits)
@@ -196,26 +192,26 @@ def _inherit(t: Task, c: Task, f: int) -> None:
 
 
 def _undo(t: Task, c: Task) -> None:
-    k, tg = t.k, c.tg
+    tg = c.tg
     ptrace.detach(c, 0)
     tg.tasks.pop(c.tid, None)
-    k.tasks.pop(c.tid, None)
+    tg.pids.drop(c.tid)
     if tg is not t.tg:
-        k.procs.pop(tg.pid, None)
+        tg.pids.procs.pop(tg.pid, None)
         if tg.parent is not None:
             tg.parent.children.pop(tg.pid, None)
     c.files.put(t)
     c.fs.put()
-    t.k.release_pid(c.tid)
+    t.tg.pids.release_pid(c.tid)
 
 
 def _publish(t: Task, c: Task, a: CloneArgs) -> None:
     """From here on others can see the child. It must be so before it runs: its first call may be to itself."""
-    k, tg = t.k, c.tg
+    tg = c.tg
     tg.tasks[c.tid] = c
-    k.tasks[c.tid] = c
+    tg.pids.add(c)
     if not a.flags & CLONE_THREAD:
-        k.procs[tg.pid] = tg
+        tg.pids.procs[tg.pid] = tg
         if tg.parent is not None:
             tg.parent.children[tg.pid] = tg
     if a.flags & CLONE_CHILD_CLEARTID:

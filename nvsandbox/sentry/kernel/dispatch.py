@@ -159,7 +159,7 @@ def _traced_call(k: Kernel, t: Task, ev: Event) -> int:
 
 def _handle(k: Kernel, t: Task, ev: Event) -> int:
     nr = ev[1]
-    row = k.table.get(nr)
+    row = t.tg.container.table.get(nr)
     if row is None or row.handler is None:
         k.count_missing(nr)
         return ENOSYS
@@ -413,7 +413,7 @@ def _default_action(k: Kernel, t: Task, info: sg.SigInfo) -> None:
     ):
         return
     if b & sg.STOP_SIGNALS:
-        if sig != sg.SIGSTOP and k.pgrp_orphaned(t.tg.pgid, t.tg.sid):
+        if sig != sg.SIGSTOP and t.tg.pids.pgrp_orphaned(t.tg.pgid, t.tg.sid):
             return
         start_stop(t, sig)
         return

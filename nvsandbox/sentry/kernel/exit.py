@@ -22,8 +22,8 @@ TICK: Final = 10_000_000  # ns
 
 def exit_task(t: Task) -> None:
     """Everything a dying task leaves. Runs once, in the task's own greenlet; may suspend."""
-    k, tg = t.k, t.tg
-    if k.tasks.get(t.tid) is not t and t.tid not in tg.tasks:
+    tg = t.tg
+    if tg.pids.tasks.get(t.tid) is not t and t.tid not in tg.tasks:
         return
     t.exiting = True
     tg.leader_cred = t.creds
@@ -35,9 +35,9 @@ def exit_task(t: Task) -> None:
     t.files.put(t)
     t.fs.put()
     tg.tasks.pop(t.tid, None)
-    if k.tasks.get(t.tid) is t and t.tid != tg.pid:
-        k.tasks.pop(t.tid, None)
-    k.task_gone(t)
+    if tg.pids.tasks.get(t.tid) is t and t.tid != tg.pid:
+        tg.pids.drop(t.tid)
+    tg.pids.task_gone(t)
     if not tg.tasks:
         _group_dead(tg)
 
@@ -137,7 +137,8 @@ def _group_dead(tg: ThreadGroup) -> None:
         k.on_process_exit(tg)
     if tg.is_init or parent is None:
         k.init_exited(tg)
-        if not tg.is_init:  # started from outside, where its end has just been told
+        # Started from outside, where its end has just been told; the sandbox's own init goes with the sandbox.
+        if not tg.is_init or tg.container is not k.container:
             reap(tg)
         return
     if (tg.held is not None or tg.dead_tracees) and ptrace.process_gone(tg, tg.exit_code):
@@ -183,8 +184,8 @@ def _reaper(tg: ThreadGroup) -> ThreadGroup | None:
         if not p.dead and (p.subreaper or p.is_init):
             return p
         p = p.parent
-    init = tg.k.init
-    return init if init is not tg else None
+    init = tg.pids.init
+    return init if init is not tg and (init is None or not init.dead) else None
 
 
 def _reparent(child: ThreadGroup, reaper: ThreadGroup | None) -> None:
@@ -219,6 +220,8 @@ def reap(tg: ThreadGroup, waited: bool = False) -> None:
         tg.parent.children.pop(tg.pid, None)
         if waited:
             tg.parent.child_used.add(with_children(tg))
-    k.procs.pop(tg.pid, None)
-    k.tasks.pop(tg.pid, None)
-    k.free_pid(tg)
+    tg.pids.procs.pop(tg.pid, None)
+    tg.pids.drop(tg.pid)
+    tg.pids.free_pid(tg)
+    if tg.container.removed:
+        k.forget_container(tg.container)

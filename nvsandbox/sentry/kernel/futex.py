@@ -189,7 +189,7 @@ class FutexTable:
                 continue
             if trylock:
                 return -errno.EAGAIN
-            if owner not in t.k.tasks:
+            if owner not in t.tg.pids.tasks:
                 return -errno.ESRCH
             if not word & FUTEX_WAITERS:
                 if t.thread.cmpxchg(addr, word, word | FUTEX_WAITERS) != word:
@@ -264,7 +264,7 @@ class FutexTable:
                 raise SysErr(errno.EINVAL)
             word = t.thread.read_u32(lock)
             owner = word & FUTEX_TID_MASK
-            if owner and owner not in t.k.tasks:
+            if owner and owner not in t.tg.pids.tasks:
                 raise SysErr(errno.ESRCH)
             more = FUTEX_WAITERS if owner or len(q) > 1 or self.queues.get(dst) else 0
             new = (owner or w.task.tid) | (word & FUTEX_OWNER_DIED) | more

@@ -18,11 +18,13 @@ from ..mm.mm import MM
 from ..mm.patch import Patcher
 from ..mm.vma import VmaMap
 from . import signal as sg
-from .creds import CAP_SYS_ADMIN, CAP_SYS_RESOURCE, Credentials
+from .container import MAX_TASKS, Container
+from .creds import CAP_SYS_ADMIN, CAP_SYS_RESOURCE
 from .dispatch import on_event
 from .exit import exit_task, tell_parent
 from .futex import FutexTable
 from .loop import EventLoop
+from .pids import PidNamespace
 from .task import RLIMIT_NPROC, Task, ThreadGroup
 from .thread import HostThread
 
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nvsandbox.sentry")
 
-PID_MAX: Final = 32768
-MAX_TASKS: Final = 16000
 POOL: Final = 2  # clean stubs kept ready for exec
 
 RELEASE: Final[bytes] = b"6.1.0-nvsandbox"
@@ -55,11 +55,8 @@ class Kernel:
         self.no_mm = MM(platform.zygote, VmaMap())
         self.table: dict[int, Row] = {}
         self.threads: dict[int, HostThread] = {}
-        self.tasks: dict[int, Task] = {}
-        self.procs: dict[int, ThreadGroup] = {}
-        self.used_pids: set[int] = set()
-        self.last_pid = 0
-        self.init: ThreadGroup | None = None
+        self.container = Container(PidNamespace(self), self.table)  # the sandbox's own
+        self.containers = [self.container]
         self.on_process_exit: Callable[[ThreadGroup], None] | None = None
         self.on_exit: Callable[[int], None] | None = None
         self.exit_hooks: list[
@@ -67,22 +64,17 @@ class Kernel:
         ] = []  # subsystems with per-process state
         self.futex = FutexTable()
         self.strace: Any = None
-        self.hears_all = False  # no call may be answered in the stub: a profile has a word to say
         self.patching = "on"  # or "off", "forced" (mm/patch.py)
         self.patcher: Patcher | None = None
         self.missing: dict[int, int] = {}
         self.hostname = b"nvsandbox"
         self.domainname = b"(none)"
-        self.seccomp_mode = 0  # 2 under a profile (sentry/seccomp.py)
         self.boot_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         self.boot_mono = time.monotonic_ns()
-        self.mem_total = _host_memory()
         self.mnt_ns: MountNamespace | None = None
-        self.max_tasks = MAX_TASKS
         self.pidfd_factory: Callable[[ThreadGroup], Any] | None = None
         self.tty_hangup: Callable[[ThreadGroup], None] | None = None
         self._ntid = 0
-        self._idle: Task | None = None
         self._pool: list[tuple[Space, HostThread]] = []
         self._making = False
         self._pool_waiters: list[Any] = []
@@ -97,35 +89,10 @@ class Kernel:
     def realtime_ns(self) -> int:
         return time.time_ns()
 
-    # Pids
-    def new_pid(self) -> int:
-        """A free task id. Raises EAGAIN when all are taken."""
-        for _ in range(PID_MAX):
-            self.last_pid += 1
-            if self.last_pid >= PID_MAX:
-                self.last_pid = 2 if PID_MAX > 300 else 1
-            if self.last_pid not in self.used_pids:
-                self.used_pids.add(self.last_pid)
-                return self.last_pid
-        raise SysErr(errno.EAGAIN)
-
-    def release_pid(self, pid: int) -> None:
-        self.used_pids.discard(pid)
-
-    def task_gone(self, t: Task) -> None:
-        """A thread's id is free again, unless it is its process's pid, which lives until the process is reaped."""
-        if t.tid != t.tg.pid:
-            self.release_pid(t.tid)
-
-    def free_pid(self, tg: ThreadGroup) -> None:
-        pid = tg.pid
-        if any(p.pgid == pid or p.sid == pid for p in self.procs.values()):
-            return  # still names a process group or session; found free when that is gone
-        self.release_pid(pid)
-
     def check_task_limit(self, t: Task) -> None:
         """Raises EAGAIN at RLIMIT_NPROC (root and capable tasks exempt) or the sandbox's own limit."""
-        if len(self.tasks) >= self.max_tasks:
+        own = t.tg.container
+        if own.tasks >= own.max_tasks or sum(c.tasks for c in self.containers) >= MAX_TASKS:
             raise SysErr(errno.EAGAIN)
         c = t.creds
         limit = t.tg.rlimit(RLIMIT_NPROC)
@@ -135,7 +102,7 @@ class Kernel:
             and not c.capable(CAP_SYS_ADMIN)
             and not c.capable(CAP_SYS_RESOURCE)
         ):
-            if sum(1 for u in self.tasks.values() if u.creds.uid == c.uid) >= limit:
+            if sum(1 for u in own.pids.tasks.values() if u.creds.uid == c.uid) >= limit:
                 raise SysErr(errno.EAGAIN)
 
     # Host threads
@@ -158,18 +125,6 @@ class Kernel:
         th.task = None
         lib.nv_drop(th.cdata)
         th.native.space.put()
-
-    def find_task(self, tid: int) -> Task | None:
-        """A task by its id. For an init of our own, which has none, one that never runs stands in: it has a priority and
-        capabilities that others may ask for."""
-        u = self.tasks.get(tid)
-        init = self.init
-        if u is None and init is not None and tid == init.pid and not init.tasks and not init.dead:
-            if self._idle is None:
-                self._idle = Task(self, init, tid)
-                self._idle.creds = Credentials()
-            return self._idle
-        return u
 
     def exit_task(self, t: Task) -> None:
         """The end of a task whose stub is dead. May suspend."""
@@ -228,7 +183,7 @@ class Kernel:
     def _stub_died(self, space: Space, status: int) -> None:
         """A stub ended without our asking: killed from outside, or by its own tampering. Its tasks are gone."""
         victims = {
-            u.tg for u in self.tasks.values() if u.memory() is not None and u.mm.space is space
+            u.tg for u in self.every_task() if u.memory() is not None and u.mm.space is space
         }
         log.warning("stub process %d died unexpectedly (wait status %#x)", space.pid, status)
         sig = status & 0x7F if os.WIFSIGNALED(status) else sg.SIGSEGV
@@ -303,6 +258,22 @@ class Kernel:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
 
     # Processes
+    def every_proc(self) -> list[ThreadGroup]:
+        """Those of all containers."""
+        return [tg for ns in self._namespaces() for tg in ns.procs.values()]
+
+    def every_task(self) -> list[Task]:
+        """Those of all containers."""
+        return [t for ns in self._namespaces() for t in ns.tasks.values()]
+
+    def _namespaces(self) -> list[PidNamespace]:
+        return list(dict.fromkeys(c.pids for c in self.containers))
+
+    def forget_container(self, c: Container) -> None:
+        """One of a pod that was removed is known until its last task is gone."""
+        if c.removed and not c.tasks and c in self.containers:
+            self.containers.remove(c)
+
     def count_missing(self, nr: int) -> None:
         if nr not in self.missing:
             row = self.table.get(nr)
@@ -314,31 +285,13 @@ class Kernel:
             raise SysErr(errno.EINVAL)
         return t.files.install(self.pidfd_factory(tg), t.tg.rlimit(7), cloexec=True)
 
-    def group(self, pgid: int) -> list[ThreadGroup]:
-        return [p for p in self.procs.values() if p.pgid == pgid]
-
-    def signal_pgrp(self, pgid: int, sig: int, info: sg.SigInfo | None = None) -> bool:
-        """Sends to every process of a group; False when it has none."""
-        members = self.group(pgid)
-        for p in members:
-            p.send_signal(sig, info)
-        return bool(members)
-
-    def pgrp_orphaned(self, pgid: int, sid: int) -> bool:
-        """Whether no member has a parent outside the group but in the session (POSIX orphaned process group)."""
-        for p in self.group(pgid):
-            q = p.parent
-            if not p.dead and q is not None and q.pgid != pgid and q.sid == sid:
-                return False
-        return True
-
     def session_leader_exit(self, tg: ThreadGroup) -> None:
         """A session leader with a terminal hangs it up; a newly orphaned stopped group gets SIGHUP and SIGCONT."""
         if tg.sid == tg.pid and tg.tty is not None and self.tty_hangup is not None:
             self.tty_hangup(tg)
         for child in list(tg.children.values()):
             if child.pgid != tg.pgid and child.sid == tg.sid:
-                members = self.group(child.pgid)
+                members = tg.pids.group(child.pgid)
                 orphaned = all(
                     p.parent is None
                     or p.parent is tg
@@ -352,21 +305,20 @@ class Kernel:
                         p.send_signal(sg.SIGCONT)
 
     def init_exited(self, tg: ThreadGroup) -> None:
-        """A process without a parent is gone. The init of the sandbox takes everybody with it."""
-        if tg is self.init:
+        """A process without a parent is gone. The init of a namespace takes everybody there with it, the sandbox's the sandbox."""
+        if tg is self.container.pids.init:
             self.shutdown(tg.exit_code)
+        elif tg is tg.pids.init:
+            for p in list(tg.pids.procs.values()):
+                if not p.dead:
+                    p.kill(sg.SIGKILL)
 
     def shutdown(self, status: int) -> None:
         """The sandbox ends with wait status ``status``: every process is killed."""
         if self.on_exit is None:
             return
         done, self.on_exit = self.on_exit, None
-        for tg in list(self.procs.values()):
+        for tg in self.every_proc():
             if not tg.dead:
                 tg.kill(sg.SIGKILL)
         done(status)
-
-
-def _host_memory() -> int:
-    """Bytes of memory the sandbox may see."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

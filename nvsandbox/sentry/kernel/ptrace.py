@@ -349,7 +349,7 @@ def process_gone(tg: ThreadGroup, code: int) -> bool:
     held = tg.held
     if held is None:
         return False
-    for p in tg.k.procs.values():
+    for p in tg.pids.procs.values():
         if p.dead_tracees.get(held.tid) is held and not p.dead:
             held.code = code
             held.usage = with_children(tg)

@@ -203,7 +203,9 @@ def access(t: Task, mm: MM, fn: Callable[[Access], T]) -> T:
     try:
         for _ in range(PATIENCE):
             users = [
-                u for u in t.k.tasks.values() if u.mm is mm and u.has_thread() and not u.exiting
+                u
+                for u in t.tg.pids.tasks.values()
+                if u.mm is mm and u.has_thread() and not u.exiting
             ]
             if not users or mm.space.killed:
                 break
@@ -238,7 +240,7 @@ def read_memory(t: Task, mm: MM, addr: int, size: int) -> bytes:
 def remap_shared(t: Task, inode: Inode, fd: int) -> None:
     """The host file behind ``inode`` is another one now: whoever maps it shared sees that one from here on."""
     seen: set[int] = set()
-    for u in list(t.k.tasks.values()):
+    for u in t.k.every_task():
         mm = u.memory()
         if mm is None or id(mm) in seen:
             continue

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..mm.vma import VmaMap
     from ..vfs.file import FdTable
     from ..vfs.fs_context import FsContext
+    from .container import Container
     from .creds import Credentials
     from .kernel import Kernel
     from .ptrace import DeadTracee, Tracee
@@ -65,6 +66,7 @@ class ThreadGroup:
         "child_used",
         "children",
         "cont_reported",
+        "container",
         "dead",
         "dead_tracees",
         "did_exec",
@@ -85,6 +87,7 @@ class ThreadGroup:
         "pgid",
         "pid",
         "pidfd_queue",
+        "pids",
         "posix_timers",
         "rlimits",
         "seen",
@@ -102,8 +105,12 @@ class ThreadGroup:
         "used",
     )  # fmt: skip
 
-    def __init__(self, k: Kernel, pid: int, parent: ThreadGroup | None) -> None:
+    def __init__(
+        self, k: Kernel, pid: int, parent: ThreadGroup | None, container: Container
+    ) -> None:
         self.k = k
+        self.container = container
+        self.pids = container.pids
         self.pid = pid
         self.pgid = pid
         self.sid = pid
@@ -346,7 +353,7 @@ class Task:
     def publish(self) -> None:
         """Tells its stub who it is: ``getpid`` and its like are then answered there (proto.h, ``known``)."""
         k = self.k
-        if k.patcher is None or k.strace is not None or k.hears_all:
+        if k.patcher is None or k.strace is not None or self.tg.container.hears_all:
             return
         tg, c = self.tg, self.creds
         ppid = tg.parent.pid if tg.parent is not None else 0

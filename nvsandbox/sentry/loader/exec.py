@@ -262,12 +262,12 @@ def _kill_others(t: Task) -> None:
         t.k.loop.suspend()
         t.token = None
     if t.tid != tg.pid:
-        t.k.tasks.pop(t.tid, None)
+        tg.pids.drop(t.tid)
         tg.tasks.pop(t.tid, None)
-        t.k.release_pid(t.tid)
+        t.tg.pids.release_pid(t.tid)
         t.tid = tg.pid
         tg.tasks[t.tid] = t
-        t.k.tasks[t.tid] = t
+        tg.pids.add(t)
 
 
 def _reset(t: Task, prog: Program, secure: bool) -> None:

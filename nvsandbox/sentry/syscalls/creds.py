@@ -225,7 +225,7 @@ def sys_capget(t: Task, hdr: UserPtr, data: UserPtr) -> int:
         raise SysErr(errno.EINVAL)
     if pid < 0:
         raise SysErr(errno.EINVAL)
-    u = t.k.find_task(pid) if pid else t
+    u = t.tg.pids.find_task(pid) if pid else t
     if u is None:
         raise SysErr(errno.ESRCH)
     if not data:

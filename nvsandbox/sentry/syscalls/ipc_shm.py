@@ -32,7 +32,7 @@ def sys_shmget(t: Task, key: CInt, size: CULong, flags: CInt) -> int:
     def make() -> shm.Segment:
         if not shm.SHMMIN <= size <= shm.LIMITS.size:
             raise SysErr(errno.EINVAL)
-        if flags & shm.SHM_HUGETLB or size > t.k.mem_total:
+        if flags & shm.SHM_HUGETLB or size > t.tg.container.memory:
             raise SysErr(errno.ENOMEM)
         if shm.total() + m.page_up(size) > min(shm.TOTAL_MAX, shm.LIMITS.pages * PAGE):
             raise SysErr(errno.ENOSPC)

@@ -74,7 +74,7 @@ def sys_sysinfo(t: Task, out: UserPtr) -> int:
     """sysinfo(2)."""
     k = t.k
     up = (k.monotonic_ns() - k.boot_mono) // NSEC
-    mem = k.mem_total
+    mem = t.tg.container.memory
     buf = struct.pack(
         "<qQQQQQQQQQHHIQQI",
         up,
@@ -87,7 +87,7 @@ def sys_sysinfo(t: Task, out: UserPtr) -> int:
         0,
         0,
         0,
-        len(k.procs) & 0xFFFF,
+        len(t.tg.pids.procs) & 0xFFFF,
         0,
         0,
         0,
@@ -150,7 +150,7 @@ def sys_setrlimit(t: Task, which: CUInt, new: UserPtr) -> int:
 
 def sys_prlimit64(t: Task, pid: CInt, which: CUInt, new: UserPtr, old: UserPtr) -> int:
     """prlimit(2)."""
-    u = t.k.find_task(pid) if pid else t
+    u = t.tg.pids.find_task(pid) if pid else t
     raw = struct.unpack("<QQ", t.copy_in(new, 16)) if new else None
     if u is None:
         raise SysErr(errno.ESRCH)
@@ -266,7 +266,7 @@ def _pr_get_name(t: Task, a: int, b: int, c: int, d: int) -> int:
 
 
 def _pr_get_seccomp(t: Task, a: int, b: int, c: int, d: int) -> int:
-    return t.k.seccomp_mode
+    return t.tg.container.seccomp_mode
 
 
 def _pr_capbset_read(t: Task, a: int, b: int, c: int, d: int) -> int:
@@ -416,7 +416,7 @@ def sys_personality(t: Task, persona: CUInt) -> int:
 
 def sys_kcmp(t: Task, a: CInt, b: CInt, kind: CInt, x: CULong, y: CULong) -> int:
     """kcmp(2)."""
-    u, v = t.k.tasks.get(a), t.k.tasks.get(b)
+    u, v = t.tg.pids.tasks.get(a), t.tg.pids.tasks.get(b)
     if u is None or v is None:
         raise SysErr(errno.ESRCH)
     if kind == 0:

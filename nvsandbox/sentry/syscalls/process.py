@@ -408,7 +408,7 @@ def sys_set_tid_address(t: Task, addr: UserPtr) -> int:
 def _find(t: Task, pid: int) -> ThreadGroup:
     if pid == 0:
         return t.tg
-    p = t.k.procs.get(pid)
+    p = t.tg.pids.procs.get(pid)
     if p is None:
         raise SysErr(errno.ESRCH)
     return p
@@ -429,7 +429,7 @@ def sys_setpgid(t: Task, pid: CInt, pgid: CInt) -> int:
             raise SysErr(errno.EACCES)
     if p.sid == p.pid:
         raise SysErr(errno.EPERM)
-    if pgid != p.pid and not any(q.sid == t.tg.sid for q in t.k.group(pgid)):
+    if pgid != p.pid and not any(q.sid == t.tg.sid for q in t.tg.pids.group(pgid)):
         raise SysErr(errno.EPERM)
     p.pgid = pgid
     return 0
@@ -450,7 +450,7 @@ def sys_getsid(t: Task, pid: CInt) -> int:
 def sys_setsid(t: Task) -> int:
     """setsid(2)."""
     tg = t.tg
-    if t.k.group(tg.pid):
+    if t.tg.pids.group(tg.pid):
         raise SysErr(errno.EPERM)
     tg.sid = tg.pgid = tg.pid
     tg.tty = None
@@ -488,9 +488,9 @@ def sys_pidfd_open(t: Task, pid: CInt, flags: CUInt) -> int:
     """pidfd_open(2)."""
     if flags & ~os.O_NONBLOCK or pid <= 0:
         raise SysErr(errno.EINVAL)
-    p = t.k.procs.get(pid)
+    p = t.tg.pids.procs.get(pid)
     if p is None:
-        raise SysErr(errno.EINVAL if pid in t.k.tasks else errno.ESRCH)
+        raise SysErr(errno.EINVAL if pid in t.tg.pids.tasks else errno.ESRCH)
     fd = t.k.open_pidfd(t, p)
     if flags:
         t.files.get(fd).flags |= os.O_NONBLOCK

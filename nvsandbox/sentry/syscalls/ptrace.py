@@ -68,7 +68,7 @@ def sys_ptrace(t: Task, request: CLong, pid: CLong, addr: CULong, data: CULong) 
     """ptrace(2); PEEK requests store the word at ``data``."""
     if request == 0:
         return _traceme(t)
-    u = t.k.tasks.get(pid)
+    u = t.tg.pids.tasks.get(pid)
     if u is None:
         raise SysErr(errno.ESRCH)
     if request == 16:  # PTRACE_ATTACH

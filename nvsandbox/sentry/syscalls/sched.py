@@ -33,7 +33,7 @@ IOPRIO_LEVELS: Final = {0: 1, 1: 8, 2: 8, 3: 0x2000}  # by class: none, real-tim
 def _task(t: Task, pid: int) -> Task:
     if pid < 0:
         raise SysErr(errno.EINVAL)
-    u = t.k.find_task(pid) if pid else t
+    u = t.tg.pids.find_task(pid) if pid else t
     if u is None:
         raise SysErr(errno.ESRCH)
     return u
@@ -188,12 +188,12 @@ def sys_getcpu(t: Task, cpu: UserPtr, node: UserPtr) -> int:
 
 def _prio_targets(t: Task, which: int, who: int) -> list[Task]:
     if which == PRIO_PROCESS:
-        u = t.k.find_task(who) if who else t
+        u = t.tg.pids.find_task(who) if who else t
         return [u] if u is not None else []
     if which == PRIO_PGRP:
-        return [u for u in t.k.tasks.values() if u.tg.pgid == (who or t.tg.pgid)]
+        return [u for u in t.tg.pids.tasks.values() if u.tg.pgid == (who or t.tg.pgid)]
     if which == PRIO_USER:
-        return [u for u in t.k.tasks.values() if u.creds.uid == (who or t.creds.uid)]
+        return [u for u in t.tg.pids.tasks.values() if u.creds.uid == (who or t.creds.uid)]
     raise SysErr(errno.EINVAL)
 
 

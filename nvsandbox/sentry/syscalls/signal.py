@@ -149,7 +149,7 @@ def _may_signal(t: Task, tg: ThreadGroup, d: Credentials, sig: int) -> bool:
 def _group_allowed(t: Task, tg: ThreadGroup, sig: int) -> bool:
     for u in tg.tasks.values():
         return _may_signal(t, tg, u.creds, sig)
-    stand_in = t.k.find_task(tg.pid)
+    stand_in = t.tg.pids.find_task(tg.pid)
     creds = stand_in.creds if stand_in is not None else tg.leader_cred  # of a zombie
     return creds is None or _may_signal(t, tg, creds, sig)
 
@@ -164,18 +164,20 @@ def sys_kill(t: Task, pid: CInt, sig: CInt) -> int:
     if pid == -(1 << 31):
         raise SysErr(errno.ESRCH)
     if pid == -1:
-        groups = [p for p in t.k.procs.values() if p is not t.tg and not p.is_init and p.pid != 1]
+        groups = [
+            p for p in t.tg.pids.procs.values() if p is not t.tg and not p.is_init and p.pid != 1
+        ]
         allowed = [p for p in groups if _group_allowed(t, p, sig)]
         return _kill_groups(t, allowed, sig, info) if allowed or not groups else 0
-    return _kill_groups(t, t.k.group(-pid if pid else t.tg.pgid), sig, info)
+    return _kill_groups(t, t.tg.pids.group(-pid if pid else t.tg.pgid), sig, info)
 
 
 def _group_of(t: Task, pid: int) -> ThreadGroup:
     """The process ``pid``, or the one that has a thread of that number. Raises ESRCH."""
-    tg = t.k.procs.get(pid)
+    tg = t.tg.pids.procs.get(pid)
     if tg is not None:
         return tg
-    u = t.k.tasks.get(pid)
+    u = t.tg.pids.tasks.get(pid)
     if u is None:
         raise SysErr(errno.ESRCH)
     return u.tg
@@ -195,7 +197,7 @@ def _kill_groups(t: Task, groups: list[ThreadGroup], sig: int, info: sg.SigInfo)
 
 
 def _thread_kill(t: Task, tgid: int, tid: int, sig: int, info: sg.SigInfo) -> int:
-    u = t.k.tasks.get(tid)
+    u = t.tg.pids.tasks.get(tid)
     if u is None or (tgid and u.tg.pid != tgid):
         raise SysErr(errno.ESRCH)
     if not _may_signal(t, u.tg, u.creds, sig):
@@ -223,7 +225,7 @@ def _queued_signals(t: Task) -> int:
     """How many signals are queued for processes of the caller's user (Linux: struct ucounts)."""
     uid = t.creds.uid
     n = 0
-    for u in t.k.tasks.values():
+    for u in t.tg.pids.tasks.values():
         if u.creds is not None and u.creds.uid == uid:
             n += len(u.pending.infos)
             if u.tid == u.tg.pid:
@@ -267,7 +269,9 @@ def sys_pidfd_send_signal(t: Task, pidfd: CInt, sig: CInt, uinfo: UserPtr, flags
         raise SysErr(errno.EBADF)
     if not 0 <= sig <= sg.NSIG:
         raise SysErr(errno.EINVAL)
-    if t.k.procs.get(target.pid) is not target:  # reaped, its number another's by now perhaps
+    if (
+        target.pids.procs.get(target.pid) is not target
+    ):  # reaped, its number another's by now perhaps
         raise SysErr(errno.ESRCH)
     if uinfo:
         if int.from_bytes(t.copy_in(uinfo, 4), "little", signed=True) != sig:

@@ -174,7 +174,7 @@ def _creds_in(t: Task, body: bytes) -> Ucred:
         or (gid not in (c.gid, c.egid, c.sgid) and not c.capable(CAP_SETGID))
     ):
         raise SysErr(errno.EPERM)
-    if pid != t.tg.pid and pid not in t.k.procs:
+    if pid != t.tg.pid and pid not in t.tg.pids.procs:
         raise SysErr(errno.ESRCH)
     return pid, uid, gid
 

@@ -56,7 +56,7 @@ def _named(t: Task, clock: int) -> Task | ThreadGroup:
         if u is None:
             raise SysErr(errno.EINVAL)
         return u
-    p = t.k.procs.get(pid) if pid else t.tg
+    p = t.tg.pids.procs.get(pid) if pid else t.tg
     if p is None:
         raise SysErr(errno.EINVAL)
     return p

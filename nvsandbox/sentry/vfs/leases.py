@@ -46,8 +46,10 @@ def tell_owner(tg: ThreadGroup, f: FileDescription, fd: int) -> None:
     info = sg.SigInfo(f.owner_sig or sg.SIGIO)
     if f.owner_sig:
         info.code, info.band, info.fd = POLL_MSG, BAND_MSG, fd
-    k = tg.k
-    groups = k.group(-owner) if owner < 0 else [p for p in (k.procs.get(owner),) if p is not None]
+    pids = tg.pids
+    groups = (
+        pids.group(-owner) if owner < 0 else [p for p in (pids.procs.get(owner),) if p is not None]
+    )
     for p in groups:
         p.send_signal(info.signo, info)
 

@@ -28,7 +28,7 @@ from nvsandbox.sentry.vfs.open import open_path
 def world(make: Any = make_proc) -> Any:
     t: Any = FakeTask()
     k, tg = t.k, t.tg
-    k.procs, k.ncpu, k.mem_total, k.boot_mono, k.last_pid = {tg.pid: tg}, 2, 1 << 32, 0, 7
+    k.procs, k.ncpu, k.boot_mono = {tg.pid: tg}, 2, 0
     k.hostname, k.domainname = b"box", b"(none)"
     tg.tasks, tg.k, tg.parent, tg.dead, tg.stopped = {t.tid: t}, k, None, False, False
     tg.sighand, tg.pending, tg.exit_signal, tg.exit_code = SigHandlers(), Pending(), 17, 0
@@ -43,7 +43,7 @@ def world(make: Any = make_proc) -> Any:
     t.memory = lambda: None
     t.has_thread = lambda: False
     t.tracee = None
-    fs = make(k)
+    fs = make(k, k.container)
     ns = MountNamespace(mount_of(fs, fs.root))
     t.fs = FsContext(ns, ns.root_path(), ns.root_path())
     return t

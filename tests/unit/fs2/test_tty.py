@@ -38,7 +38,7 @@ def world() -> tuple[Any, MasterFile, SlaveFile, Pty]:
     fs = make_devpts()
     m = mount_of(fs, fs.root)
     p = fs.new_pty(t)
-    p.locked = False
+    p.locked, p.pids = False, t.k
     path = Path(m, m.root.set_child(b"0", fs.nodes[0]))
     master = MasterFile(os.O_RDWR | os.O_NONBLOCK, path, p)
     slave: Any = open_slave(t, path, os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY, p)

@@ -80,7 +80,7 @@ def test_semaphores_are_atomic_and_undone() -> None:
     assert ms.sys_semctl(t, s, 0, 12, 0) == 0
     assert semop(t, s, (0, 2, 0x1000)) == 0
     assert ms.sys_semctl(t, s, 0, 12, 0) == 2
-    sem.exit_process(t.tg.pid)
+    sem.exit_process(t.tg)
     assert ms.sys_semctl(t, s, 0, 12, 0) == 0
     assert semop(t, s, (7, 1, 0)) == -errno.EFBIG
     assert call(t, ms.sys_semctl, s, 0, 16, 40000) == -errno.ERANGE
@@ -114,7 +114,7 @@ def test_posix_queue_orders_by_priority() -> None:
 
 def test_shm_identifiers() -> None:
     t: Any = FakeTask()
-    t.k.mem_total = 1 << 30
+    t.k.container.memory = 1 << 30
     i = sh.sys_shmget(t, 77, 5000, CREAT | 0o600)
     assert call(t, sh.sys_shmget, 77, 6000, 0) == -errno.EINVAL
     assert call(t, sh.sys_shmget, 0, 0, CREAT) == -errno.EINVAL

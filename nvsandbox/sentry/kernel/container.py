@@ -1,0 +1,57 @@
+"""What a container of a sandbox has of its own besides its files: pid namespace, seccomp profile, limits, devices' files.
+
+A sandbox is one container; in a pod several share a Sentry. Children stay in the container of their parent.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final, final
+
+if TYPE_CHECKING:
+    from ..syscalls.decode import Row
+    from .pids import PidNamespace
+
+MAX_TASKS: Final = 16000
+
+
+@final
+class Container:
+    """``table`` is what its calls are answered by: the sandbox's, under the container's profile."""
+
+    __slots__ = (
+        "cpu_max", "hears_all", "max_tasks", "memory", "memory_max", "pids", "pids_max", "proc_files", "removed",
+        "seccomp_mode",
+        "sys_files", "sys_links", "table", "tasks",
+    )  # fmt: skip
+
+    def __init__(self, pids: PidNamespace, table: dict[int, Row]) -> None:
+        self.pids = pids
+        self.table = table
+        self.hears_all = False  # no call may be answered in the stub: a profile has a word to say
+        self.seccomp_mode = 0  # 2 under a profile (sentry/seccomp.py)
+        self.memory = _host_memory()  # bytes that it sees
+        self.memory_max = 0  # bytes, as its control group shows them; 0: no limit
+        self.max_tasks = MAX_TASKS
+        self.pids_max = 0  # tasks, as its control group shows them; 0: no limit
+        self.cpu_max: tuple[int, int] | None = None  # quota and period, µs
+        self.tasks = 0
+        self.removed = False  # starts nothing any more
+        # Files of device drivers: path -> content, path -> target
+        self.proc_files: dict[bytes, bytes] = {}
+        self.sys_files: dict[bytes, bytes] = {}
+        self.sys_links: dict[bytes, bytes] = {}
+
+    def limit(self, memory: int, pids: int) -> None:
+        """Limits in bytes and tasks, 0: as before."""
+        if memory > 0:
+            self.memory_max = memory
+            self.memory = min(_host_memory(), memory)
+        if pids > 0:
+            self.pids_max = pids
+            self.max_tasks = min(MAX_TASKS, pids)
+
+
+def _host_memory() -> int:
+    """Bytes of memory the sandbox may see."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
