@@ -16,6 +16,7 @@ ERESTARTSYS: Final = 512  # restart when the handler has SA_RESTART, otherwise E
 ERESTARTNOINTR: Final = 513  # always restart
 ERESTARTNOHAND: Final = 514  # restart only when no handler runs
 ERESTART_RESTARTBLOCK: Final = 516  # as NOHAND, but through restart_syscall(2)
+NO_REPLY: Final = -(1 << 62)  # no result: the handler has arranged the registers itself
 
 
 class SysErr(Exception):

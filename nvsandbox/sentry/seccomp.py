@@ -11,15 +11,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from .errors import TaskExit
-from .kernel import signal as sg
-from .kernel.dispatch import force_signal
+from .kernel import seccomp as own
 from .syscalls.decode import Row
 
 if TYPE_CHECKING:
     from .kernel.task import Task
 
 SIGSYS: Final = 31
-SYS_SECCOMP: Final = 1
 M64: Final = (1 << 64) - 1
 WIDE: Final = 0  # decode.WIDTHS: unsigned long
 LAST_CALL: Final = 470
@@ -93,8 +91,7 @@ def _refusal(action: str, ret: int | None) -> Handler | None:
 
 
 def _trap(t: Task, *_args: int) -> int:
-    force_signal(t, sg.SigInfo(SIGSYS, SYS_SECCOMP))
-    return -errno.ENOSYS
+    return own.trap(t, t.orig_nr, 0)
 
 
 def _kill(t: Task, *_args: int) -> int:

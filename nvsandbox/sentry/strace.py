@@ -10,7 +10,7 @@ import errno
 import logging
 from typing import TYPE_CHECKING, Final, final
 
-from .errors import Restart, SysErr, TaskExit
+from .errors import NO_REPLY, Restart, SysErr, TaskExit
 
 if TYPE_CHECKING:
     from .kernel.task import Task
@@ -30,7 +30,6 @@ PATH_CALLS: Final = frozenset(
     )
 )  # fmt: skip
 ENTER_ONLY: Final = frozenset(("exit", "exit_group"))
-NO_REPLY: Final = -(1 << 62)
 
 
 @final

@@ -178,6 +178,8 @@ class FakeTask:
         self.mem = bytearray(SIZE)
         self.top = 0
         self.signals: list[int] = []  # what send_signal_self was given
+        self.personality = self.seccomp = 0
+        self.filter = None
         self.pending = False  # what signal_pending answers, and makes wait raise Restart
 
     def memory(self) -> None:

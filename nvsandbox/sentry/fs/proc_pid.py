@@ -180,9 +180,12 @@ def _status_signals(tg: ThreadGroup, u: Task | None, c: Credentials | None) -> l
         ]  # fmt: skip
     n = tg.k.ncpu
     used = group_usage(tg)
+    own = u.filter if u is not None else None
+    mode = max(tg.container.seccomp_mode, u.seccomp if u is not None else 0)
+    filters = (tg.container.seccomp_mode >> 1) + (own.count if own is not None else 0)
     mask = f"{(1 << n) - 1:x}"
     return [
-        *out, f"Seccomp:\t{tg.container.seccomp_mode}", f"Seccomp_filters:\t{tg.container.seccomp_mode >> 1}", "Speculation_Store_Bypass:\tthread vulnerable",
+        *out, f"Seccomp:\t{mode}", f"Seccomp_filters:\t{filters}", "Speculation_Store_Bypass:\tthread vulnerable",
         "SpeculationIndirectBranch:\tconditional enabled",
         f"Cpus_allowed:\t{mask}", f"Cpus_allowed_list:\t{'0' if n == 1 else f'0-{n - 1}'}",
         "Mems_allowed:\t1", "Mems_allowed_list:\t0", f"voluntary_ctxt_switches:\t{used.nvcsw}",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from ..errors import SysErr
 from ..ipc import mqueue, msg, sem, shm
 from ..kernel import kernel as kern
+from ..kernel import seccomp
 from ..kernel.container import MAX_TASKS
 from ..kernel.creds import CAP_LAST, CAP_SYS_ADMIN
 from ..kernel.pids import PID_MAX
@@ -47,7 +48,7 @@ FIXED: Final[dict[bytes, bytes]] = {
     b"kernel/sched_rt_period_us": b"1000000", b"kernel/sched_autogroup_enabled": b"0",
     b"kernel/printk": b"4\t4\t1\t7", b"kernel/perf_event_paranoid": b"3",
     b"kernel/kptr_restrict": b"1", b"kernel/dmesg_restrict": b"1",
-    b"kernel/unprivileged_bpf_disabled": b"2", b"kernel/seccomp/actions_avail": b"",
+    b"kernel/unprivileged_bpf_disabled": b"2", b"kernel/seccomp/actions_avail": seccomp.NAMES,
     b"kernel/yama/ptrace_scope": b"0", b"kernel/shm_rmid_forced": b"0", b"kernel/modules_disabled": b"1", b"kernel/sysrq": b"0",
     b"kernel/random/entropy_avail": b"256", b"kernel/random/poolsize": b"256",
     b"kernel/keys/maxkeys": b"200", b"kernel/io_uring_disabled": b"2",

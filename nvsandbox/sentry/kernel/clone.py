@@ -177,6 +177,7 @@ def _inherit(t: Task, c: Task, f: int) -> None:
     c.cpu_mask, c.personality = t.cpu_mask, t.personality
     c.timer_slack = c.default_slack = t.timer_slack
     c.gs_base = t.gs_base
+    c.seccomp, c.filter = t.seccomp, t.filter
     if f & CLONE_FILES:
         t.files.refs += 1
         c.files = t.files

@@ -36,11 +36,12 @@ from ..errors import (
     ERESTART_RESTARTBLOCK,
     ERESTARTNOINTR,
     ERESTARTSYS,
+    NO_REPLY,
     Restart,
     SysErr,
     TaskExit,
 )
-from . import ptrace
+from . import ptrace, seccomp
 from . import signal as sg
 from .cputime import look_last
 from .deliver import setup_frame
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
     from .thread import HostThread
 
 log = logging.getLogger("nvsandbox.sentry")
-NO_REPLY: Final = -(1 << 62)  # a handler that has arranged the registers itself
 ENOSYS: Final = -errno.ENOSYS
 NR_RESTART: Final = 219
 M64: Final = (1 << 64) - 1
@@ -113,6 +113,8 @@ def call(k: Kernel, t: Task, ev: Event) -> int:
     t.orig_nr = nr
     if t.tracee is not None:
         return _traced_call(k, t, ev)
+    if t.seccomp:
+        return _filtered(k, t, ev)
     return _handle(k, t, ev)
 
 
@@ -123,15 +125,11 @@ def _traced_call(k: Kernel, t: Task, ev: Event) -> int:
     if tr is not None and tr.mode == ptrace.SYSCALL:
         th.regs[RAX] = ENOSYS & M64
         ptrace.syscall_stop(t, ptrace.ENTRY)
-        th.ev[E_INLEN0] = th.ev[E_INLEN1] = 0  # the tracer may have changed what they point to
         if t.orig_nr < 0:  # it wants no call
             r = th.regs[RAX]
             return r - (1 << 64) if r >> 63 else r
-        th.regs[RAX] = t.orig_nr
-        th.ev[E_KIND] = EV_SYSCALL
-        lib.nv_decode(th.cdata)
-        ev = unsigned(k, _EVENT(th.ev))
-    r = _handle(k, t, ev)
+        ev = _changed(k, t)
+    r = _filtered(k, t, ev) if t.seccomp else _handle(k, t, ev)
     tr = t.tracee
     if tr is None or tr.mode == ptrace.CONT:
         return r
@@ -155,6 +153,25 @@ def _traced_call(k: Kernel, t: Task, ev: Event) -> int:
     if r != NO_REPLY and M64 - ERESTART_RESTARTBLOCK < left <= M64 - ERESTARTSYS + 1:
         return left - (1 << 64)
     return NO_REPLY
+
+
+def _changed(k: Kernel, t: Task) -> Event:
+    """The call as its tracer has left it."""
+    th = t.thread
+    th.ev[E_INLEN0] = th.ev[E_INLEN1] = 0  # what they point to may have changed
+    th.regs[RAX] = t.orig_nr
+    th.ev[E_KIND] = EV_SYSCALL
+    lib.nv_decode(th.cdata)
+    return unsigned(k, _EVENT(th.ev))
+
+
+def _filtered(k: Kernel, t: Task, ev: Event) -> int:
+    """As ``_handle``, if the task's own filters allow the call."""
+    r = seccomp.check(t, ev[1], False)
+    if r == seccomp.CHANGED:
+        ev = _changed(k, t)
+        r = seccomp.check(t, ev[1], True)
+    return _handle(k, t, ev) if r == seccomp.GO_ON else r
 
 
 def _handle(k: Kernel, t: Task, ev: Event) -> int:
@@ -285,7 +302,7 @@ def _trap(k: Kernel, th: HostThread, kind: int) -> None:
             info = sg.SigInfo(sig, ev[E_CODE])
             info.addr = ev[E_ADDR]
             fault = (ev[E_TRAPNO], ev[E_ERR], ev[E_ADDR])
-            force_signal(t, info)
+            sg.force(t, info)
             finish_trap(k, t, fault)
         elif kind == EV_BADARCH:
             t.thread.regs[RAX] = ENOSYS & 0xFFFFFFFF
@@ -305,18 +322,6 @@ def finish_trap(k: Kernel, t: Task, fault: tuple[int, int, int]) -> None:
         exit_to_user(k, t, NO_REPLY, fault)
     t.thread.used = 0
     lib.nv_resume(t.thread.cdata)
-
-
-def force_signal(t: Task, info: sg.SigInfo) -> None:
-    """A fault's signal: one that is blocked or ignored is delivered with the default action."""
-    act = t.tg.sighand.get(info.signo)
-    b = sg.bit(info.signo)
-    if t.blocked & b or act.handler == sg.SIG_IGN:
-        t.tg.sighand.actions.pop(info.signo, None)
-        t.blocked &= ~b
-    t.pending.discard(b)
-    t.pending.add(info)
-    t.work = True
 
 
 def exit_to_user(k: Kernel, t: Task, r: int, fault: tuple[int, int, int] = (0, 0, 0)) -> int:
@@ -370,7 +375,7 @@ def exit_to_user(k: Kernel, t: Task, r: int, fault: tuple[int, int, int] = (0, 0
         if not setup_frame(t, info, act, fault):
             if info.signo == sg.SIGSEGV:  # its own frame does not fit: no second chance
                 t.tg.sighand.actions.pop(sg.SIGSEGV, None)
-            force_signal(t, sg.SigInfo(sg.SIGSEGV, sg.SI_KERNEL))
+            sg.force(t, sg.SigInfo(sg.SIGSEGV, sg.SI_KERNEL))
         elif tr is not None and tr.mode == ptrace.STEP:
             ptrace.step_stop(t)
         r = NO_REPLY

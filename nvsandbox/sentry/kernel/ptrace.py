@@ -24,8 +24,9 @@ PTRACE_O_TRACECLONE: Final = 8
 PTRACE_O_TRACEEXEC: Final = 0x10
 PTRACE_O_TRACEVFORKDONE: Final = 0x20
 PTRACE_O_TRACEEXIT: Final = 0x40
+PTRACE_O_TRACESECCOMP: Final = 0x80
 PTRACE_O_EXITKILL: Final = 0x100000
-OPTIONS: Final = 0x10007F
+OPTIONS: Final = 0x1000FF
 
 EVENT_FORK: Final = 1
 EVENT_VFORK: Final = 2
@@ -33,6 +34,7 @@ EVENT_CLONE: Final = 3
 EVENT_EXEC: Final = 4
 EVENT_VFORK_DONE: Final = 5
 EVENT_EXIT: Final = 6
+EVENT_SECCOMP: Final = 7
 EVENT_STOP: Final = 128
 
 # What a resumed tracee does next
@@ -44,6 +46,7 @@ STEP: Final = 2
 NONE: Final = 0
 ENTRY: Final = 1
 EXIT: Final = 2
+SECCOMP: Final = 3
 
 TF: Final = 0x100
 RF: Final = 0x10000

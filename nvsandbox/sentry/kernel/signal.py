@@ -86,6 +86,8 @@ SI_QUEUE: Final = -1
 SI_TIMER: Final = -2
 SI_MESGQ: Final = -3
 SI_TKILL: Final = -6
+SYS_SECCOMP: Final = 1
+AUDIT_ARCH_X86_64: Final = 0xC000003E
 CLD_EXITED: Final = 1
 CLD_KILLED: Final = 2
 CLD_DUMPED: Final = 3
@@ -130,6 +132,8 @@ class SigInfo:
             body = struct.pack(
                 "<iIiiqq", self.pid, self.uid, self.status, 0, self.utime, self.stime
             )
+        elif s == SIGSYS and c == SYS_SECCOMP:
+            body = struct.pack("<QiI", self.addr, self.status, AUDIT_ARCH_X86_64)
         elif bit(s) & SYNCHRONOUS and c > 0 and c != SI_KERNEL:
             body = struct.pack("<Q", self.addr & (2**64 - 1))
         elif (s == SIGIO or self.band) and c > 0 and c != SI_KERNEL:
@@ -253,6 +257,18 @@ def is_ignored(tg: ThreadGroup, sig: int) -> bool:
     if h == SIG_IGN:
         return True
     return h == SIG_DFL and bool(bit(sig) & IGNORED)
+
+
+def force(t: Task, info: SigInfo) -> None:
+    """A fault's signal: one that is blocked or ignored is delivered with the default action."""
+    act = t.tg.sighand.get(info.signo)
+    b = bit(info.signo)
+    if t.blocked & b or act.handler == SIG_IGN:
+        t.tg.sighand.actions.pop(info.signo, None)
+        t.blocked &= ~b
+    t.pending.discard(b)
+    t.pending.add(info)
+    t.work = True
 
 
 def send(tg: ThreadGroup, target: Task | None, info: SigInfo, force: bool = False) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .creds import Credentials
     from .kernel import Kernel
     from .ptrace import DeadTracee, Tracee
+    from .seccomp import Filter
 
 RLIMIT_CPU: Final = 0
 RLIMIT_FSIZE: Final = 1
@@ -250,6 +251,7 @@ class Task:
         "exit_code",
         "exiting",
         "files",
+        "filter",
         "fs",
         "gs_base",
         "ioprio",
@@ -270,6 +272,7 @@ class Task:
         "rseq",
         "rt_priority",
         "saved_mask",
+        "seccomp",
         "signal_queue",
         "start_ns",
         "stop_pending",
@@ -306,6 +309,8 @@ class Task:
         self.stop_pending = 0
         self.exiting = False
         self.exit_code = 0  # of a thread that ended by itself
+        self.seccomp = 0  # its mode (kernel/seccomp.py)
+        self.filter: Filter | None = None  # the last one put on it
         self.tracee: Tracee | None = None  # somebody traces it
         self.tracees: dict[int, Task] = {}  # by tid: whom it traces
         self.newborn = 0  # where it begins, if its tracer is to hear of it first
@@ -357,7 +362,7 @@ class Task:
             return
         tg, c = self.tg, self.creds
         ppid = tg.parent.pid if tg.parent is not None else 0
-        if self.tracee is not None:
+        if self.tracee is not None or self.seccomp:
             _KNOWN(self.thread.mem, KNOWN_OFF, 0, 0, 0, 0, 0, 0, 0)
             return
         _KNOWN(

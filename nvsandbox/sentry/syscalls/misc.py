@@ -24,6 +24,7 @@ from ..mm.mm import TASK_SIZE
 from ..mm.vma import PROT_WRITE
 from ..vfs.file import NR_OPEN_MAX
 from .decode import CInt, CUInt, CULong, Table, UserPtr, full, missing, partial
+from .seccomp import pr_get_seccomp, pr_set_seccomp
 from .time import NSEC
 
 CAP_SYS_PACCT: Final = 20
@@ -265,10 +266,6 @@ def _pr_get_name(t: Task, a: int, b: int, c: int, d: int) -> int:
     return 0
 
 
-def _pr_get_seccomp(t: Task, a: int, b: int, c: int, d: int) -> int:
-    return t.tg.container.seccomp_mode
-
-
 def _pr_capbset_read(t: Task, a: int, b: int, c: int, d: int) -> int:
     if a > CAP_LAST:
         raise SysErr(errno.EINVAL)
@@ -400,7 +397,7 @@ PRCTL: Final = {
     32: _pr_nothing, 34: _pr_mce_kill_get, 40: _pr_get_tid_address,
     1: _pr_set_pdeathsig, 2: _pr_get_pdeathsig, 3: _pr_get_dumpable, 4: _pr_set_dumpable,
     7: _pr_get_keepcaps, 8: _pr_set_keepcaps, 15: _pr_set_name, 16: _pr_get_name,
-    21: _pr_get_seccomp, 23: _pr_capbset_read, 24: _pr_capbset_drop, 27: _pr_get_securebits,
+    21: pr_get_seccomp, 22: pr_set_seccomp, 23: _pr_capbset_read, 24: _pr_capbset_drop, 27: _pr_get_securebits,
     28: _pr_set_securebits, 29: _pr_set_timerslack, 30: _pr_get_timerslack, 36: _pr_set_subreaper,
     37: _pr_get_subreaper, 38: _pr_set_nnp, 39: _pr_get_nnp, 41: _pr_set_thp, 42: _pr_get_thp, 47: _pr_cap_ambient,
 }  # fmt: skip
@@ -488,7 +485,7 @@ TABLE: Final[Table] = {
     134: missing("uselib"),
     135: full("personality", sys_personality),
     154: missing("modify_ldt"),
-    157: partial("prctl", sys_prctl, "seccomp, speculation control, PR_SET_MM"),
+    157: partial("prctl", sys_prctl, "speculation control, PR_SET_MM"),
     158: partial("arch_prctl", sys_arch_prctl, "xstate permissions"),
     160: full("setrlimit", sys_setrlimit),
     163: partial("acct", sys_acct, "no accounting"),
@@ -507,7 +504,6 @@ TABLE: Final[Table] = {
     302: full("prlimit64", sys_prlimit64),
     312: full("kcmp", sys_kcmp),
     313: partial("finit_module", sys_denied, "always EPERM"),
-    317: missing("seccomp"),
     318: full("getrandom", sys_getrandom),
     321: partial("bpf", sys_denied, "always EPERM"),
     323: missing("userfaultfd"),

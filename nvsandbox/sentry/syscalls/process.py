@@ -7,14 +7,13 @@ import os
 import struct
 from typing import TYPE_CHECKING, Final
 
-from ..errors import Restart, SysErr, TaskExit
+from ..errors import NO_REPLY, Restart, SysErr, TaskExit
 from ..kernel import clone as cl
 from ..kernel import ptrace
 from ..kernel import signal as sg
 from ..kernel.clone import CloneArgs, do_clone
 from ..kernel.cputime import Usage, look_last, with_children
 from ..kernel.creds import CAP_SYS_ADMIN
-from ..kernel.dispatch import NO_REPLY
 from ..kernel.exit import exit_info, reap
 from ..kernel.task import Task, ThreadGroup
 from ..loader.exec import close_program, exec_program, open_program

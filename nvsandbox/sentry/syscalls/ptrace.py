@@ -399,9 +399,11 @@ def _syscall_info(t: Task, u: Task, tr: pt.Tracee, addr: int, data: int) -> int:
     r = _regs(u)
     regs = dict(zip(USER_REGS[:22], r, strict=False))
     buf = struct.pack("<BxxxIQQ", tr.op, AUDIT_ARCH_X86_64, regs[RIP], regs[RSP])
-    if tr.op == pt.ENTRY:
+    if tr.op in (pt.ENTRY, pt.SECCOMP):
         args = [regs[i] for i in (RDI, RSI, RDX, R10, R8, R9)]
         buf += struct.pack("<7Q", regs[ORIG_RAX], *args)
+        if tr.op == pt.SECCOMP:
+            buf += struct.pack("<I4x", tr.message)
     elif tr.op == pt.EXIT:
         buf += struct.pack("<QB", regs[RAX], regs[RAX] > M64 - 4095)
     t.copy_out(data, buf[:addr])

@@ -6,12 +6,11 @@ import errno
 import struct
 from typing import Final
 
-from ..errors import ERESTARTNOHAND, Restart, SysErr
+from ..errors import ERESTARTNOHAND, NO_REPLY, Restart, SysErr
 from ..fs.proc_dirs import PidDir
 from ..kernel import signal as sg
 from ..kernel.creds import CAP_KILL, Credentials
 from ..kernel.deliver import SS_AUTODISARM, SS_DISABLE, SS_ONSTACK, on_altstack, restore_frame
-from ..kernel.dispatch import NO_REPLY, force_signal
 from ..kernel.task import RLIMIT_SIGPENDING, Task, ThreadGroup
 from .decode import CInt, CUInt, CULong, Table, UserPtr, full
 
@@ -69,7 +68,7 @@ def sys_rt_sigprocmask(t: Task, how: CInt, new: UserPtr, old: UserPtr, size: CUL
 def sys_rt_sigreturn(t: Task) -> int:
     """rt_sigreturn(2): never called by programs, only from the restorer."""
     if not restore_frame(t):
-        force_signal(t, sg.SigInfo(sg.SIGSEGV, sg.SI_KERNEL))
+        sg.force(t, sg.SigInfo(sg.SIGSEGV, sg.SI_KERNEL))
     t.orig_nr = -1
     return NO_REPLY
 
