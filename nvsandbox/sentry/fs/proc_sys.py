@@ -20,7 +20,7 @@ from ..kernel.pids import PID_MAX
 from ..mm import mm
 from ..vfs.inode import MAY_EXEC
 from ..vfs.synthetic import GenFile, StaticDir
-from . import inotify, pipe
+from . import aio, inotify, pipe
 
 if TYPE_CHECKING:
     from ..kernel.kernel import Kernel
@@ -58,7 +58,7 @@ FIXED: Final[dict[bytes, bytes]] = {
     b"vm/dirty_ratio": b"20", b"vm/dirty_background_ratio": b"10", b"vm/panic_on_oom": b"0",
     b"vm/legacy_va_layout": b"0", b"vm/overcommit_kbytes": b"0",
     b"fs/file-max": b"9223372036854775807", b"fs/nr_open": b"1048576",
-    b"fs/aio-max-nr": b"65536", b"fs/aio-nr": b"0", b"fs/lease-break-time": b"45",
+    b"fs/aio-max-nr": b"%d" % aio.MAX_NR, b"fs/lease-break-time": b"45",
     b"fs/leases-enable": b"1", b"fs/protected_symlinks": b"1", b"fs/protected_hardlinks": b"1",
     b"fs/protected_fifos": b"1", b"fs/protected_regular": b"2", b"fs/suid_dumpable": b"0",
     b"fs/overflowuid": b"65534", b"fs/overflowgid": b"65534", b"fs/epoll/max_user_watches": b"262144",
@@ -214,6 +214,7 @@ class Live:
             b"kernel/random/uuid": (lambda t: random_uuid(), None),
             b"kernel/random/boot_id": (lambda t: BOOT_ID, None),
             b"fs/pipe-max-size": (lambda t: b"%d" % pipe.max_size, self.set_pipe_max),
+            b"fs/aio-nr": (lambda t: b"%d" % aio.total(), None),
             b"fs/file-nr": (lambda t: b"%d\t0\t9223372036854775807" % sum(
                 len(u.files.files) for u in k.every_task() if u.tid == u.tg.pid and u.files is not None), None),
         }  # fmt: skip

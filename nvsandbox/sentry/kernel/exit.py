@@ -53,6 +53,8 @@ def leave_mm(t: Task) -> None:
     last = mm.users == 0
     if last:
         mm.put_exe()
+        if mm.aio:
+            mm.end_aio()
     if not mm.space.killed and (not last or (t.robust_list and mm.shares_memory())):
         try:
             _release_memory_words(t)

@@ -48,6 +48,7 @@ from .vma import (
 )
 
 if TYPE_CHECKING:
+    from ..fs.aio import AioContext
     from ..kernel.remote import Visit
     from ..kernel.task import Task
     from ..vfs.file import FileDescription
@@ -105,7 +106,7 @@ class MM:
     """One address space, living in one host process (``space``)."""
 
     __slots__ = (
-        "_busy", "_lock_queue", "arg_end", "arg_start", "args", "auxv", "brk", "brk_start", "donated", "dumpable",
+        "_busy", "_lock_queue", "aio", "arg_end", "arg_start", "args", "auxv", "brk", "brk_start", "donated", "dumpable",
         "env_end", "env_start", "exe", "hold", "lock_new", "map", "membarrier", "mmap_base", "no_patch", "no_thp", "patches",
         "space", "stack_start", "users", "vdso", "visits",
     )  # fmt: skip
@@ -128,6 +129,7 @@ class MM:
         self.donated = -1
         self.no_thp = False
         self.lock_new = False  # mlockall(MCL_FUTURE)
+        self.aio: dict[int, AioContext] = {}  # by the address of their rings
         self.visits: list[Visit] = []  # kernel/remote.py
         self._busy = False
         self.hold: tuple[int, int] | None = (
@@ -180,6 +182,12 @@ class MM:
         if self.exe is not None:
             self.exe.inode.allow_write()
             self.exe = None
+
+    def end_aio(self) -> None:
+        """The address space ends: what it waits for in contexts of asynchronous I/O is given up."""
+        for ctx in list(self.aio.values()):
+            ctx.close()
+        self.aio.clear()
 
     def shares_memory(self) -> bool:
         """Whether another process may see what is written here."""

@@ -361,28 +361,16 @@ def _rwf(t: Task, f: FileDescription, flags: int, ready: int) -> None:
         raise SysErr(errno.EAGAIN)
 
 
-def sys_preadv2(
-    t: Task, fd: CULong, iov: UserPtr, count: CULong, offset: CLong, _high: CULong, flags: CInt
-) -> int:
-    """preadv2(2); on 64 bits the whole offset is in the first half."""
-    if offset < -1:
-        raise SysErr(errno.EINVAL)
-    f = readable(t, fd & 0xFFFFFFFF)
-    vec = copy_in_iov(t, iov, count)
+def read_flags(t: Task, f: FileDescription, vec: Iov, offset: int, flags: int) -> int:
+    """``do_read`` with RWF_* flags. Raises EOPNOTSUPP."""
     if flags & (RWF_APPEND | RWF_NOAPPEND):
         raise SysErr(errno.EOPNOTSUPP)
     _rwf(t, f, flags, POLL_READ)
     return do_read(t, f, vec, offset)
 
 
-def sys_pwritev2(
-    t: Task, fd: CULong, iov: UserPtr, count: CULong, offset: CLong, _high: CULong, flags: CInt
-) -> int:
-    """pwritev2(2)."""
-    if offset < -1:
-        raise SysErr(errno.EINVAL)
-    f = writable(t, fd & 0xFFFFFFFF)
-    vec = copy_in_iov(t, iov, count)
+def write_flags(t: Task, f: FileDescription, vec: Iov, offset: int, flags: int) -> int:
+    """``do_write`` with RWF_* flags. Raises EOPNOTSUPP."""
     _rwf(t, f, flags, POLL_WRITE)
     old = f.flags
     if flags & RWF_APPEND:
@@ -396,6 +384,26 @@ def sys_pwritev2(
     if n > 0 and flags & (RWF_DSYNC | RWF_SYNC):
         f.fsync(t, not flags & RWF_SYNC)
     return n
+
+
+def sys_preadv2(
+    t: Task, fd: CULong, iov: UserPtr, count: CULong, offset: CLong, _high: CULong, flags: CInt
+) -> int:
+    """preadv2(2); on 64 bits the whole offset is in the first half."""
+    if offset < -1:
+        raise SysErr(errno.EINVAL)
+    f = readable(t, fd & 0xFFFFFFFF)
+    return read_flags(t, f, copy_in_iov(t, iov, count), offset, flags)
+
+
+def sys_pwritev2(
+    t: Task, fd: CULong, iov: UserPtr, count: CULong, offset: CLong, _high: CULong, flags: CInt
+) -> int:
+    """pwritev2(2)."""
+    if offset < -1:
+        raise SysErr(errno.EINVAL)
+    f = writable(t, fd & 0xFFFFFFFF)
+    return write_flags(t, f, copy_in_iov(t, iov, count), offset, flags)
 
 
 def sys_lseek(t: Task, fd: CUInt, offset: CLong, whence: CUInt) -> int:
