@@ -59,6 +59,7 @@ SO_RCVTIMEO_NEW: Final = 66
 SO_SNDTIMEO_NEW: Final = 67
 
 MSG_OOB: Final = 1
+MSG_MORE: Final = 0x8000
 MSG_PEEK: Final = 2
 MSG_CTRUNC: Final = 8
 MSG_TRUNC: Final = 0x20

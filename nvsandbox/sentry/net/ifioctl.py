@@ -97,6 +97,7 @@ def if_ioctl(t: Task, cmd: int, arg: int) -> int:
     if cmd == SIOCETHTOOL:
         raise SysErr(errno.EOPNOTSUPP)
     if 0x8914 <= cmd <= 0x8943:
+        t.copy_in(arg, IFREQ)
         raise SysErr(errno.EPERM)
     raise SysErr(errno.ENOTTY)
 

@@ -62,6 +62,7 @@ SNDBUF_MIN: Final = 4608
 RCVBUF_MIN: Final = 2304
 FIONREAD: Final = 0x541B
 SIOCOUTQ: Final = 0x5411
+SIOCATMARK: Final = 0x8905
 FLAG_OPTIONS: Final = frozenset(
     {
         SO_DEBUG, SO_REUSEADDR, SO_DONTROUTE, SO_BROADCAST, SO_KEEPALIVE, SO_OOBINLINE, SO_REUSEPORT, SO_TIMESTAMP,
@@ -242,7 +243,16 @@ class Socket(FileDescription):
         if cmd == SIOCOUTQ:
             t.copy_out(arg, struct.pack("<i", self.unsent()))
             return 0
+        if cmd == SIOCATMARK:
+            mark = self.at_mark()
+            if mark is not None:
+                t.copy_out(arg, struct.pack("<i", int(mark)))
+                return 0
         return if_ioctl(t, cmd, arg)
+
+    def at_mark(self) -> bool | None:
+        """Whether the next byte is the urgent one (sockatmark(3)); None where there is no such thing."""
+        return None
 
     # Options
     def getsockopt(self, t: Task, level: int, opt: int) -> bytes:

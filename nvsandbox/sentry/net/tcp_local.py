@@ -55,6 +55,7 @@ TCP_DEFER_ACCEPT: Final = 9
 TCP_MAXSEG: Final = 2
 TCP_INFO: Final = 11
 TCP_CONGESTION: Final = 13
+TCP_ULP: Final = 31
 # NODELAY CORK KEEPIDLE KEEPINTVL KEEPCNT SYNCNT LINGER2 DEFER_ACCEPT WINDOW_CLAMP QUICKACK USER_TIMEOUT FASTOPEN
 KEPT: Final = {1: 0, 3: 0, 4: 7200, 5: 75, 6: 9, 7: 6, 8: 60, 9: 0, 10: 0, 12: 1, 18: 0, 23: 0}
 
@@ -383,6 +384,9 @@ class TcpSocket(InetSocket):
                     return sent
                 raise
 
+    def at_mark(self) -> bool | None:
+        return self.far is not None and self.far.at_mark()
+
     def window(self, p: TcpSocket) -> int:
         return self.sndbuf + p.rcvbuf - p.rx_bytes
 
@@ -534,6 +538,8 @@ class TcpSocket(InetSocket):
         if level != SOL_TCP:
             super().setsockopt(t, level, opt, data)
             return
+        if opt == TCP_ULP:
+            raise SysErr(errno.ENOENT if data else errno.EINVAL)  # there is no upper layer protocol
         if opt == TCP_CONGESTION:
             name = data.rstrip(b"\0")
             if name not in (b"cubic", b"reno"):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from ..abi.socket import (
     AF_INET,
+    MSG_MORE,
     MSG_OOB,
     MSG_PEEK,
     MSG_TRUNC,
@@ -49,7 +50,21 @@ MAX_PAYLOAD: Final = 65507
 OVERHEAD: Final = 768
 WAKE_ALL: Final = POLLIN | POLLRDNORM | POLLOUT | POLLHUP | POLLRDHUP | POLLERR
 MAX_HEARD: Final = 1024
+UDP_CORK: Final = 1
 MAX_GROUPS: Final = 20  # net.ipv4.igmp_max_memberships
+
+
+@final
+class Held:
+    """A datagram that grows (MSG_MORE, UDP_CORK); where it goes was settled when it began."""
+
+    __slots__ = ("addr", "data", "dst", "how")
+
+    def __init__(self, data: bytes, addr: bytes | None, dst: Addr, how: ancillary.Outgoing) -> None:
+        self.data = data
+        self.addr = addr
+        self.dst = dst
+        self.how = how
 
 
 @final
@@ -57,7 +72,7 @@ class UdpSocket(InetSocket):
     """``rx``: datagrams received; beyond SO_RCVBUF they are dropped, as the network may. ``far``: the stack's endpoint, once the
     socket has to do with something outside."""
 
-    __slots__ = ("far", "gone", "groups", "heard", "rx", "rx_cost")
+    __slots__ = ("cork", "far", "gone", "groups", "heard", "held", "rx", "rx_cost")
 
     def __init__(self, t: Task, domain: int, type: int, protocol: int) -> None:
         super().__init__(t, domain, type, protocol)
@@ -66,6 +81,8 @@ class UdpSocket(InetSocket):
         self.far: UdpEndpoint | None = None
         self.groups: list[tuple[bytes, int]] = []  # joined before there was an endpoint
         self.gone = False
+        self.cork = False
+        self.held: Held | None = None
         self.heard: set[Addr] = set()  # with --egress: who has sent to us
 
     def ports(self) -> Ports:
@@ -244,6 +261,8 @@ class UdpSocket(InetSocket):
             return -errno.EMSGSIZE
         if flags & MSG_OOB and self.domain == AF_INET:  # IPv6 does not look
             return -errno.EOPNOTSUPP
+        if self.held is not None:
+            return self._grow(t, self.held, data, flags)
         if addr is not None:
             dst = self.destination(addr)
             if dst[1] == 0:
@@ -258,6 +277,26 @@ class UdpSocket(InetSocket):
             return self.broken_pipe(t, flags)
         how = ancillary.outgoing(control) if control else ancillary.PLAIN
         self.autobind(t, self.any_ip())
+        if flags & MSG_MORE or self.cork:
+            self.held = Held(data, addr, dst, how)
+            return len(data)
+        return self._send_now(t, data, addr, dst, flags, how)
+
+    def _grow(self, t: Task, h: Held, data: bytes, flags: int) -> int:
+        """One more piece of ``held``, and the whole on its way when it is the last."""
+        if len(h.data) + len(data) > MAX_PAYLOAD:
+            self.held = None
+            return -errno.EMSGSIZE
+        h.data += data
+        if flags & MSG_MORE or self.cork:
+            return len(data)
+        self.held = None
+        r = self._send_now(t, h.data, h.addr, h.dst, flags, h.how)
+        return len(data) if r >= 0 else r
+
+    def _send_now(
+        self, t: Task, data: bytes, addr: bytes | None, dst: Addr, flags: int, how: ancillary.Outgoing
+    ) -> int:  # fmt: skip
         if not is_local(dst[0]):
             return self._send_far(t, data, addr, dst, flags, how)
         src = how.source or (self.local[0] if not is_any(self.local[0]) else source_for(dst[0]))
@@ -360,14 +399,23 @@ class UdpSocket(InetSocket):
 
     def getsockopt(self, t: Task, level: int, opt: int) -> bytes:
         if level == SOL_UDP:
-            if opt == 1:  # UDP_CORK
-                return struct.pack("<i", 0)
+            if opt == UDP_CORK:
+                return struct.pack("<i", int(self.cork))
             raise SysErr(errno.ENOPROTOOPT)
         return super().getsockopt(t, level, opt)
 
     def setsockopt(self, t: Task, level: int, opt: int, data: bytes) -> None:
         if level == SOL_UDP:
-            raise SysErr(errno.ENOPROTOOPT)
+            if len(data) < 4:
+                raise SysErr(errno.EINVAL)
+            if opt != UDP_CORK:
+                raise SysErr(errno.ENOPROTOOPT)
+            self.cork = data[:4] != bytes(4)
+            h = self.held
+            if h is not None and not self.cork:
+                self.held = None
+                self._send_now(t, h.data, h.addr, h.dst, 0, h.how)
+            return
         super().setsockopt(t, level, opt, data)
 
     def release(self) -> None:

@@ -7,6 +7,8 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from ..abi.socket import (
+    AF_INET,
+    AF_INET6,
     AF_UNIX,
     CMSGHDR,
     MSG_CMSG_CLOEXEC,
@@ -141,6 +143,8 @@ def _control_in(
             if level != SOL_SOCKET:
                 control.append((level, kind, body))
                 continue
+            if s.domain in (AF_INET, AF_INET6) and kind in (SCM_RIGHTS, SCM_CREDENTIALS):
+                continue  # means nothing there (Linux: __sock_cmsg_send)
             if kind == SCM_RIGHTS:
                 if s.domain != AF_UNIX:
                     raise SysErr(errno.EINVAL)
