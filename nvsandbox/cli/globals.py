@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final, NamedTuple
 
+from .. import userns
 from .args import Values
 
 PATCHING: Final = "NVSANDBOX_SYSTRAP_PATCHING"  # see sandbox/config.py
@@ -50,7 +51,8 @@ def from_values(v: Values) -> Globals:
 
 def default_root() -> str:
     run = os.environ.get("XDG_RUNTIME_DIR")
-    return "/run/nvsandbox" if os.geteuid() == 0 or not run else f"{run}/nvsandbox"
+    root = os.geteuid() == 0 and (not run or userns.initial())  # rootless Podman's root is a user
+    return "/run/nvsandbox" if root or not run else f"{run}/nvsandbox"
 
 
 def fail(g: Globals | None, message: str) -> None:

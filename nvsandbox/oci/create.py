@@ -9,6 +9,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .. import userns
 from ..failure import Failure
 from ..sandbox.config import SandboxConfig
 from . import cgroups, client, convert, limits, namespaces, pods, relay, spec, state
@@ -76,7 +77,8 @@ def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.E
         base.gpu_options.gpus = v.get("gpus") or ""
     config = convert.config_of(s, bundle, base)
     sandbox = pods.sandbox_of(s.annotations)
-    pod = pods.check(g.root, sandbox) if sandbox else ""
+    alone = sandbox and pods.without_infra(g.root, sandbox, s.linux.namespaces)
+    pod = pods.check(g.root, sandbox) if sandbox and not alone else ""
     if pods.is_sandbox(s.annotations) and config.gpu_options is not None:
         from ..nvproxy.inject import stand_by
 
@@ -174,7 +176,9 @@ def _groups(
     g: Globals, s: spec.Spec, ident: str, config: SandboxConfig, undo: contextlib.ExitStack
 ) -> Groups:
     """The control group with its limits, and what of them the application shall see."""
-    rootless = g.rootless == "true" or (g.rootless == "auto" and os.geteuid() != 0)
+    rootless = g.rootless == "true" or (
+        g.rootless == "auto" and (os.geteuid() != 0 or not userns.initial())
+    )
     groups = cgroups.create(s.linux.cgroupsPath, ident, g.systemd_cgroup, rootless)
     undo.callback(_remove_groups, groups)
     r = s.linux.resources

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..nvproxy.model import GpuConfig
     from ..sandbox.config import SandboxConfig
     from .monitor import Plan
+    from .spec import Namespace
 
 KEYS: Final = (
     ("io.kubernetes.cri.container-type", "io.kubernetes.cri.sandbox-id"),
@@ -37,6 +38,14 @@ def sandbox_of(annotations: dict[str, str]) -> str:
             state.check_id(ident)
             return ident
     return ""
+
+
+def without_infra(root: str, sandbox: str, namespaces: list[Namespace]) -> bool:
+    """Whether a pod has no sandbox container (`podman pod create --infra=false`): its containers then share nothing, and there is no
+    container of that name."""
+    return not any(n.path for n in namespaces) and not os.path.exists(
+        state.directory(root, sandbox)
+    )
 
 
 def is_sandbox(annotations: dict[str, str]) -> bool:

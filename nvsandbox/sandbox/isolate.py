@@ -7,6 +7,7 @@ import resource
 import signal
 from typing import TYPE_CHECKING, Final
 
+from .. import userns
 from ..failure import Failure
 from ..platform.native._native import ffi, lib
 
@@ -217,14 +218,13 @@ def become_root() -> None:
         raise Failure(f"user namespace: {(e.strerror or str(e)).lower()}") from None
 
 
-def alone() -> bool:
-    """Whether we are in a user namespace with no uid but our own: there is none to change to."""
-    try:
-        with open("/proc/self/uid_map") as f:
-            lines = f.read().split()
-    except OSError:
-        return False
-    return len(lines) == 3 and lines[2] == "1"
+def spare_uid(ident: int) -> int:
+    """A host uid that no other sandbox has; in a user's namespace one of the last that are mapped there, -1 if there is none but ours."""
+    ranges = userns.id_ranges()
+    if any(first <= UID_BASE < first + count for first, count in ranges):
+        return UID_BASE + ident % 0x7F_FFFF
+    first, count = max(ranges, key=lambda r: r[1], default=(0, 1))
+    return first + count - 1 - ident % (count // 4) if count > 4 else -1
 
 
 def install_filter(prog: bytes) -> None:
@@ -232,10 +232,9 @@ def install_filter(prog: bytes) -> None:
     check("seccomp", lib.nv_set_filter(ffi.from_buffer(prog), len(prog) // 8))
 
 
-def drop_to_nobody(ident: int, alone: bool = False) -> None:
-    """A host uid of the sandbox's own, no group, no capability."""
-    uid = UID_BASE + ident % 0x7F_FFFF
-    if not alone:
+def drop_to_nobody(uid: int) -> None:
+    """A host uid of the sandbox's own (``spare_uid``), no group, no capability."""
+    if uid >= 0:
         check("set ids", lib.nv_set_ids(uid, uid))
     lib.nv_set_caps(0)
     check("no_new_privs", lib.nv_prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))

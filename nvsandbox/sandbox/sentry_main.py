@@ -73,6 +73,6 @@ def _confine(config: SandboxConfig, keep: set[int], ident: int) -> None:
     if config.network != "host":
         flags |= isolate.CLONE_NEWNET
     isolate.check("unshare", lib.nv_unshare(flags))
-    alone = isolate.alone()  # asked while /proc is there
+    uid = isolate.spare_uid(ident)  # asked while /proc is there
     isolate.enter_tree(isolate.private_tree())
-    isolate.drop_to_nobody(ident, alone)
+    isolate.drop_to_nobody(uid)

@@ -143,12 +143,25 @@ def test_kill_9_in_one_container_leaves_the_pod(
 
 
 def test_a_pod_that_is_not_there(rt: Runtime, style: tuple[str, str]) -> None:
-    b = rt.bundle(edit=lambda s: s.update(annotations={style[0]: "container", style[1]: "nope"}))
+
+    def stray(s: dict[str, Any]) -> None:
+        s["annotations"] = {style[0]: "container", style[1]: "nope"}
+        s["linux"]["namespaces"] = [
+            {"type": "mount"},
+            {"type": "network", "path": "/proc/self/ns/net"},
+        ]
+
+    b = rt.bundle(edit=stray)
     assert "pod sandbox `nope`: container does not exist" in rt.failure(rt("create", "-b", b, "a"))
     b = rt.bundle(edit=lambda s: s.update(annotations={style[0]: "container", style[1]: "../x"}))
     assert "invalid container id" in rt.failure(rt("create", "-b", b, "a"))
     b = rt.bundle(edit=lambda s: s.update(annotations={style[0]: "container"}))
     assert "is missing" in rt.failure(rt("create", "-b", b, "a"))
+    # A pod without a sandbox container, as podman makes it: nothing is shared, so there is nobody to join
+    b = rt.bundle(
+        "true", edit=lambda s: s.update(annotations={style[0]: "container", style[1]: "nope"})
+    )
+    rt.ok("run", "-b", b, "a")
     assert json.loads(rt.ok("list", "-f", "json")) is None
 
 
