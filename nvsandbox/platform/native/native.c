@@ -26,6 +26,8 @@
 #define MUST_SPIN 1000000u /* nv_run: spins of a caller that won't sleep */
 #define SPIN_LONG_NS 60000 /* how long it spins when answers come that quickly */
 #define SPIN_SHORT_NS 3000
+#define SPIN_GAIN_NS 10000 /* what a spin that finds its event saves */
+#define CREDIT_MAX_NS 1000000
 #define POLL_EVERY 64 /* events between two looks at the descriptors */
 
 static struct {
@@ -35,6 +37,8 @@ static struct {
   uint32_t nrun, caprun, next;
   uint32_t since_poll;
   uint64_t avg_ns; /* moving average of how long a wait lasts */
+  int64_t credit;  /* what spinning has saved of late, in ns, less what it has cost */
+  uint32_t rest;   /* waits to go without spinning */
   struct epoll_event ready[MAX_READY];
   int nready;
   uint32_t hot_first, hot_factor;
@@ -51,13 +55,30 @@ static uint64_t now_ns(void) {
   return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/* Spinning pays while those waited for have cores to run on. Where others compute, a yield costs
+ * all of their slice, while a sleeper would have been put before them when it wakes. */
+static void spin_paid(void) {
+  if (L.credit < CREDIT_MAX_NS)
+    L.credit += SPIN_GAIN_NS;
+}
+
+static void spin_cost(uint64_t ns) {
+  L.credit -= (int64_t)(ns < 10 * CREDIT_MAX_NS ? ns : 10 * CREDIT_MAX_NS);
+  if (L.credit < 0) {
+    L.rest = (uint32_t)(-L.credit / (SPIN_GAIN_NS / 4));
+    L.credit = 0;
+  }
+}
+
+static int resting(void) { return L.rest || L.ncpu < 2; }
+
 int nv_init(int eventfd, int epfd, struct nv_kuser *kuser, int ncpu) {
   L.eventfd = eventfd;
   L.epfd = epfd;
   L.kuser = kuser;
   L.ncpu = ncpu;
   L.avg_ns = 10000;
-  L.kuser->spins = 50;
+  L.kuser->spins = NV_SPINS;
   struct epoll_event e = {.events = EPOLLIN, .data.fd = eventfd};
   return epoll_ctl(epfd, EPOLL_CTL_ADD, eventfd, &e) ? -errno : 0;
 }
@@ -212,6 +233,11 @@ static void take(struct nv_task *t) {
   struct nv_slot *s = t->slot;
   nv_unlisten(t);
   __atomic_store_n(&s->state, NV_ST_RUN, __ATOMIC_RELAXED);
+  uint32_t late = s->late;
+  if (late) {
+    s->late = 0;
+    spin_cost(late / NV_CYCLES);
+  }
   uint32_t kind = *(volatile uint32_t *)&s->kind;
   t->ev[NV_E_KIND] = kind & 0xff;
   t->ev[NV_E_CRET] = *(volatile int64_t *)&s->cret;
@@ -368,17 +394,22 @@ int64_t nv_wait(int64_t deadline) {
     return got(t, 0);
   if (tell_deaths())
     return -1;
-  uint32_t busy = L.nrun + nv_pt.napp;
-  int crowded = (int)busy >= L.ncpu;
-  uint64_t budget = !busy                     ? 0
-                    : crowded                 ? 0
-                    : L.avg_ns < SPIN_LONG_NS ? SPIN_LONG_NS
-                                              : SPIN_SHORT_NS;
-  L.kuser->spins = crowded ? 50 : 1500;
-  uint64_t now = t0;
+  uint64_t budget = !(L.nrun + nv_pt.napp) || resting() ? 0
+                    : L.avg_ns < SPIN_LONG_NS           ? SPIN_LONG_NS
+                                                        : SPIN_SHORT_NS;
+  if (L.rest)
+    L.rest--;
+  L.kuser->spins = resting() ? NV_SPINS_FEW : NV_SPINS;
+  uint64_t gap = 0;
   for (uint32_t i = 1; budget; i++) {
-    if ((t = find()))
+    if ((t = find())) {
+      if (gap > NV_LATE_NS) /* it may have been there all that time */
+        spin_cost(gap);
+      else
+        spin_paid();
       return got(t, now_ns() - t0);
+    }
+    gap = 0;
     __asm__ volatile("pause");
     if (i % 32)
       continue;
@@ -387,11 +418,12 @@ int64_t nv_wait(int64_t deadline) {
       if (tell_deaths())
         return -1;
     }
-    now = now_ns();
-    if (now - t0 > budget || (deadline >= 0 && (uint64_t)deadline <= now))
+    uint64_t before = now_ns();
+    if (before - t0 > budget || (deadline >= 0 && (uint64_t)deadline <= before))
       break;
     nv_stats.spins++;
     sched_yield(); /* the thread we wait for may share this core */
+    gap = now_ns() - before;
   }
   for (;;) {
     __atomic_exchange_n(&L.kuser->sentry_asleep, 1, __ATOMIC_SEQ_CST);
@@ -499,10 +531,8 @@ int nv_run(struct nv_task *t, uint32_t spins) {
 }
 
 int nv_done(struct nv_task *t, uint32_t spins) {
-  /* With more threads running than there are cores, each yield costs a turn of all of them: sleep
-   * instead, who wakes up is preferred. A caller that can't leave (remote.py) has to spin. */
-  if ((int)(L.nrun + nv_pt.napp) > L.ncpu && spins < MUST_SPIN)
-    spins = 60;
+  if (resting() && spins < MUST_SPIN) /* a caller that can't leave (remote.py) has to spin */
+    spins = NV_SPINS_FEW;
   for (uint32_t i = 0; i < spins; i++) {
     if (t->slot->state == NV_ST_EVENT) {
       __atomic_thread_fence(__ATOMIC_ACQUIRE);
@@ -511,8 +541,13 @@ int nv_done(struct nv_task *t, uint32_t spins) {
     }
     if (t->pt && i % 64 == 63)
       nv_pt_poll(); /* a clone, a fault that a copy expects */
-    if (i % 64 == 63)
+    if (i % 64 == 63) {
+      uint64_t before = now_ns();
       sched_yield(); /* the stub may be waiting for this very core */
+      uint64_t gap = now_ns() - before;
+      if (gap > NV_LATE_NS && t->slot->state == NV_ST_EVENT)
+        spin_cost(gap);
+    }
     __asm__ volatile("pause");
   }
   return 0;

@@ -159,7 +159,16 @@ struct nv_slot {
   /* Answers that need no Sentry, plus one, published by it; 0: ask. Only the process itself could
    * forge them. */
   uint32_t known[NV_KNOWN];
+  volatile uint32_t
+      late; /* clock cycles a reply has waited, at most, for a stub that had yielded */
 };
+
+/* How long a stub spins for a reply, in pauses with a yield every 64: usually, and where spinning
+ * does not pay. */
+#define NV_SPINS 1500u
+#define NV_SPINS_FEW 50u
+#define NV_LATE_NS 50000 /* so long gone after a yield, somebody computes on this core */
+#define NV_CYCLES 3u     /* a nanosecond, near enough */
 
 /* Input inlined at entry: what argument is a string or a buffer. One byte a system call. */
 #define NV_IN_STR(i) (0x10u | (i))                /* path in argument i */

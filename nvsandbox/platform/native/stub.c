@@ -198,10 +198,15 @@ static void wait_reply(struct nv_slot *s) {
   for (uint32_t n = kuser()->spins; n; n--) {
     if (s->state == NV_ST_REPLY)
       goto out;
-    if (n % 64)
+    if (n % 64) {
       __asm__ volatile("pause");
-    else
+    } else {
+      uint64_t before = __builtin_ia32_rdtsc();
       SYS0(__NR_sched_yield); /* the Sentry may be waiting for this very core */
+      uint64_t gone = __builtin_ia32_rdtsc() - before;
+      if (gone > NV_LATE_NS * NV_CYCLES && s->state == NV_ST_REPLY)
+        s->late = (uint32_t)gone;
+    }
   }
   for (;;) {
     __atomic_exchange_n(&s->asleep, 1, __ATOMIC_SEQ_CST);
