@@ -50,7 +50,7 @@ class Limits:
         self.queues_max = 256
 
 
-LIMITS: Final = Limits()
+LIMITS: Final[Limits] = Limits()
 
 
 @final

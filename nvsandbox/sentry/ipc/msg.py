@@ -34,7 +34,7 @@ class Limits:
         self.bytes = 16384
 
 
-LIMITS: Final = Limits()
+LIMITS: Final[Limits] = Limits()
 
 
 @final

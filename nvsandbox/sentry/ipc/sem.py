@@ -92,7 +92,7 @@ class Limits:
         self.operations = 500
 
 
-LIMITS: Final = Limits()
+LIMITS: Final[Limits] = Limits()
 SETS: Final[IpcTable[SemSet]] = IpcTable(SEMMNI)
 
 

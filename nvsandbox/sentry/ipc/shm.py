@@ -46,7 +46,7 @@ class Limits:
         self.size = self.pages = SHMMAX
 
 
-LIMITS: Final = Limits()
+LIMITS: Final[Limits] = Limits()
 
 
 def shared_pool() -> MemfdPool:

@@ -98,7 +98,7 @@ class Limits:
         self.areas = HARD_MAP_COUNT
 
 
-LIMITS: Final = Limits()
+LIMITS: Final[Limits] = Limits()
 
 
 @final
