@@ -12,7 +12,7 @@ from ..kernel.cputime import look
 from ..vfs.inode import Inode, Stat
 from ..vfs.path import Path, path_name
 from ..vfs.synthetic import DynDir, GenFile, StaticDir, SynthLink
-from . import proc_mem, proc_mounts, proc_pid
+from . import proc_mem, proc_memory, proc_mounts, proc_pid
 from .proc_fd import FdDir, FdInfoDir
 
 if TYPE_CHECKING:
@@ -103,12 +103,14 @@ class ProcessDir(ProcDir):
     def _stat(self, t: Task) -> bytes:
         if t.tg is self.tg:
             look(t)
-        return proc_pid.stat(self.tg, self.task(), self.tid)
+        size = proc_memory.sizes(t, self._mm())
+        return proc_pid.stat(self.tg, self.task(), self.tid, size)
 
     def _status(self, t: Task) -> bytes:
         if t.tg is self.tg:
             look(t)
-        return proc_pid.status(self.tg, self.task(), self.tid)
+        size = proc_memory.sizes(t, self._mm())
+        return proc_pid.status(self.tg, self.task(), self.tid, size)
 
     def live(self) -> Task:
         """Raises ESRCH once it is dead."""
@@ -145,7 +147,7 @@ class ProcessDir(ProcDir):
     def _fill(self) -> None:
         tg = self.tg
         self.gen(b"stat", self._stat)
-        self.gen(b"statm", lambda t: proc_pid.statm(self._mm()))
+        self.gen(b"statm", lambda t: proc_memory.statm(t, self._mm()))
         self.gen(b"status", self._status)
         self.gen(b"cmdline", self._cmdline)
         self.gen(
@@ -155,9 +157,9 @@ class ProcessDir(ProcDir):
         self.makers[b"mem"] = (stat.S_IFREG, lambda: proc_mem.MemFile(self.fs, tg))
         self.gen(b"auxv", lambda t: self._auxv(), 0o400, private=True)
         self.gen(b"limits", lambda t: proc_pid.limits(tg))
-        self.gen(b"maps", lambda t: self._maps(t, False), private=True)
-        self.gen(b"smaps", lambda t: self._maps(t, True), private=True)
-        self.gen(b"smaps_rollup", lambda t: self._rollup(), private=True)
+        self.gen(b"maps", self._maps, private=True)
+        self.gen(b"smaps", self._smaps, private=True)
+        self.gen(b"smaps_rollup", self._rollup, private=True)
         self.gen(b"mounts", lambda t: proc_mounts.mounts(self.live()))
         self.gen(b"mountinfo", lambda t: proc_mounts.mountinfo(self.live()))
         self.gen(b"mountstats", lambda t: proc_mounts.mountstats(self.live()), 0o400)
@@ -212,13 +214,17 @@ class ProcessDir(ProcDir):
         mm = self._mm()
         return mm.auxv if mm is not None else b""
 
-    def _maps(self, t: Task, smaps: bool) -> bytes:
+    def _maps(self, t: Task) -> bytes:
         mm = self._mm()
-        return proc_pid.maps(t, mm, smaps) if mm is not None else b""
+        return proc_pid.maps(t, mm) if mm is not None else b""
 
-    def _rollup(self) -> bytes:
+    def _smaps(self, t: Task) -> bytes:
         mm = self._mm()
-        return proc_pid.smaps_rollup(mm) if mm is not None else b""
+        return proc_memory.smaps(t, mm) if mm is not None else b""
+
+    def _rollup(self, t: Task) -> bytes:
+        mm = self._mm()
+        return proc_memory.smaps_rollup(t, mm) if mm is not None else b""
 
     def _comm_write(self, t: Task, data: bytes) -> int:
         return proc_pid.comm_write(t, self.live(), data)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ..kernel.creds import Credentials
     from ..kernel.task import Task, ThreadGroup
     from ..mm.mm import MM
+    from ..vfs.file import FileDescription
+    from .proc_memory import Sizes
 
 HZ_NS: Final = 10_000_000
 PAGE_SHIFT: Final = 12
@@ -49,23 +51,6 @@ def comm_of(tg: ThreadGroup, u: Task | None) -> bytes:
     return u.comm if u is not None else b"init" if tg.is_init else b""
 
 
-def _sizes(mm: MM | None) -> tuple[int, int, int, int]:
-    """(total, resident as far as we can tell, data, text) in bytes."""
-    if mm is None:
-        return 0, 0, 0, 0
-    total = data = text = 0
-    for start, end, prot, shared, _, _, _ in mm.maps():
-        n = end - start
-        if prot:
-            total += n
-        if prot & 2 and not shared:
-            data += n
-        if prot & 4:
-            text += n
-    # Residency is the host's knowledge; what is certain to have been touched is shown.
-    return total, min(total, text + min(data, 1 << 20)), data, text
-
-
 def _tty_nr(tg: ThreadGroup) -> tuple[int, int]:
     """(device number, foreground group)."""
     index = getattr(tg.tty, "index", None)
@@ -84,11 +69,10 @@ def _signal_sets(tg: ThreadGroup) -> tuple[int, int]:
     return ignored, caught
 
 
-def stat(tg: ThreadGroup, u: Task | None, tid: int) -> bytes:
+def stat(tg: ThreadGroup, u: Task | None, tid: int, size: Sizes) -> bytes:
     """proc(5), /proc/PID/stat: 52 fields."""
     comm = comm_of(tg, u)
     ppid = tg.parent.pid if tg.parent is not None else 0
-    total, rss, _, _ = _sizes(u.mm if u is not None else None)
     tty, fg = _tty_nr(tg)
     ignored, caught = _signal_sets(tg)
     mm = u.mm if u is not None else None
@@ -104,7 +88,7 @@ def stat(tg: ThreadGroup, u: Task | None, tid: int) -> bytes:
         state_of(tg, u)[0], ppid, tg.pgid, tg.sid, tty, fg, 0x400000, used.minflt, kids.minflt,
         used.majflt, kids.majflt, used.utime // HZ_NS, used.stime // HZ_NS,
         kids.utime // HZ_NS, kids.stime // HZ_NS, 20 + nice, nice, max(len(tg.tasks), 1), 0,
-        start, total, rss >> PAGE_SHIFT, INF,
+        start, size.total, size.rss >> PAGE_SHIFT, INF,
         0, 0, mm.stack_start if mm else 0, 0, 0, pending & m31,
         (u.blocked if u is not None else 0) & m31, ignored & m31, caught & m31, 0, 0, 0,
         tg.exit_signal, 0, u.rt_priority if u is not None else 0, u.policy if u is not None else 0,
@@ -116,12 +100,7 @@ def stat(tg: ThreadGroup, u: Task | None, tid: int) -> bytes:
     return b"%d (%s) %s\n" % (tid, comm, text.encode())
 
 
-def statm(mm: MM | None) -> bytes:
-    total, rss, data, text = (n >> PAGE_SHIFT for n in _sizes(mm))
-    return b"%d %d %d %d 0 %d 0\n" % (total, rss, min(rss, text), text, data)
-
-
-def status(tg: ThreadGroup, u: Task | None, tid: int) -> bytes:
+def status(tg: ThreadGroup, u: Task | None, tid: int, size: Sizes) -> bytes:
     c = u.creds if u is not None else tg.leader_cred
     ppid = tg.parent.pid if tg.parent is not None else 0
     tr = u.tracee if u is not None else None
@@ -137,27 +116,27 @@ def status(tg: ThreadGroup, u: Task | None, tid: int) -> bytes:
             f"Uid:\t{c.uid}\t{c.euid}\t{c.suid}\t{c.fsuid}",
             f"Gid:\t{c.gid}\t{c.egid}\t{c.sgid}\t{c.fsgid}",
         ]
-    size = len(u.files.files) if u is not None and u.files is not None else 0
+    files = len(u.files.files) if u is not None and u.files is not None else 0
     fdsize = 64
-    while fdsize < size:
+    while fdsize < files:
         fdsize *= 2
     lines.append(f"FDSize:\t{fdsize}")
     lines.append("Groups:\t" + "".join(f"{g} " for g in (c.groups if c else ())))
     lines += [f"NStgid:\t{tg.pid}", f"NSpid:\t{tid}", f"NSpgid:\t{tg.pgid}", f"NSsid:\t{tg.sid}"]
     if u is not None and u.memory() is not None:
-        lines += _status_memory(u.mm)
+        lines += _status_memory(u.mm, size, group_usage(tg).maxrss << 10)
     lines.append(f"Threads:\t{max(len(tg.tasks), 1)}")
     lines += _status_signals(tg, u, c)
     return ("\n".join(lines) + "\n").encode("latin1")
 
 
-def _status_memory(mm: MM) -> list[str]:
-    total, rss, data, text = (n >> 10 for n in _sizes(mm))
-    locked = mm.locked() >> 10
+def _status_memory(mm: MM, s: Sizes, most: int) -> list[str]:
+    total, rss, data, text, locked = (n >> 10 for n in (s.total, s.rss, s.data, s.text, s.locked))
+    most = max(most >> 10, rss)
     return [
         f"VmPeak:\t{total:8} kB", f"VmSize:\t{total:8} kB", f"VmLck:\t{locked:8} kB", "VmPin:\t       0 kB",
-        f"VmHWM:\t{rss:8} kB", f"VmRSS:\t{rss:8} kB", f"RssAnon:\t{max(rss - text, 0):8} kB",
-        f"RssFile:\t{min(rss, text):8} kB", "RssShmem:\t       0 kB", f"VmData:\t{data:8} kB",
+        f"VmHWM:\t{most:8} kB", f"VmRSS:\t{rss:8} kB", f"RssAnon:\t{s.anon >> 10:8} kB",
+        f"RssFile:\t{text:8} kB", f"RssShmem:\t{s.shmem >> 10:8} kB", f"VmData:\t{data:8} kB",
         "VmStk:\t     132 kB", f"VmExe:\t{text:8} kB", "VmLib:\t       0 kB", "VmPTE:\t      64 kB",
         "VmSwap:\t       0 kB", "HugetlbPages:\t       0 kB", "CoreDumping:\t0", f"THP_enabled:\t{int(not mm.no_thp)}",
     ]  # fmt: skip
@@ -204,53 +183,32 @@ def limits(tg: ThreadGroup) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-def maps(t: Task, mm: MM, smaps: bool = False) -> bytes:
-    """proc(5) /proc/PID/maps; ``smaps`` adds the size lines that are known."""
-    out = []
-    root = t.fs.root
-    for start, end, prot, shared, offset, f, name in mm.maps():
-        dev = ino = 0
-        if f is not None:
-            i = f.inode
-            dev, ino = i.fs.dev, i.ino
-            if not name:
-                name = path_name(f.path, root) if f.path is not None else b"/dev/zero (deleted)"
-        perm = "".join(
-            (
-                "r" if prot & 1 else "-", "w" if prot & 2 else "-", "x" if prot & 4 else "-",
-                "s" if shared else "p",
-            )
-        )  # fmt: skip
-        head = f"{start:08x}-{end:08x} {perm} {offset:08x} {dev >> 8:02x}:{dev & 0xFF:02x} {ino} "
-        line = head.encode()
-        if name:
-            line = line.ljust(73) + name.replace(b"\n", b"\\012")
-        out.append(line + b"\n")
-        if smaps:
-            kb = (end - start) >> 10
-            out.append(
-                b"Size:           %8d kB\nKernelPageSize:        4 kB\nMMUPageSize:           4 kB\n"
-                b"Rss:                   0 kB\nPss:                   0 kB\nSwap:                  0 kB\n"
-                b"Locked:                0 kB\nVmFlags: \n" % kb
-            )
-    return b"".join(out)
+def map_line(
+    t: Task, start: int, end: int, prot: int, shared: bool, offset: int, f: FileDescription | None, name: bytes
+) -> bytes:  # fmt: skip
+    """One line of /proc/PID/maps, from one element of ``MM.maps``."""
+    dev = ino = 0
+    if f is not None:
+        i = f.inode
+        dev, ino = i.fs.dev, i.ino
+        if not name:
+            name = path_name(f.path, t.fs.root) if f.path is not None else b"/dev/zero (deleted)"
+    perm = "".join(
+        (
+            "r" if prot & 1 else "-", "w" if prot & 2 else "-", "x" if prot & 4 else "-",
+            "s" if shared else "p",
+        )
+    )  # fmt: skip
+    head = f"{start:08x}-{end:08x} {perm} {offset:08x} {dev >> 8:02x}:{dev & 0xFF:02x} {ino} "
+    line = head.encode()
+    if name:
+        line = line.ljust(73) + name.replace(b"\n", b"\\012")
+    return line + b"\n"
 
 
-def smaps_rollup(mm: MM) -> bytes:
-    """proc(5) /proc/PID/smaps_rollup: sums, of sizes that are as rough as status's."""
-    _total, rss, _data, text = (n >> 10 for n in _sizes(mm))
-    maps = list(mm.maps())
-    start = maps[0][0] if maps else 0
-    end = maps[-1][1] if maps else 0
-    rows = {
-        "Rss": rss, "Pss": rss, "Pss_Dirty": rss - text, "Pss_Anon": rss - text, "Pss_File": text, "Pss_Shmem": 0,
-        "Shared_Clean": 0, "Shared_Dirty": 0, "Private_Clean": text, "Private_Dirty": rss - text, "Referenced": rss,
-        "Anonymous": rss - text, "LazyFree": 0, "AnonHugePages": 0, "ShmemPmdMapped": 0, "FilePmdMapped": 0,
-        "Shared_Hugetlb": 0, "Private_Hugetlb": 0, "Swap": 0, "SwapPss": 0, "Locked": mm.locked() >> 10,
-    }  # fmt: skip
-    head = f"{start:08x}-{end:08x} ---p 00000000 00:00 0 ".ljust(73) + "[rollup]\n"
-    lines = (f"{k + ':':<16}{max(v, 0):8} kB\n" for k, v in rows.items())
-    return (head + "".join(lines)).encode()
+def maps(t: Task, mm: MM) -> bytes:
+    """proc(5) /proc/PID/maps."""
+    return b"".join(map_line(t, *m) for m in mm.maps())
 
 
 def oom_score_adj_write(t: Task, tg: ThreadGroup, data: bytes) -> int:
@@ -284,6 +242,5 @@ __all__ = [
     "mm_of",
     "proc_mem",
     "stat",
-    "statm",
     "status",
 ]

@@ -43,6 +43,8 @@ T = TypeVar("T")
 NR_CLOSE: Final = 3
 NR_MMAP: Final = 9
 NR_MPROTECT: Final = 10
+NR_MINCORE: Final = 27
+MINCORES: Final = 24  # at once, below what a list of operations holds
 SHARED_FIXED: Final = 0x11  # MAP_SHARED | MAP_FIXED
 LONG: Final = 20_000_000  # pauses a waiting thread gets for one list of copies: a second or so
 LOOK_AGAIN: Final = 20_000_000  # ns
@@ -117,6 +119,36 @@ class Access:
             if n < hi - lo:
                 break
         return done
+
+    def present(self, areas: list[tuple[int, int]]) -> list[int]:
+        """How many pages there are of each (address, number of pages); a hole counts as none."""
+        out = [0] * len(areas)
+        batch: list[tuple[int, int, int]] = []  # area, offset in the window, pages
+        used = 0
+        for i, (addr, left) in enumerate(areas):
+            while left:
+                n = min(left, DATA_LEN - used)
+                batch.append((i, used, n))
+                self.th.op(
+                    OP_SYSCALL, OF_IGNORE, NR_MINCORE, addr, n * PAGE, self.th.window() + used
+                )
+                addr, left, used = addr + n * PAGE, left - n, used + n
+                if used == DATA_LEN or len(batch) == MINCORES:
+                    self._count(batch, out)
+                    used = 0
+        self._count(batch, out)
+        return out
+
+    def _count(self, batch: list[tuple[int, int, int]], out: list[int]) -> None:
+        if not batch:
+            return
+        mem = self.th.mem
+        size = batch[-1][1] + batch[-1][2]
+        mem[WIN_DATA : WIN_DATA + size] = bytes(size)
+        self.run()
+        for i, at, n in batch:
+            out[i] += n - bytes(mem[WIN_DATA + at : WIN_DATA + at + n]).count(0)
+        batch.clear()
 
     def remap(self, areas: list[Vma], fd: int) -> None:
         """Shared, read-only mappings of a file get the file that ``fd`` is in its place (hazard B22)."""

@@ -107,7 +107,7 @@ class MM:
 
     __slots__ = (
         "_busy", "_lock_queue", "aio", "arg_end", "arg_start", "args", "auxv", "brk", "brk_start", "donated", "dumpable",
-        "env_end", "env_start", "exe", "hold", "lock_new", "map", "membarrier", "mmap_base", "no_patch", "no_thp", "patches",
+        "env_end", "env_start", "exe", "hold", "lock_new", "map", "membarrier", "mmap_base", "no_patch", "no_thp", "patches", "resident",
         "space", "stack_start", "users", "vdso", "visits",
     )  # fmt: skip
 
@@ -128,6 +128,11 @@ class MM:
         self.no_patch = False
         self.donated = -1
         self.no_thp = False
+        self.resident = (
+            -1 << 62,
+            0,
+            0,
+        )  # when, private and shared bytes: fs/proc_memory.py's last look
         self.lock_new = False  # mlockall(MCL_FUTURE)
         self.aio: dict[int, AioContext] = {}  # by the address of their rings
         self.visits: list[Visit] = []  # kernel/remote.py

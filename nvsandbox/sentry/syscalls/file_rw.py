@@ -86,6 +86,16 @@ def writable(t: Task, fd: int) -> FileDescription:
     return f
 
 
+def _at(t: Task, fd: int, offset: int, write: bool) -> FileDescription:
+    """For the calls with an offset. Raises EBADF, and ESPIPE before that where there are no offsets."""
+    f = t.files.get(fd)
+    if not (f.writable() if write else f.readable()):
+        if offset >= 0:
+            f.seek(t, 0, os.SEEK_CUR)
+        raise SysErr(errno.EBADF)
+    return f
+
+
 def take(iov: Iov, want: int) -> tuple[Iov, Iov]:
     """Splits off the first ``want`` bytes."""
     head: Iov = []
@@ -310,14 +320,14 @@ def sys_pread64(t: Task, fd: CUInt, buf: UserPtr, size: CULong, offset: CLong) -
     """pread(2)."""
     if offset < 0:
         raise SysErr(errno.EINVAL)
-    return _read(t, readable(t, fd), buf, size, offset)
+    return _read(t, _at(t, fd, offset, False), buf, size, offset)
 
 
 def sys_pwrite64(t: Task, fd: CUInt, buf: UserPtr, size: CULong, offset: CLong) -> int:
     """pwrite(2)."""
     if offset < 0:
         raise SysErr(errno.EINVAL)
-    f = writable(t, fd)
+    f = _at(t, fd, offset, True)
     size = check_size(buf, size)
     if offset + size > MAX_OFFSET:
         raise SysErr(errno.EINVAL)
@@ -340,7 +350,7 @@ def sys_preadv(t: Task, fd: CULong, iov: UserPtr, count: CULong, offset: CLong) 
     """preadv(2)."""
     if offset < 0:
         raise SysErr(errno.EINVAL)
-    f = readable(t, fd & 0xFFFFFFFF)
+    f = _at(t, fd & 0xFFFFFFFF, offset, False)
     return do_read(t, f, copy_in_iov(t, iov, count), offset)
 
 
@@ -348,7 +358,7 @@ def sys_pwritev(t: Task, fd: CULong, iov: UserPtr, count: CULong, offset: CLong)
     """pwritev(2)."""
     if offset < 0:
         raise SysErr(errno.EINVAL)
-    f = writable(t, fd & 0xFFFFFFFF)
+    f = _at(t, fd & 0xFFFFFFFF, offset, True)
     return do_write(t, f, copy_in_iov(t, iov, count), offset)
 
 
@@ -392,7 +402,7 @@ def sys_preadv2(
     """preadv2(2); on 64 bits the whole offset is in the first half."""
     if offset < -1:
         raise SysErr(errno.EINVAL)
-    f = readable(t, fd & 0xFFFFFFFF)
+    f = _at(t, fd & 0xFFFFFFFF, offset, False)
     return read_flags(t, f, copy_in_iov(t, iov, count), offset, flags)
 
 
@@ -402,7 +412,7 @@ def sys_pwritev2(
     """pwritev2(2)."""
     if offset < -1:
         raise SysErr(errno.EINVAL)
-    f = writable(t, fd & 0xFFFFFFFF)
+    f = _at(t, fd & 0xFFFFFFFF, offset, True)
     return write_flags(t, f, copy_in_iov(t, iov, count), offset, flags)
 
 
