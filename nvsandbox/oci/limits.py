@@ -146,6 +146,14 @@ def _blkio_v1(groups: Groups, b: BlockIo) -> None:
                 break
         else:
             raise Failure("block I/O weight: this kernel has no proportional I/O scheduler")
+    for d in b.weightDevice:
+        base = _need(groups, "blkio", "block I/O weight")
+        for value, files in (
+            (d.weight, ("blkio.weight_device", "blkio.bfq.weight_device")),
+            (d.leafWeight, ("blkio.leaf_weight_device",)),
+        ):
+            if value is not None:
+                _first_of(base, files, f"{d.major}:{d.minor} {value}")
     for rules, file in (
         (b.throttleReadBpsDevice, "read_bps"), (b.throttleWriteBpsDevice, "write_bps"),
         (b.throttleReadIOPSDevice, "read_iops"), (b.throttleWriteIOPSDevice, "write_iops"),
@@ -153,6 +161,15 @@ def _blkio_v1(groups: Groups, b: BlockIo) -> None:
         for t in rules:
             base = _need(groups, "blkio", "block I/O limit")
             write(f"{base}/blkio.throttle.{file}_device", f"{t.major}:{t.minor} {t.rate}")
+
+
+def _first_of(base: str, files: tuple[str, ...], value: str) -> None:
+    """Into the one of the schedulers' files that this kernel has. Raises Failure."""
+    for file in files:
+        if os.path.exists(f"{base}/{file}"):
+            write(f"{base}/{file}", value)
+            return
+    raise Failure("block I/O weight: this kernel has no proportional I/O scheduler")
 
 
 def _device_v1(base: str, d: DeviceRule) -> None:
@@ -196,6 +213,9 @@ def _apply_v2(base: str, r: Resources) -> None:
         if b.weight:
             with contextlib.suppress(Failure):
                 write(f"{base}/io.weight", str(1 + (b.weight - 10) * 9999 // 990))
+        for d in b.weightDevice:
+            if d.weight is not None:
+                _first_of(base, ("io.bfq.weight", "io.weight"), f"{d.major}:{d.minor} {d.weight}")
         for rules, name in (
             (b.throttleReadBpsDevice, "rbps"), (b.throttleWriteBpsDevice, "wbps"),
             (b.throttleReadIOPSDevice, "riops"), (b.throttleWriteIOPSDevice, "wiops"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from .config import DeviceNode, HostMount, InnerMount, SandboxConfig
+from .config import DeviceNode, HostMount, IdMap, InnerMount, SandboxConfig
 
 PLAIN = ("root_readonly", "memory", "pids", "cpu_max")
 BYTES = ("masked", "readonly_paths", "links", "files")
@@ -20,6 +20,7 @@ def encode(config: SandboxConfig) -> dict[str, Any]:
     out = {name: msgspec.to_builtins(getattr(config, name)) for name in (*PLAIN, *BYTES)}
     return {
         **out, "sequence": sequence, "root": msgspec.to_builtins(config.root),
+        "uid_maps": msgspec.to_builtins(config.uid_maps), "gid_maps": msgspec.to_builtins(config.gid_maps),
         "mounts": msgspec.to_builtins(config.mounts), "devices": msgspec.to_builtins(config.devices),
     }  # fmt: skip
 
@@ -36,6 +37,8 @@ def decode(tree: dict[str, Any]) -> SandboxConfig:
     config.root_readonly = bool(tree["root_readonly"])
     config.memory, config.pids = int(tree["memory"]), int(tree["pids"])
     config.cpu_max = msgspec.convert(tree["cpu_max"], tuple[int, int] | None)
+    config.uid_maps = msgspec.convert(tree["uid_maps"], list[IdMap])
+    config.gid_maps = msgspec.convert(tree["gid_maps"], list[IdMap])
     config.masked = msgspec.convert(tree["masked"], list[bytes])
     config.readonly_paths = msgspec.convert(tree["readonly_paths"], list[bytes])
     config.links = msgspec.convert(tree["links"], dict[bytes, bytes])

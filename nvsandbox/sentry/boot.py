@@ -203,6 +203,11 @@ class Boot:
     def _limit(c: Container, config: SandboxConfig) -> None:
         c.limit(config.memory, config.pids)
         c.cpu_max = config.cpu_max
+        if config.uid_maps:
+            c.uid_map, c.gid_map = (
+                b"".join(b"%10d %10d %10d\n" % (m.inside, m.outside, m.count) for m in maps)
+                for maps in (config.uid_maps, config.gid_maps)
+            )
 
     def _builder(
         self,

@@ -62,6 +62,27 @@ def test_version_2(tmp_path: Path) -> None:
     assert events.stats(g)["memory"]["usage"]["limit"] == 100 << 20
 
 
+def test_weights_of_block_devices(tmp_path: Path) -> None:
+    """Into the file of the scheduler that the kernel has; a clear word where it has none."""
+    asked = resources(
+        {"blockIO": {"weightDevice": [{"major": 8, "minor": 16, "weight": 300, "leafWeight": 200}]}}
+    )
+    for name, files, want in (
+        ("", {"io.bfq.weight": "", "io.weight": ""}, {"io.bfq.weight": "8:16 300", "io.weight": ""}),
+        ("", {"io.weight": ""}, {"io.weight": "8:16 300"}),
+        ("blkio", {"blkio.weight_device": "", "blkio.leaf_weight_device": ""},
+         {"blkio.weight_device": "8:16 300", "blkio.leaf_weight_device": "8:16 200"}),
+    ):  # fmt: skip
+        base = tmp_path / f"{name}{len(files)}{len(want)}{'bfq' in str(files)}"
+        base.mkdir()
+        limits.apply({name: group(base, files)}, asked)
+        assert {f: (base / f).read_text() for f in want} == want
+    for name in ("", "blkio"):
+        (tmp_path / f"none{name}").mkdir()
+        with pytest.raises(Failure, match="no proportional I/O scheduler"):
+            limits.apply({name: str(tmp_path / f"none{name}")}, asked)
+
+
 def test_unified_files_are_a_controllers(tmp_path: Path) -> None:
     g = {"": group(tmp_path, V2)}
     for name in ("../x", "cgroup.procs", "cgroup.freeze"):

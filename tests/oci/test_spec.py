@@ -170,9 +170,11 @@ def test_user_namespace(rt: Runtime, tmp_path: Path) -> None:
         )
 
     out = inside(
-        rt, "stat -c '%u %g' /v; touch /v/new; chown 7:8 /v/new; stat -c '%u %g' /v/new", edit
+        rt,
+        "stat -c '%u %g' /v; touch /v/new; chown 7:8 /v/new; stat -c '%u %g' /v/new; cat /proc/self/[ug]id_map",
+        edit,
     )
-    assert out.split() == ["0", "0", "7", "8"]
+    assert out.split() == ["0", "0", "7", "8", *("0", "100000", "65536") * 2]
     assert (os.stat(v / "new").st_uid, os.stat(v / "new").st_gid) == (100007, 100008)
 
 

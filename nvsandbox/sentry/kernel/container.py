@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .pids import PidNamespace
 
 MAX_TASKS: Final = 16000
+IDENTITY: Final = b"%10d %10d %10d\n" % (0, 0, 0xFFFFFFFF)
 
 
 @final
@@ -20,9 +21,22 @@ class Container:
     """``table`` is what its calls are answered by: the sandbox's, under the container's profile."""
 
     __slots__ = (
-        "cpu_max", "hears_all", "max_tasks", "memory", "memory_max", "pids", "pids_max", "proc_files", "removed",
+        "cpu_max",
+        "gid_map",
+        "hears_all",
+        "max_tasks",
+        "memory",
+        "memory_max",
+        "pids",
+        "pids_max",
+        "proc_files",
+        "removed",
         "seccomp_mode",
-        "sys_files", "sys_links", "table", "tasks",
+        "sys_files",
+        "sys_links",
+        "table",
+        "tasks",
+        "uid_map",
     )  # fmt: skip
 
     def __init__(self, pids: PidNamespace, table: dict[int, Row]) -> None:
@@ -35,6 +49,7 @@ class Container:
         self.max_tasks = MAX_TASKS
         self.pids_max = 0  # tasks, as its control group shows them; 0: no limit
         self.cpu_max: tuple[int, int] | None = None  # quota and period, µs
+        self.uid_map = self.gid_map = IDENTITY  # as /proc/PID/uid_map shows it
         self.tasks = 0
         self.removed = False  # starts nothing any more
         # Files of device drivers: path -> content, path -> target
