@@ -118,6 +118,9 @@ class ShmFile(FileDescription):
         return self.segment.inode
 
     def mappable(self, t: Task) -> Mappable:
+        """For mappings beyond shmat's (remap_file_pages), which a removed segment doesn't get. Raises EIDRM."""
+        if self.segment.dead:
+            raise SysErr(errno.EIDRM)
         return ShmMappable(self.segment)
 
 

@@ -80,7 +80,7 @@ def sys_shmat(t: Task, id: CInt, addr: CULong, flags: CInt) -> int:
     s.check(t, want)
     size = m.page_up(s.size)
     f = shm.ShmFile(s, 0 if flags & SHM_RDONLY else 2)
-    fd = f.mappable(t).host_fd(t, not flags & SHM_RDONLY)
+    fd = shm.ShmMappable(s).host_fd(t, not flags & SHM_RDONLY)
     mm = t.mm
     locked = mm.users > 1
     if locked:

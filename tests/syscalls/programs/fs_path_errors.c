@@ -53,5 +53,20 @@ int main(void) {
   R(link("lf", "hl"));
   lstat("hl", &st);
   C(S_ISLNK(st.st_mode));
+  struct { unsigned size; int type; char h[128]; } h = {128};
+  int id;
+  R(syscall(SYS_name_to_handle_at, 99, "x", &h, &id, 0));
+  R(syscall(SYS_name_to_handle_at, AT_FDCWD, "absent", &h, &id, 0));
+  R(syscall(SYS_name_to_handle_at, AT_FDCWD, "f/x", &h, &id, 0));
+  R(syscall(SYS_name_to_handle_at, AT_FDCWD, "", &h, &id, 0));
+  R(syscall(SYS_name_to_handle_at, AT_FDCWD, (void *)8, &h, &id, 0));
+  R(syscall(SYS_name_to_handle_at, AT_FDCWD, "f", &h, &id, 0x8000));
+  R(syscall(SYS_open_by_handle_at, AT_FDCWD, (void *)8, O_RDONLY));
+  h.size = 129;
+  R(syscall(SYS_open_by_handle_at, AT_FDCWD, &h, O_RDONLY));
+  h.size = 0;
+  R(syscall(SYS_open_by_handle_at, AT_FDCWD, &h, O_RDONLY));
+  h.size = 16;
+  R(syscall(SYS_open_by_handle_at, 99, &h, O_RDONLY));
   return 0;
 }

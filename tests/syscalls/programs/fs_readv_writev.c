@@ -41,5 +41,13 @@ int main(void) {
   R(writev(p[1], w, 2));
   R(readv(p[0], w, 2));
   R(preadv(p[0], w, 2, 0));
+  R(pwritev(p[0], w, 2, 0));
+  R(pwritev2(p[0], w, 2, 0, 0));
+  R(pwritev2(p[0], w, 2, -1, 0));
+  R(preadv2(p[1], w, 2, 0, 0));
+  R(pwrite(p[0], "x", 1, 0));
+  R(pread(p[1], c, 1, 0));
+  int wo = open("wo", O_CREAT | O_WRONLY, 0600);
+  R(pread(wo, c, 1, 0));
   return 0;
 }

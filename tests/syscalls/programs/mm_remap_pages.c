@@ -1,5 +1,6 @@
 /* remap_file_pages(2) and pages made present by locking. */
 #include "t.h"
+#include <sys/shm.h>
 
 int main(void) {
   int fd = memfd_create("x", 0);
@@ -24,6 +25,15 @@ int main(void) {
   R(remap_file_pages(priv, 4096, 0, 1, 0));
   R(mprotect(p + 4096, 4096, PROT_READ));
   R(remap_file_pages(p, 3 * 4096, 0, 0, 0));
+  int id = shmget(IPC_PRIVATE, 8192, 0600);
+  char *sh = shmat(id, 0, 0);
+  strcpy(sh + 4096, "second");
+  R(remap_file_pages(sh, 4096, 0, 1, 0));
+  puts(sh);
+  shmctl(id, IPC_RMID, 0);
+  sh = shmat(id = shmget(IPC_PRIVATE, 4096, 0600), 0, 0);
+  shmctl(id, IPC_RMID, 0);
+  R(remap_file_pages(sh, 4096, 0, 0, 0) == -1 && (errno == EIDRM || errno == EINVAL));
   unsigned char v[4] = {0};
   char *w = mmap(0, 4 * 4096, PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   R(mlock(w, 2 * 4096));
