@@ -49,7 +49,10 @@ class EpItem:
         self.waiter = Waiter(self.wake, mask, bool(events & EPOLLEXCLUSIVE))
 
     def wake(self, events: int) -> None:
-        if self.events & ~PRIVATE and events & (self.events | POLLERR | POLLHUP):
+        wanted = self.events & ~PRIVATE and events & (self.events | POLLERR | POLLHUP)
+        if self.events & EPOLLEXCLUSIVE:  # with nobody waiting here it is the next one's
+            self.waiter.took = bool(wanted and self.ep.queue.waiters)
+        if wanted:
             self.ep.ready[self] = None
             self.ep.queue.wake(POLLIN | POLLRDNORM)
 

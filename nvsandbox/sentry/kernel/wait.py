@@ -29,9 +29,12 @@ POLL_ALL: Final = 0xFFFF
 
 @final
 class Waiter:
-    """One registration on a queue: ``callback(events)`` is called for wake-ups meeting ``mask``."""
+    """One registration on a queue: ``callback(events)`` is called for wake-ups meeting ``mask``.
 
-    __slots__ = ("callback", "exclusive", "mask")
+    The callback of an ``exclusive`` one says in ``took`` whether the wake-up reached anybody.
+    """
+
+    __slots__ = ("callback", "exclusive", "mask", "took")
 
     def __init__(
         self, callback: Callable[[int], None], mask: int = POLL_ALL, exclusive: bool = False
@@ -39,6 +42,7 @@ class Waiter:
         self.callback = callback
         self.mask = mask
         self.exclusive = exclusive
+        self.took = True
 
 
 @final
@@ -58,7 +62,7 @@ class WaitQueue:
         self.waiters.pop(w, None)
 
     def wake(self, events: int = POLL_ALL) -> None:
-        """Calls every waiter interested in ``events``, but only the first exclusive one."""
+        """Calls every waiter interested in ``events``, but of the exclusive ones only up to the first that took it."""
         if not self.waiters:
             return
         exclusive_done = False
@@ -68,5 +72,7 @@ class WaitQueue:
             if w.exclusive:
                 if exclusive_done:
                     continue
-                exclusive_done = True
+                w.callback(events)
+                exclusive_done = w.took
+                continue
             w.callback(events)

@@ -114,5 +114,20 @@ int main(void) {
   R(epoll_ctl(ep, EPOLL_CTL_DEL, evs[2], &x));
   ts.tv_nsec = 1000000;
   R(syscall(SYS_epoll_pwait2, ep, &x, 1, &ts, 0, 0));
+  /* exclusive: a wake-up that finds nobody at the first goes on to the next */
+  int q[2], first = epoll_create1(0), second = epoll_create1(0);
+  pipe(q);
+  struct epoll_event only = {EPOLLIN | EPOLLEXCLUSIVE | EPOLLET, {.u32 = 1}};
+  R(epoll_ctl(first, EPOLL_CTL_ADD, q[0], &only));
+  R(epoll_ctl(second, EPOLL_CTL_ADD, q[0], &only));
+  fflush(stdout);
+  pid_t w = fork();
+  if (!w) _exit(epoll_wait(second, &x, 1, 3000));
+  ms(100);
+  write(q[1], "x", 1);
+  int st;
+  waitpid(w, &st, 0);
+  status_("the one that waits", st);
+  R(epoll_wait(first, &x, 1, 0));
   return 0;
 }
