@@ -66,11 +66,13 @@ class Pipe:
         "wr_queue", "writers",
     )  # fmt: skip
 
-    def __init__(self, inode: Inode) -> None:
+    def __init__(self, t: Task, inode: Inode) -> None:
         self.inode = inode
         self.slots: deque[Slot] = deque()
         self.bytes = 0
         self.max_slots = DEF_SLOTS if _pages < SOFT_PAGES else MIN_SLOTS
+        if self.size > max_size and not t.creds.capable(CAP_SYS_RESOURCE):
+            self.max_slots = max_size // PAGE
         if _pages >= HARD_PAGES:
             raise SysErr(errno.ENFILE)
         _account(self.max_slots)
@@ -291,7 +293,7 @@ def make_pipe(t: Task, flags: int = 0) -> tuple[PipeFile, PipeFile]:
     """(read end, write end) of a new pipe; ``flags``: O_NONBLOCK, O_DIRECT."""
     i = pipe_inode(t.creds.fsuid, t.creds.fsgid)
     i.set_times(t.k.realtime_ns())
-    p = Pipe(i)
+    p = Pipe(t, i)
     i.special = p  # opening /proc/self/fd/N opens the pipe again
     return PipeFile(p, os.O_RDONLY | flags & ~os.O_DIRECT), PipeFile(p, os.O_WRONLY | flags)
 
@@ -301,7 +303,7 @@ def open_fifo(t: Task, path: Path, flags: int) -> FileDescription:
     i = path.inode
     p = i.special
     if not isinstance(p, Pipe) or p.max_slots == 0:
-        p = i.special = Pipe(i)
+        p = i.special = Pipe(t, i)
     mode = flags & O_ACCMODE
     named = not isinstance(i, AnonInode)
     if named and mode == os.O_WRONLY and flags & os.O_NONBLOCK and p.readers == 0:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Final
 from ..errors import SysErr
 from ..ipc import mqueue, msg, sem, shm
 from ..kernel import kernel as kern
-from ..kernel import seccomp
+from ..kernel import pids, seccomp
 from ..kernel.container import MAX_TASKS
 from ..kernel.creds import CAP_LAST, CAP_SYS_ADMIN
-from ..kernel.pids import PID_MAX
 from ..mm import mm
+from ..vfs import leases
 from ..vfs.inode import MAY_EXEC
 from ..vfs.synthetic import GenFile, StaticDir
 from . import aio, inotify, pipe
@@ -40,7 +40,7 @@ def random_uuid() -> bytes:
 BOOT_ID: Final = random_uuid()
 FIXED: Final[dict[bytes, bytes]] = {
     b"kernel/ostype": b"Linux", b"kernel/osrelease": kern.RELEASE, b"kernel/version": kern.VERSION,
-    b"kernel/pid_max": b"%d" % PID_MAX, b"kernel/threads-max": b"%d" % (2 * MAX_TASKS),
+    b"kernel/threads-max": b"%d" % (2 * MAX_TASKS),
     b"kernel/cap_last_cap": b"%d" % CAP_LAST, b"kernel/overflowuid": b"65534",
     b"kernel/overflowgid": b"65534", b"kernel/ngroups_max": b"65536", b"kernel/core_pattern": b"core",
     b"kernel/core_uses_pid": b"0", b"kernel/tainted": b"0", b"kernel/randomize_va_space": b"2",
@@ -58,7 +58,7 @@ FIXED: Final[dict[bytes, bytes]] = {
     b"vm/dirty_ratio": b"20", b"vm/dirty_background_ratio": b"10", b"vm/panic_on_oom": b"0",
     b"vm/legacy_va_layout": b"0", b"vm/overcommit_kbytes": b"0",
     b"fs/file-max": b"9223372036854775807", b"fs/nr_open": b"1048576",
-    b"fs/aio-max-nr": b"%d" % aio.MAX_NR, b"fs/lease-break-time": b"45",
+    b"fs/aio-max-nr": b"%d" % aio.MAX_NR,
     b"fs/leases-enable": b"1", b"fs/protected_symlinks": b"1", b"fs/protected_hardlinks": b"1",
     b"fs/protected_fifos": b"1", b"fs/protected_regular": b"2", b"fs/suid_dumpable": b"0",
     b"fs/overflowuid": b"65534", b"fs/overflowgid": b"65534", b"fs/epoll/max_user_watches": b"262144",
@@ -118,6 +118,7 @@ SETTINGS: Final[dict[bytes, Setting]] = {
     b"fs/inotify/max_user_watches": Setting(inotify, "max_watches", 0, inotify.HARD_MAX),
     b"fs/inotify/max_queued_events": Setting(inotify, "max_queued", 0, inotify.HARD_MAX),
     b"fs/inotify/max_user_instances": Setting(inotify, "max_instances", 0, inotify.HARD_MAX),
+    b"fs/lease-break-time": Setting(leases, "break_seconds", 0, (1 << 31) - 1),
     b"fs/mqueue/msg_max": Setting(mqueue.LIMITS, "msg_max", 1, mqueue.HARD_MSG_MAX),
     b"fs/mqueue/msgsize_max": Setting(mqueue.LIMITS, "msgsize_max", 128, mqueue.HARD_MSGSIZE_MAX),
     b"fs/mqueue/msg_default": Setting(mqueue.LIMITS, "msg_default", 1, mqueue.HARD_MSG_MAX),
@@ -132,6 +133,7 @@ SETTINGS: Final[dict[bytes, Setting]] = {
     b"kernel/shmmax": Setting(shm.LIMITS, "size", 0, (1 << 64) - 1),
     b"kernel/shmall": Setting(shm.LIMITS, "pages", 0, (1 << 64) - 1),
     b"kernel/shmmni": Setting(shm.SEGMENTS, "limit", 0, 32768),
+    b"kernel/pid_max": Setting(pids, "pid_max", pids.RESERVED + 1, pids.PID_MAX_LIMIT),
     b"vm/max_map_count": Setting(mm.LIMITS, "areas", 0, mm.HARD_MAP_COUNT),
 }  # fmt: skip
 
@@ -194,7 +196,7 @@ class Live:
 
     def set_last_pid(self, t: Task, data: bytes) -> int:
         _need_root(t)
-        t.tg.pids.last_pid = _number(data, 0, PID_MAX - 1)
+        t.tg.pids.last_pid = _number(data, 0, pids.pid_max - 1)
         return len(data)
 
     def set_sem(self, t: Task, data: bytes) -> int:

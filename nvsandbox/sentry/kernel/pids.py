@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from . import signal as sg
     from .kernel import Kernel
 
-PID_MAX: Final = 32768
+RESERVED: Final = 300  # the numbers start again above them (Linux: RESERVED_PIDS)
+PID_MAX_LIMIT: Final = 1 << 22
+
+pid_max = 32768  # /proc/sys/kernel/pid_max
 
 
 @final
@@ -37,10 +40,10 @@ class PidNamespace:
 
     def new_pid(self) -> int:
         """A free task id. Raises EAGAIN when all are taken."""
-        for _ in range(PID_MAX):
+        for _ in range(pid_max):
             self.last_pid += 1
-            if self.last_pid >= PID_MAX:
-                self.last_pid = 2 if PID_MAX > 300 else 1
+            if self.last_pid >= pid_max:
+                self.last_pid = RESERVED
             if self.last_pid not in self.used_pids:
                 self.used_pids.add(self.last_pid)
                 return self.last_pid

@@ -187,7 +187,7 @@ def sys_set_robust_list(t: Task, head: UserPtr, size: CULong) -> int:
 
 def sys_get_robust_list(t: Task, pid: CInt, head: UserPtr, size: UserPtr) -> int:
     """get_robust_list(2)."""
-    u = t.tg.pids.tasks.get(pid) if pid else t
+    u = t.tg.pids.find_task(pid) if pid else t
     if u is None:
         raise SysErr(errno.ESRCH)
     if u.tg is not t.tg and u.creds.uid != t.creds.euid and not t.creds.capable(19):

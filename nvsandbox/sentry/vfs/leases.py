@@ -1,7 +1,7 @@
 """Leases and directory notification (Linux: fs/locks.c, fs/notify/dnotify; fcntl(2) F_SETLEASE, F_NOTIFY).
 
 Both tell by a signal (F_SETSIG, else SIGIO): a lease, before somebody opens the file in a way that conflicts, who then waits
-until the holder has given way or 45 seconds have passed; F_NOTIFY, that an entry of the directory changed.
+until the holder has given way or ``break_seconds`` have passed; F_NOTIFY, that an entry of the directory changed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from .file import FileDescription
     from .inode import Inode
 
-BREAK_TIME: Final = 45_000_000_000  # /proc/sys/fs/lease-break-time
+NS: Final = 1_000_000_000
+FOREVER: Final = 1 << 62
 POLL_MSG: Final = 3
 BAND_MSG: Final = 0x441  # EPOLLIN | EPOLLRDNORM | EPOLLMSG
 DN_MULTISHOT: Final = 0x80000000
@@ -38,6 +39,8 @@ DN_EVENTS: Final = (
     (0x1, IN_ACCESS), (0x2, IN_MODIFY), (0x4, IN_CREATE | IN_MOVED_TO),
     (0x8, IN_DELETE | IN_MOVED_FROM), (0x10, DN_RENAMED), (0x20, IN_ATTRIB),
 )  # fmt: skip
+
+break_seconds = 45  # /proc/sys/fs/lease-break-time; 0: for ever
 
 
 def tell_owner(tg: ThreadGroup, f: FileDescription, fd: int) -> None:
@@ -129,7 +132,7 @@ def break_leases(t: Task, i: Inode, write: bool, nonblock: bool) -> None:
             return
         for le in left:
             if le.pending < 0 or (write and le.pending != F_UNLCK):
-                le.pending, le.deadline = to, now + BREAK_TIME
+                le.pending, le.deadline = to, now + (break_seconds * NS or FOREVER)
                 tell_owner(le.tg, le.file, le.fd)
         if nonblock:
             raise SysErr(errno.EAGAIN)
