@@ -13,18 +13,13 @@ from ..vfs.inode import Inode, Stat
 from ..vfs.path import Path, path_name
 from ..vfs.synthetic import DynDir, GenFile, StaticDir, SynthLink
 from . import proc_mem, proc_memory, proc_mounts, proc_pid
+from .nsfs import NAMESPACES, NamespaceLink
 from .proc_fd import FdDir, FdInfoDir
 
 if TYPE_CHECKING:
     from ..kernel.task import Task, ThreadGroup
     from ..mm.mm import MM
     from .proc import ProcFs
-
-NAMESPACES: Final = {
-    b"cgroup": 0xEFFFFFFB, b"ipc": 0xEFFFFFFF, b"mnt": 0xEFFFFFF8, b"net": 0xEFFFFFF9,
-    b"pid": 0xEFFFFFFC, b"pid_for_children": 0xEFFFFFFC, b"time": 0xEFFFFFFA,
-    b"time_for_children": 0xEFFFFFFA, b"user": 0xEFFFFFFD, b"uts": 0xEFFFFFFE,
-}  # fmt: skip
 
 
 @final
@@ -299,9 +294,10 @@ class TaskDir(ProcDir):
 def make_ns(fs: ProcFs) -> StaticDir:
     """/proc/PID/ns: every process is in the one namespace of each kind."""
     d = StaticDir(fs, 0o511)
-    for name, ino in NAMESPACES.items():
-        kind = name.removesuffix(b"_for_children")
-        d.add(name, SynthLink(fs, b"%s:[%d]" % (kind, ino)))
+    for kind, ns in NAMESPACES.items():
+        d.add(kind, NamespaceLink(fs, ns))
+        if kind in (b"pid", b"time"):
+            d.add(kind + b"_for_children", NamespaceLink(fs, ns))
     return d
 
 
