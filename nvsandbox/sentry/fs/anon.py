@@ -60,6 +60,9 @@ class AnonFile(FileDescription):
     def seek(self, t: Task, offset: int, whence: int) -> int:
         return 0  # Linux: noop_llseek
 
+    def can_splice(self, t: Task, write: bool) -> bool:
+        return False
+
     def fdinfo(self) -> bytes:
         """The lines of its own in /proc/PID/fdinfo/N."""
         return b""

@@ -59,9 +59,6 @@ class EventFd(AnonFile):
         self.count = min(self.count + n, MAX)
         self.queue.wake(POLLIN)
 
-    def can_splice(self, t: Task, write: bool) -> bool:
-        return write
-
     def poll(self, t: Task | None) -> int:
         mask = 0
         if self.count > 0:

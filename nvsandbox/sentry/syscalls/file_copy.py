@@ -18,7 +18,7 @@ from ..fs.pipe import PAGE, Pipe, Slot, pipe_of
 from ..kernel.wait import POLL_READ, POLL_WRITE, POLLERR, POLLHUP
 from ..mm.vma import PROT_READ
 from .decode import CInt, CUInt, CULong, Table, UserPtr, full
-from .file_rw import copy_in_iov, do_read, do_write, readable, take, valid, writable
+from .file_rw import Iov, copy_in_iov, do_read, do_write, readable, take, valid, writable
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -163,9 +163,11 @@ def sys_splice(
         wait_not = wait_not or src.nonblock or dst.nonblock
         return _pipe_to_pipe(t, a, b, size, wait_not, False)
     if a is not None:
+        if not dst.can_splice(t, True):
+            raise SysErr(errno.EINVAL)
         return _pipe_to_file(t, a, dst, out_off, size, wait_not or src.nonblock)
     assert b is not None
-    if not src.can_splice(t, False):
+    if src.inode.is_dir() or not src.can_splice(t, False):
         raise SysErr(errno.EINVAL)
     if wait_not and not _seekable(src) and not src.poll(t) & (POLL_READ | POLLHUP | POLLERR):
         raise SysErr(errno.EAGAIN)
@@ -264,6 +266,18 @@ def sys_tee(t: Task, in_fd: CInt, out_fd: CInt, size: CULong, flags: CUInt) -> i
     return _pipe_to_pipe(t, a, b, min(size, MAX_RW_COUNT), nonblock, True)
 
 
+def _paged(vec: Iov, slots: int) -> int:
+    """How many bytes of ``vec`` go into so many slots of a pipe, a piece of a page each."""
+    total = 0
+    for addr, size in vec:
+        n = min((addr % PAGE + size + PAGE - 1) // PAGE, slots)
+        total += min(size, n * PAGE - addr % PAGE)
+        slots -= n
+        if not slots:
+            break
+    return total
+
+
 def sys_vmsplice(t: Task, fd: CInt, iov: UserPtr, count: CULong, flags: CUInt) -> int:
     """vmsplice(2): copies, both ways."""
     if flags & ~SPLICE_ALL:
@@ -277,12 +291,11 @@ def sys_vmsplice(t: Task, fd: CInt, iov: UserPtr, count: CULong, flags: CUInt) -
         return 0
     nonblock = bool(flags & SPLICE_F_NONBLOCK)
     if f.writable():
-        if nonblock:
-            _wait_room(t, p, True)
+        room = _wait_room(t, p, nonblock)  # it waits for room once, not until all has found some
         there = valid(t, vec, PROT_READ)
         if there == 0:
             raise SysErr(errno.EFAULT)
-        return do_write(t, f, take(vec, there)[0], NO_OFFSET)
+        return do_write(t, f, take(vec, min(there, _paged(vec, room // PAGE)))[0], NO_OFFSET)
     if nonblock:
         _wait_data(t, p, True)
     return do_read(t, f, vec, NO_OFFSET)

@@ -1,5 +1,9 @@
 /* tee, vmsplice and splice where they refuse or stop early. */
 #include "t.h"
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/timerfd.h>
 int main(void) {
   int a[2], b[2], c[2];
   char buf[70000];
@@ -106,5 +110,17 @@ int main(void) {
   R(splice(s[0], 0, c[1], 0, 100, 0));
   write(c[1], "x", 1);
   R(splice(c[0], 0, s[0], 0, 100, 0));
+  /* what can't be spliced says so before anybody waits */
+  int e[2], others[] = {eventfd(0, 0), epoll_create1(0), timerfd_create(CLOCK_MONOTONIC, 0), inotify_init()};
+  pipe(e);
+  for (int i = 0; i < 4; i++) { R(splice(e[0], 0, others[i], 0, 1, 0)); R(splice(others[i], 0, e[1], 0, 1, 0)); }
+  R(splice(open("/", O_RDONLY), 0, e[1], 0, 1, 0));
+  /* a vector larger than the pipe: what there is room for */
+  static char large[200000];
+  struct iovec lv = {large, sizeof large};
+  R(vmsplice(e[1], &lv, 1, 0));
+  R(vmsplice(e[1], &lv, 1, SPLICE_F_NONBLOCK));
+  R(read(e[0], large, 10000));
+  R(vmsplice(e[1], &lv, 1, 0));
   return 0;
 }
