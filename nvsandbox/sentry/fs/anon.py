@@ -63,6 +63,9 @@ class AnonFile(FileDescription):
     def can_splice(self, t: Task, write: bool) -> bool:
         return False
 
+    def can_async(self) -> bool:
+        return False
+
     def fdinfo(self) -> bytes:
         """The lines of its own in /proc/PID/fdinfo/N."""
         return b""

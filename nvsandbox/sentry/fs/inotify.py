@@ -150,6 +150,9 @@ class Inotify(AnonFile):
         self.size -= got
         return b"".join(out) if out else -errno.EINVAL
 
+    def can_async(self) -> bool:
+        return True
+
     def poll(self, t: Task | None) -> int:
         return POLLIN | POLLRDNORM if self.events else 0
 

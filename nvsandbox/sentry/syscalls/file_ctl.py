@@ -13,7 +13,7 @@ from ..abi.resource import RLIMIT_NOFILE
 from ..errors import SysErr
 from ..fs.pipe import pipe_of
 from ..fs.tmpfs import add_seals, get_seals
-from ..vfs import leases, locks
+from ..vfs import leases, locks, sigio
 from ..vfs.perm import owner_or_capable
 from .decode import CInt, CUInt, CULong, Table, full
 
@@ -61,6 +61,10 @@ FIONBIO: Final = 0x5421
 FIONCLEX: Final = 0x5450
 FIOCLEX: Final = 0x5451
 FIOASYNC: Final = 0x5452
+FIOSETOWN: Final = 0x8901
+SIOCSPGRP: Final = 0x8902
+FIOGETOWN: Final = 0x8903
+SIOCGPGRP: Final = 0x8904
 FIOQSIZE: Final = 0x5460
 NO_CLONES: Final = frozenset(
     (0x40049409, 0x4020940D, 0xC0189436)
@@ -118,7 +122,7 @@ def sys_fcntl(t: Task, fd: CUInt, cmd: CUInt, arg: CULong) -> int:
     if cmd == F_GETFL:
         return f.flags
     if cmd == F_SETFL:
-        return _setfl(t, f, arg)
+        return _setfl(t, f, fd, arg)
     if cmd == F_DUPFD_QUERY:
         return int(t.files.get_any(arg & 0xFFFFFFFF) is f)
     if F_GETLK <= cmd <= F_SETLKW or F_OFD_GETLK <= cmd <= F_OFD_SETLKW:
@@ -134,20 +138,23 @@ def sys_fcntl(t: Task, fd: CUInt, cmd: CUInt, arg: CULong) -> int:
     return _special(t, f, cmd, arg)
 
 
-def _setfl(t: Task, f: FileDescription, arg: int) -> int:
+def _setfl(t: Task, f: FileDescription, fd: int, arg: int) -> int:
     if arg & os.O_NOATIME and not f.flags & os.O_NOATIME and not owner_or_capable(t, f.inode):
         raise SysErr(errno.EPERM)
+    if not f.can_async():
+        arg &= ~O_ASYNC
     f.set_flags(t, f.flags & ~O_CHANGEABLE | arg & O_CHANGEABLE)
+    sigio.set_async(f, fd, bool(arg & O_ASYNC))
     return 0
 
 
 def _owner(t: Task, f: FileDescription, cmd: int, arg: int) -> int:
     if cmd == F_SETOWN:
         who = arg & 0xFFFFFFFF
-        f.owner = who - (1 << 32) if who >> 31 else who
+        sigio.set_owner_number(t, f, who - (1 << 32) if who >> 31 else who)
         return 0
     if cmd == F_GETOWN:
-        return f.owner
+        return _owner_number(f)
     if cmd == F_SETSIG:
         if arg > 64:
             raise SysErr(errno.EINVAL)
@@ -159,12 +166,17 @@ def _owner(t: Task, f: FileDescription, cmd: int, arg: int) -> int:
         kind, pid = struct.unpack("<ii", t.copy_in(arg, 8))
         if not 0 <= kind <= 2:
             raise SysErr(errno.EINVAL)
-        f.owner = -pid if kind == 2 else pid
+        sigio.set_owner(t, f, kind, pid)
         return 0
     if cmd == F_GETOWN_EX:
-        t.copy_out(arg, struct.pack("<ii", 2 if f.owner < 0 else 1, abs(f.owner)))
+        t.copy_out(arg, struct.pack("<ii", *sigio.owner_of(f)))
         return 0
     raise SysErr(errno.EINVAL)
+
+
+def _owner_number(f: FileDescription) -> int:
+    kind, ident = sigio.owner_of(f)
+    return -ident if kind == sigio.F_OWNER_PGRP else ident
 
 
 def _special(t: Task, f: FileDescription, cmd: int, arg: int) -> int:
@@ -274,12 +286,25 @@ def sys_ioctl(t: Task, fd: CUInt, cmd: CUInt, arg: CULong) -> int:
     if cmd in (FIONBIO, FIOASYNC):
         bit = os.O_NONBLOCK if cmd == FIONBIO else O_ASYNC
         on = any(t.copy_in(arg, 4))
+        if cmd == FIOASYNC:
+            if on == bool(f.flags & O_ASYNC):
+                return 0
+            if not f.can_async():
+                raise SysErr(errno.ENOTTY)
+            sigio.set_async(f, fd, on)
         f.set_flags(t, f.flags | bit if on else f.flags & ~bit)
         return 0
     i = f.inode
     if cmd == FIGETBSZ and f.path is not None:
         t.copy_out(arg, struct.pack("<i", i.fs.blksize))
         return 0
+    if i.mode & 0o170000 == 0o140000:
+        if cmd in (FIOSETOWN, SIOCSPGRP):
+            sigio.set_owner_number(t, f, struct.unpack("<i", t.copy_in(arg, 4))[0])
+            return 0
+        if cmd in (FIOGETOWN, SIOCGPGRP):
+            t.copy_out(arg, struct.pack("<i", _owner_number(f)))
+            return 0
     if i.is_reg():
         if cmd == FIONREAD:
             left = i.end(t) - f.offset

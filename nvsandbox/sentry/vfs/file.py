@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..kernel.task import Task
     from .inode import Inode
     from .path import Path
+    from .sigio import Async, Owner
 
 O_ACCMODE: Final = 3  # literals: they are compiled in
 O_WRONLY: Final = 1
@@ -44,7 +45,7 @@ class Mappable:
 class FileDescription:
     """One open file. ``flags`` are open(2)'s (access mode, O_NONBLOCK, O_APPEND, O_PATH…)."""
 
-    __slots__ = ("flags", "offset", "owner", "owner_sig", "path", "queue", "refs")
+    __slots__ = ("asyncs", "flags", "offset", "owner", "owner_sig", "path", "queue", "refs")
 
     def __init__(self, flags: int, path: Path | None = None) -> None:
         self.flags = flags
@@ -54,8 +55,9 @@ class FileDescription:
         self.offset = 0
         self.refs = 0
         self.queue = WaitQueue()
-        self.owner = 0  # F_SETOWN: pid, or -pgid
+        self.owner: Owner | None = None  # F_SETOWN
         self.owner_sig = 0  # F_SETSIG
+        self.asyncs: Async | None = None  # O_ASYNC
         if path is not None:
             path.mount.users += 1
 
@@ -117,6 +119,10 @@ class FileDescription:
         """False for regular files and directories: epoll_ctl answers EPERM."""
         return True
 
+    def can_async(self) -> bool:
+        """Whether O_ASYNC means something for it (Linux: f_op->fasync)."""
+        return self.pollable()
+
     def watch(self, w: Waiter) -> None:
         """Registers ``w`` for changes of ``poll()``."""
         self.queue.add(w)
@@ -177,6 +183,8 @@ class FileDescription:
             i = self.inode
             if i.locks is not None:
                 locks.release(i, self)
+            if self.asyncs is not None:
+                self.asyncs.stop()
             self.release()
             if self.path is not None:
                 self.path.mount.users -= 1

@@ -10,7 +10,6 @@ import errno
 from typing import TYPE_CHECKING, Final, final
 
 from ..errors import SysErr
-from ..kernel import signal as sg
 from ..kernel.creds import CAP_LEASE
 from .locks import F_RDLCK, F_UNLCK, F_WRLCK, LockState, state
 from .notify import (
@@ -24,16 +23,15 @@ from .notify import (
     IN_MOVED_TO,
     add_watch,
 )
+from .sigio import POLL_MSG, own, tell
 
 if TYPE_CHECKING:
-    from ..kernel.task import Task, ThreadGroup
+    from ..kernel.task import Task
     from .file import FileDescription
     from .inode import Inode
 
 NS: Final = 1_000_000_000
 FOREVER: Final = 1 << 62
-POLL_MSG: Final = 3
-BAND_MSG: Final = 0x441  # EPOLLIN | EPOLLRDNORM | EPOLLMSG
 DN_MULTISHOT: Final = 0x80000000
 DN_EVENTS: Final = (
     (0x1, IN_ACCESS), (0x2, IN_MODIFY), (0x4, IN_CREATE | IN_MOVED_TO),
@@ -43,30 +41,15 @@ DN_EVENTS: Final = (
 break_seconds = 45  # /proc/sys/fs/lease-break-time; 0: for ever
 
 
-def tell_owner(tg: ThreadGroup, f: FileDescription, fd: int) -> None:
-    """The signal of a descriptor (Linux: send_sigio): queued with its number if F_SETSIG chose one."""
-    owner = f.owner or tg.pid
-    info = sg.SigInfo(f.owner_sig or sg.SIGIO)
-    if f.owner_sig:
-        info.code, info.band, info.fd = POLL_MSG, BAND_MSG, fd
-    pids = tg.pids
-    groups = (
-        pids.group(-owner) if owner < 0 else [p for p in (pids.procs.get(owner),) if p is not None]
-    )
-    for p in groups:
-        p.send_signal(info.signo, info)
-
-
 @final
 class Lease:
     """One lease. ``pending``: what it is to become because somebody waits."""
 
-    __slots__ = ("deadline", "fd", "file", "kind", "pending", "tg")
+    __slots__ = ("deadline", "fd", "file", "kind", "pending")
 
-    def __init__(self, f: FileDescription, fd: int, tg: ThreadGroup, kind: int) -> None:
+    def __init__(self, f: FileDescription, fd: int, kind: int) -> None:
         self.file = f
         self.fd = fd
-        self.tg = tg
         self.kind = kind
         self.pending = -1
         self.deadline = 0
@@ -106,7 +89,8 @@ def set_lease(t: Task, f: FileDescription, fd: int, kind: int) -> None:
     ):
         raise SysErr(errno.EAGAIN)
     if mine is None:
-        s.leases.append(Lease(f, fd, t.tg, kind))
+        own(t, f)
+        s.leases.append(Lease(f, fd, kind))
         return
     mine.kind = kind
     if mine.pending == kind:
@@ -133,7 +117,7 @@ def break_leases(t: Task, i: Inode, write: bool, nonblock: bool) -> None:
         for le in left:
             if le.pending < 0 or (write and le.pending != F_UNLCK):
                 le.pending, le.deadline = to, now + (break_seconds * NS or FOREVER)
-                tell_owner(le.tg, le.file, le.fd)
+                tell(le.file, le.fd, POLL_MSG)
         if nonblock:
             raise SysErr(errno.EAGAIN)
         t.wait(s.queue, deadline=min(le.deadline for le in left))
@@ -143,19 +127,18 @@ def break_leases(t: Task, i: Inode, write: bool, nonblock: bool) -> None:
 class DirNotify:
     """F_NOTIFY on one open directory (vfs.inode.InodeWatch)."""
 
-    __slots__ = ("fd", "file", "inode", "mask", "once", "tg")
+    __slots__ = ("fd", "file", "inode", "mask", "once")
 
-    def __init__(self, f: FileDescription, fd: int, tg: ThreadGroup) -> None:
+    def __init__(self, f: FileDescription, fd: int) -> None:
         self.file = f
         self.inode = f.inode
         self.fd = fd
-        self.tg = tg
         self.mask = 0
         self.once = True
 
     def event(self, mask: int, cookie: int, name: bytes) -> None:
         if mask & self.mask:
-            tell_owner(self.tg, self.file, self.fd)
+            tell(self.file, self.fd, POLL_MSG)
             if self.once:
                 self.drop()
 
@@ -189,8 +172,9 @@ def set_dir_notify(t: Task, f: FileDescription, fd: int, arg: int) -> None:
     for bit, events in DN_EVENTS:
         if arg & bit:
             mask |= events
+    own(t, f)
     if old is None:
-        old = DirNotify(f, fd, t.tg)
+        old = DirNotify(f, fd)
         if i.watches is None:
             i.watches = []
         i.watches.append(old)
