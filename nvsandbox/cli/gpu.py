@@ -187,6 +187,7 @@ def abi_check(repo: Path, tags: Sequence[str]) -> None:
 @click.option(
     "--fault", "faults", multiple=True, help="xid:N, ecc[:N], lost, alloc-fail[:N], slow:MS."
 )
+@click.option("--bridged", is_flag=True, help="Links join cards in pairs, not by switches.")
 @click.option(
     "--kernels",
     type=click.Choice(["refuse", "skip"]),
@@ -200,7 +201,7 @@ def abi_check(repo: Path, tags: Sequence[str]) -> None:
 )  # fmt: skip
 @click.option("-v", "--verbose", is_flag=True, help="Name what is not simulated.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def sim(card: str, count: int, driver: str, memory: str | None, mig: str | None,
+def sim(card: str, count: int, driver: str, memory: str | None, mig: str | None, bridged: bool,
         faults: Sequence[str], kernels: str, received: Path | None, verbose: bool,
         command: Sequence[str]) -> None:  # fmt: skip
     """Run COMMAND with simulated NVIDIA cards."""
@@ -211,7 +212,14 @@ def sim(card: str, count: int, driver: str, memory: str | None, mig: str | None,
     if kernels == "skip":
         click.echo("nvsim: --kernels skip: launches end at once, nothing is computed", err=True)
     config = Config(
-        card, count, driver, _mib(memory), found, mig=mig, skip_kernels=kernels == "skip"
+        card,
+        count,
+        driver,
+        _mib(memory),
+        found,
+        mig=mig,
+        bridged=bridged,
+        skip_kernels=kernels == "skip",
     )
     sys.exit(_run_sim(config, verbose, command, received=received))
 

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 INVALID_ID: Final = 0xFFFFFFFF
 ALL_PROBED: Final = 0x0000FFFF
 """NV0000_CTRL_GPU_ATTACH_ALL_PROBED_IDS (ctrl0000gpu.h)."""
+_LINK_TO_GPU: Final = 2
+_LINK_TO_NONE: Final = 0xFF
+"""NV2080_CTRL_NVLINK_DEVICE_INFO_DEVICE_TYPE_* (ctrl2080nvlink.h)."""
+_NO_LINK: Final = 0xFF
 _CHANNEL_TAIL: Final = 0x6F
 _CHANNEL_GROUP: Final = 0xA06C
 
@@ -96,18 +100,70 @@ def after_device_ids(c: Call) -> None:
 
 def after_active(c: Call) -> None:
     """GET_ACTIVE_DEVICE_IDS: rows with a gpu id."""
+    _keep_own(c, "devices", "numDevices")
+
+
+def _keep_own(c: Call, table: str, count: str) -> None:
+    """Of a counted table of rows with a ``gpuId``, those of the sandbox's cards."""
     p = c.p
-    n = min(p["numDevices"], p.length("devices"))
-    size = c.engine.layouts.table(c.plan.struct)["devices"].size
+    n = min(p[count], p.length(table))
+    size = c.engine.layouts.table(c.plan.struct)[table].size
     rows = []
     for i in range(n):
-        row = p.sub("devices", i)
+        row = p.sub(table, i)
         if row["gpuId"] in c.engine.by_id:
             rows.append(bytes(row.buf[row.base : row.base + size]))
-    start = p.sub("devices", 0).base
-    blob = b"".join(rows).ljust(size * p.length("devices"), b"\0")
+    start = p.sub(table, 0).base
+    blob = b"".join(rows).ljust(size * p.length(table), b"\0")
     c.arena.buf[start : start + len(blob)] = blob
-    p["numDevices"] = len(rows)
+    p[count] = len(rows)
+
+
+def before_peer_caps(c: Call) -> int | None:
+    """NV2080 GET_P2P_CAPS: from one card to those named, or to all."""
+    p = c.p
+    if p["bAllCaps"]:
+        return None
+    n = p["peerGpuCount"]
+    if n > p.length("peerGpuCaps"):
+        return status.INVALID_ARGUMENT
+    rows = [p.sub("peerGpuCaps", i) for i in range(n)]
+    if p["bUseUuid"]:
+        uuids = {g.uuid for g in c.engine.gpus}
+        own = all(r.bytes("gpuUuid") in uuids for r in rows)
+    else:
+        own = all(r["gpuId"] in c.engine.by_id for r in rows)
+    return None if own else status.INVALID_ARGUMENT
+
+
+def after_peer_caps(c: Call) -> None:
+    """All are those of the sandbox."""
+    if c.status == status.OK:
+        _keep_own(c, "peerGpuCaps", "peerGpuCount")
+
+
+def after_links(c: Call) -> None:
+    """A link to a card that the sandbox doesn't have ends nowhere; a switch is no card."""
+    p = c.p
+    if c.status != status.OK or "linkInfo" not in p:
+        return
+    own = {g.pci for g in c.engine.gpus}
+    for i in range(p.length("linkInfo")):
+        row = p.sub("linkInfo", i)
+        if "remoteDeviceInfo" not in row:
+            return
+        far = row.sub("remoteDeviceInfo")
+        if far["deviceType"] != _LINK_TO_GPU:
+            continue
+        name = f"{far['domain']:04x}:{far['bus']:02x}:{far['device']:02x}.{far['function']:x}"
+        if name not in own:
+            far.put(
+                deviceIdFlags=0, domain=0, bus=0, device=0, function=0, pciDeviceId=0, deviceType=_LINK_TO_NONE,
+                deviceUUID=bytes(16),
+            )  # fmt: skip
+            row.put(connected=0, remoteDeviceLinkNumber=_NO_LINK)
+            if "remoteLinkSid" in row:
+                row["remoteLinkSid"] = 0
 
 
 def before_uuid(c: Call) -> int | None:
@@ -218,6 +274,8 @@ HOOKS: Final[dict[str, tuple[object, object]]] = {
     "NV0000_CTRL_CMD_SYSTEM_GET_P2P_CAPS": (before_listed, None),
     "NV0000_CTRL_CMD_SYSTEM_GET_P2P_CAPS_V2": (before_listed, None),
     "NV0000_CTRL_CMD_SYSTEM_GET_P2P_CAPS_MATRIX": (before_groups, None),
+    "NV2080_CTRL_CMD_GET_P2P_CAPS": (before_peer_caps, after_peer_caps),
+    "NV2080_CTRL_CMD_NVLINK_GET_NVLINK_STATUS": (None, after_links),
     "NV2080_CTRL_CMD_GPU_GET_PIDS": (before_pids, None),
     "NV2080_CTRL_CMD_GPU_GET_PID_INFO": (before_pid_info, None),
     "NV0000_CTRL_CMD_GPUACCT_GET_ACCOUNTING_PIDS": (before_accounting, None),

@@ -37,6 +37,8 @@ class Config:
     """Whether channels can be allocated; without them a context fails at once."""
     mig: str | None = None
     """MIG instances each card is cut into: profile names, or a number of the smallest."""
+    bridged: bool = False
+    """Whether cards with links are joined in pairs by bridges; otherwise they are on a board with switches."""
     skip_kernels: bool = False
     """Whether kernel launches complete without being executed, where that can be done."""
 
@@ -60,6 +62,7 @@ class Simulator:
         self.replay = replay
         instances = layout(cards[0], config.mig) if config.mig else ()
         self.rm = Manager(release, cards, log, instances)
+        self.rm.bridged = config.bridged
         self.rm.on_mig = self._nodes
         self.events = Events(self)
         self.rm.on_event_free = self.events.unbind

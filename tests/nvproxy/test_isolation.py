@@ -51,6 +51,42 @@ def test_mig_devices_are_chosen_by_index_and_uuid(first: Inside) -> None:
         assert re.findall(r"MIG-[-0-9a-f]+", ran.stdout.decode()) == [devices[nth]]
 
 
+def test_links_to_hidden_cards_end_nowhere(first: Inside) -> None:
+    """Bridged cards: NVLink names the other card of the pair, unless the sandbox doesn't have it."""
+    opts = ["--count", "4", "--bridged"]
+    ask = ["nvlink", "-R"]
+    whole = first.native([first.smi, *ask], opts).stdout.decode()
+    assert re.search(r"Remote Device 00000000:02:00\.0: Link 0", whole), whole
+    pair = first.run(["nvidia-smi", *ask], opts, gpus="0,1").stdout.decode()
+    assert pair.splitlines() == whole.splitlines()[: len(pair.splitlines())] and "02:00.0" in pair
+    for asked, other in (("0", "02:00.0"), ("1", "01:00.0"), ("0,2", "02:00.0")):
+        shown = first.run(["nvidia-smi", *ask], opts, gpus=asked).stdout.decode()
+        assert "GPU 0" in shown and f"Remote Device 00000000:{other}" not in shown, shown
+
+
+def test_peers_are_the_sandboxs_cards(first: Inside, tmp_path: Path) -> None:
+    """NV2080 GET_P2P_CAPS, by name and for all, where a policy allows it."""
+    (tmp_path / "p.toml").write_text('allow = ["NV2080_CTRL_CMD_GET_P2P_CAPS"]\n')
+    name, struct = "NV2080_CTRL_CMD_GET_P2P_CAPS", "NV2080_CTRL_GET_P2P_CAPS_PARAMS"
+    for gpus, want in (("0", [0]), ("0,2", [0, 768])):
+        c = Calls().open("/dev/nvidiactl", "ctl").open("/dev/nvidia0", "gpu0").root("ctl", ROOT)
+        c.escape("gpu0", "NV_ESC_REGISTER_FD", "nv_ioctl_register_fd_t", {"ctl_fd": "ctl"})
+        c.alloc("ctl", ROOT, ROOT, 0x1001, 0x80, "NV0080_ALLOC_PARAMETERS", {"deviceId": 0})
+        c.alloc("ctl", ROOT, 0x1001, 0x1002, 0x2080, "NV2080_ALLOC_PARAMETERS")
+        c.control("ctl", ROOT, 0x1002, name, {"bAllCaps": 1})
+        c.control("ctl", ROOT, 0x1002, name, {"peerGpuCount": 1, "peerGpuCaps.gpuId": 512})
+        uuid = {"peerGpuCount": 1, "bUseUuid": 1, "peerGpuCaps.gpuId": 768}
+        c.control("ctl", ROOT, 0x1002, name, uuid)
+        flags = ["--nvproxy-policy", str(tmp_path / "p.toml")]
+        opts = ["--count", "4"]
+        every, hidden, nobody = first.play(c.steps, opts=opts, gpus=gpus, flags=flags)[-3:]
+        p = c.view(struct, every["ptrs"][0])
+        found = [p.sub("peerGpuCaps", i)["gpuId"] for i in range(p.length("peerGpuCaps"))]
+        assert sorted({*found}) == sorted({0, *want[1:]}) and p["peerGpuCount"] == len(want) - 1
+        assert c.status(every, "NVOS54_PARAMETERS") == 0
+        assert c.status(hidden, "NVOS54_PARAMETERS") != 0 != c.status(nobody, "NVOS54_PARAMETERS")
+
+
 def test_environment_chooses_too(first: Inside) -> None:
     opts = ["--count", "2"]
     for value, cards in (("all", 2), ("0", 1), ("void", 0), ("none", 0), ("", 0)):

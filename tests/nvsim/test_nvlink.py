@@ -25,6 +25,14 @@ def test_every_link_is_up_and_ends_at_a_switch_port_of_its_own(sim: Sim, card: s
     assert "false" not in out and "Unknown" not in out and "N/A" not in out
 
 
+def test_bridges_join_pairs(sim: Sim) -> None:
+    """Of three cards the third has nobody to be joined to."""
+    opts = ["--count", "3", "--bridged"]
+    out = sim.run(sim.smi, "nvlink", "-R", opts=opts).stdout
+    ends = re.findall(r"Remote Device 00000000:(\S+): Link (\d+)", out)
+    assert ends == [(f"0{n}:00.0", str(i)) for n in (2, 1) for i in range(18)]
+
+
 @pytest.mark.parametrize("card", LINKED)
 @pytest.mark.parametrize("count", [2, 8])
 def test_topology_between_linked_cards(sim: Sim, card: str, count: int) -> None:

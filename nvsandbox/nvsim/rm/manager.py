@@ -48,6 +48,8 @@ class Manager:
         self.gpus: list[Gpu] = [make(i, p, instances) for i, p in enumerate(cards)]
         self.tree = Tree(self._freed)
         self.log = log
+        self.bridged = False
+        """Whether links join cards in pairs, and not by switches."""
         self.channels = False
         """Whether channel classes can be allocated; off, ``cuCtxCreate`` fails at once."""
         self.on_mig: Callable[[], None] = lambda: None

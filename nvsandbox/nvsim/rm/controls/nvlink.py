@@ -1,7 +1,8 @@
 """NVLink (``ctrl2080nvlink.h``) and peer access (``ctrl0000system.h``).
 
 Cards with links sit on a baseboard with NVSwitch chips, as SXM modules do: every link of every card
-goes to a switch, so any two cards reach each other over all of them. Errors are never counted.
+goes to a switch, so any two cards reach each other over all of them; or (``gpu sim --bridged``) cards are joined in pairs, as bridges
+join cards in slots. Errors are never counted.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _SWITCH_BUS: Final = 0xC1
 _CAPS: Final = 0x5F | 0x11 << 8
 _ACTIVE, _HIGH_SPEED, _PHY_NVHS, _REFCLK_NVHS = 3, 0, 1, 1
 _NO_FLAGS, _FLAG_PCI, _FLAG_UUID = 0, 1, 2
-_TYPE_GPU, _TYPE_SWITCH = 2, 3
+_TYPE_GPU, _TYPE_SWITCH, _TYPE_NONE = 2, 3, 0xFF
 _NO_PEER: Final = 0xFFFFFFFF
 # Writes, reads, NVLink, atomics.
 _P2P_NVLINK: Final = 0x1B
@@ -66,7 +67,10 @@ def link_status(call: Call) -> Status | None:
     mask = _mask(call.gpu)
     call.p.put(enabledLinkMask=mask)
     for link in range(min(mask.bit_length(), call.p.length("linkInfo"))):
-        _link(call.p.sub("linkInfo", link), call.gpu, link)
+        row = call.p.sub("linkInfo", link)
+        _link(row, call.gpu, link)
+        if call.rm.bridged:
+            _far_card(row, call.rm.gpus, call.gpu, link)
     return None
 
 
@@ -92,6 +96,21 @@ def _link(row: View, gpu: Gpu, link: int) -> None:
     row.sub("localDeviceInfo").put(
         deviceIdFlags=_FLAG_PCI | _FLAG_UUID, domain=0, bus=gpu.bus, device=0, function=0,
         pciDeviceId=gpu.profile.pci_device, deviceType=_TYPE_GPU, deviceUUID=gpu.uuid,
+    )  # fmt: skip
+
+
+def _far_card(row: View, gpus: list[Gpu], gpu: Gpu, link: int) -> None:
+    """The same link of the other card of a pair; nothing for a card without."""
+    far = row.sub("remoteDeviceInfo")
+    if gpu.index ^ 1 >= len(gpus):
+        row.put(connected=0, linkState=0, remoteDeviceLinkNumber=0xFF)
+        far.put(deviceIdFlags=0, bus=0, pciDeviceId=0, deviceType=_TYPE_NONE)
+        return
+    peer = gpus[gpu.index ^ 1]
+    row.put(remoteDeviceLinkNumber=link)
+    far.put(
+        deviceIdFlags=_FLAG_PCI | _FLAG_UUID, bus=peer.bus, pciDeviceId=peer.profile.pci_device, deviceType=_TYPE_GPU,
+        deviceUUID=peer.uuid,
     )  # fmt: skip
 
 
