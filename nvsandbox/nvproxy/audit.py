@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, final
 
 from .abi import Kind
+from .plan import BUCKETS
 
 if TYPE_CHECKING:
     from ..sentry.kernel.task import Task
@@ -24,6 +25,7 @@ log: Final = logging.getLogger("nvsandbox.nvproxy")
 MAX_NAMED: Final = 4096
 MAX_LINE: Final = 4096
 MAX_FIELDS: Final = 32
+_KEYS: Final = ("calls", "failures", "ns", "longest_ns")
 
 
 @final
@@ -99,6 +101,8 @@ class Audit:
         s[2] += ns
         if ns > s[3]:
             s[3] = ns
+        i = ns.bit_length() - 11 >> 1
+        s[4 + (0 if i < 0 else i if i < BUCKETS else BUCKETS - 1)] += 1
 
 
 def decode(layouts: Layouts, struct: str, data: bytes) -> dict[str, int]:
@@ -117,7 +121,11 @@ def decode(layouts: Layouts, struct: str, data: bytes) -> dict[str, int]:
     return out
 
 
-def counters(plans: list[Plan]) -> dict[str, dict[str, int]]:
-    """For metrics: calls, failures, nanoseconds in all and longest, by name."""
-    keys = ("calls", "failures", "ns", "longest_ns")
-    return {p.name: dict(zip(keys, p.stats, strict=True)) for p in plans if p.stats[0]}
+def counters(plans: list[Plan]) -> dict[str, dict[str, Any]]:
+    """For metrics, by name: calls, failures, nanoseconds in all and longest; ``buckets``: calls that took less than 2**12 ns (4 µs), and
+    than four times as much for each that follows, the last without bound."""
+    return {
+        p.name: {**dict(zip(_KEYS, p.stats, strict=False)), "buckets": p.stats[4:]}
+        for p in plans
+        if p.stats[0]
+    }

@@ -15,6 +15,8 @@ from .abi.model import LEGACY_BIT
 from .abi.view import Layouts
 from .policy import UNPUBLISHED, Policy
 
+BUCKETS: Final = 12
+"""Of the histogram of a call's time."""
 MAX_PARAMS: Final = 1 << 20
 """Bytes of parameters that a control command may have (rmapi: RMAPI_PARAM_COPY_MAX_PARAMS_SIZE)."""
 PRIVILEGED_LEGACY: Final = 0xC000
@@ -105,8 +107,8 @@ class Plan:
         self.before: object = None
         self.after: object = None
         self.plain = True
-        self.stats = [0, 0, 0, 0]
-        """Calls, failures, nanoseconds in all, longest."""
+        self.stats = [0] * (4 + BUCKETS)
+        """Calls, failures, nanoseconds in all, longest; calls by their time (``audit.counters``)."""
 
     def finish(self) -> Plan:
         """``plain``: parameters pass as they are."""

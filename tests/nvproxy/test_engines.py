@@ -284,6 +284,15 @@ print(json.dumps([rows, stats, figures]))
     assert (
         'nvsandbox_gpu_calls_total{container="watched",name="NV_ESC_CHECK_VERSION_STR"}' in figures
     )
+    row = stats["calls"]["NV0000_CTRL_CMD_GPU_GET_ID_INFO"]
+    assert sum(row["buckets"]) == row["calls"] and len(row["buckets"]) == 12
+    times = [
+        (line.split('le="')[1].split('"')[0], float(line.split()[-1]))
+        for line in figures.splitlines()
+        if line.startswith("nvsandbox_gpu_call_seconds_bucket") and 'GPU_GET_ID_INFO"' in line
+    ]
+    assert times[-1][0] == "+Inf" and times[0][0] == "4.096e-06" and len(times) == 12
+    assert [n for _, n in times] == sorted(n for _, n in times) and times[-1][1] >= row["calls"]
     assert 'nvsandbox_gpu_memory_bytes{container="watched",gpu="1"} 0.0' in figures
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from ...failure import Failure, reason
@@ -30,7 +30,7 @@ class Gpu:
             "Forwarded calls that failed with an errno.",
             labels=[*LABELS, "name"],
         )
-        self.seconds = CounterMetricFamily(
+        self.seconds = HistogramMetricFamily(
             "nvsandbox_gpu_call_seconds", "Time the driver took for them.", labels=[*LABELS, "name"]
         )
         self.refusals = CounterMetricFamily(
@@ -59,12 +59,22 @@ class Gpu:
         for name, row in stats["calls"].items():
             self.calls.add_metric([ident, name], row["calls"])
             self.failures.add_metric([ident, name], row["failures"])
-            self.seconds.add_metric([ident, name], row["ns"] / 1e9)
+            self.seconds.add_metric([ident, name], histogram(row["buckets"]), row["ns"] / 1e9)
         self.refusals.add_metric([ident], stats["refusals"])
         for index, used in stats["memory"].items():
             self.memory.add_metric([ident, index], used)
         if stats["limit"]:
             self.limit.add_metric([ident], stats["limit"])
+
+
+def histogram(counts: list[int]) -> list[tuple[str, float]]:
+    """(upper bound in seconds, calls up to it) from nvproxy's counts (``nvproxy/audit.py``)."""
+    out, total = [], 0
+    for i, n in enumerate(counts):
+        total += n
+        last = i == len(counts) - 1
+        out.append(("+Inf" if last else repr((1 << 12 + 2 * i) / 1e9), float(total)))
+    return out
 
 
 class Containers(Collector):
