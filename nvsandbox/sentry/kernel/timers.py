@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 NSEC: Final = 1_000_000_000
 TICK: Final = 4_000_000  # the least time between two looks at a CPU clock
+DELAYTIMER_MAX: Final = 0x7FFFFFFF  # overruns that are counted
 CPU_LIMIT: Final = 100  # key in ThreadGroup.itimers
 RLIMIT_CPU: Final = 0
 FOREVER: Final = 1 << 33  # seconds
@@ -28,7 +29,7 @@ class SignalTimer:
     """At expiry it sends a signal, then re-arms itself. ``cpu``: the clock, when it isn't CLOCK_MONOTONIC."""
 
     __slots__ = (
-        "clock", "cpu", "fire", "handle", "ident", "info", "interval", "k", "next", "overrun",
+        "clock", "cpu", "delivered", "fire", "handle", "ident", "info", "interval", "k", "next", "overrun",
     )  # fmt: skip
 
     def __init__(
@@ -42,6 +43,7 @@ class SignalTimer:
         self.next = 0  # on its clock; 0: disarmed
         self.handle: Any = None
         self.overrun = 0  # expirations missed at the last one
+        self.delivered = 0  # overruns of the last signal that was delivered
         self.ident = 0
         self.info: sg.SigInfo | None = None  # the last signal sent
 
@@ -49,10 +51,10 @@ class SignalTimer:
         return self.cpu() if self.cpu is not None else self.k.monotonic_ns()
 
     def arm(self, first: int, interval: int) -> None:
-        """``first`` ns from now (0 disarms)."""
+        """``first`` ns from now; 0 disarms, less was in the past."""
         self.cancel()
         self.interval = interval
-        if first > 0:
+        if first:
             self.next = self.now() + first
             self._schedule()
 
@@ -73,12 +75,15 @@ class SignalTimer:
 
     def catch_up(self) -> None:
         """Its signal is delivered now: expirations up to this moment are overruns (Linux: posixtimer_rearm)."""
-        if self.info is not None and self.interval and self.next:
+        if self.info is None:
+            return
+        if self.interval and self.next:
             late = self.now() - self.next
             if late >= 0:
                 missed = late // self.interval + 1
-                self.info.overrun = min(self.info.overrun + missed, 0x7FFFFFFF)
+                self.info.overrun = min(self.info.overrun + missed, DELAYTIMER_MAX)
                 self.next += missed * self.interval
+        self.delivered = self.info.overrun
 
     def _expire(self) -> None:
         self.handle = None
@@ -89,7 +94,7 @@ class SignalTimer:
         self.overrun = 0
         if self.interval:
             missed = max(now - self.next, 0) // self.interval
-            self.overrun = missed
+            self.overrun = min(missed, DELAYTIMER_MAX)
             self.next += (missed + 1) * self.interval
             self._schedule()
         else:

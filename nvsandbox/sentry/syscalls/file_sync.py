@@ -29,6 +29,7 @@ FALLOC_FL_INSERT_RANGE: Final = 0x20
 MFD_CLOEXEC: Final = 1
 MFD_ALLOW_SEALING: Final = 2
 MFD_HUGETLB: Final = 4
+MFD_HUGE_SIZES: Final = 0x3F << 26
 MFD_NOEXEC_SEAL: Final = 8
 MFD_EXEC: Final = 16
 MFD_NAME_MAX: Final = 250  # with the NUL
@@ -121,7 +122,7 @@ def sys_readahead(t: Task, fd: CInt, offset: CLong, count: CULong) -> int:
 
 def sys_memfd_create(t: Task, name: UserPtr, flags: CUInt) -> int:
     """memfd_create(2)."""
-    if flags & ~0x1F or flags & MFD_HUGETLB:
+    if flags & ~0x1F and not (flags & MFD_HUGETLB and not flags & ~0x1F & ~MFD_HUGE_SIZES):
         raise SysErr(errno.EINVAL)
     if flags & MFD_EXEC and flags & MFD_NOEXEC_SEAL:
         raise SysErr(errno.EINVAL)
@@ -129,6 +130,8 @@ def sys_memfd_create(t: Task, name: UserPtr, flags: CUInt) -> int:
         label = t.copy_in_str(name, MFD_NAME_MAX)
     except SysErr as e:
         raise SysErr(errno.EINVAL if e.errno == errno.ENAMETOOLONG else e.errno) from None
+    if flags & MFD_HUGETLB:
+        raise SysErr(errno.ENODEV)  # no size of huge pages is there
     f: FileDescription = tmpfs.open_memfd(
         t, label, bool(flags & (MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL)), bool(flags & MFD_NOEXEC_SEAL)
     )

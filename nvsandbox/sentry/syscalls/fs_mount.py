@@ -28,6 +28,7 @@ from ..vfs.path import (
     MS_NODIRATIME,
     MS_NOEXEC,
     MS_NOSUID,
+    MS_NOSYMFOLLOW,
     MS_RDONLY,
     MS_RELATIME,
     MS_STRICTATIME,
@@ -48,8 +49,18 @@ MS_SILENT: Final = 32768
 MS_MGC_VAL: Final = 0xC0ED0000
 MS_TYPES: Final = MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDABLE
 PER_MOUNT: Final = (
-    MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME | MS_RELATIME
+    MS_RDONLY
+    | MS_NOSUID
+    | MS_NODEV
+    | MS_NOEXEC
+    | MS_NOSYMFOLLOW
+    | MS_NOATIME
+    | MS_NODIRATIME
+    | MS_RELATIME
+    | MS_STRICTATIME
 )
+
+ATIME_FLAGS: Final = MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_STRICTATIME
 
 MNT_FORCE: Final = 1
 MNT_DETACH: Final = 2
@@ -153,6 +164,8 @@ def _remount(t: Task, at: Path, flags: int, options: bytes) -> None:
     m = _at_root(at)
     if not flags & MS_BIND:
         m.fs.remount(t, options)
+    if not flags & ATIME_FLAGS:  # they stay as they are then
+        flags |= m.flags & ATIME_FLAGS
     m.flags = _per_mount(flags)
     t.fs.ns.version += 1
 

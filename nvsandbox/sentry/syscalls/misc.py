@@ -28,6 +28,8 @@ from .seccomp import pr_get_seccomp, pr_set_seccomp
 from .time import NSEC
 
 CAP_SYS_PACCT: Final = 20
+CAP_SYSLOG: Final = 34
+SYSLOG_READ, SYSLOG_READ_ALL, SYSLOG_READ_CLEAR, SYSLOG_CONSOLE_LEVEL = 2, 3, 4, 8
 IO_PORTS: Final = 65536
 GRND_FLAGS: Final = 7
 REBOOT_MAGIC2: Final = (0x28121969, 0x05121996, 0x16041998, 0x20112000)
@@ -429,7 +431,14 @@ def sys_kcmp(t: Task, a: CInt, b: CInt, kind: CInt, x: CULong, y: CULong) -> int
 
 def sys_syslog(t: Task, kind: CInt, buf: UserPtr, size: CInt) -> int:
     """syslog(2): an empty log."""
+    if not t.creds.capable(CAP_SYSLOG) and not t.creds.capable(CAP_SYS_ADMIN):
+        raise SysErr(errno.EPERM)
     if not 0 <= kind <= 10:
+        raise SysErr(errno.EINVAL)
+    if kind in (SYSLOG_READ, SYSLOG_READ_ALL, SYSLOG_READ_CLEAR):
+        if not buf or size < 0:
+            raise SysErr(errno.EINVAL)
+    elif kind == SYSLOG_CONSOLE_LEVEL and not 1 <= size <= 8:
         raise SysErr(errno.EINVAL)
     return 0
 

@@ -201,6 +201,8 @@ def _thread_kill(t: Task, tgid: int, tid: int, sig: int, info: sg.SigInfo) -> in
         raise SysErr(errno.ESRCH)
     if not _may_signal(t, u.tg, u.creds, sig):
         raise SysErr(errno.EPERM)
+    if sig >= sg.SIGRTMIN and _queued_signals(t) >= t.tg.rlimit(RLIMIT_SIGPENDING):
+        raise SysErr(errno.EAGAIN)
     if sig:
         u.send_signal(sig, info)
     return 0

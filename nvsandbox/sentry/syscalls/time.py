@@ -11,7 +11,7 @@ from ..errors import ERESTART_RESTARTBLOCK, ERESTARTNOHAND, Restart, SysErr
 from ..kernel import signal as sg
 from ..kernel.cputime import group_ns, group_usage, look, own_ns
 from ..kernel.task import Task, ThreadGroup
-from ..kernel.timers import SignalTimer
+from ..kernel.timers import DELAYTIMER_MAX, SignalTimer
 from .decode import CInt, Table, UserPtr, full, partial
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def _posix_fire(tg: ThreadGroup, sig: int, value: int, target: Task | None) -> A
     def fire(timer: SignalTimer) -> None:
         queue = tg.pending if target is None else target.pending
         if timer.info is not None and timer.info in queue.infos:  # one signal at a time is queued
-            timer.info.overrun = min(timer.info.overrun + 1 + timer.overrun, 0x7FFFFFFF)
+            timer.info.overrun = min(timer.info.overrun + 1 + timer.overrun, DELAYTIMER_MAX)
             return
         info = sg.SigInfo(sig, sg.SI_TIMER)
         info.timerid, info.overrun, info.value = timer.ident, timer.overrun, value
@@ -287,7 +287,7 @@ def sys_timer_settime(t: Task, ident: CInt, flags: CInt, new: UserPtr, old: User
         t.copy_out(old, pack_ts(timer.interval) + pack_ts(timer.left()))
     value = min(vsec, 1 << 33) * NSEC + vns
     if flags & TIMER_ABSTIME and value:
-        value = max(value - clock_ns(t, timer.clock), 1)
+        value = value - clock_ns(t, timer.clock) or 1
     timer.arm(value, min(isec, 1 << 33) * NSEC + ins)
     return 0
 
@@ -300,8 +300,7 @@ def sys_timer_gettime(t: Task, ident: CInt, out: UserPtr) -> int:
 
 def sys_timer_getoverrun(t: Task, ident: CInt) -> int:
     """timer_getoverrun(2): of the last signal."""
-    info = _timer(t, ident).info
-    return info.overrun if info is not None else 0
+    return _timer(t, ident).delivered
 
 
 def sys_timer_delete(t: Task, ident: CInt) -> int:

@@ -12,7 +12,9 @@ from .path import (
     MS_NODIRATIME,
     MS_NOEXEC,
     MS_NOSUID,
+    MS_NOSYMFOLLOW,
     MS_RDONLY,
+    MS_STRICTATIME,
     Mount,
     Path,
     path_name,
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 _FLAGS: Final = (
     (MS_NOSUID, "nosuid"), (MS_NODEV, "nodev"), (MS_NOEXEC, "noexec"), (MS_NOATIME, "noatime"),
-    (MS_NODIRATIME, "nodiratime"),
+    (MS_NODIRATIME, "nodiratime"), (MS_NOSYMFOLLOW, "nosymfollow"),
 )  # fmt: skip
 _ESCAPES: Final = {" ": "\\040", "\t": "\\011", "\n": "\\012", "\\": "\\134"}
 
@@ -36,7 +38,7 @@ def _quote(s: bytes) -> str:
 def _options(m: Mount) -> str:
     out = ["ro" if m.flags & MS_RDONLY else "rw"]
     out += [name for bit, name in _FLAGS if m.flags & bit]
-    if not m.flags & MS_NOATIME:
+    if not m.flags & (MS_NOATIME | MS_STRICTATIME):
         out.append("relatime")
     return ",".join(out)
 

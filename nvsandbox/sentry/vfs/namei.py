@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, final
 from ..errors import SysErr
 from .inode import MAY_EXEC, NAME_MAX, Inode
 from .mount import follow_mounts
-from .path import MS_NODIRATIME, MS_RDONLY, Dentry, Mount, Path
+from .path import MS_NODIRATIME, MS_NOSYMFOLLOW, MS_RDONLY, MS_STRICTATIME, Dentry, Mount, Path
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -258,7 +258,7 @@ def _follow(
 def read_link(t: Task, m: Mount, inode: Inode, scope: Scope) -> bytes | Path:
     """One link followed on the way: its target, with openat2's restrictions and the limit checked."""
     scope.links += 1
-    if scope.links > MAX_LINKS or scope.resolve & RESOLVE_NO_SYMLINKS:
+    if scope.links > MAX_LINKS or scope.resolve & RESOLVE_NO_SYMLINKS or m.flags & MS_NOSYMFOLLOW:
         raise SysErr(errno.ELOOP)
     target = inode.get_link(t)
     if isinstance(target, Path):
@@ -284,6 +284,7 @@ def touch_atime(t: Task, p: Path) -> None:
     if flags & MS_NODIRATIME and i.mode & 0o170000 == 0o040000:
         return
     now = t.k.realtime_ns()
-    if i.atime > i.mtime and i.atime > i.ctime and now - i.atime < 86400_000_000_000:
-        return
+    if not flags & MS_STRICTATIME and i.atime > i.mtime and i.atime > i.ctime:
+        if now - i.atime < 86400_000_000_000:
+            return
     i.atime = now

@@ -22,6 +22,7 @@ MS_RDONLY: Final = 1
 MS_NOSUID: Final = 2
 MS_NODEV: Final = 4
 MS_NOEXEC: Final = 8
+MS_NOSYMFOLLOW: Final = 256
 MS_NOATIME: Final = 1024
 MS_NODIRATIME: Final = 2048
 MS_RELATIME: Final = 1 << 21

@@ -239,6 +239,27 @@ int main(void) {
     _exit(0);
   }
   wait(0);
+  /* links that are not followed, atime that always changes */
+  R(mount("t", "a", "tmpfs", 256, 0)); /* MS_NOSYMFOLLOW */
+  symlink("target", "a/link"), close(open("a/target", O_CREAT, 0644));
+  R(open("a/link", O_RDONLY));
+  R(open("a/target", O_RDONLY) >= 0);
+  R(readlink("a/link", big, 20));
+  statfs("a", &sf);
+  printf("%ld\n", (long)sf.f_flags & 8192);
+  R(mount(0, "a", 0, MS_REMOUNT | MS_BIND | MS_STRICTATIME, 0));
+  statfs("a", &sf);
+  printf("%ld\n", (long)sf.f_flags & (8192 | 4096));
+  struct stat s1, s2;
+  bf = open("a/target", O_RDWR);
+  write(bf, "x", 1);
+  for (int i = 0; i < 2; i++) usleep(20000), pread(bf, big, 1, 0), fstat(bf, i ? &s2 : &s1);
+  R(s2.st_atim.tv_nsec != s1.st_atim.tv_nsec || s2.st_atime != s1.st_atime);
+  R(mount(0, "a", 0, MS_REMOUNT | MS_BIND, 0));
+  for (int i = 0; i < 2; i++) usleep(20000), pread(bf, big, 1, 0), fstat(bf, i ? &s2 : &s1);
+  R(s2.st_atim.tv_nsec == s1.st_atim.tv_nsec && s2.st_atime == s1.st_atime);
+  close(bf);
+  R(umount2("a", MNT_DETACH));
   chdir("/");
   R(umount("/tmp/mm"));
   R(rmdir("/tmp/mm"));

@@ -47,5 +47,7 @@ int main(void) {
   sprintf(path, "/proc/self/fd/%d", h);
   readlink(path, link, 99);
   puts(link);
+  R(memfd_create("x", MFD_HUGETLB | 13u << 26));
+  R(memfd_create("x", 13u << 26));
   return 0;
 }

@@ -27,5 +27,13 @@ int main(void) {
   unsigned cpu = 99, node = 99;
   R(getcpu(&cpu, &node));
   C(cpu < 64 && node == 0);
+  char log[10];
+  R(syscall(SYS_syslog, 100, log, 0));
+  R(syscall(SYS_syslog, 2, 0, 0));
+  R(syscall(SYS_syslog, 3, 0, 5));
+  R(syscall(SYS_syslog, 3, log, -1));
+  R(syscall(SYS_syslog, 8, log, -1));
+  R(syscall(SYS_syslog, 8, log, 9));
+  CHILD("nobody", setresuid(65534, 65534, 65534); R(syscall(SYS_syslog, 2, log, 0)));
   return 0;
 }

@@ -107,5 +107,8 @@ int main(void) {
   R(syscall(SYS_rt_sigqueueinfo, other_tid, SIGUSR1, &q));
   R(syscall(SYS_rt_sigqueueinfo, getpid(), SIGUSR1, &q));
   R(sigwaitinfo(&some, &i));
+  setrlimit(RLIMIT_SIGPENDING, &(struct rlimit){0, 0});
+  R(syscall(SYS_tgkill, getpid(), getpid(), SIGRTMIN));
+  R(syscall(SYS_tkill, getpid(), SIGRTMIN));
   return 0;
 }

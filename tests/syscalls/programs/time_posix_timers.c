@@ -53,5 +53,19 @@ int main(void) {
   R(timer_settime(t, 0, &s, 0));
   for (int i = 0; i < 300 && !got; i++) ms(10);
   N(got);
+  /* it was due long ago: overruns are counted up to a limit */
+  sigset_t us;
+  sigemptyset(&us), sigaddset(&us, SIGUSR2), sigprocmask(SIG_BLOCK, &us, 0);
+  e = (struct sigevent){.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR2};
+  R(timer_create(CLOCK_REALTIME, &e, &t));
+  clock_gettime(CLOCK_REALTIME, &s.it_value);
+  s.it_value.tv_sec -= 1000;
+  s.it_interval = (struct timespec){0, 1};
+  R(timer_settime(t, TIMER_ABSTIME, &s, 0));
+  siginfo_t si;
+  R(sigwaitinfo(&us, &si));
+  N(si.si_overrun);
+  R(timer_getoverrun(t));
+  R(timer_delete(t));
   return 0;
 }
