@@ -18,7 +18,7 @@ from ..errors import SysErr, from_oserror
 from ..refs import Cache
 from ..vfs.file import FileDescription
 from ..vfs.inode import ATTR_CTIME, ATTR_SIZE, Attrs, FileSystem, Inode, Stat, StatFs, init_owner
-from ..vfs.regular import RegMappable, open_regular
+from ..vfs.regular import open_regular
 from .gofer_client import Node
 from .hostio import read_host
 from .tmpfs_file import host_fallocate
@@ -102,8 +102,6 @@ class GoferInode(Inode):
         self.seen = 0
         self.blocks = 0
         self.target = b""
-        if self.is_reg():
-            self.map = RegMappable(self)
         self.update(a)
 
     def update(self, a: p.Attr) -> None:

@@ -129,6 +129,13 @@ class ProcessDir(ProcDir):
         use = guarded if private else fn
         self.makers[name] = (stat.S_IFREG, lambda: GenFile(self.fs, use, mode, 0, 0, write))
 
+    def mount_file(self, name: bytes, fn: Callable[[Task], bytes]) -> None:
+        fs = self.proc
+        self.makers[name] = (
+            stat.S_IFREG,
+            lambda: proc_mounts.MountsFile(fs, lambda t: fn(self.live()), self.live),
+        )
+
     def text(self, name: bytes, value: bytes, mode: int = 0o444) -> None:
         self.gen(name, lambda t: value, mode)
 
@@ -155,8 +162,8 @@ class ProcessDir(ProcDir):
         self.gen(b"maps", self._maps, private=True)
         self.gen(b"smaps", self._smaps, private=True)
         self.gen(b"smaps_rollup", self._rollup, private=True)
-        self.gen(b"mounts", lambda t: proc_mounts.mounts(self.live()))
-        self.gen(b"mountinfo", lambda t: proc_mounts.mountinfo(self.live()))
+        self.mount_file(b"mounts", proc_mounts.mounts)
+        self.mount_file(b"mountinfo", proc_mounts.mountinfo)
         self.gen(b"mountstats", lambda t: proc_mounts.mountstats(self.live()), 0o400)
         self.gen(b"io", lambda t: IO, 0o400, private=True)
         self.text(b"oom_score", b"0\n")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, final
 
+from ..kernel.wait import POLL_READ, POLLERR, POLLPRI, Waiter
 from ..vfs.path import (
     MS_NOATIME,
     MS_NODEV,
@@ -16,9 +18,13 @@ from ..vfs.path import (
     Path,
     path_name,
 )
+from ..vfs.synthetic import GenFile, GenFileDesc
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
+    from ..vfs.file import FileDescription
+    from ..vfs.inode import FileSystem
+    from ..vfs.mount import MountNamespace
 
 FLAGS: Final = (
     (MS_NOSUID, "nosuid"), (MS_NODEV, "nodev"), (MS_NOEXEC, "noexec"), (MS_NOATIME, "noatime"),
@@ -88,6 +94,52 @@ def mountinfo(u: Task) -> bytes:
             )
         )  # fmt: skip
     return b"".join(lines)
+
+
+@final
+class MountsFile(GenFile):
+    """mounts and mountinfo: poll(2) tells of changes."""
+
+    __slots__ = ("live",)
+
+    def __init__(
+        self, fs: FileSystem, fn: Callable[[Task], bytes], live: Callable[[], Task]
+    ) -> None:
+        super().__init__(fs, fn)
+        self.live = live
+
+    def open(self, t: Task, path: Path, flags: int) -> FileDescription:
+        return MountsDesc(flags, path, self, self.live().fs.ns)
+
+
+@final
+class MountsDesc(GenFileDesc):
+    """One reader, and which state of the tree it has been told of."""
+
+    __slots__ = ("ns", "told")
+
+    def __init__(self, flags: int, path: Path, gen: GenFile, ns: MountNamespace) -> None:
+        super().__init__(flags, path, gen)
+        self.ns = ns
+        self.told = ns.version
+
+    def pollable(self) -> bool:
+        return True
+
+    def can_async(self) -> bool:
+        return False
+
+    def poll(self, t: Task | None) -> int:
+        if self.told == self.ns.version:
+            return POLL_READ
+        self.told = self.ns.version
+        return POLL_READ | POLLERR | POLLPRI
+
+    def watch(self, w: Waiter) -> None:
+        self.ns.queue.add(w)
+
+    def unwatch(self, w: Waiter) -> None:
+        self.ns.queue.remove(w)
 
 
 def mountstats(u: Task) -> bytes:

@@ -59,7 +59,6 @@ class MemReg(MemInode):
         self, fs: MemFs, mode: int, uid: int = 0, gid: int = 0, ino: int = 0, now: int = 0
     ) -> None:
         super().__init__(fs, mode, uid, gid, ino, now)
-        self.map = RegMappable(self)
         self.buf: bytearray | None = bytearray()
         self.pair: HostPair | None = None
         self.charged = 0
@@ -145,6 +144,62 @@ class MemReg(MemInode):
         self.mem.charge(_pages(new) - _pages(self.charged))
         self.charged = new
 
+    def _uneven(self) -> bool:
+        """Whether its size doesn't say which pages it has: there are holes, or pages behind the end."""
+        if self.pair is None or not self.mem.max_bytes:
+            return False
+        return not self.size <= self.charged <= _pages(self.size)
+
+    def _holes(self, start: int, end: int) -> int:
+        """Bytes in [start, end) without pages, whole pages at a time, as far as the file's size goes."""
+        assert self.pair is not None
+        fd = self.pair.rw
+        pos, end = start & ~4095, _pages(min(end, self.size))
+        missing = 0
+        try:
+            while pos < end:
+                try:
+                    data = min(os.lseek(fd, pos, os.SEEK_DATA), end)
+                except OSError as e:
+                    if e.errno != errno.ENXIO:
+                        raise
+                    data = end
+                missing += data - pos
+                pos = min(os.lseek(fd, data, os.SEEK_HOLE), end) if data < end else end
+        except OSError as e:
+            raise from_oserror(e) from None
+        return missing
+
+    def _need(self, start: int, end: int) -> int:
+        """Bytes of new pages that filling [start, end) takes. Pages behind the file's end, set aside by fallocate, can't be
+        found one by one: they are taken to begin there."""
+        need = self._holes(start, end)
+        size = _pages(self.size)
+        behind = _pages(end) - max(size, start & ~4095)
+        if behind > 0:
+            aside = self._real() - (size - self._holes(0, size))
+            need += max(behind - max(aside, 0), 0)
+        return need
+
+    def _real(self) -> int:
+        assert self.pair is not None
+        return os.fstat(self.pair.rw).st_blocks * 512
+
+    def _fitting(self, offset: int, data: bytes) -> bytes:
+        """What of ``data`` there is room for. Raises ENOSPC."""
+        room = self.mem.max_bytes - self.mem.used_bytes
+        if self._need(offset, offset + len(data)) <= room:
+            return data
+        if room <= 0:
+            raise SysErr(errno.ENOSPC)
+        return data[:room]
+
+    def _recount(self) -> None:
+        """The limit counts what the host file really has, after a change among holes."""
+        real = self._real()
+        self.mem.used_bytes += _pages(real) - _pages(self.charged)
+        self.charged = real
+
     def __del__(self) -> None:
         self.mem.used_bytes -= _pages(self.charged)
         self.mem.used_inodes -= 1
@@ -166,7 +221,11 @@ class MemReg(MemInode):
             offset = self.size
         end = offset + len(data)
         grow = end - self.size
-        if grow > 0 and self.mem.max_bytes:
+        uneven = self._uneven()
+        if uneven:
+            data = self._fitting(offset, data)
+            end = offset + len(data)
+        elif grow > 0 and self.mem.max_bytes:
             room = self.mem.max_bytes - self.mem.used_bytes + _pages(self.charged) - self.charged
             if room < min(grow, len(data)):
                 room += max(self.size - offset, 0)
@@ -182,10 +241,12 @@ class MemReg(MemInode):
             n = len(data)
         else:
             n = self._pwrite(data, offset)
-        if grow > 0:
+        if grow > 0 and not uneven:
             self._charge(min(grow, n))
         if offset + n > self.size:
             self.size = offset + n
+        if uneven:
+            self._recount()
         self.mtime = self.ctime = t.k.realtime_ns()
         self.version += 1
         return n
@@ -246,21 +307,37 @@ class MemReg(MemInode):
             raise SysErr(errno.EOPNOTSUPP)
         punch = bool(mode & FALLOC_FL_PUNCH_HOLE)
         end = offset + length
-        if not punch:
-            grow = max(0, end - self.size)
-            if self.mem.max_bytes and self.mem.used_bytes + grow > self.mem.max_bytes:
-                raise SysErr(errno.ENOSPC)
-        if self.buf is not None and (punch or end <= INLINE_MAX):
+        if (
+            self.buf is not None
+            and (end <= INLINE_MAX or punch)
+            and not self._frees(offset, end, punch)
+        ):
             if punch:
                 stop = min(end, len(self.buf))
                 self.buf[offset:stop] = bytes(max(0, stop - offset))
+            elif not mode & FALLOC_FL_KEEP_SIZE and end > self.size:
+                self._check_room(end - self.size)
+                grow = end - self.size
+                self._resize(t, end)
+                self._charge(grow)
         else:
-            host_fallocate(self.to_host(t).rw, mode | FALLOC_FL_KEEP_SIZE, offset, length)
-        if not mode & FALLOC_FL_KEEP_SIZE and end > self.size:
-            grow = end - self.size
-            self._resize(t, end)
-            self._charge(grow)
+            pair = self.to_host(t)
+            if not punch and self.mem.max_bytes:
+                self._check_room(self._need(offset, end))
+            host_fallocate(pair.rw, mode | FALLOC_FL_KEEP_SIZE, offset, length)
+            if not mode & FALLOC_FL_KEEP_SIZE and end > self.size:
+                self._resize(t, end)
+            self._recount()
         self.mtime = self.ctime = t.k.realtime_ns()
+
+    def _frees(self, offset: int, end: int, punch: bool) -> bool:
+        """Whether a hole makes a whole page go, which only a host file can show."""
+        return punch and _pages(offset) + 4096 <= min(end, _pages(self.size))
+
+    def _check_room(self, need: int) -> None:
+        """Raises ENOSPC."""
+        if self.mem.max_bytes and need and self.mem.used_bytes + need > self.mem.max_bytes:
+            raise SysErr(errno.ENOSPC)
 
     # Mapping
     def host_fd(self, t: Task, writable: bool) -> int:

@@ -167,7 +167,7 @@ def _remount(t: Task, at: Path, flags: int, options: bytes) -> None:
     if not flags & ATIME_FLAGS:  # they stay as they are then
         flags |= m.flags & ATIME_FLAGS
     m.flags = _per_mount(flags)
-    t.fs.ns.version += 1
+    t.fs.ns.changed()
 
 
 def _same_kind(a: Path, b: Path) -> None:

@@ -20,6 +20,7 @@ from .inode import (
     RENAME_NOREPLACE,
     RENAME_WHITEOUT,
     Inode,
+    creation_mode,
 )
 from .namei import (
     LAST_DOT,
@@ -46,6 +47,7 @@ from .notify import (
 )
 from .path import Dentry, Path
 from .perm import may_create, may_delete
+from .regular import forget_map
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -94,8 +96,8 @@ def mknod_at(t: Task, last: Last, mode: int, rdev: int) -> Dentry:
     """The second half of mknod; bind(2) of a Unix socket uses it too."""
     kind = mode & 0o170000 or stat.S_IFREG
     may_create(t, last.dir.dentry)
-    mode = kind | mode & 0o7777 & ~t.fs.umask
     i = last.dir.inode
+    mode = kind | creation_mode(t, i, mode)
     if kind == stat.S_IFREG:
         return created(last, i.create(t, last.name, mode))
     if kind in (stat.S_IFCHR, stat.S_IFBLK):
@@ -196,6 +198,7 @@ def rmdir(t: Task, dirfd: int, path: bytes) -> None:
 def _removed(dir: Path, d: Dentry, i: Inode, isdir: int) -> None:
     dir.dentry.drop_child(d.name)
     d.unlinked = True
+    forget_map(i)
     if active():
         if not isdir:
             notify_inode(i, IN_ATTRIB)  # its link count
@@ -288,6 +291,7 @@ def _renamed(src: Last, dst: Last, od: Dentry, nd: Dentry, flags: int) -> None:
         od.move(dst.dir.dentry, dst.name)
         if ni is not None:
             nd.unlinked = True
+            forget_map(ni)
     if not active():
         return
     _notify_move(src.dir.inode, src.name, dst.dir.inode, dst.name, oi)

@@ -364,6 +364,22 @@ def generic_permission(t: Task, i: Inode, mask: int) -> None:
     raise SysErr(errno.EACCES)
 
 
+def creation_mode(t: Task, parent: Inode, mode: int) -> int:
+    """The permission bits of a new file asked for with ``mode``: set-group-id is judged before the umask takes the group's bit
+    to execute away (Linux: vfs_prepare_mode)."""
+    if parent.mode & stat.S_ISGID and _strips_gid(t, parent, mode):
+        mode &= ~stat.S_ISGID
+    return mode & 0o7777 & ~t.fs.umask
+
+
+def _strips_gid(t: Task, parent: Inode, mode: int) -> bool:
+    return (
+        mode & (stat.S_ISGID | stat.S_IXGRP) == stat.S_ISGID | stat.S_IXGRP
+        and not t.creds.in_group(parent.gid)
+        and not t.creds.capable(CAP_FSETID)
+    )
+
+
 def init_owner(t: Task, parent: Inode, mode: int) -> tuple[int, int, int]:
     """(uid, gid, mode) of an inode ``t`` makes in ``parent`` (Linux: inode_init_owner): set-group-id."""
     c = t.creds
@@ -372,10 +388,6 @@ def init_owner(t: Task, parent: Inode, mode: int) -> tuple[int, int, int]:
     gid = parent.gid
     if mode & S_IFMT == stat.S_IFDIR:
         mode |= stat.S_ISGID
-    elif (
-        mode & (stat.S_ISGID | stat.S_IXGRP) == stat.S_ISGID | stat.S_IXGRP
-        and not c.in_group(gid)
-        and not c.capable(CAP_FSETID)
-    ):
+    elif _strips_gid(t, parent, mode):
         mode &= ~stat.S_ISGID
     return c.fsuid, gid, mode

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, final
 
 from ..errors import SysErr
+from ..kernel.wait import WaitQueue
 from .path import Dentry, Mount, Path
 
 if TYPE_CHECKING:
@@ -42,17 +43,22 @@ def mount_of(fs: FileSystem, root: Inode, flags: int = 0) -> Mount:
 class MountNamespace:
     """A tree of mounts."""
 
-    __slots__ = ("contexts", "root", "version")
+    __slots__ = ("contexts", "queue", "root", "version")
 
     def __init__(self, root: Mount) -> None:
         self.root = root
-        self.version = 0  # bumped at each change: poll on /proc/mounts
+        self.version = 0  # of the tree: poll on /proc/mounts
+        self.queue = WaitQueue()
         self.contexts: set[FsContext] = set()
         root.ns = self
 
     def root_path(self) -> Path:
         """The root directory, mounts on top of it included."""
         return follow_mounts(Path(self.root, self.root.root))
+
+    def changed(self) -> None:
+        self.version += 1
+        self.queue.wake()
 
     def attach(self, m: Mount, at: Path) -> None:
         """Puts ``m`` on top of ``at`` (which lies in this namespace)."""
@@ -63,7 +69,7 @@ class MountNamespace:
         at.dentry.mounts += 1
         for x in subtree(m):
             x.ns = self
-        self.version += 1
+        self.changed()
 
     def detach(self, m: Mount) -> None:
         """Takes ``m`` (with all below it) out of the tree."""
@@ -75,7 +81,7 @@ class MountNamespace:
         m.parent = m.mountpoint = None
         for x in subtree(m):
             x.ns = None
-        self.version += 1
+        self.changed()
 
     def mounts(self) -> Iterator[Mount]:
         """All of them, parents first (mountinfo's order)."""

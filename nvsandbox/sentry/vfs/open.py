@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from ..errors import SysErr
 from .file import FileDescription
-from .inode import MAY_EXEC, Inode
+from .inode import MAY_EXEC, Inode, creation_mode
 from .mount import follow_mounts
 from .namei import LAST_NORM, Scope, lookup_last, read_link, walk, walk_parent
 from .notify import IN_OPEN, notify
@@ -81,7 +81,7 @@ def _find_or_create(
         if i is None:
             last.dir.mount.want_write()
             may_create(t, last.dir.dentry)
-            full = stat.S_IFREG | mode & 0o7777 & ~t.fs.umask
+            full = stat.S_IFREG | creation_mode(t, last.dir.inode, mode)
             try:
                 new = last.dir.inode.create(t, last.name, full)
             except SysErr as e:
@@ -145,7 +145,7 @@ def _open_tmpfile(
         raise SysErr(errno.ENOTDIR)
     p.mount.want_write()
     p.inode.permission(t, MAY_WX)
-    i = p.inode.tmpfile(t, stat.S_IFREG | mode & 0o7777 & ~t.fs.umask)
+    i = p.inode.tmpfile(t, stat.S_IFREG | creation_mode(t, p.inode, mode))
     if not flags & os.O_EXCL:
         i.special = LINKABLE
     d = Dentry(b"#%d" % i.ino, p.dentry, i)

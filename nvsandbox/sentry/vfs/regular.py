@@ -67,6 +67,12 @@ class RegMappable(Mappable):
         return self.reg.host_fd(t, writable)
 
 
+def forget_map(reg: Inode) -> None:
+    """A file that is deleted and closed must not keep itself alive."""
+    if reg.nlink == 0 and reg.opens == 0:
+        reg.map = None
+
+
 class RegFile(FileDescription):
     """An open regular file."""
 
@@ -143,10 +149,12 @@ class RegFile(FileDescription):
         return self.reg.direct_fd(t, writable)
 
     def mappable(self, t: Task) -> Mappable:
-        m = self.reg.map
-        if m is None:
-            raise SysErr(errno.ENODEV)
-        return m
+        reg = self.reg
+        if (
+            reg.map is None
+        ):  # only now: they refer to each other, and a deleted file is to be gone at once
+            reg.map = RegMappable(reg)
+        return reg.map
 
     def fsync(self, t: Task, datasync: bool) -> None:
         self.reg.sync_data(t, datasync)
@@ -169,6 +177,7 @@ class RegFile(FileDescription):
 
     def release(self) -> None:
         self.reg.opens -= 1
+        forget_map(self.reg)
         if self.flags & 3:
             self.reg.put_write()
         self.reg.closed(self.flags)
