@@ -83,6 +83,8 @@ def set_lease(t: Task, f: FileDescription, fd: int, kind: int) -> None:
         return
     if i.writers > 0 if kind == F_RDLCK else i.opens > 1:
         raise SysErr(errno.EAGAIN)
+    if kind == F_RDLCK and any(le.pending == F_UNLCK for le in s.leases):
+        raise SysErr(errno.EAGAIN)  # who waits to write counts already
     if any(
         le is not mine and (kind == F_WRLCK or le.kind == F_WRLCK or le.pending == F_UNLCK)
         for le in s.leases

@@ -70,6 +70,21 @@ int main(void) {
   R(fcntl(p[0], F_SETLEASE, F_RDLCK));
   int d = open(".", O_RDONLY);
   CHILD("not the owner's", setresuid(65534, 65534, 65534); int g = open("/etc/passwd", O_RDONLY); R(fcntl(g, F_SETLEASE, F_RDLCK)));
+  int only = open("f", O_RDONLY);
+  R(fcntl(only, F_SETLEASE, F_WRLCK));
+  fflush(stdout);
+  pid_t wr = fork();
+  if (!wr) {
+    close(only);
+    _exit(open("f", O_WRONLY) < 0);
+  }
+  ms(50);
+  R(fcntl(only, F_SETLEASE, F_RDLCK)); /* somebody wants to write */
+  R(fcntl(only, F_SETLEASE, F_UNLCK));
+  int sw;
+  waitpid(wr, &sw, 0);
+  status_("the writer", sw);
+  close(only);
   /* directory notification */
   io = 0;
   R(fcntl(d, F_NOTIFY, DN_CREATE | DN_DELETE));
