@@ -70,13 +70,14 @@ int main(void) {
   R(fcntl(p[0], F_SETLEASE, F_RDLCK));
   int d = open(".", O_RDONLY);
   CHILD("not the owner's", setresuid(65534, 65534, 65534); int g = open("/etc/passwd", O_RDONLY); R(fcntl(g, F_SETLEASE, F_RDLCK)));
-  int only = open("f", O_RDONLY);
+  put("own", "x");
+  int only = open("own", O_RDONLY);
   R(fcntl(only, F_SETLEASE, F_WRLCK));
   fflush(stdout);
   pid_t wr = fork();
   if (!wr) {
     close(only);
-    _exit(open("f", O_WRONLY) < 0);
+    _exit(open("own", O_WRONLY) < 0);
   }
   ms(50);
   R(fcntl(only, F_SETLEASE, F_RDLCK)); /* somebody wants to write */
