@@ -14,7 +14,7 @@ GLOBAL: Final = (
     opt("log-format", "str", "Format of the log.", "text", choices=("text", "json")),
     opt("debug", "flag", "Log what the sandbox does."),
     opt("debug-log", "str", "Where --debug and --strace write (default: stderr).", metavar="FILE"),
-    opt("systemd-cgroup", "flag", "The cgroup path has systemd's form slice:prefix:name."),
+    opt("systemd-cgroup", "flag", "Control groups are scopes of systemd; the path is slice:prefix:name."),
     opt("rootless", "str", "Go on without control groups.", "auto", choices=("true", "false", "auto")),
     opt("criu", "str", "Accepted and ignored.", metavar="PATH"),
     opt("platform", "str", "How system calls are intercepted.", choices=("auto", "systrap", "ptrace")),

@@ -20,6 +20,7 @@ from .sysctl import check as check_sysctls
 if TYPE_CHECKING:
     from ..cli.args import Values
     from ..cli.globals import Globals
+    from .systemd import Scope
 
 
 class Streams(NamedTuple):
@@ -95,7 +96,14 @@ def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.E
     streams = _streams(s, v, foreground, more, undo)
     from . import monitor
 
-    groups = _groups(g, s, ident, config, undo)
+    rootless = _is_rootless(g)
+    scope = None
+    if g.systemd_cgroup and not rootless:
+        from .systemd import Scope
+
+        scope = Scope(s.linux.cgroupsPath, ident)
+        undo.callback(scope.drop)
+    groups = _groups(g, s, ident, config, undo, rootless, scope)
     listener = client.listen(directory)
     undo.callback(listener.close)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -114,6 +122,7 @@ def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.E
     undo.callback(_destroy, pid, groups)
     st = _state(ident, pid, bundle, s, config, groups)
     st["pod"] = pod
+    st["unit"] = scope.unit if scope is not None else ""
     _expect(ours, b"namespaces")
     state.save(directory, st)
     _create_hooks(s, st, pid)
@@ -125,6 +134,8 @@ def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.E
         undo.callback(_unlink, v["pid_file"])
         relay.write_pid_file(v["pid_file"], pid)
     ours.send(b"stay")
+    if scope is not None:
+        scope.release()
     stack.close()
     return Made(directory, pid, streams.pump)
 
@@ -172,19 +183,31 @@ def _owner() -> str:
         return str(os.geteuid())
 
 
-def _groups(
-    g: Globals, s: spec.Spec, ident: str, config: SandboxConfig, undo: contextlib.ExitStack
-) -> Groups:
-    """The control group with its limits, and what of them the application shall see."""
-    rootless = g.rootless == "true" or (
+def _is_rootless(g: Globals) -> bool:
+    """Whether control groups are made only where that is permitted."""
+    return g.rootless == "true" or (
         g.rootless == "auto" and (os.geteuid() != 0 or not userns.initial())
     )
+
+
+def _groups(
+    g: Globals,
+    s: spec.Spec,
+    ident: str,
+    config: SandboxConfig,
+    undo: contextlib.ExitStack,
+    rootless: bool,
+    scope: Scope | None,
+) -> Groups:
+    """The control group with its limits, and what of them the application shall see."""
     groups = cgroups.create(s.linux.cgroupsPath, ident, g.systemd_cgroup, rootless)
     undo.callback(_remove_groups, groups)
     r = s.linux.resources
     asked = r.memory.limit if r is not None and r.memory is not None else None
     if r is not None:
         limits.apply(groups, r, rootless)
+        if scope is not None:
+            scope.limit(r, groups)
         config.pids = r.pids.limit if r.pids is not None and r.pids.limit > 0 else 0
     config.memory = limits.memory_limit(groups)
     if asked is not None and asked > 0:

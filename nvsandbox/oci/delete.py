@@ -50,6 +50,10 @@ def remove_container(g: Globals, ident: str, force: bool) -> None:
                 raise Failure(f"container {ident} does not die")
         if groups:
             cgroups.kill_all(groups)
+            if st.get("unit"):
+                from .systemd import stop
+
+                stop(st["unit"])
             cgroups.remove(groups)
         _poststop(st)
         state.remove(state.directory(g.root, ident))

@@ -31,6 +31,11 @@ def update(g: Globals, v: Values, args: list[str]) -> int:
         r.devices = []  # only a creation sets them
         asked = r.memory.limit if r.memory is not None else None
         limits.apply(groups, r)
+        if st.get("unit"):
+            from .systemd import Manager
+
+            with Manager() as m:
+                m.limit(st["unit"], r, groups)
         if state.status(st) != state.PAUSED:
             order: dict[str, Any] = {
                 "op": "limits",
