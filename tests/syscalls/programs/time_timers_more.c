@@ -2,7 +2,7 @@
 #include "t.h"
 #include <sys/syscall.h>
 static volatile int hits, over, value;
-static void h(int s, siginfo_t *i, void *c) { hits++, over = i->si_overrun, value = i->si_value.sival_int; }
+static void h(int s, siginfo_t *i, void *c) { hits++, over = i->si_overrun > over ? i->si_overrun : over, value = i->si_value.sival_int; }
 int main(void) {
   struct sigaction a = {.sa_sigaction = h, .sa_flags = SA_SIGINFO};
   sigaction(SIGUSR1, &a, 0), sigaction(SIGALRM, &a, 0), sigaction(SIGPROF, &a, 0), sigaction(SIGVTALRM, &a, 0);
