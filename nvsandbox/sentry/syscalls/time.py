@@ -155,7 +155,8 @@ def sys_nanosleep(t: Task, req: UserPtr, rem: UserPtr) -> int:
 def sys_clock_nanosleep(t: Task, clock: CInt, flags: CInt, req: UserPtr, rem: UserPtr) -> int:
     """clock_nanosleep(2)."""
     if clock not in SLEEPABLE:
-        raise SysErr(errno.EOPNOTSUPP if clock in HOST_CLOCKS else errno.EINVAL)
+        known = clock in HOST_CLOCKS or clock == CLOCK_THREAD_CPUTIME_ID
+        raise SysErr(errno.EOPNOTSUPP if known else errno.EINVAL)
     ns = timespec(t, req)
     if flags & TIMER_ABSTIME:
         return _sleep_until(t, ns - clock_ns(t, clock) + t.k.monotonic_ns(), 0, False)

@@ -23,6 +23,7 @@ int main(void) {
   R(clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &t, 0));
   R(clock_nanosleep(99, 0, &t, 0));
   R(clock_nanosleep(CLOCK_THREAD_CPUTIME_ID, 0, &t, 0));
+  R(syscall(SYS_clock_nanosleep, CLOCK_THREAD_CPUTIME_ID, 0, &t, 0));
   signal(SIGALRM, h);
   struct itimerval it = {{0, 0}, {0, 50000}};
   setitimer(ITIMER_REAL, &it, 0);
