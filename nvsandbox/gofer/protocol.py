@@ -26,6 +26,8 @@ MAX_LISTING: Final = 4 << 20  # entries of one directory
 MEMFD_BATCH: Final = 16
 MAX_AHEAD: Final = 31  # files or directories opened besides the one asked for
 WALK_ENTRIES: Final = 1024  # a walk stops after the directory with which it has listed so many
+WALK_FILES: Final = 16  # files of one directory that come with its listing
+WALK_FDS: Final = 256  # and of all directories of a walk
 
 U16 = Annotated[int, Meta(ge=0, le=0xFFFF)]
 U32 = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
@@ -201,11 +203,14 @@ class Memfds(Request, tag=16):
 class Walk(Request, tag=17):
     """Opens directories ``names`` as handles ``new``, ``new`` + 1, … and lists each. Answers: as those of List, with
     ``nums`` = [index in ``names``] and in a directory's first ``attrs`` = [its own]; directories after the first that can't be
-    opened are left out, and all that follow when the answer has grown big."""
+    opened are left out, and all that follow when the answer has grown big. With ``files`` up to that many of a directory's
+    regular files are opened, and one more answer has their descriptors, ``names``, and dev and ino of each in ``nums`` after
+    the index."""
 
     handle: U32
     names: Annotated[list[Name], Meta(min_length=1, max_length=MAX_AHEAD + 1)]
     new: U32
+    files: Annotated[int, Meta(ge=0, le=WALK_FILES)] = 0
 
 
 # struct nv_entry (native/host.h): dev, ino, rdev, size, blocks, atime, mtime, ctime, mode, nlink, uid, gid, lengths of name and target

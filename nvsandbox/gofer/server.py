@@ -121,7 +121,7 @@ class Server:
         if isinstance(req, p.List):
             return self._list(req.id, self._handle(req.handle).fd, [])[0]
         if isinstance(req, p.Walk):
-            return self._walk(req)
+            return self._walk(req, fds)
         if isinstance(req, p.Open):
             return self._open(req, fds)
         if isinstance(req, p.OpenDir):
@@ -198,10 +198,11 @@ class Server:
         reply.more = False
         return reply, count
 
-    def _walk(self, req: p.Walk) -> p.Reply:
+    def _walk(self, req: p.Walk, fds: list[int]) -> p.Reply:
         h = self._handle(req.handle)
         last: p.Reply | None = None
         left = p.WALK_ENTRIES
+        room = p.WALK_FDS if req.files else 0
         for i, name in enumerate(req.names):
             try:
                 own = self._add_dir(h, name, req.new + i)
@@ -210,14 +211,52 @@ class Server:
                     raise
                 continue
             if last is not None:
-                last.more = True
-                self._send(last, [])
-            last, entries = self._list(req.id, self.handles[req.new + i].fd, [i], own)
+                self._send_part(last, fds)
+            dir = self.handles[req.new + i]
+            last, entries = self._list(req.id, dir.fd, [i], own)
+            if room > 0 and last.values:
+                found = p.Reply(req.id, nums=[i], names=[])
+                opened = self._open_listed(dir, last.values, min(req.files, room), found)
+                if opened:
+                    self._send_part(last, fds)
+                    fds += opened
+                    room -= len(opened)
+                    last = found
             left -= entries
             if left <= 0:
                 break
         assert last is not None
         return last
+
+    def _send_part(self, reply: p.Reply, fds: list[int]) -> None:
+        """Sends what isn't the last part of an answer, and closes its descriptors."""
+        reply.more = True
+        reply.fds = len(fds)
+        self._send(reply, fds)
+        for fd in fds:
+            os.close(fd)
+        fds.clear()
+
+    def _open_listed(
+        self, dir: Handle, values: list[bytes], most: int, found: p.Reply
+    ) -> list[int]:
+        """Opens the first regular files of a listing; ``found`` gets their names and what they are."""
+        fds: list[int] = []
+        records, text = values
+        pos = 0
+        for f in p.ENTRY.iter_unpack(records):
+            name = text[pos : pos + f[12]]
+            pos += f[12] + f[13]
+            if stat.S_ISREG(f[8]):
+                try:
+                    a = self._open_file(dir, name, os.O_RDONLY, fds)
+                except OSError:
+                    continue
+                found.names.append(name)
+                found.nums += (a.dev, a.ino)
+                if len(fds) == most:
+                    break
+        return fds
 
     def _open_dir(self, req: p.OpenDir) -> p.Reply:
         return p.Reply(req.id, attrs=[self._add_dir(self._handle(req.handle), req.name, req.new)])

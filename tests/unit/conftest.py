@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from nvsandbox.sentry.syscalls import file_rw
 
-file_rw.BULK = 1 << 62  # there is no stub to read by itself
+file_rw.DIRECT = False  # there is no stub to read into

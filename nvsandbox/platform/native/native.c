@@ -18,7 +18,9 @@
 #include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -520,6 +522,25 @@ int nv_copyout(struct nv_task *t, uint64_t addr, uint32_t off, const char *data,
     return -1;
   memcpy((char *)t->slot + NV_WIN_OFF + off, data, n);
   return nv_op(t, NV_OP_COPYOUT, flags, 0, addr, off, n, 0, 0, 0);
+}
+
+int64_t nv_read_out(struct nv_task *t, int fd, uint64_t addr, uint32_t size, int64_t offset) {
+  if (size > NV_WIN_LEN - NV_IN_MAXBUF)
+    return -EINVAL;
+  struct iovec iov = {(char *)t->slot + NV_WIN_OFF + NV_IN_MAXBUF, size};
+  ssize_t n = preadv2(fd, &iov, 1, offset, RWF_NOWAIT);
+  if (n < 0 && errno == EOPNOTSUPP) { /* a memory file: always there */
+    n = pread(fd, iov.iov_base, size, offset);
+  } else if (n > 0 && n < size) {
+    struct stat st;
+    if (fstat(fd, &st) || offset + n < st.st_size)
+      return -EAGAIN;
+  }
+  if (n < 0)
+    return -errno;
+  if (n && nv_op(t, NV_OP_COPYOUT, NV_OF_EFAULT, 0, addr, NV_IN_MAXBUF, (uint64_t)n, 0, 0, 0))
+    return -EAGAIN;
+  return n;
 }
 
 int nv_run(struct nv_task *t, uint32_t spins) {

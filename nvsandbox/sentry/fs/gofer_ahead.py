@@ -2,6 +2,7 @@
 
 Programs that walk a tree (find, tar, grep -r, cp -r) take a directory's entries in the order of its listing. A
 request for an entry that is next in that order brings along those that follow, more with each hit, as read-ahead of a file does.
+Where files are being opened in that order too, a directory's first files come with its listing.
 What came ahead is used only for an object of the same (dev, ino) as the one that is asked for later.
 """
 
@@ -13,16 +14,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, final
 
 from ...gofer import protocol as p
-from .gofer_listing import Entry
+from .gofer_listing import Entry, parse
 
 if TYPE_CHECKING:
     from .gofer_client import Node
 
 WINDOW: Final = 8  # entries of a listing that may be skipped in a walk
 SEARCH_MAX: Final = 256  # names looked through for a new place in the listing
-MAX_FILES: Final = 256  # descriptors held that nobody has asked for yet
+MAX_FILES: Final = 256  # descriptors held that nobody has asked for yet, and as many with listings
 MAX_DIRS: Final = 256
 MAX_ENTRIES: Final = 1 << 15
+OPENS_MIN: Final = 8  # opens in the listings' order that make files come with listings
+OPENS_MAX: Final = 64
 
 
 @final
@@ -31,10 +34,10 @@ class Order:
 
     __slots__ = ("hits", "names", "pos")
 
-    def __init__(self, names: list[bytes]) -> None:
+    def __init__(self, names: list[bytes], came: int = 0) -> None:
         self.names = names
-        self.pos = 0
-        self.hits = 0
+        self.pos = came  # so many came with the listing
+        self.hits = 3 if came else 0
 
     def following(self, name: bytes) -> list[bytes]:
         """``name`` is asked for: the names to bring along."""
@@ -57,36 +60,64 @@ class Order:
 
 @final
 class Listed:
-    """A directory that was opened and listed: its handle, and what is in it."""
+    """A directory that was opened and listed: its handle, what is in it, and files of it: descriptor, dev, ino."""
 
-    __slots__ = ("attr", "entries", "handle")
+    __slots__ = ("attr", "entries", "files", "handle")
 
     def __init__(self, handle: int, attr: p.Attr) -> None:
         self.handle = handle
         self.attr = attr
         self.entries: dict[bytes, Entry] = {}
+        self.files: dict[bytes, tuple[int, int, int]] = {}
+
+    def add(self, r: p.Reply, fds: list[int]) -> bool:
+        """Takes in a further part of the answer; False when it can't be, ``fds`` then are the caller's."""
+        if not fds:
+            return parse(r.values, self.entries)
+        n = len(fds)
+        if self.files or r.values or len(r.names) != n or len(r.nums) != 1 + 2 * n:
+            return False
+        for i, name in enumerate(r.names):
+            if name in self.files or name not in self.entries:
+                self.files.clear()
+                return False
+            self.files[name] = (fds[i], r.nums[1 + 2 * i], r.nums[2 + 2 * i])
+        return True
 
 
 @final
 class Ahead:
     """What one connection brought ahead, by directory and name, the oldest dropped first."""
 
-    __slots__ = ("dirs", "entries", "files", "forget")
+    __slots__ = ("dirs", "entries", "fds", "files", "forget", "opens")
 
     def __init__(self, forget: Callable[[list[int]], None]) -> None:
-        self.files: OrderedDict[tuple[Node, bytes], tuple[int, p.Attr]] = OrderedDict()
+        self.files: OrderedDict[tuple[Node, bytes], tuple[int, int, int]] = OrderedDict()
         self.dirs: OrderedDict[tuple[Node, bytes], Listed] = OrderedDict()
-        self.entries = 0
+        self.entries = self.fds = 0  # of ``dirs``
+        self.opens = 0  # files opened in a listing's order, less those that came for nothing
         self.forget = forget
 
-    def add_file(self, parent: Node, name: bytes, fd: int, a: p.Attr) -> None:
+    def walk_files(self) -> int:
+        """How many files of each directory are to come with its listing."""
+        return p.WALK_FILES if self.opens >= OPENS_MIN else 0
+
+    def opened(self) -> None:
+        """A file was opened that came ahead, or would have next time."""
+        self.opens = min(self.opens + 1, OPENS_MAX)
+
+    def _unused(self, fd: int) -> None:
+        os.close(fd)
+        self.opens = max(self.opens - 1, 0)
+
+    def add_file(self, parent: Node, name: bytes, fd: int, dev: int, ino: int) -> None:
         old = self.files.pop((parent, name), None)
         if old is not None:
-            os.close(old[0])
-        self.files[(parent, name)] = (fd, a)
+            self._unused(old[0])
+        self.files[(parent, name)] = (fd, dev, ino)
         if len(self.files) > MAX_FILES:
-            _, (fd, _) = self.files.popitem(last=False)
-            os.close(fd)
+            _, old = self.files.popitem(last=False)
+            self._unused(old[0])
 
     def take_file(self, n: Node) -> int:
         """A descriptor of ``n``, the caller's to close, or -1."""
@@ -95,10 +126,11 @@ class Ahead:
         got = self.files.pop((n.parent, n.name), None)
         if got is None:
             return -1
-        fd, a = got
-        if (a.dev, a.ino) != (n.dev, n.ino):
+        fd, dev, ino = got
+        if dev != n.dev or ino != n.ino:
             os.close(fd)
             return -1
+        self.opened()
         return fd
 
     def add_dir(self, parent: Node, name: bytes, d: Listed) -> None:
@@ -107,7 +139,10 @@ class Ahead:
             self._dropped(old)
         self.dirs[(parent, name)] = d
         self.entries += len(d.entries)
-        while len(self.dirs) > MAX_DIRS or (self.entries > MAX_ENTRIES and len(self.dirs) > 1):
+        self.fds += len(d.files)
+        while len(self.dirs) > MAX_DIRS or (
+            len(self.dirs) > 1 and (self.entries > MAX_ENTRIES or self.fds > MAX_FILES)
+        ):
             _, old = self.dirs.popitem(last=False)
             self._dropped(old)
 
@@ -122,8 +157,12 @@ class Ahead:
             self._dropped(d)
             return None
         self.entries -= len(d.entries)
+        self.fds -= len(d.files)
         return d
 
     def _dropped(self, d: Listed) -> None:
         self.entries -= len(d.entries)
+        self.fds -= len(d.files)
+        for fd, _, _ in d.files.values():
+            self._unused(fd)
         self.forget([d.handle])

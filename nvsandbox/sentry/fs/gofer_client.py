@@ -8,8 +8,10 @@ later call fails with EIO.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import resource
 import select
 import socket
 import stat
@@ -21,11 +23,12 @@ import msgspec
 from ...gofer import protocol as p
 from ..errors import SysErr
 from .gofer_ahead import Ahead, Listed, Order
+from .gofer_flight import Call, Flight
 from .gofer_listing import Entry, mode_ok, parse
 
 ERRNOS: Final = frozenset(errno.errorcode)
 MAX_DIR_HANDLES: Final = 4096
-MAX_READ_FDS: Final = 1024
+MAX_READ_FDS: Final = 8192  # and no more than a quarter of all that the Sentry may open
 
 
 class Loop(Protocol):
@@ -38,24 +41,11 @@ class Loop(Protocol):
 
 
 @final
-class Call:
-    """One request under way; ``answers`` has more than one part for a listing."""
-
-    __slots__ = ("answers", "done", "fds", "token")
-
-    def __init__(self) -> None:
-        self.answers: list[p.Reply] = []
-        self.fds: list[int] = []
-        self.done = False
-        self.token: Any = None
-
-
-@final
 class GoferClient:
     """The connection and the two caches of scarce things: directory handles and read descriptors."""
 
     __slots__ = (
-        "ahead", "broken", "calls", "dirs", "loop", "mount_count", "next_handle", "next_id", "out",
+        "ahead", "broken", "calls", "coming", "dirs", "loop", "max_read_fds", "mount_count", "next_handle", "next_id", "out",
         "read_fds", "received", "requests", "roots", "sent", "sock",
     )  # fmt: skip
 
@@ -70,7 +60,9 @@ class GoferClient:
         self.requests = self.sent = self.received = 0  # counters; the latter two in bytes
         self.dirs: OrderedDict[Node, None] = OrderedDict()
         self.read_fds: OrderedDict[Node, int] = OrderedDict()
+        self.max_read_fds = min(MAX_READ_FDS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
         self.ahead = Ahead(self.forget)
+        self.coming: dict[tuple[Node, bytes], Call] = {}  # listings that a walk will bring
         self.roots: list[Node] = []
         r = self.call(p.Hello(self.new_id(), p.VERSION))
         if len(r.nums) != 2 or r.nums[0] != p.VERSION or r.nums[1] != len(r.attrs):
@@ -96,8 +88,9 @@ class GoferClient:
         for c in self.calls.values():
             c.done = True
             c.answers = [p.Reply(0, errno.EIO)]
-            if c.token is not None and self.loop is not None:
-                self.loop.resume(c.token)
+            if c.flight is not None:
+                c.flight.lost()
+            self._came(c)
         self.calls.clear()
         if self.loop is not None:
             self.loop.watch_fd(self.sock.fileno(), 0, self._on_ready)
@@ -157,19 +150,34 @@ class GoferClient:
                 os.close(fd)
             self._break()
             return False
-        c.answers.append(r)
-        c.fds += fds
+        if c.flight is None:
+            c.answers.append(r)
+            c.fds += fds
+        else:
+            if not c.flight.part(r, fds):
+                for fd in fds:
+                    os.close(fd)
+                self._break()
+                return False
+            c.answers = [r]
+            self._came(c)
         if not r.more:
             del self.calls[r.id]
             c.done = True
-            if c.token is not None and self.loop is not None:
-                self.loop.resume(c.token)
+            self._came(c)
         return True
 
-    def begin(self, req: p.Request) -> Call:
+    def _came(self, c: Call) -> None:
+        """Those who wait for ``c`` look again."""
+        tokens, c.tokens = c.tokens, []
+        if self.loop is not None:
+            for token in tokens:
+                self.loop.resume(token)
+
+    def begin(self, req: p.Request, flight: Flight | None = None) -> Call:
         if self.broken:
             raise SysErr(errno.EIO)
-        c = Call()
+        c = Call(flight)
         self.calls[req.id] = c
         data = p.encoder.encode(req)
         self.requests += 1
@@ -179,13 +187,8 @@ class GoferClient:
 
     def finish(self, c: Call) -> list[p.Reply]:
         """Waits for the answer. Raises the gofer's error."""
-        if not c.done:
-            if self.loop is not None:
-                c.token = self.loop.token()
-                while not c.done:
-                    self.loop.suspend()
-            else:
-                self._block(c)
+        while not c.done:
+            self._wait(c)
         err = c.answers[-1].err
         if err:
             for fd in c.fds:
@@ -193,9 +196,13 @@ class GoferClient:
             raise SysErr(err if err in ERRNOS else errno.EIO)
         return c.answers
 
-    def _block(self, c: Call) -> None:
-        poll = select.poll()
-        while not c.done:
+    def _wait(self, c: Call) -> None:
+        """Until more of ``c``'s answer is there, perhaps."""
+        if self.loop is not None:
+            c.tokens.append(self.loop.token())
+            self.loop.suspend()
+        else:
+            poll = select.poll()
             poll.register(self.sock.fileno(), select.POLLIN | (select.POLLOUT if self.out else 0))
             poll.poll()
             self._on_ready(0)
@@ -267,13 +274,26 @@ class GoferClient:
             raise self._break()
         return first
 
-    def walk(self, n: Node) -> dict[bytes, Entry]:
+    def walk(self, n: Node) -> Listed:
         """Opens directory ``n`` and lists it, and with it those that a walk of its parent will come to."""
         got = self.ahead.take_dir(n)
-        if got is None:
-            got = self._walk(n)
-        self._opened(n, got.handle, got.attr)
-        return got.entries
+        while got is None:
+            c = self.coming.get((n.parent, n.name)) if n.parent is not None else None
+            if c is None:
+                got = self._walk(n)
+            else:
+                self._wait(c)
+                got = self.ahead.take_dir(n)
+        files = got.files.items()
+        try:
+            self._opened(n, got.handle, got.attr)
+        except SysErr:
+            for _, (fd, _, _) in files:
+                os.close(fd)
+            raise
+        for name, (fd, dev, ino) in files:
+            self.ahead.add_file(n, name, fd, dev, ino)
+        return got
 
     def _walk(self, n: Node) -> Listed:
         parent = n.parent
@@ -283,28 +303,22 @@ class GoferClient:
             names += parent.subdirs.following(n.name)
         at = self.handle(parent)
         first = self._new_handles(len(names))
-        found: list[Listed | None] = [None] * len(names)
-        for r in self.finish(self.begin(p.Walk(self.new_id(), at, names, first))):
-            i = r.nums[0] if len(r.nums) == 1 else len(names)
-            if i >= len(names):
-                raise self._break()
-            d = found[i]
-            if d is None:
-                d = found[i] = Listed(first + i, self.one_attr(r))
-            if not parse(r.values, d.entries):
-                raise self._break()
-        for i in range(1, len(names)):
-            d = found[i]
-            if d is not None:
-                self.ahead.add_dir(parent, names[i], d)
-        d = found[0]
+        flight = Flight(self.ahead, self.coming, parent, names, first)
+        req = p.Walk(self.new_id(), at, names, first, self.ahead.walk_files())
+        c = self.begin(req, flight)
+        flight.start(c)
+        while flight.first is None and not c.done:
+            self._wait(c)
+        d = flight.first
         if d is None:
+            self.finish(c)
             raise self._break()
         return d
 
     def forget(self, handles: list[int]) -> None:
         if not self.broken:
-            self._send(p.encoder.encode(p.Forget(0, handles)))
+            with contextlib.suppress(SysErr):  # who asks next is told
+                self._send(p.encoder.encode(p.Forget(0, handles)))
 
     def drop(self, n: Node) -> None:
         """``n`` is gone: lets go of what is held for it."""
@@ -327,7 +341,7 @@ class GoferClient:
             os.close(fd)
             return self.read_fds[n]
         self.read_fds[n] = fd
-        while len(self.read_fds) > MAX_READ_FDS:
+        while len(self.read_fds) > self.max_read_fds:
             _, old = self.read_fds.popitem(last=False)
             os.close(old)
         return fd
@@ -371,14 +385,17 @@ class Node:
     def list_dir(self, now: bool = False) -> dict[bytes, Entry]:
         """All entries, as they are ``now`` or as they were when they were listed ahead."""
         c = self.client
+        came = 0
         if self.handle >= 0 or self.parent is None or now:
             out: dict[bytes, Entry] = {}
             for r in c.finish(c.begin(p.List(c.new_id(), c.handle(self)))):
                 if not parse(r.values, out):
                     raise c._break()
         else:
-            out = c.walk(self)
-        self.files = Order([n for n, e in out.items() if e.mode & 0o170000 == stat.S_IFREG])
+            d = c.walk(self)
+            out = d.entries
+            came = len(d.files)
+        self.files = Order([n for n, e in out.items() if e.mode & 0o170000 == stat.S_IFREG], came)
         self.subdirs = Order([n for n, e in out.items() if e.mode & 0o170000 == stat.S_IFDIR])
         return out
 
@@ -394,6 +411,8 @@ class Node:
         more: list[bytes] = []
         if not write and dir is not None and dir.files is not None:
             more = dir.files.following(name)
+            if dir.files.hits:
+                c.ahead.opened()
         r, fds = c.call_fds(p.Open(c.new_id(), handle, name, write, more))
         if len(fds) != 1 + len(r.names) or any(n not in more for n in r.names):
             for fd in fds:
@@ -401,7 +420,8 @@ class Node:
             raise c._break()
         if dir is not None:
             for n, fd, a in zip(r.names, fds[1:], r.attrs[1:], strict=True):
-                c.ahead.add_file(dir, n, fd, c.check(a))
+                c.check(a)
+                c.ahead.add_file(dir, n, fd, a.dev, a.ino)
         a = c.check(r.attrs[0])
         if (a.dev, a.ino) != (self.dev, self.ino):
             os.close(fds[0])

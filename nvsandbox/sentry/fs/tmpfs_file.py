@@ -347,9 +347,11 @@ class MemReg(MemInode):
         return pair.rw if writable else pair.ro
 
     def direct_fd(self, t: Task, writable: bool) -> int:
-        if self.pair is None:
+        if self.pair is not None:
+            return self.pair.rw if writable else self.pair.ro
+        if self.buf is not None or self.lower is None or writable:
             return -1
-        return self.pair.rw if writable else self.pair.ro
+        return self.lower.fd(t)
 
     def open(self, t: Task, path: Path, flags: int) -> FileDescription:
         return open_regular(t, path, flags, self)

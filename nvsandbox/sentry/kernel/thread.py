@@ -228,6 +228,16 @@ class HostThread:
         self.op(OP_COPYOUT, on_fault, 0, addr, DATA_OFF + used, n)
         self.used = (used + n + 15) & ~15
 
+    def read_out(self, fd: int, addr: int, size: int, offset: int) -> int:
+        """Reads a host file, up to ``size`` (<= DATA_LEN) bytes at ``offset``, so that they get to ``addr`` with the reply. The
+        number of bytes; negative: they have to be waited for, or the host says why not when it is asked in another way."""
+        if self.used:
+            return -errno.EAGAIN
+        n = lib.nv_read_out(self.cdata, fd, addr, size, offset)
+        if n > 0:
+            self.used = (n + 15) & ~15
+        return int(n)
+
     def read_u32(self, addr: int) -> int:
         """A futex word, read in one piece. Raises EFAULT. May suspend."""
         self.op(OP_COPYIN, 0, 0, DATA_OFF, addr, 4)

@@ -11,7 +11,7 @@ import signal
 import struct
 from typing import TYPE_CHECKING, Final
 
-from ...platform.interface import OF_FD0, OF_IGNORE, OP_PIO, OP_RECVFD
+from ...platform.interface import DATA_LEN, OF_FD0, OF_IGNORE, OP_PIO, OP_RECVFD
 from ..abi.fcntl import MAX_RW_COUNT, UIO_MAXIOV, USER_MAX
 from ..abi.stat import pack_dirents
 from ..errors import Restart, SysErr
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from ..vfs.file import FileDescription
 
 CHUNK: Final = 1 << 20
-BULK = 1 << 16  # from here on a read is the stub's own
+DIRECT = (
+    True  # files are read into the stub's window or, where that is too small, by the stub itself
+)
 NR_PREAD64: Final = 17
 NR_CLOSE: Final = 3
 INLINED: Final = 4096
@@ -257,8 +259,16 @@ def _read(t: Task, f: FileDescription, buf: int, size: int, offset: int) -> int:
     """One buffer, in the usual case without lists. ``offset``: or CURRENT."""
     size = check_size(buf, size)
     if t.mm.map.span(buf, buf + size, PROT_WRITE) == size:
-        if size >= BULK and (host := f.direct_fd(t, False)) >= 0:
-            return stub_read(t, f, host, buf, size, offset)
+        if DIRECT and size and (host := f.direct_fd(t, False)) >= 0:
+            if size > DATA_LEN:
+                return stub_read(t, f, host, buf, size, offset)
+            at = f.offset if offset < 0 else offset
+            n = t.thread.read_out(host, buf, size, at)
+            if n >= 0:
+                if offset < 0:
+                    f.offset = at + n
+                f.accessed(t)
+                return n
         if size <= CHUNK:
             data = f.read(t, size) if offset < 0 else f.pread(t, size, offset)
             if isinstance(data, int):

@@ -7,7 +7,7 @@ import os
 import socket
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from vfs.worlds import start_gofer
 from nvsandbox.gofer import protocol as p
 from nvsandbox.gofer.main import MountSpec
 from nvsandbox.sentry.errors import SysErr
-from nvsandbox.sentry.fs.gofer_ahead import MAX_FILES
+from nvsandbox.sentry.fs.gofer_ahead import MAX_FILES, Order
 from nvsandbox.sentry.fs.gofer_client import GoferClient, Node
 from nvsandbox.sentry.fs.gofer_listing import Entry, parse
 
@@ -182,7 +182,26 @@ def test_a_walk_needs_few_requests_and_sees_the_right_files(tree: GoferClient) -
             fd = Node(tree, dir, f, a.attr()).open(False)
             assert os.read(fd, 100) == b"%s %s" % (name[1:], f[1:])
             os.close(fd)
-    assert requests(tree) - start < 30 * 8
+    assert requests(tree) - start < 30 * 4
+
+
+def test_files_come_with_listings_only_while_files_are_read(tree: GoferClient) -> None:
+    root = tree.roots[0]
+    dirs = [Node(tree, root, n, e.attr()) for n, e in root.list_dir().items()]
+
+    def read(dir: Node, count: int) -> None:
+        for f, a in list(dir.list_dir().items())[:count]:
+            os.close(Node(tree, dir, f, a.attr()).open(False))
+
+    read(dirs[0], 40)
+    assert tree.ahead.walk_files()
+    dirs[-1].list_dir()  # not the next one: a walk of its own
+    start = requests(tree)
+    read(dirs[-1], p.WALK_FILES)
+    assert requests(tree) == start + 1  # the listing
+    for d in dirs[1:-1]:
+        d.list_dir()
+    assert not tree.ahead.walk_files()
 
 
 def test_what_came_ahead_is_bounded(tree: GoferClient) -> None:
@@ -224,8 +243,8 @@ def test_a_walk_cannot_leave_the_directory_or_take_a_handle_in_use(served: Serve
     assert [r.nums for r in got] == [[0]]
 
 
-def liar(answer: Any) -> GoferClient:
-    """A client whose gofer greets properly, then answers each request with ``answer(id)``."""
+def liar(answer: Any, then: Callable[[socket.socket, int], None] | None = None) -> GoferClient:
+    """A client whose gofer greets properly, then answers a request with ``answer(id)`` and what ``then`` sends."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     st_ = os.stat("/")
     root = p.Attr(st_.st_dev, st_.st_ino, st_.st_mode, 1, 0, 0, 0, 0, 0, 0, 0, 0)
@@ -235,7 +254,10 @@ def liar(answer: Any) -> GoferClient:
         theirs.send(p.encoder.encode(p.Reply(hello.id, attrs=[root], nums=[p.VERSION, 1])))
         data = theirs.recv(p.MAX_MESSAGE)
         if data:
-            theirs.send(answer(p.request_decoder.decode(data).id))
+            id = p.request_decoder.decode(data).id
+            theirs.send(answer(id))
+            if then is not None:
+                then(theirs, id)
         theirs.close()
 
     threading.Thread(target=serve, daemon=True).start()
@@ -260,6 +282,52 @@ def test_a_lying_gofer_is_cut_off(answer: Any) -> None:
     assert code(c.roots[0].find, b"x") == errno.EIO
     assert c.broken
     assert code(c.roots[0].find, b"x") == errno.EIO
+    c.sock.close()
+
+
+def walk_part(i: int, nums: list[int], attr: bool = True, **more: Any) -> bytes:
+    return p.encoder.encode(p.Reply(i, nums=nums, attrs=[DIR] if attr else [], **more))
+
+
+DIR = p.Attr(1, 2, stat.S_IFDIR | 0o755, 1, 0, 0, 0, 0, 0, 0, 0, 0)
+
+
+def test_a_directory_can_be_used_while_a_walk_goes_on() -> None:
+    go = threading.Event()
+
+    def rest(sock: socket.socket, id: int) -> None:
+        sock.send(walk_part(id, [1], more=True))
+        assert go.wait(10)
+        sock.send(walk_part(id, [1], attr=False, values=[RECORD, b"x"]))
+
+    c = liar(lambda i: walk_part(i, [0], more=True), rest)
+    root = c.roots[0]
+    root.subdirs = Order([b"a", b"b", b"c"])
+    first, second = Node(c, root, b"a", DIR), Node(c, root, b"b", DIR)
+    assert first.list_dir() == {}
+    assert {n for _, n in c.coming} == {b"b", b"c"}
+    go.set()
+    assert set(second.list_dir()) == {b"x"}
+    assert not c.coming  # "c" was left out
+    c.sock.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda i: walk_part(i, []),
+        lambda i: walk_part(i, [1]),
+        lambda i: walk_part(i, [0], attr=False),
+        lambda i: walk_part(i, [0], fds=1),
+        lambda i: walk_part(i, [0], values=[b"x"]),
+        lambda i: walk_part(i, [0], more=True),
+    ],
+)
+def test_a_lying_walk_is_cut_off(answer: Any) -> None:
+    c = liar(answer)
+    root = c.roots[0]
+    assert code(Node(c, root, b"d", DIR).list_dir) == errno.EIO
+    assert c.broken
     c.sock.close()
 
 
