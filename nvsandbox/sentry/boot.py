@@ -54,7 +54,8 @@ NR_IN: Final = {
         437: 1, 439: 1, 191: 0, 192: 0, 280: 1,
     },
     "str2": {82: (0, 1), 86: (0, 1), 88: (0, 1), 264: (1, 3), 316: (1, 3), 265: (1, 3), 266: (0, 2)},
-    "buf": (1, 18, 44),
+    "buf": (44,),
+    "write": (1, 18),
 }  # fmt: skip
 
 
@@ -143,6 +144,9 @@ def set_inlining() -> None:
         lib.nv_set_intab(nr, 0x40 | i << 3 | j)
     for nr in bufs:
         lib.nv_set_intab(nr, 0x20)
+    writes: Any = NR_IN["write"]
+    for nr in writes:
+        lib.nv_set_intab(nr, 0x21)
 
 
 class Boot:

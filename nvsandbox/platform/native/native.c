@@ -268,7 +268,7 @@ static void take(struct nv_task *t) {
   for (int i = 0; i < 2; i++) {
     t->ev[NV_E_INADDR0 + 2 * i] = (int64_t) * (volatile uint64_t *)&s->in_addr[i];
     uint32_t n = *(volatile uint32_t *)&s->in_len[i];
-    t->ev[NV_E_INLEN0 + 2 * i] = n <= NV_IN_MAXBUF ? n : 0;
+    t->ev[NV_E_INLEN0 + 2 * i] = n <= NV_IN_MAXWRITE ? n : 0;
   }
   t->ev[NV_E_TID] = s->host_tid;
 }

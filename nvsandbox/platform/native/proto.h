@@ -174,11 +174,14 @@ struct nv_slot {
 #define NV_IN_STR(i) (0x10u | (i))                /* path in argument i */
 #define NV_IN_STR2(i, j) (0x40u | (i) << 3 | (j)) /* paths in arguments i and j */
 #define NV_IN_BUF 0x20u                           /* buffer in argument 1, length in argument 2 */
+#define NV_IN_WRITE 0x21u                         /* the same, up to NV_IN_MAXWRITE */
 /* ioctl with the size in its number: the argument (2), and for NVIDIA's RM_CONTROL the parameters
  * that it points to */
 #define NV_IN_IOCTL 0x30u
 #define NV_IN_MAXSTR 256u
 #define NV_IN_MAXBUF 4096u
+#define NV_IN_MAXWRITE                                                                             \
+  16384u /* reaches into the area of the Sentry's copies: gone with the first of them */
 
 struct nv_kuser {
   volatile uint32_t sentry_asleep;

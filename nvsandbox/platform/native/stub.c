@@ -589,9 +589,9 @@ static void inline_inputs(struct nv_slot *s, uint64_t nr) {
   char *win = (char *)s + NV_WIN_OFF;
   if (!t)
     return;
-  if (t == NV_IN_BUF) {
+  if (t == NV_IN_BUF || t == NV_IN_WRITE) {
     uint64_t n = s->regs[NV_RDX];
-    if (n > NV_IN_MAXBUF)
+    if (n > (t == NV_IN_WRITE ? NV_IN_MAXWRITE : NV_IN_MAXBUF))
       return;
     s->in_addr[0] = s->regs[NV_RSI];
     s->in_len[0] = (uint32_t)(n - nv_copy(win, (void *)s->regs[NV_RSI], n));

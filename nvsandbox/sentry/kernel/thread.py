@@ -22,6 +22,7 @@ from ...platform.interface import (
     E_INLEN1,
     E_KIND,
     EV_CMDFAIL,
+    IN_MAXBUF,
     IN_MAXSTR,
     OF_EFAULT,
     OP_CMPXCHG,
@@ -169,6 +170,8 @@ class HostThread:
         return self._fetch(OP_COPYIN, addr, min(size, DATA_LEN, USER_TOP - addr), 0)
 
     def _fetch(self, op: int, addr: int, size: int, least: int) -> bytes:
+        if self.ev[E_INLEN0] > IN_MAXBUF:
+            self.ev[E_INLEN0] = 0  # it reaches into where this goes
         if self.used:
             self.run()
         self.op(op, 0, 0, DATA_OFF, addr, size)

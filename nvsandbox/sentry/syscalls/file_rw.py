@@ -11,7 +11,7 @@ import signal
 import struct
 from typing import TYPE_CHECKING, Final
 
-from ...platform.interface import DATA_LEN, OF_FD0, OF_IGNORE, OP_PIO, OP_RECVFD
+from ...platform.interface import DATA_LEN, IN_MAXWRITE, OF_FD0, OF_IGNORE, OP_PIO, OP_RECVFD
 from ..abi.fcntl import MAX_RW_COUNT, UIO_MAXIOV, USER_MAX
 from ..abi.stat import pack_dirents
 from ..errors import Restart, SysErr
@@ -30,7 +30,6 @@ DIRECT = (
 )
 NR_PREAD64: Final = 17
 NR_CLOSE: Final = 3
-INLINED: Final = 4096
 MAX_OFFSET: Final = (1 << 63) - 1
 CURRENT: Final = -1  # as an offset: the file's own position
 
@@ -303,7 +302,7 @@ def stub_read(t: Task, f: FileDescription, host: int, buf: int, size: int, offse
 
 def _write(t: Task, f: FileDescription, buf: int, size: int, offset: int) -> int:
     """One buffer, without lists when it came with the trap. ``offset``: or CURRENT."""
-    if not 0 < size <= INLINED:
+    if not 0 < size <= IN_MAXWRITE:
         return do_write(t, f, [(buf, size)], offset)
     try:
         data = bytes(size) if f.ignores_data() else t.copy_in(buf, size)

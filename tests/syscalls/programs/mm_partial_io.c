@@ -32,6 +32,16 @@ int main(void) {
   R(write(fd, edge(100), 200));
   R(lseek(fd, 0, SEEK_CUR));
   R(pwrite(fd, edge(6000), 7000, 0));
+  char *q = edge(6000);
+  for (int i = 0; i < 6000; i++) q[i] = i * 31 >> 3;
+  R(pwrite(fd, q, 7000, 0));
+  R(pread(fd, big, 6000, 0));
+  N(memcmp(big, q, 6000));
+  memset(q, 'w', 6000);
+  R(pwrite(fd, q, 6000, 0));
+  R(pread(fd, big, 6000, 0));
+  N(memcmp(big, q, 6000));
+  memset(big, 'b', sizeof big);
   R(write(fd, bad, 10));
   R(write(fd, bad, 0));
   v[0].iov_base = big, v[1].iov_base = edge(20);
