@@ -15,24 +15,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from . import report
+from .macro import SCRIPTS, script
 
 HERE = Path(__file__).resolve().parent
 NVSANDBOX = Path(sys.executable).parent / "nvsandbox"
-MACRO = {
-    "do_true": ["true"],
-    "python_pass": ["python3", "-c", "pass"],
-    "find_usr": ["sh", "-c", "find /usr >/dev/null"],
-    "tar_usr_share": ["sh", "-c", "tar cf - /usr/share 2>/dev/null | cat >/dev/null"],
-    "sha256_64m": ["sh", "-c", "head -c 67108864 /dev/zero | sha256sum >/dev/null"],
-    "gcc_O2": ["sh", "-c", "cd /tmp; echo 'int main(){return 0;}' >a.c; gcc -O2 a.c"],
-    "compileall_json": ["sh", "-c", "cp -r /usr/lib/python3.11/json /tmp/; python3 -m compileall -q -f /tmp/json"],
-}  # fmt: skip
-
 Results = dict[str, dict[str, list[float]]]
-UNITS = {"idle_rss": "MiB"}
+UNITS = {"idle_rss": "MiB", "idle_pss_of_many": "MiB"}
+MANY = 100
 
 
 def build(out: Path) -> Path:
@@ -94,15 +87,22 @@ def micro(rts: list[Runtime], exe: Path, args: argparse.Namespace, res: Results)
                 )
 
 
+def wanted(name: str, args: argparse.Namespace) -> bool:
+    return not args.only or any(o in name for o in args.only)
+
+
 def macro(rts: list[Runtime], args: argparse.Namespace, res: Results) -> None:
-    for name, argv in MACRO.items():
-        if args.only and not any(o in name for o in args.only):
+    for name in ("start_true", *SCRIPTS):
+        if not wanted(name, args):
             continue
         for _ in range(args.repeat):
             for rt in rts:
                 start = time.perf_counter()
-                r = rt.run(argv)
+                r = rt.run(["true"] if name == "start_true" else ["bash", "-c", script(name)])
                 took = (time.perf_counter() - start) * 1e9
+                lines = r.stdout.split()
+                if name != "start_true" and lines and lines[-1].isdecimal():
+                    took = float(lines[-1]) * 1000
                 if r.returncode:
                     print(
                         f"{rt.name}: {name}: exit {r.returncode} {r.stderr[-200:]}", file=sys.stderr
@@ -112,19 +112,34 @@ def macro(rts: list[Runtime], args: argparse.Namespace, res: Results) -> None:
 
 
 def memory(rts: list[Runtime], args: argparse.Namespace, res: Results) -> None:
-    """Resident memory of all processes of a sandbox that sleeps (shared pages counted once a process, as ps does)."""
-    if args.only and not any(o in "idle_rss" for o in args.only):
-        return
-    for rt in rts:
-        with subprocess.Popen([*rt.prefix, "sleep", "30"], stdout=subprocess.DEVNULL) as p:
-            time.sleep(1.5)
-            total = sum(_rss(pid) for pid in _descendants(p.pid))
-            res.setdefault("idle_rss", {})[rt.name] = [total / 1024]
-            p.terminate()
-            try:
-                p.wait(5)
-            except subprocess.TimeoutExpired:
-                p.kill()
+    """Resident memory of all processes of a sandbox that sleeps (shared pages counted once a process, as ps does), and what
+    each of many costs (shared pages divided among all that have them)."""
+    if wanted("idle_rss", args):
+        for rt in rts:
+            res.setdefault("idle_rss", {})[rt.name] = [_asleep(rt, 1, _rss) / 1024]
+    if wanted("idle_pss_of_many", args):
+        for rt in rts:
+            res.setdefault("idle_pss_of_many", {})[rt.name] = [
+                _asleep(rt, MANY, _pss) / 1024 / MANY
+            ]
+
+
+def _asleep(rt: Runtime, count: int, size: Callable[[int], int]) -> int:
+    """KiB of ``count`` sandboxes that sleep."""
+    ps = []
+    for _ in range(count):
+        ps.append(subprocess.Popen([*rt.prefix, "sleep", "120"], stdout=subprocess.DEVNULL))
+        time.sleep(0.15)
+    time.sleep(1.5)
+    total = sum(size(pid) for p in ps for pid in _descendants(p.pid))
+    for p in ps:
+        p.terminate()
+    for p in ps:
+        try:
+            p.wait(5)
+        except subprocess.TimeoutExpired:
+            p.kill()
+    return total
 
 
 def _descendants(pid: int) -> list[int]:
@@ -149,6 +164,15 @@ def _rss(pid: int) -> int:
     except OSError:
         return 0
     return next((int(x.split()[1]) for x in text.splitlines() if x.startswith("VmRSS:")), 0)
+
+
+def _pss(pid: int) -> int:
+    """KiB."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    return next((int(x.split()[1]) for x in text.splitlines() if x.startswith("Pss:")), 0)
 
 
 def nvproxy(args: argparse.Namespace, res: Results) -> None:
