@@ -154,7 +154,7 @@ def main() -> int:
         b = Bench(Path(d), args.seconds)
         try:
             b.setup()
-            ways = {"native": b.native}
+            ways: dict[str, Callable[[str], list[str]]] = {"native": b.native}
             for spec in args.runtime or [
                 f"nvsandbox-systrap={NVSANDBOX} --root {d}/state --network=sandbox"
             ]:

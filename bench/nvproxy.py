@@ -17,6 +17,7 @@ from nvsandbox.nvproxy.model import Device, GpuConfig
 from nvsandbox.sandbox import control
 from nvsandbox.sandbox.config import DEFAULT_INNER, DeviceNode, HostMount, SandboxConfig
 from nvsandbox.sandbox.foreground import run_foreground
+from nvsandbox.sandbox.launch import RunningSandbox
 
 HERE = Path(__file__).resolve().parent
 DRIVER = "535.261.03"
@@ -51,7 +52,7 @@ def main() -> int:
         null=True,
     )
     argv = [b"/ioctl_client", f"{c.id:x}".encode(), str(c.size).encode()]
-    return run_foreground(config, control.process(argv, [], b"/", 0, 0))
+    return run_foreground(RunningSandbox(config), control.process(argv, [], b"/", 0, 0))
 
 
 if __name__ == "__main__":
