@@ -106,6 +106,10 @@ class TimerFd(AnonFile):
         if size < 8:
             return -errno.EINVAL
         while self.ticks == 0:
+            if self.timer is not None and self.when <= self.k.monotonic_ns():
+                self._stop()  # due, and the loop has not come to it yet
+                self._fire()
+                break
             if self.flags & os.O_NONBLOCK:
                 return -errno.EAGAIN
             t.wait(self.queue)
