@@ -145,7 +145,10 @@ class GoferClient:
             r = p.Reply(0, errno.EPROTO)
         self.received += len(data)
         c = self.calls.get(r.id)
-        if not data or c is None or r.fds != len(fds) or flags & (0x20 | socket.MSG_CTRUNC):
+        if (
+            c is None or not data or r.fds != len(fds) or flags & (0x20 | socket.MSG_CTRUNC)
+            or (c.flight is not None and not c.flight.part(r, fds))
+        ):  # fmt: skip
             for fd in fds:
                 os.close(fd)
             self._break()
@@ -154,16 +157,11 @@ class GoferClient:
             c.answers.append(r)
             c.fds += fds
         else:
-            if not c.flight.part(r, fds):
-                for fd in fds:
-                    os.close(fd)
-                self._break()
-                return False
             c.answers = [r]
-            self._came(c)
         if not r.more:
             del self.calls[r.id]
             c.done = True
+        if c.done or c.flight is not None:
             self._came(c)
         return True
 
