@@ -328,8 +328,8 @@ def exit_to_user(k: Kernel, t: Task, r: int, fault: tuple[int, int, int] = (0, 0
     """Signals, stops and restarts before the application goes on; the final rax or NO_REPLY. May suspend."""
     th = t.thread
     restart = -r if -ERESTART_RESTARTBLOCK <= r <= -ERESTARTSYS else 0
-    if th.cdata.nops and r != NO_REPLY and (restart or t.signal_pending()):
-        # A signal's frame takes their place in the window, and a call that fails is not restarted.
+    if th.cdata.nops and r != NO_REPLY and (restart or t.mm.visits or t.signal_pending()):
+        # A visitor or a signal's frame takes their place in the window, and a call that fails is not restarted.
         try:
             th.run()
         except SysErr as e:

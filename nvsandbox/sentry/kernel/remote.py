@@ -191,11 +191,14 @@ class Visit:
 
 def run_visits(t: Task) -> None:
     """On a thread's way back to its application."""
-    mm = t.mm
+    mm, th = t.mm, t.thread
+    if th.cdata.nops:  # their data lie in the window
+        with contextlib.suppress(SysErr):
+            th.run()
     while mm.visits:
         v = mm.visits.pop(0)
         try:
-            v.result = v.fn(Access(mm, t.thread, t.thread.run))
+            v.result = v.fn(Access(mm, th, th.run))
         except SysErr:
             v.result = None
         v.done = True

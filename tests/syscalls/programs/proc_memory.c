@@ -82,5 +82,20 @@ int main(void) {
   ms(10);
   N(pages(c));
   waitpid(c, 0, 0);
+  c = fork();
+  if (!c) { /* what its calls return is not disturbed by those who look */
+    char link[4096];
+    int good = 0;
+    for (int i = 0; i < 3000; i++) {
+      memset(link, 0, sizeof link);
+      good += readlink("/proc/self/exe", link, sizeof link) > 0 && link[0] == '/';
+    }
+    _exit(good != 3000);
+  }
+  int st;
+  char path[50];
+  snprintf(path, sizeof path, "/proc/%d/smaps", c);
+  while (!waitpid(c, &st, WNOHANG)) field(path, "none");
+  N(st);
   return 0;
 }
