@@ -1,7 +1,8 @@
-// ioctl_client.c - what a forwarded RM_CONTROL costs over a bare trap; prints "name ns_per_op" lines.
+// ioctl_client.c [COMMAND SIZE CALLS] - what a forwarded RM_CONTROL costs over a bare trap; prints "name ns_per_op" lines.
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -15,7 +16,7 @@ static double now(void) {
 }
 
 int main(int argc, char **argv) {
-  long n = 20000;
+  long n = argc > 3 ? atol(argv[3]) : 20000;
   int fd = open("/dev/nvidiactl", O_RDWR);
   uint32_t root[12] = {0}, control[8] = {0}, params[33] = {0};
   root[2] = 0xc1d00001;

@@ -28,6 +28,9 @@ def main() -> int:
     p = argparse.ArgumentParser(prog="bench.nvproxy", description=__doc__)
     p.add_argument("--rootfs", required=True)
     p.add_argument("--platform", default="auto")
+    p.add_argument(
+        "--calls", type=int, default=20000, help="a round; the best of five rounds counts"
+    )
     args = p.parse_args()
     exe = Path("build/bench/ioctl_client")
     exe.parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +54,7 @@ def main() -> int:
         [Device("/dev/nvidiactl", "ctl", 195, 255)],
         null=True,
     )
-    argv = [b"/ioctl_client", f"{c.id:x}".encode(), str(c.size).encode()]
+    argv = [b"/ioctl_client", f"{c.id:x}".encode(), str(c.size).encode(), str(args.calls).encode()]
     return run_foreground(RunningSandbox(config), control.process(argv, [], b"/", 0, 0))
 
 

@@ -49,7 +49,7 @@ class Gpus:
     def __init__(self, k: Kernel, config: GpuConfig) -> None:
         """In the confined Sentry, before its file tree is made."""
         self.k = k
-        self.standby = not config.gpus
+        self.standby = not config.devices
         self.rules = rules(Abi(database().release(config.abi), config.policy))
         """What the seccomp filter needs besides the usual."""
         self.engines: dict[str, Engine] = {}

@@ -46,7 +46,7 @@ class Device:
 
 @dataclass(slots=True)
 class GpuConfig:
-    """Everything nvproxy needs. Without ``gpus`` it stands by for containers that join a pod with some."""
+    """Everything nvproxy needs. Without ``devices`` it stands by for containers that join a pod with some."""
 
     driver: str
     """The host driver's version."""
