@@ -107,12 +107,12 @@ def _oom_score(adj: int | None) -> None:
             f.write(str(adj))
 
 
-def _take_over(sb: RunningSandbox, auto: bool) -> Takeover | None:
+def _take_over(sb: RunningSandbox, auto: bool, sysctl: dict[str, str]) -> Takeover | None:
     """Gives the Sentry the namespace we are in. ``auto``: if that can't be, the sandbox has loopback only. Raises Failure."""
-    from ..sandbox.takeover import Takeover
+    from ..sandbox.takeover import DEFAULT_RANGE, Takeover
 
     try:
-        takeover = Takeover()
+        takeover = Takeover(ports=sysctl.get("net.ipv4.ip_local_port_range", DEFAULT_RANGE))
         sb.network(takeover)
     except Failure as e:
         if not auto:
@@ -130,7 +130,7 @@ def _run(plan: Plan, link: socket.socket, auto: bool) -> None:
     if link.recv(64) != b"go":
         raise Failure("create was interrupted")
     relay.prepare_terminal(plan.process, plan.terminal)
-    takeover = _take_over(sb, auto) if plan.config.network == "sandbox" else None
+    takeover = _take_over(sb, auto, plan.sysctl) if plan.config.network == "sandbox" else None
     ident = sb.spawn(plan.process, plan.stdio, init=True, hold=True)
     link.send(b"created")
     if link.recv(64) != b"stay":

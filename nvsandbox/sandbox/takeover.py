@@ -36,6 +36,8 @@ from .rtnl import (
 # Ports of the host's own sockets in the namespace: 512 of them, aligned, so that one mask tells.
 PORT_MASK: Final = 0xFE00
 PORT_RANGE: Final = {"net.ipv4.ip_local_port_range": "65024 65535"}
+LOCAL_RANGE: Final = "/proc/sys/net/ipv4/ip_local_port_range"
+DEFAULT_RANGE: Final = "32768 60999"  # Linux's
 ARPHRD_ETHER: Final = 1
 IFF_LOOPBACK: Final = 8
 ETH_P_ALL: Final = 3
@@ -67,6 +69,7 @@ MAX_ROUTES: Final = 4096
 DNS: Final = ("127.0.0.11", 53)  # Docker's resolver
 
 # Classic BPF (linux/filter.h) on a frame with its Ethernet header.
+LD: Final = 0x20
 LDH: Final = 0x28
 LDB: Final = 0x30
 LDH_X: Final = 0x48  # at X + k
@@ -118,8 +121,23 @@ def _code(host: int, other: int, arp: int) -> bytes:
     return out
 
 
+SIBLINGS: Final = b"\x02nvsbx"  # the Ethernet address at which sandboxes of one namespace meet (sentry/net/siblings.py)
+
+
+def _to(mac: bytes) -> bytes:
+    """A program that takes frames to one Ethernet address."""
+    high, low = struct.unpack(">IH", mac)
+    return b"".join(
+        struct.pack("<HBBI", *line)
+        for line in (
+            (LD, 0, 0, 0), (JEQ, 0, 3, high), (LDH, 0, 0, 4), (JEQ, 0, 1, low), (RET, 0, 0, 0xFFFFFFFF), (RET, 0, 0, 0),
+        )
+    )  # fmt: skip
+
+
 INGRESS: Final = _code(TC_ACT_UNSPEC, TC_ACT_SHOT, TC_ACT_UNSPEC)
 CAPTURE: Final = _code(0, 0xFFFFFFFF, 0xFFFFFFFF)
+BETWEEN: Final = _to(SIBLINGS)
 
 
 def silence(nl: Netlink, index: int) -> None:
@@ -152,14 +170,14 @@ def _classifier(index: int) -> bytes:
     return head + rtattr.pack(TCA_KIND, b"bpf\0")
 
 
-def packet_socket(index: int) -> socket.socket:
-    """A packet socket of one interface that carries virtio-net headers. Raises OSError."""
+def packet_socket(index: int, code: bytes = CAPTURE) -> socket.socket:
+    """A packet socket of one interface that carries virtio-net headers and takes what a program lets through. Raises OSError."""
     s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
     try:
         s.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
         s.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
-        program = bytearray(CAPTURE)
-        view = (len(CAPTURE) // 8).to_bytes(8, "little") + _address(program).to_bytes(8, "little")
+        program = bytearray(code)
+        view = (len(code) // 8).to_bytes(8, "little") + _address(program).to_bytes(8, "little")
         s.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, view)
         for option, size in ((SO_RCVBUFFORCE, RCVBUF), (SO_SNDBUFFORCE, SNDBUF)):
             with contextlib.suppress(PermissionError):  # in a user namespace: net.core's limits
@@ -298,14 +316,17 @@ class Others:
 class Takeover:
     """Keeps the network namespace we are in for a Sentry."""
 
-    def __init__(self, resolver: bool = True) -> None:
-        """``resolver``: an engine's may listen on the loopback there. Raises Failure."""
+    def __init__(self, resolver: bool = True, ports: str = DEFAULT_RANGE) -> None:
+        """``resolver``: an engine's may listen on the loopback there. ``ports``: what ip_local_port_range is to be in the end.
+        Raises Failure."""
+        self.ports = ports
         try:
             self.nl = Netlink()
             self.events = Netlink(CHANGES)
         except OSError as e:
             raise Failure(f"--network=sandbox: routing netlink: {reason(e)}") from None
         self.taken: set[int] = set()
+        self.met = False  # the Sentry has a socket on the loopback interface
         self.others = Others()
         self.changes = select.epoll()
         self.changes.register(self.events.sock, select.EPOLLIN)
@@ -325,12 +346,17 @@ class Takeover:
         for index in self.taken:
             with contextlib.suppress(OSError):  # the interface may be gone
                 self.nl.change(RTM_DELTFILTER, 0, _classifier(index))
+        with contextlib.suppress(OSError), open(LOCAL_RANGE, "r+") as f:
+            if f.read().split() == PORT_RANGE["net.ipv4.ip_local_port_range"].split():
+                f.seek(0)
+                f.write(self.ports)
 
     def order(self) -> tuple[dict[str, Any], list[socket.socket]]:
         """The message that tells the Sentry all there is, with sockets for the interfaces that it has none for (and, once,
         for the resolver). Raises Failure."""
         self.events.drain()
         shared = self.others.look()
+        leader = self.others.listener is not None
         try:
             now = snapshot(self.nl)
             sockets: list[socket.socket] = []
@@ -346,6 +372,10 @@ class Takeover:
                     link["socket"] = len(sockets) - 1
                     self.taken.add(index)
             self.taken &= present
+            if shared and not self.met:
+                now["siblings"] = len(sockets)
+                sockets.append(packet_socket(1, BETWEEN))
+                self.met = True
             if self.resolver is not None:
                 now["resolver"] = len(sockets)
                 sockets.append(self.resolver)
@@ -354,7 +384,7 @@ class Takeover:
             raise Failure(
                 f"--network=sandbox: take over the network namespace: {reason(e)}"
             ) from None
-        return {"op": "network", "shared": shared, **now}, sockets
+        return {"op": "network", "shared": shared, "leader": leader, **now}, sockets
 
 
 def resolver_socket() -> socket.socket | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
 
-from .conftest import Wire, sh
+from .conftest import NVSANDBOX, Wire, sh
 
 
 def _routes(text: str) -> set[tuple[str, str, str]]:
@@ -151,6 +152,19 @@ def test_changes_are_followed(wire: Wire) -> None:
     sh("ip", "-n", wire.box, "link", "set", "eth0", "up")
     until("UP")
     wire.until("ping -c 1 -W 1 10.99.0.2")
+
+
+def test_ports_of_the_namespace_are_restored(wire: Wire) -> None:
+    """The host's own sockets keep to few ports while there is a sandbox."""
+    ports = ("ip", "netns", "exec", wire.box, "cat", "/proc/sys/net/ipv4/ip_local_port_range")
+    before = sh(*ports)
+    first, second = wire.start("echo up; sleep 60"), wire.start("echo up; sleep 60")
+    assert wire.line(first) == wire.line(second) == "up"
+    for n in (1, 2):
+        assert sh(*ports).split() == ["65024", "65535"]
+        sh(NVSANDBOX, "--root", wire.base / "state", "kill", f"nvt{os.getpid()}-{n}", "KILL")
+        wire.running[n - 1].wait(20)
+    assert sh(*ports) == before
 
 
 def test_capture_file(wire: Wire, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Wire
+from .conftest import Wire, sh
 
 MIB = int(os.environ.get("NVSANDBOX_TEST_MIB", "64"))  # size of bulk transfers
 SERVE = 'exec python3 -c \'import http.server, socket\nclass S(http.server.ThreadingHTTPServer):\n  address_family = socket.AF_INET6\nprint("up", flush=True)\nS(("::", 8000), http.server.SimpleHTTPRequestHandler).serve_forever()\' 2>/dev/null'
@@ -299,6 +299,94 @@ except OSError as e:
 
     failed = subprocess.run(done, capture_output=True, text=True)
     assert failed.returncode and failed.stderr.count("\n") == 1 and "10.0.0.0/99" in failed.stderr
+
+
+SIBLING = """
+import errno, hashlib, os, socket, sys, threading
+def take(c):
+    data = b"".join(iter(lambda: c.recv(65536), b""))
+    c.sendall(hashlib.sha256(data).hexdigest().encode()); c.close()
+if sys.argv[1] == "serve":
+    s4 = socket.create_server(("127.0.0.1", 9100))
+    s6 = socket.create_server(("::", 9101), family=socket.AF_INET6, dualstack_ipv6=True)
+    u = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); u.setsockopt(41, 26, 0); u.bind(("::", 9102))
+    def echo():
+        while True:
+            data, addr = u.recvfrom(65536)
+            u.sendto(data[::-1], addr)
+    def serve(s):
+        while True:
+            take(s.accept()[0])
+    threads = [threading.Thread(target=f, args=a) for f, a in ((echo, ()), (serve, (s4,)), (serve, (s6,)))]
+    for t in threads: t.start()
+    print("up", flush=True)
+    for t in threads: t.join()
+data = os.urandom(1 << 20) * 8
+for host, port in (("127.0.0.1", 9100), ("127.0.0.1", 9101), ("::1", 9101), ("10.99.0.2", 9101), ("fd99::2", 9101)):
+    c = socket.create_connection((host, port), 30)
+    peer = c.getpeername()[:2] == (host, port)
+    c.sendall(data); c.shutdown(1)
+    print(host, c.recv(64, socket.MSG_WAITALL).decode() == hashlib.sha256(data).hexdigest(), peer)
+for host in ("127.0.0.1", "::1", "10.99.0.2"):
+    for connect in (False, True):
+        u = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM); u.settimeout(10)
+        if connect:
+            u.connect((host, 9102)); u.send(b"abc")
+        else:
+            u.sendto(b"abc", (host, 9102))
+        print(u.recvfrom(100))
+def code(f, *a):
+    try:
+        f(*a)
+    except OSError as e:
+        return errno.errorcode[e.errno]
+for host in ("127.0.0.1", "10.99.0.2"):
+    print(code(socket.create_connection, (host, 9)), code(socket.create_server, (host, 9101)))
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+print(code(u.bind, ("127.0.0.1", 9102)))
+u.connect(("127.0.0.1", 9)); print(code(u.send, b"x"), code(u.recv, 1))
+"""
+
+
+def test_two_sandboxes_share_loopback_and_ports(wire: Wire) -> None:
+    p = wire.start(f"exec python3 -c '{SIBLING}' serve")
+    assert wire.line(p) == "up"
+    got = wire.run(f"python3 -c '{SIBLING}' ask").splitlines()
+    names = ("127.0.0.1", "127.0.0.1", "::1", "10.99.0.2", "fd99::2")
+    assert got[:5] == [f"{n} True True" for n in names]
+    assert [line.split(",")[0] for line in got[5:11]] == ["(b'cba'"] * 6
+    assert got[11:] == ["ECONNREFUSED EADDRINUSE"] * 2 + ["EADDRINUSE", "None ECONNREFUSED"]
+
+
+def test_two_sandboxes_answer_once(wire: Wire) -> None:
+    """A ping once, a port that nobody has with one refusal, one that either has not at all."""
+    up = "python3 -m http.server {} >/dev/null 2>&1 & echo up; wait"
+    first, second = wire.start(up.format(9201)), wire.start(up.format(9202))
+    assert wire.line(first) == wire.line(second) == "up"
+    for port in (9201, 9202):
+        wire.until(f"curl -sf http://10.99.0.2:{port}/ >/dev/null")
+    tap = wire.peer_start(
+        f"exec tcpdump -nn -U --immediate-mode -w {wire.base}/cap -i eth0 2>/dev/null"
+    )
+    wire.until(f"ping -c 1 -W 1 10.99.0.2 && [ $(stat -c %s {wire.base}/cap) -gt 100 ]")
+    assert wire.on_peer("ping -c 4 -i 0.2 10.99.0.2; ping -c 4 -i 0.2 fd99::2").count("DUP") == 0
+    assert (
+        wire.on_peer(
+            "curl -s http://10.99.0.2:9/ || echo $?; curl -s -g 'http://[fd99::2]:9/' || echo $?"
+        )
+        == "7\n7\n"
+    )
+    for _ in range(10):
+        wire.on_peer(
+            "curl -sf http://10.99.0.2:9201/ >/dev/null; curl -sf http://10.99.0.2:9202/ >/dev/null"
+        )
+    refused = 'import socket; u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.connect(("10.99.0.2", 9)); u.send(b"x"); u.settimeout(5)\ntry: u.recv(1)\nexcept ConnectionRefusedError: print("refused")'
+    assert wire.on_peer(f"python3 -c '{refused}'") == "refused\n"
+    wire.until(f"tcpdump -nn -r {wire.base}/cap 2>/dev/null | grep -q 'port 9 unreachable'")
+    tap.terminate()
+    tap.wait()
+    seen = sh("tcpdump", "-nn", "-r", wire.base / "cap")
+    assert seen.count("Flags [R") == 2 and seen.count("port 9 unreachable") == 1
 
 
 def test_two_sandboxes_in_one_namespace(wire: Wire) -> None:

@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from ..abi.socket import AF_INET, AF_INET6
 from ..kernel.loop import Timer
+from . import tcp_local, udp_local
 from .egress import Egress
 from .link import PacketLink
 from .pcap import Pcap
+from .ports import Addr
 from .resolver import Resolver
+from .siblings import Siblings
 from .stack.routes import Route as StackRoute
 from .stack.stack import Stack
 from .state import IFA_F_TENTATIVE, IFF_LOWER_UP, IFF_UP, NET, Address, Iface, Route, packed
@@ -35,11 +38,17 @@ def _failed(e: Exception) -> None:
     log.error("network stack", exc_info=e)
 
 
+def _claims() -> list[tuple[int, Addr]]:
+    """What siblings have to know of our ports: protocol, address."""
+    tcp = [(6, s.local) for s in tcp_local.sockets() if s.listening()]
+    return tcp + [(17, s.local) for s in udp_local.sockets() if s.named]
+
+
 @final
 class Network:
     """The one of a sandbox; ``apply`` is its only input but packets."""
 
-    __slots__ = ("loop", "pcap", "stack", "timer")
+    __slots__ = ("loop", "meeting", "pcap", "stack", "timer")
 
     def __init__(
         self, loop: EventLoop, pcap_fd: int, egress: list[str], nameservers: list[str]
@@ -48,6 +57,7 @@ class Network:
         self.loop = loop
         self.pcap = Pcap(pcap_fd) if pcap_fd >= 0 else None
         self.timer: Timer | None = None
+        self.meeting: socket.socket | None = None
         self.stack = Stack(time.monotonic_ns, os.urandom)
         self.stack.set_on_timer(self._arm)
         self.stack.on_error = _failed
@@ -84,7 +94,6 @@ class Network:
                 log.warning("%s", msg["failed"])
             return
         sockets = [socket.socket(fileno=fd) for fd in fds]
-        self.stack.shared = bool(msg.get("shared"))
         self._links(msg["links"], sockets)
         self._addresses(msg["addresses"])
         self._routes(msg["routes"])
@@ -94,8 +103,31 @@ class Network:
                 i.under.neighbours.set_permanent(bytes.fromhex(n["ip"]), bytes.fromhex(n["mac"]))
         if "resolver" in msg:
             NET.resolver = Resolver(self.loop, sockets[int(msg["resolver"])])
+        self._siblings(msg, sockets)
         for tell in NET.changed:
             tell()
+
+    def _siblings(self, msg: dict[str, Any], sockets: list[socket.socket]) -> None:
+        """Whether others are in the namespace. The socket comes once and is kept for when they come again."""
+        if "siblings" in msg:
+            self.meeting = sockets[int(msg["siblings"])]
+        if not msg.get("shared") or self.meeting is None:
+            if NET.siblings is not None and self.meeting is not None:
+                self.loop.unwatch_fd(self.meeting.fileno())
+                NET.siblings.close()
+                NET.siblings = None
+            return
+        if NET.siblings is None:
+            found = NET.siblings = Siblings(self.meeting)
+            for proto, a in _claims():
+                found.mine[proto, a[0], a[1]] = found.mine.get((proto, a[0], a[1]), 0) + 1
+            fd = self.meeting.fileno()
+            self.loop.watch_fd(fd, select.EPOLLIN, lambda _events: self._met(fd))
+        NET.siblings.changed(bool(msg.get("leader")))
+
+    def _met(self, fd: int) -> None:
+        if NET.siblings is None or not NET.siblings.receive():
+            self.loop.unwatch_fd(fd)
 
     def _links(self, rows: list[dict[str, Any]], sockets: list[socket.socket]) -> None:
         present = {1}

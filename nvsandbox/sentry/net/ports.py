@@ -112,11 +112,12 @@ def _overlap(a: Bound, ip: bytes, v6only: bool) -> bool:
 
 @final
 class Ports:
-    """Who is bound to which port."""
+    """Who is bound to which port of a protocol (IPPROTO_TCP, IPPROTO_UDP)."""
 
-    __slots__ = ("bound",)
+    __slots__ = ("bound", "proto")
 
-    def __init__(self) -> None:
+    def __init__(self, proto: int) -> None:
+        self.proto = proto
         self.bound: dict[int, list[Bound]] = {}
 
     def bind(self, t: Task, s: Bound, ip: bytes, port: int) -> None:
@@ -132,6 +133,9 @@ class Ports:
 
     def _allowed(self, s: Bound, ip: bytes, port: int) -> bool:
         addr, many = s.may_share()
+        if NET.siblings is not None and not (self.proto == 17 and (addr or many)):
+            if NET.siblings.taken(self.proto, ip, port):
+                return False
         for o in self.bound.get(port, ()):
             if not _overlap(o, ip, s.v6only):
                 continue

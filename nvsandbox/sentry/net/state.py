@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .egress import Egress
     from .link import PacketLink
     from .resolver import Resolver
+    from .siblings import Siblings
     from .stack.interface import Interface
     from .stack.neighbours import NeighbourInfo
     from .stack.stack import Stack
@@ -128,6 +129,7 @@ class NetState:
         self.stack: Stack | None = None
         self.resolver: Resolver | None = None
         self.egress: Egress | None = None
+        self.siblings: Siblings | None = None
         self.ifaces: dict[int, Iface] = {1: _loopback()}
         self.addresses: list[Address] = []
         self.routes: list[Route] = []

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from .stack.tcp.connection import TcpConnection
     from .stack.tcp.listener import TcpListener
 
-PORTS: Final = Ports()
+PORTS: Final = Ports(6)
 ALL: Final[dict[TcpSocket, None]] = {}
 CLOSED: Final = 0
 LISTEN: Final = 1
@@ -103,15 +103,18 @@ class TcpSocket(InetSocket):
         ):
             raise SysErr(errno.EADDRINUSE)
         self.backlog = min(backlog & 0xFFFFFFFF, BACKLOG[0])
+        fresh = self.state != LISTEN
         self.state = LISTEN
         self.shut = 0
         self._listen_outside()
+        if fresh and NET.siblings is not None:
+            NET.siblings.claim(6, self.local)
 
     def _listen_outside(self) -> None:
         ip, port = self.local
         if self.outer is not None:
             self.outer.backlog = self.backlog
-        elif NET.stack is not None and ip != LO6 and not (is_v4(ip) and ip[12] == 127):
+        elif NET.stack is not None:
             both = ip == ANY6 and not self.v6only
             self.outer = NET.stack.tcp_listen(
                 (unmapped(ip), port),
@@ -148,6 +151,10 @@ class TcpSocket(InetSocket):
         if not is_local(dst[0]):
             self._connect_far(t, addr, dst)
             return
+        if NET.siblings is not None and self._listener(dst) is None:
+            if NET.siblings.taken(6, dst[0], dst[1]):
+                self._connect_sibling(t, dst)
+                return
         src = self.local[0] if self.local[1] else source_for(dst[0])
         if self.local[1] == 0:
             PORTS.bind(t, self, src, 0)
@@ -186,6 +193,23 @@ class TcpSocket(InetSocket):
             (unmapped(src), self.local[1]),
             (unmapped(dst[0]), dst[1]),
             via,
+            lambda c: tcp_far.apply(self, c),
+        )
+        self.local = (src, self.local[1])
+        self._joined(c)
+        self._await(t, c)
+
+    def _connect_sibling(self, t: Task, dst: Addr) -> None:
+        """To another sandbox of the namespace (``siblings.py``)."""
+        stack = NET.stack
+        assert stack is not None
+        ip, port = self.local
+        src = ip if port and not is_any(ip) else source_for(dst[0])
+        self.autobind(t, self.any_ip())
+        c = stack.tcp_connect(
+            (unmapped(src), self.local[1]),
+            (unmapped(dst[0]), dst[1]),
+            None,
             lambda c: tcp_far.apply(self, c),
         )
         self.local = (src, self.local[1])
@@ -296,6 +320,8 @@ class TcpSocket(InetSocket):
 
     def _stop_listening(self) -> None:
         self.state = CLOSED
+        if NET.siblings is not None:
+            NET.siblings.disclaim(6, self.local)
         while self.pending:
             lost = self.pending.popleft()
             lost._abort(errno.ECONNRESET)

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from ..vfs.file import FileDescription
     from .stack.udp import UdpEndpoint
 
-PORTS: Final = Ports()
+PORTS: Final = Ports(17)
 MAX_PAYLOAD: Final = 65507
 OVERHEAD: Final = 768
 WAKE_ALL: Final = POLLIN | POLLRDNORM | POLLOUT | POLLHUP | POLLRDHUP | POLLERR
@@ -72,7 +72,7 @@ class UdpSocket(InetSocket):
     """``rx``: datagrams received; beyond SO_RCVBUF they are dropped, as the network may. ``far``: the stack's endpoint, once the
     socket has to do with something outside."""
 
-    __slots__ = ("cork", "far", "gone", "groups", "heard", "held", "rx", "rx_cost")
+    __slots__ = ("cork", "far", "gone", "groups", "heard", "held", "named", "rx", "rx_cost")
 
     def __init__(self, t: Task, domain: int, type: int, protocol: int) -> None:
         super().__init__(t, domain, type, protocol)
@@ -81,6 +81,7 @@ class UdpSocket(InetSocket):
         self.far: UdpEndpoint | None = None
         self.groups: list[tuple[bytes, int]] = []  # joined before there was an endpoint
         self.gone = False
+        self.named = False  # bound by bind(2), so others may know the port
         self.cork = False
         self.held: Held | None = None
         self.heard: set[Addr] = set()  # with --egress: who has sent to us
@@ -91,19 +92,20 @@ class UdpSocket(InetSocket):
     # The stack's side
     def bind(self, t: Task, addr: bytes) -> None:
         super().bind(t, addr)
-        if NET.stack is not None and not _loopback(self.local[0]):
+        self.named = True
+        if NET.stack is not None:
             self._open()
+        if NET.siblings is not None:
+            NET.siblings.claim(17, self.local)
 
     def _open(self) -> UdpEndpoint:
-        """The endpoint on our address and port. Raises EINVAL when bound to loopback, ENODEV, ENETUNREACH."""
+        """The endpoint on our address and port. Raises ENODEV, ENETUNREACH."""
         if self.far is not None:
             return self.far
         stack = NET.stack
         if stack is None:
             raise SysErr(errno.ENETUNREACH)
         ip, port = self.local
-        if _loopback(ip):
-            raise SysErr(errno.EINVAL)
         address = b"" if ip == inet.ANY6 and not self.v6only else unmapped(ip)
         far = stack.udp_open((address, port), interface(self.device), self.v6only)
         self.far = far
@@ -130,7 +132,10 @@ class UdpSocket(InetSocket):
                 if d is None:
                     break
                 src = (mapped(d.src[0]), d.src[1])
-                if NET.egress is not None:
+                if d.ifindex == 1:
+                    if NET.siblings is not None:
+                        NET.siblings.hears(src)
+                elif NET.egress is not None:
                     self._hears(src, d.data)
                 self.put(
                     Packet(d.data, src, mapped(d.dst[0]), d.ifindex, time.time_ns(), d.ttl, d.tos)
@@ -226,7 +231,10 @@ class UdpSocket(InetSocket):
             self.autobind(t, source_for(dst[0]))
             if is_any(self.local[0]):
                 self.local = (source_for(dst[0]), self.local[1])
-            self._close_far()
+            if NET.siblings is not None:  # whoever answers may be another's
+                self._open().connect((unmapped(dst[0]), dst[1]))
+            else:
+                self._close_far()
         else:
             via = self.way(addr, dst[0])
             src = mapped(self.source(dst[0], via))
@@ -314,6 +322,8 @@ class UdpSocket(InetSocket):
     ) -> int:
         if dst not in self.heard:
             self.may_send("udp", dst, data)
+        if _loopback(self.local[0]):
+            return -errno.EINVAL
         far = self._open()
         via = interface(how.iface) if how.iface else self.way(addr, dst[0])
         while True:
@@ -338,6 +348,9 @@ class UdpSocket(InetSocket):
                 best = o
         if best is not None:
             best.put(Packet(data, src, dst[0], 1, time.time_ns(), 64, 0))
+            return
+        if NET.siblings is not None and NET.siblings.knows(dst):
+            self._open().send_to(data, (unmapped(dst[0]), dst[1]), unmapped(src[0]))
             return
         if dst == resolver.ADDRESS and NET.resolver is not None:
             self.may_send("udp", dst, data)
@@ -421,6 +434,8 @@ class UdpSocket(InetSocket):
     def release(self) -> None:
         self.gone = True
         self._close_far()
+        if self.named and NET.siblings is not None:
+            NET.siblings.disclaim(17, self.local)
         PORTS.release(self)
         self.rx.clear()
         self.queue.wake(WAKE_ALL)

@@ -132,13 +132,12 @@ def parameter_problem(stack: Stack, p: Packet, code: int, pointer: int) -> None:
 
 
 def unreachable_port(stack: Stack, p: Packet) -> None:
-    if stack.shared:
-        return
-    send_error(stack, p, 3 if len(p.src) == 4 else 1, 3 if len(p.src) == 4 else 4)
+    if stack.refuses(p.iface, 17, p.dst, p.buf[p.start + 2] << 8 | p.buf[p.start + 3]):
+        send_error(stack, p, 3 if len(p.src) == 4 else 1, 3 if len(p.src) == 4 else 4)
 
 
 def unreachable_protocol(stack: Stack, p: Packet) -> None:
-    if stack.shared:
+    if not stack.answers(p.iface):
         return
     if len(p.src) == 4:
         send_error(stack, p, 3, 2)
@@ -177,7 +176,7 @@ def receive(stack: Stack, p: Packet) -> None:
     kind = body[0]
     if kind == 8:
         mib.InEchos += 1
-        if p.local:
+        if p.local and stack.answers(p.iface):
             mib.OutEchoReps += 1
             reply(stack, p, b"\0\0\0\0" + body[4:], p.tos)
     elif kind == 0:
@@ -230,8 +229,9 @@ def receive6(stack: Stack, p: Packet) -> None:
     kind = body[0]
     if kind == 128:
         mib.InEchos += 1
-        mib.OutEchoReps += 1
-        reply(stack, p, b"\x81\0\0\0" + body[4:], p.tos)
+        if stack.answers(p.iface):
+            mib.OutEchoReps += 1
+            reply(stack, p, b"\x81\0\0\0" + body[4:], p.tos)
     elif kind == 129:
         mib.InEchoReps += 1
     elif kind in (ndp.SOLICITATION, ndp.ADVERTISEMENT):

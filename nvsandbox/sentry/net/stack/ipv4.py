@@ -58,16 +58,21 @@ def receive(
         return
     src = frame[at + 12 : at + 16]
     dst = frame[at + 16 : at + 20]
-    if (
-        src[0] >= 224
-        or src[0] == 127
-        or dst[0] == 127
-        or stack.is_own(src)
-        or iface.is_broadcast(src)
-    ):
+    local = dst in stack.own
+    if iface is stack.lo:  # from another sandbox of the namespace
+        local = local or dst[0] == 127
+        good = local and (src[0] == 127 or src in stack.own)
+    else:
+        good = not (
+            src[0] >= 224
+            or src[0] == 127
+            or dst[0] == 127
+            or src in stack.own
+            or iface.is_broadcast(src)
+        )
+    if not good:
         mib.InAddrErrors += 1
         return
-    local = dst in stack.own
     if not local:
         if is_multicast(dst):
             mib.InMcastPkts += 1

@@ -7,7 +7,7 @@ import struct
 from typing import TYPE_CHECKING, Final, final
 
 from .checksum import ones_sum
-from .ip import BROADCAST4, is_link_local, is_multicast
+from .ip import BROADCAST4, is_link_local, is_loopback, is_multicast
 from .link import Offload
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ PMTU_TIME: Final = 600_000_000_000
 MIN_PMTU4: Final = 552  # net.ipv4.route.min_pmtu
 MIN_PMTU6: Final = 1280
 RTN_UNICAST: Final = 1
+LOOPBACK4: Final = b"\x7f\0\0\1"
 
 
 @final
@@ -48,6 +49,10 @@ class Path:
 
 def find_path(stack: Stack, dst: bytes, iface: Interface | None = None) -> Path | int:
     """The way to ``dst``, over ``iface`` when given; -errno: ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL."""
+    lo = stack.lo
+    if lo is not None and (dst in stack.own or is_loopback(dst)):
+        src = LOOPBACK4 if dst[0] == 127 and len(dst) == 4 else dst
+        return Path(dst, lo, dst, src, lo.link.mtu, stack.routes.generation)
     hop = dst
     src = b""
     mtu = 0
@@ -58,7 +63,7 @@ def find_path(stack: Stack, dst: bytes, iface: Interface | None = None) -> Path 
         if iface is None and is_link_local(dst):
             return -errno.EINVAL
         if iface is None:
-            iface = next((i for i in stack.interfaces if i.up), None)
+            iface = next((i for i in stack.interfaces if i.up and i is not lo), None)
     else:
         r = stack.routes.lookup(dst, iface)
         if r is None:

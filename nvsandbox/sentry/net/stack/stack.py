@@ -11,13 +11,14 @@ from . import arp, icmp, ipv4, ipv6, ndp, udp
 from .counters import Counters
 from .fragments import Fragments, Key
 from .interface import Address, Interface
-from .ip import is_any, is_multicast, solicited_node
+from .ip import is_any, is_loopback, is_multicast, solicited_node
 from .multicast import join, leave, receive_igmp
 from .output import find_path, learn_mtu
 from .packet import Packet
 from .ports import free_port
 from .raw import PacketEndpoint, RawEndpoint
 from .routes import Route, Routes
+from .shared import Others
 from .tcp.table import TcpTable
 from .timers import Timers
 from .udp import UdpEndpoint
@@ -40,20 +41,21 @@ class Stack:
     timer raised (a bug of ours, also counted).
 
     ``own``: addresses of all interfaces and how many have each. ``pmtu``: what routers said, by destination, with when
-    it ends. ``shared``: another stack has the same addresses, so what nobody here waits for is not refused. ``notify`` callbacks of endpoints are called from within ``receive``, ``run_timers`` and the endpoints'
-    methods; they may call endpoints.
+    it ends. ``lo``: leads to other stacks with the same addresses (``siblings.py``), which ``others`` knows. ``notify`` callbacks of
+    endpoints are called from within ``receive``, ``run_timers`` and the endpoints' methods; they may call endpoints.
     """
 
     __slots__ = (
-        "counters", "fragments", "icmp_limit", "idents", "interfaces", "now", "on_error", "own", "packets", "pmtu",
-        "random", "raws", "routes", "secret", "shared", "tcp", "timers", "udp_ports",
+        "counters", "fragments", "icmp_limit", "idents", "interfaces", "lo", "now", "on_error", "others", "own", "packets", "pmtu",
+        "random", "raws", "routes", "secret", "tcp", "timers", "udp_ports",
     )  # fmt: skip
 
     def __init__(self, now: Callable[[], int], random: Callable[[int], bytes]) -> None:
         self.now = now
         self.random = random
         self.on_error: Callable[[Exception], None] = _ignore_error
-        self.shared = False
+        self.lo: Interface | None = None
+        self.others: Others | None = None
         self.interfaces: list[Interface] = []
         self.own: dict[bytes, int] = {}
         self.routes = Routes()
@@ -146,6 +148,16 @@ class Stack:
             leave(self, iface, solicited_node(ip))
         self.routes.changed()
         return True
+
+    def answers(self, iface: Interface) -> bool:
+        """Whether we are who answers for all stacks that have these addresses."""
+        return iface is not self.lo and (self.others is None or self.others.leads())
+
+    def refuses(self, iface: Interface | None, proto: int, ip: bytes, port: int) -> bool:
+        """Whether it is on us to say that nobody is at a port."""
+        if iface is not None and iface is self.lo:
+            return False
+        return self.others is None or self.others.refuses(proto, ip, port)
 
     def is_own(self, ip: bytes) -> bool:
         """Whether an interface has this address (loopback not among them)."""
@@ -361,7 +373,7 @@ class Stack:
         Raises SysErr: EADDRNOTAVAIL, EADDRINUSE (no port free).
         """
         ip, port = local
-        if not is_any(ip) and ip not in self.own and not is_multicast(ip):
+        if not (is_any(ip) or ip in self.own or is_multicast(ip) or is_loopback(ip)):
             raise SysErr(errno.EADDRNOTAVAIL)
         if port == 0:
             port = free_port(self.random, self.udp_ports)

@@ -286,8 +286,10 @@ class TcpTable:
         self, seg: Segment, local: Addr, remote: Addr, iface: Interface | None = None
     ) -> None:
         """RST in answer to a segment that fits nothing; never to an RST."""
-        if seg.flags & RST or self.stack.shared:
+        if seg.flags & RST or not self.stack.refuses(iface, 6, local[0], local[1]):
             return
+        if seg.flags & ACK and self.stack.others is not None:
+            return  # may be of a connection that another stack has
         path = find_path(self.stack, remote[0], iface if remote[0][0] == 0xFE else None)
         if isinstance(path, int):
             return

@@ -1,0 +1,210 @@
+"""Sandboxes that share a network namespace (``--network container:X``, pods): one loopback, one set of ports.
+
+They meet on the namespace's own ``lo``, each with a packet socket there. Frames go to an Ethernet address that is no interface's, so the
+host's stack drops them, and come from an address that tells the sandboxes apart. Two things travel: IP packets between own addresses
+that nobody of the sender's waits for, which the stack takes as from an interface of its own; and who has which port (*claims*), told
+to all at each change and when somebody new asks. A port that another claims can't be bound; one that nobody has is refused
+once, by the sandbox that came first, which also answers pings.
+
+Whoever may send frames on ``lo`` is believed about ports: with CAP_NET_RAW in that namespace it could take the packets themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from typing import TYPE_CHECKING, Final, final
+
+from .link import PacketLink
+from .ports import ANY4, ANY6, EPHEMERAL, Addr, is_v4
+from .state import NET, mapped
+
+if TYPE_CHECKING:
+    from .stack.interface import Interface
+    from .stack.link import Offload
+
+GROUP: Final = b"\x02nvsbx"  # where frames are sent to; the launcher's filter lets only these through (takeover.py)
+ETH_CLAIMS: Final = b"\x88\xb5"  # IEEE 802 local experimental
+HEAD: Final = struct.Struct("<4sBBH")  # magic, kind, 0, number of rows
+ROW: Final = struct.Struct(">B16sH")  # protocol, address, port
+MAGIC: Final = b"nvs1"
+HELLO: Final = 1  # says nothing, asks all for theirs
+ALL: Final = 2  # the sender's claims
+ADD: Final = 3
+DROP: Final = 4
+MAX_ROWS: Final = 2048
+MAX_SIBLINGS: Final = 64
+MAX_HEARD: Final = 4096
+TURNS: Final = 8  # batches of frames read before a port is refused
+Claim = tuple[int, bytes, int]  # protocol, address (16 bytes), port
+
+
+@final
+class SiblingLink:
+    """Implements the stack's ``Link``: IP packets in frames for the others. ``send`` never waits."""
+
+    __slots__ = ("checksums", "head", "mac", "max_gso", "mtu", "wire")
+
+    def __init__(self, sock: socket.socket, name: bytes) -> None:
+        """``name``: the Ethernet address that is ours."""
+        self.wire = PacketLink(sock, name, 65536)
+        self.head = GROUP + name
+        self.mac = b""
+        self.mtu = 65535
+        self.max_gso = 0
+        self.checksums = True
+
+    def send(self, parts: list[bytes], offload: Offload | None) -> bool:
+        kind = b"\x86\xdd" if parts[0][:1] >= b"\x60" else b"\x08\0"
+        if offload is not None:
+            if offload.csum_start >= 0:
+                offload.csum_start += 14
+            offload.hdr_len += 14
+        return self.wire.send([self.head + kind + parts[0], *parts[1:]], offload)
+
+    def tell(self, kind: int, claims: list[Claim]) -> None:
+        rows = b"".join(ROW.pack(*c) for c in claims[:MAX_ROWS])
+        n = len(rows) // ROW.size
+        self.wire.send([self.head + ETH_CLAIMS + HEAD.pack(MAGIC, kind, 0, n) + rows], None)
+
+
+@final
+class Siblings:
+    """``claims``: what the others have, by their names. ``heard``: addresses that datagrams came from, newest last."""
+
+    __slots__ = ("claims", "heard", "leader", "link", "mine", "name", "under")
+
+    def __init__(self, sock: socket.socket) -> None:
+        stack = NET.stack
+        assert stack is not None
+        self.name = b"\x02" + os.urandom(5)
+        self.link = SiblingLink(sock, self.name)
+        self.claims: dict[bytes, set[Claim]] = {}
+        self.heard: dict[Addr, None] = {}
+        self.mine: dict[Claim, int] = {}
+        self.leader = False
+        self.under: Interface = stack.add_interface("lo", 1, self.link)
+        stack.lo = self.under
+        stack.others = self
+
+    def changed(self, leader: bool) -> None:
+        """Somebody has come or gone: everybody says again what is theirs."""
+        self.leader = leader
+        self.claims.clear()
+        self.link.tell(HELLO, [])
+        self.link.tell(ALL, list(self.mine))
+
+    def close(self) -> None:
+        """There are no others any more. The link stays with its owner."""
+        stack = NET.stack
+        assert stack is not None
+        stack.lo = stack.others = None
+        stack.remove_interface(self.under)
+        stack.routes.changed()
+
+    # Our own
+    def claim(self, proto: int, a: Addr) -> None:
+        """A socket of ours has a port."""
+        key = (proto, a[0], a[1])
+        n = self.mine.get(key, 0)
+        self.mine[key] = n + 1
+        if not n:
+            self.link.tell(ADD, [key])
+
+    def disclaim(self, proto: int, a: Addr) -> None:
+        key = (proto, a[0], a[1])
+        n = self.mine.pop(key, 0)
+        if n > 1:
+            self.mine[key] = n - 1
+        elif n:
+            self.link.tell(DROP, [key])
+
+    # The others'
+    def has(self, proto: int, ip: bytes, port: int) -> bool:
+        """Whether another has somebody at an own address (16 bytes) and port."""
+        wild = ANY4 if is_v4(ip) else ANY6
+        for theirs in self.claims.values():
+            if (proto, ip, port) in theirs or (proto, wild, port) in theirs:
+                return True
+            if is_v4(ip) and (proto, ANY6, port) in theirs:
+                return True
+            if ip in (ANY4, ANY6) and any(c[0] == proto and c[2] == port for c in theirs):
+                return True
+        return False
+
+    def knows(self, a: Addr) -> bool:
+        """Whether a datagram to an own address is for another: it has the port, or has sent from it."""
+        if a in self.heard:
+            return True
+        self.catch_up()
+        return self.has(17, a[0], a[1])
+
+    def hears(self, a: Addr) -> None:
+        """A datagram came over ``lo``."""
+        if a in self.heard:
+            return
+        if len(self.heard) >= MAX_HEARD:
+            del self.heard[next(iter(self.heard))]
+        self.heard[a] = None
+
+    def taken(self, proto: int, ip: bytes, port: int) -> bool:
+        """Whether another has a port: one that listens, or a datagram socket bound to it."""
+        self.catch_up()
+        return self.has(proto, ip, port)
+
+    # What the stack asks
+    def leads(self) -> bool:
+        return self.leader
+
+    def refuses(self, proto: int, ip: bytes, port: int) -> bool:
+        # Ports given out for one exchange are not told, so silence is all there is for them.
+        if not self.leader or EPHEMERAL[0] <= port <= EPHEMERAL[1]:
+            return False
+        self.catch_up()
+        return not self.has(proto, mapped(ip), port)
+
+    # Frames
+    def catch_up(self) -> None:
+        """Claims may lie in the queue behind what made us ask."""
+        for _ in range(TURNS):
+            before = self.link.wire.rx_packets
+            self.receive()
+            if self.link.wire.rx_packets == before:
+                return
+
+    def receive(self) -> bool:
+        """A batch; False: the interface is gone."""
+        return self.link.wire.receive(self._frame)
+
+    def _frame(self, frame: bytes, good: bool, gso: int) -> None:
+        if len(frame) < 14 or frame[:6] != GROUP or frame[6:12] == self.name:
+            return
+        kind = frame[12:14]
+        if kind == ETH_CLAIMS:
+            self._told(frame[6:12], frame[14:])
+        elif kind in (b"\x08\0", b"\x86\xdd") and NET.stack is not None:
+            NET.stack.receive(self.under, frame[14:], good, gso)
+
+    def _told(self, who: bytes, body: bytes) -> None:
+        """Claims of ``who``; nothing else happens than that they are noted."""
+        if len(body) < HEAD.size:
+            return
+        magic, kind, _zero, n = HEAD.unpack_from(body)
+        if magic != MAGIC or n > MAX_ROWS or len(body) < HEAD.size + n * ROW.size:
+            return
+        if kind == HELLO:
+            self.link.tell(ALL, list(self.mine))
+            return
+        theirs = self.claims.get(who)
+        if theirs is None:
+            if len(self.claims) >= MAX_SIBLINGS:
+                return
+            theirs = self.claims[who] = set()
+        rows = set(ROW.iter_unpack(body[HEAD.size : HEAD.size + n * ROW.size]))
+        if kind == ALL:
+            self.claims[who] = rows
+        elif kind == ADD and len(theirs) + n <= MAX_ROWS:
+            theirs |= rows
+        elif kind == DROP:
+            theirs -= rows
