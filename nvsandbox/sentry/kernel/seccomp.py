@@ -78,6 +78,7 @@ AND: Final = 0x50
 LSH: Final = 0x60
 RSH: Final = 0x70
 XOR: Final = 0xA0
+MOD: Final = 0x90
 JEQ: Final = 0x10
 JGT: Final = 0x20
 JGE: Final = 0x30
@@ -113,8 +114,9 @@ class Filter:
         return f is self
 
 
-def parse(raw: bytes) -> list[Insn]:
-    """The instructions, checked as Linux checks them before it runs any. Raises EINVAL."""
+def parse(raw: bytes, loads: frozenset[int] = frozenset()) -> list[Insn]:
+    """The instructions, checked as Linux checks them before it runs any. ``loads``: those that only a socket's filter may have, none
+    for one of system calls. Raises EINVAL."""
     program = [INSN.unpack_from(raw, at) for at in range(0, len(raw), INSN.size)]
     n = len(program)
     if n == 0 or program[-1][0] not in (RET_K, RET_A):
@@ -123,13 +125,15 @@ def parse(raw: bytes) -> list[Insn]:
     written = [0xFFFF] * n
     now = 0
     for pc, (code, jt, jf, k) in enumerate(program):
-        if code not in KNOWN:
+        if code not in KNOWN and code not in loads:
             raise SysErr(errno.EINVAL)
         now &= written[pc]
         if code == LD_ABS:
-            if k >= DATA_LEN or k & 3:
+            if not loads and (k >= DATA_LEN or k & 3):
                 raise SysErr(errno.EINVAL)
-        elif (code == ALU | DIV and k == 0) or (code in (ALU | LSH, ALU | RSH) and k >= 32):
+        elif (code in (ALU | DIV, ALU | MOD) and k == 0) or (
+            code in (ALU | LSH, ALU | RSH) and k >= 32
+        ):
             raise SysErr(errno.EINVAL)
         elif code in (ST, STX):
             if k >= 16:
@@ -191,7 +195,7 @@ def _run(program: list[Insn], words: tuple[int, ...]) -> tuple[int, bool]:
             op = code & 0xF0
             if op == DIV and v == 0:
                 return 0, simple
-            a = _alu(op, a, v)
+            a = alu(op, a, v)
         elif code == LD_IMM:
             a = k
         elif code == LDX_IMM:
@@ -214,7 +218,8 @@ def _run(program: list[Insn], words: tuple[int, ...]) -> tuple[int, bool]:
             x = DATA_LEN
 
 
-def _alu(op: int, a: int, v: int) -> int:
+def alu(op: int, a: int, v: int) -> int:
+    """An operation of the machine; the divisor is not 0."""
     if op == ADD:
         return (a + v) & U32
     if op == SUB:

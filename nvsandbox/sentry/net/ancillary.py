@@ -16,6 +16,7 @@ from ..abi.socket import (
     SOL_IP,
     SOL_IPV6,
     SOL_SOCKET,
+    SOL_UDP,
 )
 from ..errors import SysErr
 from . import inet
@@ -49,20 +50,22 @@ class Packet:
 
 
 class Outgoing(NamedTuple):
-    """``source``: 16 bytes or empty; ``iface``: its index, 0: by route; ``ttl``, ``tos``: -1: the socket's."""
+    """``source``: 16 bytes or empty; ``iface``: its index, 0: by route; ``ttl``, ``tos``, ``segment``: -1: the socket's."""
 
     source: bytes
     iface: int
     ttl: int
     tos: int
+    segment: int
 
 
-PLAIN: Final = Outgoing(b"", 0, -1, -1)
+PLAIN: Final = Outgoing(b"", 0, -1, -1, -1)
+UDP_SEGMENT: Final = 103
 
 
 def outgoing(control: list[Control]) -> Outgoing:
     """How a datagram is to be sent. Raises EINVAL, EADDRNOTAVAIL."""
-    source, index, ttl, tos = b"", 0, -1, -1
+    source, index, ttl, tos, segment = b"", 0, -1, -1, -1
     for level, kind, body in control:
         if level == SOL_IP and kind == inet.IP_PKTINFO:
             if len(body) != 12:
@@ -82,11 +85,15 @@ def outgoing(control: list[Control]) -> Outgoing:
             tos = body[0] if len(body) == 1 else _number(body)
             if not -1 <= tos <= 255:
                 raise SysErr(errno.EINVAL)
+        elif (level, kind) == (SOL_UDP, UDP_SEGMENT):
+            if len(body) != 2:
+                raise SysErr(errno.EINVAL)
+            segment = int.from_bytes(body, "little")
         elif level in (SOL_IP, SOL_IPV6):
             raise SysErr(errno.EINVAL)
     if source and not is_local(source):
         raise SysErr(errno.EADDRNOTAVAIL if not is_v4(source) else errno.EINVAL)
-    return Outgoing(source, index, ttl, tos)
+    return Outgoing(source, index, ttl, tos, segment)
 
 
 def _number(body: bytes) -> int:

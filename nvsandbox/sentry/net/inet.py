@@ -59,6 +59,7 @@ IP_MTU: Final = 14
 IP_MULTICAST_IF: Final = 32
 IP_MULTICAST_TTL: Final = 33
 IP_MULTICAST_LOOP: Final = 34
+IPV6_ADDRFORM: Final = 1
 IPV6_UNICAST_HOPS: Final = 16
 IPV6_MULTICAST_IF: Final = 17
 IPV6_MULTICAST_HOPS: Final = 18
@@ -71,6 +72,8 @@ IPV6_RECVPKTINFO: Final = 49
 IPV6_PKTINFO: Final = 50
 IPV6_RECVHOPLIMIT: Final = 51
 IPV6_HOPLIMIT: Final = 52
+IPV6_RECVRTHDR: Final = 56
+IPV6_RTHDR: Final = 57
 IPV6_RECVTCLASS: Final = 66
 IPV6_TCLASS: Final = 67
 SO_MARK: Final = 36
@@ -82,7 +85,7 @@ IP_KEPT: Final = {
 IP6_KEPT: Final = {
     IPV6_UNICAST_HOPS: 64, IPV6_MULTICAST_HOPS: 1, IPV6_MULTICAST_LOOP: 1, IPV6_MTU_DISCOVER: 1, IPV6_TCLASS: 0,
     IPV6_MULTICAST_IF: 0, IPV6_RECVERR: 0, IPV6_RECVPKTINFO: 0, IPV6_RECVHOPLIMIT: 0, IPV6_RECVTCLASS: 0, 62: 0,
-    70: 1, 72: 2, 78: 0, 29: 1,
+    70: 1, 72: 2, 78: 0, 29: 1, 53: 0, IPV6_RECVRTHDR: 0, 58: 0,
 }  # fmt: skip
 
 
@@ -220,6 +223,12 @@ class InetSocket(Socket):
         if level == SOL_IP and opt in IP_KEPT:
             return struct.pack("<i", self.value(level, opt))
         if level == SOL_IPV6 and self.domain == AF_INET6:
+            if opt == IPV6_ADDRFORM:
+                if not self.remote[1]:
+                    raise SysErr(errno.ENOTCONN)
+                return struct.pack("<i", self.domain)
+            if opt == IPV6_RTHDR:
+                return b""
             if opt == IPV6_V6ONLY:
                 return struct.pack("<i", int(self.v6only))
             if opt in IP6_KEPT:
@@ -239,8 +248,14 @@ class InetSocket(Socket):
             if level == SOL_SOCKET and (level, opt) in self.opts:
                 self.option_set(level, opt, self.opts[level, opt])
             return
+        if level == SOL_IPV6 and opt == IPV6_RTHDR and self.domain == AF_INET6:
+            self._routing_header(t, data)
+            return
         if not data:
             raise SysErr(errno.EINVAL)
+        if level == SOL_IPV6 and opt == IPV6_ADDRFORM and self.domain == AF_INET6:
+            self._to_ipv4(data)
+            return
         if self._membership(level, opt, data):
             return
         value = struct.unpack("<i", data[:4])[0] if len(data) >= 4 else data[0]
@@ -262,6 +277,27 @@ class InetSocket(Socket):
             value &= 0xFC if self.type == SOCK_STREAM else 0xFF  # ECN's bits are TCP's own
         self.opts[level, opt] = kept[opt] if value == -1 else value
         self.option_set(level, opt, self.opts[level, opt])
+
+    def _to_ipv4(self, data: bytes) -> None:
+        """IPV6_ADDRFORM: a socket that talks to an IPv4 address becomes one of IPv4 (ipv6(7)). Raises EINVAL, ENOTCONN, EADDRNOTAVAIL."""
+        if len(data) < 4 or struct.unpack_from("<i", data)[0] != AF_INET or not self.may_be_ipv4():
+            raise SysErr(errno.EINVAL)
+        if not self.remote[1]:
+            raise SysErr(errno.ENOTCONN)
+        if self.v6only or not is_v4(self.remote[0]):
+            raise SysErr(errno.EADDRNOTAVAIL)
+        self.domain = AF_INET
+
+    def may_be_ipv4(self) -> bool:
+        """Whether IPV6_ADDRFORM is for this kind."""
+        return True
+
+    def _routing_header(self, t: Task, data: bytes) -> None:
+        """IPV6_RTHDR (RFC 3542 section 7.5): there is none, so it can be taken away only. Raises EPERM, EINVAL."""
+        if data and not t.creds.capable(CAP_NET_RAW):
+            raise SysErr(errno.EPERM)
+        if data:  # type 0 is refused by Linux too (RFC 5095); others need routers that know them
+            raise SysErr(errno.EINVAL)
 
     def _bind_device(self, t: Task, data: bytes) -> None:
         if self.device and not t.creds.capable(CAP_NET_RAW):

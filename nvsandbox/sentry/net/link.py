@@ -24,6 +24,7 @@ GSO_ECN: Final = 0x80
 GSO_UDP_L4: Final = 5
 COMPLETE: Final = bytes(10)
 ROOM: Final = 10 + 18 + 65536  # header, Ethernet with a VLAN tag, the largest packet
+SMALL: Final = 4096
 BATCH: Final = 32  # frames a turn: others must get theirs
 Frame = Callable[[bytes, bool, int], None]  # frame, checksum known good, gso_size
 
@@ -74,7 +75,10 @@ class PacketLink:
                 offload.csum_start if needs else 0, offload.csum_offset if needs else 0,
             )  # fmt: skip
         try:
-            n = self.sock.sendmsg([head, *parts])
+            if len(parts[-1]) < SMALL:  # joining them costs less than sendmsg's list of buffers
+                n = self.sock.send(b"".join([head, *parts]))
+            else:
+                n = self.sock.sendmsg([head, *parts])
         except OSError:  # no room, or the interface is going down: the network may lose frames
             self.drops += 1
             return False

@@ -164,8 +164,11 @@ class Network:
         i.link, i.under = link, under
         receive = self.stack.receive
 
+        def deliver(frame: bytes, good: bool, gso: int) -> None:
+            receive(under, frame, good, gso)
+
         def readable(_events: int) -> None:
-            if not link.receive(lambda frame, good, gso: receive(under, frame, good, gso)):
+            if not link.receive(deliver):
                 self.loop.unwatch_fd(sock.fileno())
 
         self.loop.watch_fd(sock.fileno(), select.EPOLLIN, readable)

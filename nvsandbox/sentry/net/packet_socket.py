@@ -1,6 +1,6 @@
 """Packet sockets (Linux: net/packet/af_packet.c; packet(7)): frames of the sandbox's interfaces, for who has CAP_NET_RAW.
 
-No rings (PACKET_RX_RING), no fanout, no filters: readers filter for themselves, as libraries do when the kernel can't.
+No fanout, no rings to send with.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from ..errors import SysErr
 from ..kernel.creds import CAP_NET_RAW
 from ..kernel.wait import POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
 from . import tcp_far
+from .filter import run
 from .inet import interface
+from .packet_ring import REQUEST, SIZES, TPACKET_V1, Ring, RingMappable
 from .socket import Received, Socket, Ucred, register_family
 from .state import NET
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
-    from ..vfs.file import FileDescription
+    from ..vfs.file import FileDescription, Mappable
     from .stack.raw import PacketEndpoint
 
 AF_PACKET: Final = 17
@@ -30,7 +32,13 @@ SOCKADDR_LL: Final = struct.Struct("<H2siHBB8s")
 PACKET_ADD_MEMBERSHIP: Final = 1
 PACKET_DROP_MEMBERSHIP: Final = 2
 PACKET_AUXDATA: Final = 8
+PACKET_RX_RING: Final = 5
 PACKET_STATISTICS: Final = 6
+PACKET_VERSION: Final = 10
+PACKET_HDRLEN: Final = 11
+PACKET_RESERVE: Final = 12
+TPACKET_AUXDATA: Final = struct.Struct("<IIIHHHH")
+TP_STATUS_USER: Final = 1
 MAX_FRAME: Final = 65600
 
 
@@ -38,7 +46,7 @@ MAX_FRAME: Final = 65600
 class PacketSocket(Socket):
     """``next``: the frame taken from the endpoint and not yet read (MSG_PEEK)."""
 
-    __slots__ = ("far", "index", "next", "proto")
+    __slots__ = ("far", "index", "next", "proto", "reserve", "ring", "version")
 
     def __init__(self, t: Task, type: int, protocol: int) -> None:
         super().__init__(t, AF_PACKET, type, protocol)
@@ -46,6 +54,9 @@ class PacketSocket(Socket):
         self.proto = int.from_bytes((protocol & 0xFFFF).to_bytes(2, "little"), "big")
         self.next: tuple[bytes, bytes, int, int, int, int] | None = None
         self.far: PacketEndpoint | None = None
+        self.ring: Ring | None = None
+        self.version = TPACKET_V1
+        self.reserve = 0
         self._open()
 
     def _open(self) -> None:
@@ -57,6 +68,28 @@ class PacketSocket(Socket):
                 self.proto, self.type == SOCK_DGRAM, interface(self.index)
             )
             self.far.notify = self._told
+            self._settings()
+
+    def _settings(self) -> None:
+        """Tells the endpoint of filter and ring."""
+        if self.far is not None:
+            self.far.keeps = self._keeps if self.bpf is not None else None
+            self.far.put = self._put if self.ring is not None else None
+
+    def _put(self, f: tuple[bytes, bytes, int, int, int, int]) -> bool:
+        """A frame for the ring."""
+        data, mac, proto, kind, index, whole = f
+        head = 14 if self.type == SOCK_RAW else 0
+        return self.ring is not None and self.ring.put(data, mac, proto, kind, index, whole, head)
+
+    def _keeps(self, data: bytes, proto: int, kind: int, index: int) -> int:
+        """What the filter says."""
+        if self.bpf is None:
+            return len(data)
+        return run(self.bpf, (data, 14 if self.type == SOCK_RAW else 0, proto, kind, index))
+
+    def filters(self) -> bool:
+        return True
 
     def _told(self, events: int) -> None:
         self.queue.wake(tcp_far.mask(events))
@@ -110,12 +143,17 @@ class PacketSocket(Socket):
                 if self.dontwait(flags):
                     return -errno.EAGAIN
                 self.pause(t, self.queue, deadline, self.rcvtimeo is not None)
-        data, mac, proto, kind, index, _when = self.next
+        data, mac, proto, kind, index, whole = self.next
         if not flags & MSG_PEEK:
             self.next = None
         out = Received(data[:size])
         out.length = len(data)
         out.flags = MSG_TRUNC if len(data) > size else 0
+        if self.opts.get((SOL_PACKET, PACKET_AUXDATA)):
+            aux = TPACKET_AUXDATA.pack(
+                TP_STATUS_USER, whole, len(data), 0, 14 if self.type == SOCK_RAW else 0, 0, 0
+            )
+            out.control = [(SOL_PACKET, PACKET_AUXDATA, aux)]
         out.addr = SOCKADDR_LL.pack(
             AF_PACKET, proto.to_bytes(2, "big"), index, 1, kind, len(mac), mac
         )
@@ -130,6 +168,8 @@ class PacketSocket(Socket):
 
     def poll(self, t: Task | None) -> int:
         mask = POLLOUT | POLLWRNORM
+        if self.ring is not None:
+            return mask | POLLIN | POLLRDNORM if self.ring.readable() else mask
         if self.next is not None or (self.far is not None and self.far.events() & POLLIN):
             mask |= POLLIN | POLLRDNORM
         return mask
@@ -137,17 +177,81 @@ class PacketSocket(Socket):
     def getsockopt(self, t: Task, level: int, opt: int) -> bytes:
         if level == SOL_PACKET:
             if opt == PACKET_STATISTICS:
-                return bytes(8)
+                far = self.far
+                seen, drops = (far.seen, far.drops) if far is not None else (0, 0)
+                if far is not None:
+                    far.seen = far.drops = 0
+                return struct.pack("<II", seen, drops)
+            if opt == PACKET_VERSION:
+                return struct.pack("<i", self.version)
+            if opt == PACKET_RESERVE:
+                return struct.pack("<I", self.reserve)
+            if opt == PACKET_AUXDATA:
+                return struct.pack("<i", self.opts.get((level, opt), 0))
             raise SysErr(errno.ENOPROTOOPT)
         return super().getsockopt(t, level, opt)
 
     def setsockopt(self, t: Task, level: int, opt: int, data: bytes) -> None:
         if level == SOL_PACKET:
+            if opt == PACKET_AUXDATA:
+                if len(data) < 4:
+                    raise SysErr(errno.EINVAL)
+                self.opts[level, opt] = int(data[:4] != bytes(4))
+                return
+            if opt == PACKET_RX_RING:
+                self._set_ring(t, data)
+                return
+            if opt in (PACKET_VERSION, PACKET_RESERVE):
+                if len(data) != 4:
+                    raise SysErr(errno.EINVAL)
+                value = struct.unpack("<I", data)[0]
+                if self.ring is not None:
+                    raise SysErr(errno.EBUSY)
+                if opt == PACKET_VERSION:
+                    if value not in SIZES:
+                        raise SysErr(errno.EINVAL)
+                    self.version = value
+                else:
+                    if value > 0x7FFFFFFF:
+                        raise SysErr(errno.EINVAL)
+                    self.reserve = value
+                return
             # Our interfaces get what the host's get: promiscuity adds nothing, all groups are heard.
             if opt not in (PACKET_ADD_MEMBERSHIP, PACKET_DROP_MEMBERSHIP):
                 raise SysErr(errno.ENOPROTOOPT)
             return
         super().setsockopt(t, level, opt, data)
+        self._settings()
+
+    def _set_ring(self, t: Task, data: bytes) -> None:
+        """PACKET_RX_RING. Raises EINVAL, EBUSY, ENOMEM."""
+        if len(data) < REQUEST.size:
+            raise SysErr(errno.EINVAL)
+        _size, blocks, _frame, frames = REQUEST.unpack_from(data)
+        if not blocks:
+            if frames:
+                raise SysErr(errno.EINVAL)
+            self.ring = None
+        elif self.ring is not None:
+            raise SysErr(errno.EBUSY)
+        else:
+            self.ring = Ring(t, data, self.version, self.reserve)
+        self._settings()
+
+    def mappable(self, t: Task) -> Mappable:
+        if self.ring is None:
+            raise SysErr(errno.EINVAL)
+        return RingMappable(self.ring.pair)
+
+    def getsockopt_from(self, t: Task, level: int, opt: int, val: int, room: int) -> bytes:
+        if (level, opt) != (SOL_PACKET, PACKET_HDRLEN):
+            return super().getsockopt_from(t, level, opt, val, room)
+        if room < 4:
+            raise SysErr(errno.EINVAL)
+        version = struct.unpack("<i", t.copy_in(val, 4))[0]
+        if version not in SIZES:
+            raise SysErr(errno.EINVAL)
+        return struct.pack("<i", SIZES[version])
 
     def release(self) -> None:
         if self.far is not None:

@@ -31,6 +31,7 @@ from ..errors import SysErr
 from ..kernel.wait import POLLERR, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
 from . import ancillary, inet
 from .ancillary import Packet
+from .filter import run
 from .inet import InetSocket, interface
 from .ports import is_any, is_local, is_v4, make_sockaddr, parse_sockaddr, source_for
 from .socket import Control, Received, Ucred
@@ -116,6 +117,11 @@ class RawSocket(InetSocket):
                 if p.data[at] != reply or p.data[at + 4 : at + 6] != self.ident.to_bytes(2, "big"):
                     return
                 p.data = p.data[at:]
+        if self.bpf is not None:
+            n = run(self.bpf, (p.data, 0, 0x0800 if self.domain == AF_INET else 0x86DD, 0, p.index))
+            if not n:
+                return
+            p.data = p.data[:n]
         cost = len(p.data) + OVERHEAD
         if self.rx_cost + cost > self.rcvbuf or self.shut & SHUT_RD:
             return
@@ -240,6 +246,12 @@ class RawSocket(InetSocket):
         if self.opts:
             out.control = ancillary.incoming(self, p)
         return out
+
+    def may_be_ipv4(self) -> bool:
+        return False
+
+    def filters(self) -> bool:
+        return True
 
     def queued(self) -> int:
         return len(self.rx[0].data) if self.rx else 0

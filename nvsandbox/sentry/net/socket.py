@@ -17,13 +17,16 @@ from ..abi.socket import (
     MSG_DONTWAIT,
     MSG_NOSIGNAL,
     SO_ACCEPTCONN,
+    SO_ATTACH_FILTER,
     SO_BROADCAST,
     SO_DEBUG,
+    SO_DETACH_FILTER,
     SO_DOMAIN,
     SO_DONTROUTE,
     SO_ERROR,
     SO_KEEPALIVE,
     SO_LINGER,
+    SO_LOCK_FILTER,
     SO_OOBINLINE,
     SO_PRIORITY,
     SO_PROTOCOL,
@@ -50,9 +53,11 @@ from ..kernel.creds import CAP_NET_ADMIN
 from ..kernel.wait import WaitQueue
 from ..vfs.file import FileDescription
 from ..vfs.inode import Inode
+from .filter import attach
 from .ifioctl import if_ioctl
 
 if TYPE_CHECKING:
+    from ..kernel.seccomp import Insn
     from ..kernel.task import Task
 
 SIGPIPE: Final = 13
@@ -95,7 +100,7 @@ class Socket(FileDescription):
     """Base of all families: options, blocking, and read/write as receive/send."""
 
     __slots__ = (
-        "domain", "err", "linger", "node", "opts", "protocol", "rcvbuf", "rcvtimeo", "shut", "sndbuf",
+        "bpf", "domain", "err", "linger", "node", "opts", "protocol", "rcvbuf", "rcvtimeo", "shut", "sndbuf",
         "sndtimeo", "type",
     )  # fmt: skip
 
@@ -112,6 +117,7 @@ class Socket(FileDescription):
         self.sndbuf = self.rcvbuf = BUF_DEFAULT
         self.linger = (0, 0)
         self.opts: dict[tuple[int, int], int] = {}
+        self.bpf: list[Insn] | None = None  # SO_ATTACH_FILTER
 
     @property
     def inode(self) -> Inode:
@@ -269,6 +275,7 @@ class Socket(FileDescription):
             SO_SNDLOWAT: 1,
             SO_RCVLOWAT: self.opts.get((level, opt), 1),
             SO_PRIORITY: self.opts.get((level, opt), 0),
+            SO_LOCK_FILTER: self.opts.get((level, opt), 0),
         }
         if opt in values:
             return struct.pack("<i", values[opt])
@@ -282,6 +289,10 @@ class Socket(FileDescription):
             ns = (self.rcvtimeo if opt in TIMEOUTS_RCV else self.sndtimeo) or 0
             return struct.pack("<qq", ns // 10**9, ns % 10**9 // 1000)
         raise SysErr(errno.ENOPROTOOPT)
+
+    def getsockopt_from(self, t: Task, level: int, opt: int, val: int, room: int) -> bytes:
+        """As ``getsockopt``, for options that look at what is in the caller's buffer. Raises EFAULT too."""
+        return self.getsockopt(t, level, opt)
 
     def setsockopt(self, t: Task, level: int, opt: int, data: bytes) -> None:
         """Raises EINVAL, EDOM, ENOPROTOOPT, EPERM."""
@@ -309,6 +320,8 @@ class Socket(FileDescription):
             self.opts[level, opt] = value
         elif opt == SO_RCVLOWAT:
             self.opts[level, opt] = max(value, 1)
+        elif opt in (SO_ATTACH_FILTER, SO_DETACH_FILTER, SO_LOCK_FILTER) and self.filters():
+            self._set_filter(t, opt, data, value)
         else:
             raise SysErr(errno.ENOPROTOOPT)
 
@@ -323,6 +336,24 @@ class Socket(FileDescription):
         else:
             self.rcvbuf = max(2 * value, RCVBUF_MIN)
         self.buffer_set(opt in (SO_SNDBUF, SO_SNDBUFFORCE))
+
+    def filters(self) -> bool:
+        """Whether a filter looks at what this socket receives."""
+        return False
+
+    def _set_filter(self, t: Task, opt: int, data: bytes, value: int) -> None:
+        locked = self.opts.get((SOL_SOCKET, SO_LOCK_FILTER), 0)
+        if opt == SO_LOCK_FILTER:
+            if locked and not value:
+                raise SysErr(errno.EPERM)
+            self.opts[SOL_SOCKET, opt] = int(value != 0)
+            return
+        program = attach(t, data) if opt == SO_ATTACH_FILTER else None
+        if locked:
+            raise SysErr(errno.EPERM)
+        if program is None and self.bpf is None:
+            raise SysErr(errno.ENOENT)
+        self.bpf = program
 
     def buffer_set(self, sending: bool) -> None:
         """Told when a program has chosen the size of a buffer."""

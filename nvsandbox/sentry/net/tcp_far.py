@@ -33,6 +33,7 @@ ESTABLISHED: Final = 1
 SYN_SENT: Final = 2
 SYN_RECV: Final = 3
 CLOSE: Final = 7
+UNFINISHED: Final = (2, 4, 9, 11)  # SYN_SENT, FIN_WAIT1, LAST_ACK, CLOSING
 CHUNK: Final = 1 << 18  # bytes handed to the stack at once
 SECOND: Final = 10**9
 MS: Final = 10**6
@@ -205,6 +206,19 @@ def recv(s: TcpSocket, t: Task, c: TcpConnection, size: int, flags: int) -> Rece
     out = Received(b"" if flags & MSG_TRUNC else data)
     out.length = len(data)
     return out
+
+
+def linger(s: TcpSocket, t: Task, c: TcpConnection, seconds: int) -> None:
+    """SO_LINGER with a time: close(2) waits until the peer has everything, for so long or until a signal."""
+    if c.readable_bytes() or c.state == CLOSE:
+        return
+    c.shutdown_write()
+    deadline = t.k.monotonic_ns() + seconds * SECOND
+    try:
+        while c.state in UNFINISHED and t.wait(s.queue, deadline=deadline):
+            pass
+    except Restart:
+        pass  # the descriptor is gone, the rest happens in the background
 
 
 def shutdown(s: TcpSocket, c: TcpConnection, how: int) -> None:

@@ -12,15 +12,13 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, final
 
 from ..abi.socket import (
+    MSG_FASTOPEN,
     MSG_OOB,
-    MSG_PEEK,
-    MSG_TRUNC,
-    MSG_WAITALL,
     SHUT_RD,
     SHUT_WR,
     SOL_TCP,
 )
-from ..errors import Restart, SysErr
+from ..errors import SysErr
 from ..kernel.wait import (
     POLLERR,
     POLLHUP,
@@ -30,7 +28,7 @@ from ..kernel.wait import (
     POLLRDNORM,
     POLLWRNORM,
 )
-from . import tcp_far
+from . import tcp_far, tcp_near
 from .inet import InetSocket, interface
 from .ports import ANY6, BACKLOG, LO6, Addr, Ports, is_any, is_local, is_v4, source_for
 from .socket import Received, Ucred
@@ -57,16 +55,20 @@ TCP_INFO: Final = 11
 TCP_CONGESTION: Final = 13
 TCP_ULP: Final = 31
 # NODELAY CORK KEEPIDLE KEEPINTVL KEEPCNT SYNCNT LINGER2 DEFER_ACCEPT WINDOW_CLAMP QUICKACK USER_TIMEOUT FASTOPEN
-KEPT: Final = {1: 0, 3: 0, 4: 7200, 5: 75, 6: 9, 7: 6, 8: 60, 9: 0, 10: 0, 12: 1, 18: 0, 23: 0}
+# FASTOPEN_CONNECT FASTOPEN_NO_COOKIE
+KEPT: Final = {
+    1: 0, 3: 0, 4: 7200, 5: 75, 6: 9, 7: 6, 8: 60, 9: 0, 10: 0, 12: 1, 18: 0, 23: 0, 30: 0, 34: 0,
+}  # fmt: skip
 
 
 @final
 class TcpSocket(InetSocket):
-    """``rx``: received and not yet read; its first ``off`` bytes are read already. ``far``: the stack's connection in state FAR,
+    """``rx``: received and not yet read; its first ``off`` bytes are read already. ``held``: sent to us with MSG_MORE, not
+    yet to be seen. ``far``: the stack's connection in state FAR,
     ``outer``: its listener beside ours, in state LISTEN."""
 
     __slots__ = (
-        "backlog", "connecting", "far", "fin", "off", "outer", "peer", "pending", "rcvbuf_set", "rx", "rx_bytes",
+        "backlog", "connecting", "far", "fin", "held", "held_bytes", "off", "outer", "peer", "pending", "rcvbuf_set", "rx", "rx_bytes",
         "sndbuf_set", "state",
     )  # fmt: skip
 
@@ -77,6 +79,8 @@ class TcpSocket(InetSocket):
         self.rx: deque[bytes] = deque()
         self.off = 0
         self.rx_bytes = 0
+        self.held: list[bytes] = []
+        self.held_bytes = 0
         self.fin = False  # the other side has finished sending
         self.connecting = False  # EINPROGRESS was answered, connect will be asked again
         self.far: TcpConnection | None = None
@@ -313,6 +317,7 @@ class TcpSocket(InetSocket):
             self.shut |= how  # Linux notes it all the same
             raise SysErr(errno.ENOTCONN)
         if how & SHUT_WR and not self.shut & SHUT_WR and self.peer is not None:
+            tcp_near.flush(self)
             self.peer.fin = True
             self.peer.queue.wake(WAKE_ALL)
         self.shut |= how
@@ -337,6 +342,8 @@ class TcpSocket(InetSocket):
         if far is not None:
             far.notify = _nobody
             far.abort()
+        if not err:
+            tcp_near.flush(self)
         p, self.peer = self.peer, None
         if p is not None:
             p.peer = None
@@ -349,7 +356,13 @@ class TcpSocket(InetSocket):
         self.connecting = False
         self.remote = (self.any_ip(), 0)
         self.rx.clear()
-        self.rx_bytes = self.off = 0
+        self.held.clear()
+        self.rx_bytes = self.off = self.held_bytes = 0
+
+    def flush(self, t: Task) -> None:
+        super().flush(t)
+        if self.linger[0] and self.linger[1] > 0 and self.refs == 1 and self.far is not None:
+            tcp_far.linger(self, t, self.far, self.linger[1])
 
     def release(self) -> None:
         ALL.pop(self, None)
@@ -369,52 +382,20 @@ class TcpSocket(InetSocket):
         self, t: Task, data: bytes, addr: bytes | None, flags: int,
         files: list[FileDescription], creds: Ucred | None,
     ) -> int:  # fmt: skip
+        if (
+            flags & MSG_FASTOPEN
+        ):  # without a cookie of the server's the handshake comes first (RFC 7413 section 4.1.2)
+            if addr is None:
+                raise SysErr(errno.EINVAL)
+            self.connect(t, addr)
         if self.far is not None:
             return tcp_far.send(self, t, self.far, data, flags)
         if flags & MSG_OOB:
             raise SysErr(errno.EOPNOTSUPP)
-        sent = 0
-        n = len(data)
-        deadline = self.snd_deadline(t)
-        while True:
-            if self.err:
-                e = self.take_error()
-                if e == errno.EPIPE:
-                    return self.broken_pipe(t, flags, sent)
-                return sent or -e
-            if self.state != CONNECTED or self.shut & SHUT_WR:
-                return self.broken_pipe(t, flags, sent)
-            if sent == n:
-                return sent
-            p = self.peer
-            if p is None:
-                # The other side has closed: this is answered by a reset, which the next call finds.
-                self.err = errno.EPIPE
-                self.shut = SHUT_RD | SHUT_WR
-                self.queue.wake(WAKE_ALL)
-                return n
-            room = self.window(p)
-            if room > 0:
-                piece = data[sent : sent + room] if sent or n > room else data
-                p.rx.append(piece)
-                p.rx_bytes += len(piece)
-                sent += len(piece)
-                p.queue.wake(POLLIN | POLLRDNORM)
-                continue
-            if self.dontwait(flags):
-                return sent or -errno.EAGAIN
-            try:
-                self.pause(t, self.queue, deadline, self.sndtimeo is not None)
-            except (SysErr, Restart):
-                if sent:
-                    return sent
-                raise
+        return tcp_near.send(self, t, data, flags)
 
     def at_mark(self) -> bool | None:
         return self.far is not None and self.far.at_mark()
-
-    def window(self, p: TcpSocket) -> int:
-        return self.sndbuf + p.rcvbuf - p.rx_bytes
 
     def recv(self, t: Task, size: int, flags: int) -> Received | int:
         if self.far is not None:
@@ -425,71 +406,10 @@ class TcpSocket(InetSocket):
             if self.err:
                 return -self.take_error()
             return -errno.ENOTCONN
-        target = size if flags & MSG_WAITALL else min(size, 1)
-        deadline = self.rcv_deadline(t)
-        parts: list[bytes] = []
-        got = 0
-        while True:
-            if flags & MSG_PEEK:
-                parts = [self._peek(size)]
-                got = len(parts[0])
-            else:
-                got += self._take(parts, size - got)
-            if got >= target or self.fin or self.shut & SHUT_RD:
-                if got == 0 and self.err:
-                    return -self.take_error()
-                break
-            if self.err:
-                if got:
-                    break
-                return -self.take_error()
-            if self.dontwait(flags):
-                if got:
-                    break
-                return -errno.EAGAIN
-            try:
-                self.pause(t, self.queue, deadline, self.rcvtimeo is not None)
-            except (SysErr, Restart):
-                if got:
-                    break
-                raise
-        data = parts[0] if len(parts) == 1 else b"".join(parts)
-        out = Received(b"" if flags & MSG_TRUNC else data)
-        out.length = len(data)
-        return out
+        return tcp_near.recv(self, t, size, flags)
 
     def counts_truncated(self) -> bool:
         return True
-
-    def _take(self, parts: list[bytes], size: int) -> int:
-        got = 0
-        while self.rx and got < size:
-            head = self.rx[0]
-            piece = (
-                head[self.off : self.off + size - got]
-                if self.off or len(head) > size - got
-                else head
-            )
-            parts.append(piece)
-            got += len(piece)
-            self.off += len(piece)
-            if self.off == len(head):
-                self.rx.popleft()
-                self.off = 0
-        self.rx_bytes -= got
-        if got and self.peer is not None:
-            self.peer.queue.wake(POLLOUT | POLLWRNORM)
-        return got
-
-    def _peek(self, size: int) -> bytes:
-        out = b""
-        off = self.off
-        for piece in self.rx:
-            if len(out) >= size:
-                break
-            out += piece[off : off + size - len(out)]
-            off = 0
-        return out
 
     def peername(self) -> bytes:
         if self.far is not None and self.far.state in (tcp_far.CLOSE, tcp_far.SYN_SENT):
@@ -538,7 +458,7 @@ class TcpSocket(InetSocket):
         if self.rx_bytes:
             mask |= POLLIN | POLLRDNORM
         p = self.peer
-        if self.shut & SHUT_WR or p is None or self.window(p) * 3 >= self.sndbuf:
+        if self.shut & SHUT_WR or p is None or tcp_near.window(self, p) * 3 >= self.sndbuf:
             mask |= POLLOUT | POLLWRNORM
         return mask
 
@@ -583,6 +503,9 @@ class TcpSocket(InetSocket):
         elif opt in KEPT:
             if opt in (1, 3, 12):
                 value = int(value != 0)
+            elif opt in (30, 34):
+                if value not in (0, 1):
+                    raise SysErr(errno.EINVAL)
             elif opt == TCP_DEFER_ACCEPT:
                 value = _defer(value)
             elif opt == TCP_LINGER2:
@@ -597,6 +520,8 @@ class TcpSocket(InetSocket):
     def option_set(self, level: int, opt: int, value: int) -> None:
         if self.far is not None:
             tcp_far.option(self.far, level, opt, value)
+        elif (level, opt) == (SOL_TCP, tcp_near.TCP_CORK) and not value:
+            tcp_near.flush(self)
 
     def buffer_set(self, sending: bool) -> None:
         if sending:

@@ -35,12 +35,14 @@ from ..kernel.wait import (
 )
 from . import ancillary, inet, resolver
 from .ancillary import Packet
+from .filter import run
 from .inet import InetSocket, interface
 from .ports import Addr, Ports, is_any, is_local, is_v4, make_sockaddr, source_for
 from .socket import Control, Received, Ucred
 from .state import NET, mapped, unmapped
 
 if TYPE_CHECKING:
+    from ..kernel.seccomp import Insn
     from ..kernel.task import Task
     from ..vfs.file import FileDescription
     from .stack.udp import UdpEndpoint
@@ -51,6 +53,11 @@ OVERHEAD: Final = 768
 WAKE_ALL: Final = POLLIN | POLLRDNORM | POLLOUT | POLLHUP | POLLRDHUP | POLLERR
 MAX_HEARD: Final = 1024
 UDP_CORK: Final = 1
+UDP_NO_CHECK6_TX: Final = 101
+UDP_NO_CHECK6_RX: Final = 102
+UDP_SEGMENT: Final = 103
+UDP_GRO: Final = 104
+MAX_SEGMENTS: Final = 128  # UDP_MAX_SEGMENTS
 MAX_GROUPS: Final = 20  # net.ipv4.igmp_max_memberships
 
 
@@ -156,12 +163,25 @@ class UdpSocket(InetSocket):
 
     def put(self, p: Packet) -> None:
         """One datagram for us."""
+        if self.bpf is not None and not self._passes(self.bpf, p):
+            return
         cost = len(p.data) + OVERHEAD
         if self.gone or self.rx_cost + cost > self.rcvbuf or self.shut & SHUT_RD:
             return
         self.rx.append(p)
         self.rx_cost += cost
         self.queue.wake(POLLIN | POLLRDNORM)
+
+    def filters(self) -> bool:
+        return True
+
+    def _passes(self, program: list[Insn], p: Packet) -> bool:
+        """What the filter says; it sees the datagram with its header (RFC 768)."""
+        head = struct.pack(">HHHH", p.src[1], self.local[1], 8 + len(p.data), 0)
+        n = run(program, (head + p.data, 0, 0x0800 if is_v4(p.dst) else 0x86DD, 0, p.index))
+        if 0 < n < 8 + len(p.data):
+            p.data = p.data[: max(n - 8, 0)]
+        return n > 0
 
     def option_set(self, level: int, opt: int, value: int) -> None:
         far = self.far
@@ -285,10 +305,35 @@ class UdpSocket(InetSocket):
             return self.broken_pipe(t, flags)
         how = ancillary.outgoing(control) if control else ancillary.PLAIN
         self.autobind(t, self.any_ip())
+        size = how.segment if how.segment >= 0 else self.opts.get((SOL_UDP, UDP_SEGMENT), 0)
+        if size and len(data) > size:
+            return self._send_segments(t, data, addr, dst, flags, how, size)
         if flags & MSG_MORE or self.cork:
             self.held = Held(data, addr, dst, how)
             return len(data)
         return self._send_now(t, data, addr, dst, flags, how)
+
+    def _send_segments(
+        self, t: Task, data: bytes, addr: bytes | None, dst: Addr, flags: int, how: ancillary.Outgoing, size: int
+    ) -> int:  # fmt: skip
+        """UDP_SEGMENT: datagrams of ``size`` bytes, the last may be shorter; none is cut further (Linux: udp_send_skb)."""
+        head = 28 if is_v4(dst[0]) else 48
+        mtu = 65536
+        if not is_local(dst[0]):
+            via = interface(how.iface) if how.iface else self.way(addr, dst[0])
+            stack = NET.stack
+            route = stack.routes.lookup(unmapped(dst[0]), via) if stack is not None else None
+            if route is not None and route.iface is not None:
+                mtu = route.mtu or route.iface.link.mtu
+        if len(data) > size * MAX_SEGMENTS:
+            return -errno.EINVAL
+        if size + head > mtu:
+            return -errno.EMSGSIZE
+        for at in range(0, len(data), size):
+            r = self._send_now(t, data[at : at + size], addr, dst, flags, how)
+            if r < 0:
+                return at or r
+        return len(data)
 
     def _grow(self, t: Task, h: Held, data: bytes, flags: int) -> int:
         """One more piece of ``held``, and the whole on its way when it is the last."""
@@ -380,6 +425,9 @@ class UdpSocket(InetSocket):
             self.rx.popleft()
             self.rx_cost -= len(p.data) + OVERHEAD
         data = p.data
+        one = len(data)
+        if self.opts and self.opts.get((SOL_UDP, UDP_GRO)) and not flags & MSG_PEEK:
+            data = self._merge(p, size)
         out = Received(data[:size] if len(data) > size else data)
         out.length = len(data)
         if len(data) > size:
@@ -387,7 +435,30 @@ class UdpSocket(InetSocket):
         out.addr = make_sockaddr(p.src, self.domain, p.index)
         if self.opts:
             out.control = ancillary.incoming(self, p)
+            if len(data) > one:
+                out.control.append((SOL_UDP, UDP_GRO, struct.pack("<i", one)))
         return out
+
+    def _merge(self, p: Packet, room: int) -> bytes:
+        """UDP_GRO: with the datagrams behind it that are of one flow and size (the last may be shorter), as far as there is room."""
+        parts = [p.data]
+        size = total = len(p.data)
+        while self.rx and size and len(parts) < MAX_SEGMENTS:
+            q = self.rx[0]
+            n = len(q.data)
+            if (
+                (q.src, q.dst, q.ttl, q.tos) != (p.src, p.dst, p.ttl, p.tos)
+                or not 0 < n <= size
+                or total + n > room
+            ):
+                break
+            self.rx.popleft()
+            self.rx_cost -= n + OVERHEAD
+            parts.append(q.data)
+            total += n
+            if n < size:
+                break
+        return b"".join(parts)
 
     def recv_error(self, t: Task, size: int) -> Received | int:
         e = self.far.recv_error() if self.far is not None else None
@@ -414,6 +485,8 @@ class UdpSocket(InetSocket):
         if level == SOL_UDP:
             if opt == UDP_CORK:
                 return struct.pack("<i", int(self.cork))
+            if opt in (UDP_SEGMENT, UDP_GRO, UDP_NO_CHECK6_TX, UDP_NO_CHECK6_RX):
+                return struct.pack("<i", self.opts.get((level, opt), 0))
             raise SysErr(errno.ENOPROTOOPT)
         return super().getsockopt(t, level, opt)
 
@@ -422,7 +495,8 @@ class UdpSocket(InetSocket):
             if len(data) < 4:
                 raise SysErr(errno.EINVAL)
             if opt != UDP_CORK:
-                raise SysErr(errno.ENOPROTOOPT)
+                self._udp_option(opt, struct.unpack_from("<i", data)[0])
+                return
             self.cork = data[:4] != bytes(4)
             h = self.held
             if h is not None and not self.cork:
@@ -430,6 +504,16 @@ class UdpSocket(InetSocket):
                 self._send_now(t, h.data, h.addr, h.dst, 0, h.how)
             return
         super().setsockopt(t, level, opt, data)
+
+    def _udp_option(self, opt: int, value: int) -> None:
+        if opt == UDP_SEGMENT:
+            if not 0 <= value <= 0xFFFF:
+                raise SysErr(errno.EINVAL)
+        elif opt in (UDP_GRO, UDP_NO_CHECK6_TX, UDP_NO_CHECK6_RX):
+            value = int(value != 0)
+        else:
+            raise SysErr(errno.ENOPROTOOPT)
+        self.opts[SOL_UDP, opt] = value
 
     def release(self) -> None:
         self.gone = True

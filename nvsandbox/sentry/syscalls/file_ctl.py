@@ -83,8 +83,10 @@ def _dup_to(t: Task, old: int, new: int, cloexec: bool) -> int:
         raise SysErr(errno.EBADF)
     before = t.files.replace(new, t.files.get_any(old), cloexec)
     if before is not None:
-        before.flush(t)
-        before.decref()
+        try:
+            before.flush(t)
+        finally:
+            before.decref()
     return new
 
 

@@ -122,8 +122,10 @@ def sys_openat2(t: Task, dirfd: CInt, path: UserPtr, how: UserPtr, size: CULong)
 def close_fd(t: Task, fd: int) -> None:
     """Takes a descriptor away, with all that close(2) does."""
     f = t.files.remove(fd)
-    f.flush(t)
-    f.decref()
+    try:
+        f.flush(t)
+    finally:  # a flush that waits may end with the task
+        f.decref()
 
 
 def sys_close(t: Task, fd: CUInt) -> int:

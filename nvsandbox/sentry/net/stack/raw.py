@@ -164,10 +164,14 @@ class RawEndpoint(Inbox):
 class PacketEndpoint:
     """An AF_PACKET socket's end: frames of an interface (None: all), both directions.
 
-    ``protocol``: EtherType, 3 (ETH_P_ALL) or 0 (nothing). ``cooked``: SOCK_DGRAM, without the link-layer header.
+    ``protocol``: EtherType, 3 (ETH_P_ALL) or 0 (nothing). ``cooked``: SOCK_DGRAM, without the link-layer header. ``keeps``: how many
+    bytes of a frame (data, EtherType, PACKET_*, ifindex) are kept, 0: it is not for us. ``put`` takes frames instead of the queue, False: no
+    room. ``seen``, ``drops``: PACKET_STATISTICS.
     """
 
-    __slots__ = ("cooked", "iface", "notify", "protocol", "queue", "queued", "rcvbuf", "stack")
+    __slots__ = (
+        "cooked", "drops", "iface", "keeps", "notify", "protocol", "put", "queue", "queued", "rcvbuf", "seen", "stack",
+    )  # fmt: skip
 
     def __init__(self, stack: Stack, protocol: int, cooked: bool, iface: Interface | None) -> None:
         self.stack = stack
@@ -178,6 +182,9 @@ class PacketEndpoint:
         self.queue: deque[Frame] = deque()
         self.queued = 0
         self.rcvbuf = RCVBUF
+        self.keeps: Callable[[bytes, int, int, int], int] | None = None
+        self.put: Callable[[Frame], bool] | None = None
+        self.seen = self.drops = 0
 
     def take(self, iface: Interface, frame: bytes, outgoing: bool) -> None:
         """A frame on its way in or out."""
@@ -201,15 +208,30 @@ class PacketEndpoint:
         else:
             where = PACKET_MULTICAST if dst[0] & 1 else PACKET_OTHERHOST
         data = frame[head:] if self.cooked else frame
+        size = len(data)
+        if self.keeps is not None:
+            n = self.keeps(data, kind, where, iface.index)
+            if n < size:
+                data = data[:n]
+            if not n:
+                return
+        self.seen += 1
+        if self.put is not None:
+            if self.put((data, src, kind, where, iface.index, size)):
+                self.notify(EPOLLIN | EPOLLRDNORM)
+            else:
+                self.drops += 1
+            return
         cost = len(data) + OVERHEAD
         if self.queued + cost > self.rcvbuf and self.queue:
+            self.drops += 1
             return
         self.queued += cost
-        self.queue.append((data, src, kind, where, iface.index, self.stack.now()))
+        self.queue.append((data, src, kind, where, iface.index, size))
         self.notify(EPOLLIN | EPOLLRDNORM)
 
     def recv(self) -> Frame | None:
-        """(data, source MAC, EtherType, PACKET_HOST…OUTGOING, ifindex, ns)."""
+        """(data, source MAC, EtherType, PACKET_HOST…OUTGOING, ifindex, length before it was cut)."""
         if not self.queue:
             return None
         f = self.queue.popleft()

@@ -1,0 +1,166 @@
+"""A TCP connection within the sandbox, as the socket calls see it: bytes go from one socket to the other (Linux: net/ipv4/tcp.c; tcp(7))."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Final
+
+from ..abi.socket import MSG_MORE, MSG_PEEK, MSG_TRUNC, MSG_WAITALL, SHUT_RD, SHUT_WR, SOL_TCP
+from ..errors import Restart, SysErr
+from ..kernel.wait import (
+    POLLERR,
+    POLLHUP,
+    POLLIN,
+    POLLOUT,
+    POLLRDHUP,
+    POLLRDNORM,
+    POLLWRNORM,
+)
+from .socket import Received
+
+if TYPE_CHECKING:
+    from ..kernel.task import Task
+    from .tcp_local import TcpSocket
+
+CONNECTED: Final = 2
+WAKE_ALL: Final = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM | POLLHUP | POLLRDHUP | POLLERR
+TCP_CORK: Final = 3
+SEGMENT: Final = (
+    65483  # what Linux's loopback takes at once: a segment that is full is sent, corked or not
+)
+CORK_TIME: Final = 200 * 10**6  # ns; tcp(7), TCP_CORK
+
+
+def window(s: TcpSocket, p: TcpSocket) -> int:
+    """What may still be sent to ``p``."""
+    return s.sndbuf + p.rcvbuf - p.rx_bytes - p.held_bytes
+
+
+def send(s: TcpSocket, t: Task, data: bytes, flags: int) -> int:
+    """As Socket.send."""
+    sent = 0
+    n = len(data)
+    deadline = s.snd_deadline(t)
+    while True:
+        if s.err:
+            e = s.take_error()
+            if e == errno.EPIPE:
+                return s.broken_pipe(t, flags, sent)
+            return sent or -e
+        if s.state != CONNECTED or s.shut & SHUT_WR:
+            return s.broken_pipe(t, flags, sent)
+        if sent == n:
+            return sent
+        p = s.peer
+        if p is None:
+            # The other side has closed: this is answered by a reset, which the next call finds.
+            s.err = errno.EPIPE
+            s.shut = SHUT_RD | SHUT_WR
+            s.queue.wake(WAKE_ALL)
+            return n
+        room = window(s, p)
+        if room > 0:
+            piece = data[sent : sent + room] if sent or n > room else data
+            sent += len(piece)
+            if p.held or flags & MSG_MORE or s.opts.get((SOL_TCP, TCP_CORK)):
+                _hold(s, t, p, piece, flags)
+                continue
+            p.rx.append(piece)
+            p.rx_bytes += len(piece)
+            p.queue.wake(POLLIN | POLLRDNORM)
+            continue
+        flush(s)
+        if s.dontwait(flags):
+            return sent or -errno.EAGAIN
+        try:
+            s.pause(t, s.queue, deadline, s.sndtimeo is not None)
+        except (SysErr, Restart):
+            if sent:
+                return sent
+            raise
+
+
+def _hold(s: TcpSocket, t: Task, p: TcpSocket, piece: bytes, flags: int) -> None:
+    """MSG_MORE, TCP_CORK: bytes wait for a full segment, for what comes next, or for a moment."""
+    first = not p.held
+    p.held.append(piece)
+    p.held_bytes += len(piece)
+    if p.held_bytes >= SEGMENT or not (flags & MSG_MORE or s.opts.get((SOL_TCP, TCP_CORK))):
+        flush(s)
+    elif first:
+        t.k.loop.call_at(t.k.monotonic_ns() + CORK_TIME, lambda: flush(s))
+
+
+def flush(s: TcpSocket) -> None:
+    """What is held goes to the other side."""
+    p = s.peer
+    if p is not None and p.held:
+        p.rx.extend(p.held)
+        p.rx_bytes += p.held_bytes
+        p.held.clear()
+        p.held_bytes = 0
+        p.queue.wake(POLLIN | POLLRDNORM)
+
+
+def recv(s: TcpSocket, t: Task, size: int, flags: int) -> Received | int:
+    """As Socket.recv."""
+    target = size if flags & MSG_WAITALL else min(size, 1)
+    deadline = s.rcv_deadline(t)
+    parts: list[bytes] = []
+    got = 0
+    while True:
+        if flags & MSG_PEEK:
+            parts = [_peek(s, size)]
+            got = len(parts[0])
+        else:
+            got += _take(s, parts, size - got)
+        if got >= target or s.fin or s.shut & SHUT_RD:
+            if got == 0 and s.err:
+                return -s.take_error()
+            break
+        if s.err:
+            if got:
+                break
+            return -s.take_error()
+        if s.dontwait(flags):
+            if got:
+                break
+            return -errno.EAGAIN
+        try:
+            s.pause(t, s.queue, deadline, s.rcvtimeo is not None)
+        except (SysErr, Restart):
+            if got:
+                break
+            raise
+    data = parts[0] if len(parts) == 1 else b"".join(parts)
+    out = Received(b"" if flags & MSG_TRUNC else data)
+    out.length = len(data)
+    return out
+
+
+def _take(s: TcpSocket, parts: list[bytes], size: int) -> int:
+    got = 0
+    while s.rx and got < size:
+        head = s.rx[0]
+        piece = head[s.off : s.off + size - got] if s.off or len(head) > size - got else head
+        parts.append(piece)
+        got += len(piece)
+        s.off += len(piece)
+        if s.off == len(head):
+            s.rx.popleft()
+            s.off = 0
+    s.rx_bytes -= got
+    if got and s.peer is not None:
+        s.peer.queue.wake(POLLOUT | POLLWRNORM)
+    return got
+
+
+def _peek(s: TcpSocket, size: int) -> bytes:
+    out = b""
+    off = s.off
+    for piece in s.rx:
+        if len(out) >= size:
+            break
+        out += piece[off : off + size - len(out)]
+        off = 0
+    return out
