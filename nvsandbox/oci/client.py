@@ -49,6 +49,14 @@ def connect(directory: str) -> socket.socket:
 
 def receive(sock: socket.socket) -> control.Message:
     """The next message. Raises Failure when the sandbox is gone or silent."""
+    msg, fds = receive_fds(sock)
+    for fd in fds:
+        os.close(fd)
+    return msg
+
+
+def receive_fds(sock: socket.socket) -> tuple[control.Message, list[int]]:
+    """The next message with its descriptors. Raises Failure when the sandbox is gone or silent."""
     try:
         got = control.receive(sock)
     except TimeoutError:
@@ -57,10 +65,7 @@ def receive(sock: socket.socket) -> control.Message:
         raise Failure(f"the sandbox answers nonsense: {e}") from None
     if got is None:
         raise Failure("container not running")
-    msg, fds = got
-    for fd in fds:
-        os.close(fd)
-    return msg
+    return got
 
 
 def request(directory: str, msg: control.Message) -> control.Message:

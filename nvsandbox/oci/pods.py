@@ -1,7 +1,7 @@
 """Pods: the containers of one share a Sentry (the annotations are the CRI's: containerd's and CRI-O's).
 
-The pod's sandbox container is an ordinary one. Each of the others has a gofer, a pid-file process and a group of its own, and
-one more control connection to the pod's Sentry, which keeps a file tree, a pid namespace, limits and a seccomp profile for it.
+The pod's sandbox container is an ordinary one. Each of the others has a gofer, a pid-file process, stubs and a group of its own,
+and one more control connection to the pod's Sentry, which keeps a file tree, a pid namespace and a seccomp profile for it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Final
 
 from ..failure import Failure
 from ..sandbox import control, tree
-from . import client, relay, state
+from . import cgroups, client, relay, state
 
 if TYPE_CHECKING:
     from ..nvproxy.model import GpuConfig
     from ..sandbox.config import SandboxConfig
+    from .cgroups import Groups
     from .monitor import Plan
     from .spec import Namespace
 
@@ -66,9 +67,10 @@ def check(root: str, sandbox: str) -> str:
 
 
 def start(
-    config: SandboxConfig, directory: str, ident: str, shares_pids: bool
+    config: SandboxConfig, directory: str, ident: str, shares_pids: bool, groups: Groups
 ) -> tuple[socket.socket, int]:
-    """A gofer for a container, known to the pod's Sentry: (control connection, the gofer's pid). Raises Failure."""
+    """A gofer for a container, known to the pod's Sentry, and the container's stubs in its control group: (control connection,
+    the gofer's pid). Raises Failure."""
     from ..sandbox import launch
 
     gofer, pid, ready = launch.start_gofer(config)
@@ -86,9 +88,15 @@ def start(
         control.send(sock, order, tuple(fds))
         for fd in fds[1:]:
             os.close(fd)
-        answer = client.receive(sock)
-        if answer.get("ev") != "done":
-            raise Failure(str(answer.get("msg")))
+        answer, fds = client.receive_fds(sock)
+        try:
+            if answer.get("ev") != "done":
+                raise Failure(str(answer.get("msg")))
+            if groups:
+                cgroups.join(groups, _host_pid(fds))
+        finally:
+            for fd in fds:
+                os.close(fd)
     except (Failure, OSError) as e:
         with contextlib.suppress(ProcessLookupError, ChildProcessError):
             os.kill(pid, signal.SIGKILL)
@@ -97,6 +105,17 @@ def start(
     finally:
         gofer.close()
     return sock, pid
+
+
+def _host_pid(fds: list[int]) -> int:
+    """The process that the Sentry's one descriptor, a pidfd, stands for, by its number here. Raises Failure."""
+    if len(fds) == 1:
+        with open(f"/proc/self/fdinfo/{fds[0]}") as f:
+            for line in f:
+                name, _, value = line.partition(":")
+                if name == "Pid" and value.strip().isdigit() and int(value) > 0:
+                    return int(value)
+    raise Failure("the pod's sandbox names no process for the container")
 
 
 def _gpus(gpu: GpuConfig) -> tuple[str, list[int]]:
@@ -115,7 +134,7 @@ def run(plan: Plan, link: socket.socket) -> None:
     """The pid-file process of a container in a pod, from its start to its end; as ``monitor._run``."""
     plan.listener.close()
     own = any(n.type == "pid" and not n.path for n in plan.namespaces)
-    sock, gofer = start(plan.config, plan.pod, plan.ident, not own)
+    sock, gofer = start(plan.config, plan.pod, plan.ident, not own, plan.groups)
     if link.recv(64) != b"go":
         raise Failure("create was interrupted")
     relay.prepare_terminal(plan.process, plan.terminal)

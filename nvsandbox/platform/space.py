@@ -380,11 +380,22 @@ class HostPlatform:
         self.vdso = [(ehdr + lo - at, n) for lo, n, _code in layout]
         self.vdso_distance = ehdr - self.vdso[0][0]
 
-    def prepare_clean(self, run: Callable[[Thread], object]) -> Space:
-        """A clean stub at a random base. ``run`` executes a thread's queued operations and returns when done."""
+    def fork_zygote(self, run: Callable[[Thread], object]) -> Thread:
+        """One more zygote, a clone of the first; ``run`` as for ``prepare_clean``. Raises PlatformError, OSError."""
         shell = Shell()
-        z = self.zygote
-        z.send_fds(shell.slots_fd, shell.cmds_fd, shell.child_sock)
+        self.zygote.send_fds(shell.slots_fd, shell.cmds_fd, shell.child_sock)
+        space = Space(self, shell, ZYGOTE_BASE)
+        tracing, self.tracing = self.tracing, False  # it runs nothing but ours, as the first
+        th = space.new_thread(0)
+        self.tracing = tracing
+        self._clone(self.zygote_thread, space, shell, run)
+        return th
+
+    def prepare_clean(self, zt: Thread, run: Callable[[Thread], object]) -> Space:
+        """A clean stub at a random base, from the zygote whose thread is ``zt``. ``run`` executes its queued operations and
+        returns when done. Raises PlatformError, OSError."""
+        shell = Shell()
+        zt.space.send_fds(shell.slots_fd, shell.cmds_fd, shell.child_sock)
         base = _random_base(self.image_len)
         space = Space(self, shell, base)
         th = space.new_thread(0)
@@ -401,14 +412,19 @@ class HostPlatform:
         lib.nv_op(th.cdata, OP_RECVFD, 0, 0, 2, 0, 0, 0, 0, 0)
         lib.nv_op(th.cdata, OP_MOVE, 0, 0, base, len(prog) // 8, 0, 0, 0, 0)
         lib.nv_post(th.cdata)
-        zt = self.zygote_thread
+        self._clone(zt, space, shell, run)
+        return space
+
+    def _clone(
+        self, zt: Thread, space: Space, shell: Shell, run: Callable[[Thread], object]
+    ) -> None:
+        """Has a zygote clone itself; the descriptors of ``shell`` are on their way to it."""
         lib.nv_op(zt.cdata, OP_RECVFD, 0, 0, 3, 0, 0, 0, 0, 0)
         lib.nv_op(zt.cdata, OP_FORK, 0, 0, 0, 0, 0, 0, 0, 0)
         _close_received(zt)
         run(zt)
         space.set_pid(int(zt.ev[int(lib.NV_E_CRET)]))
         shell.close_child_side()
-        return space
 
     def fork_shell(self, parent: Space) -> tuple[Space, Thread]:
         """The child's side of a fork, its descriptors sent to ``parent``'s socket."""

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Final, final
 from ..platform.bpf import Rule
 from ..platform.ptrace.platform import Ptrace
 from ..platform.sentry_filter import host_network_rules, sentry_filter
-from ..platform.space import HostPlatform
+from ..platform.space import HostPlatform, PlatformError
 from ..platform.systrap.platform import Systrap
 from ..sentry.boot import Boot, CapSets, Prepared, ProcessSpec, set_inlining
 from ..sentry.console import Console
-from ..sentry.errors import SysErr
+from ..sentry.errors import SysErr, TaskExit
 from ..sentry.first import start_program
 from ..sentry.kernel import signal as sg
 from ..sentry.kernel.container import Container
@@ -53,10 +53,10 @@ class Peer:
         self.procs: dict[int, ThreadGroup] = {}
         self.consoles: dict[int, Console] = {}
 
-    def tell(self, msg: control.Message) -> None:
+    def tell(self, msg: control.Message, fds: tuple[int, ...] = ()) -> None:
         """What can't be sent is lost: the connection is gone, and its end is seen by the reader."""
         try:
-            control.send(self.sock, msg)
+            control.send(self.sock, msg, fds)
         except OSError as e:
             if self.primary:
                 os._exit(0)
@@ -281,12 +281,16 @@ class SentryServer:
             ns = self.boot.build_another(tree.decode(msg["tree"]), gofer, container)
             if self.gpus is not None:
                 self.gpus.placed(name, ns)
-        except (SysErr, Failure, KeyError, TypeError, ValueError, OSError) as e:
+            stubs = container.stubs = self.k.stubs.another()
+        except (
+            SysErr, TaskExit, Failure, KeyError, TypeError, ValueError, OSError, PlatformError,
+        ) as e:  # fmt: skip
             peer.tell({"ev": "failed", "errno": 22, "msg": f"container in a pod: {e}"})
             return
         self.containers[name] = Hosted(ns, container)
         peer.container = name
-        peer.tell({"ev": "done"})
+        # the other side moves the zygote into the container's control group
+        peer.tell({"ev": "done"}, (stubs.pidfd(),))
 
     def _remove_container(self, name: str) -> None:
         """The first program of a pod's container is gone, or its pid-file process: all of it goes."""
@@ -296,6 +300,8 @@ class SentryServer:
         if c is None:
             return
         c.container.removed = True
+        if c.container.stubs is not None:
+            c.container.stubs.close()
         self.k.forget_container(c.container)
         if self.gpus is not None:
             self.gpus.removed(name, c.ns)

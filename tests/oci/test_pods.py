@@ -285,3 +285,74 @@ def test_seccomp_profiles_are_a_containers(rt: Runtime, style: tuple[str, str]) 
     a, b = (rt("exec", n, "bash", "-c", f"({try_it}) 2>&1").stdout for n in "ab")
     assert "Function not implemented" in a and "-38\n" in a and "Seccomp:\t2" in a, a
     assert "not implemented" not in b and "-38\n" not in b and "Seccomp:\t0" in b, b
+
+
+def stubs_of(name: str) -> list[int]:
+    """Stub processes in the control group of a container."""
+    found = []
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        try:
+            exe = os.readlink(f"/proc/{pid}/exe")
+            groups = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+        except OSError:
+            continue
+        if "nv-zygote" in exe and any(line.endswith(f"/{name}") for line in groups):
+            assert all(line.endswith((f"/{name}", "::/")) for line in groups), groups
+            found.append(pid)
+    return found
+
+
+HUNGRY = 'x = []\nwhile True: x.append(bytearray(b"x" * (4 << 20)))'
+
+
+def test_memory_and_cpu_of_one_container_are_its_own(rt: Runtime, style: tuple[str, str]) -> None:
+    """The host's kernel counts and limits: what a container runs is in its group. Who runs out of memory dies alone."""
+    pod(rt, style)
+
+    def limited(s: dict[str, Any]) -> None:
+        s["linux"]["resources"] = {"memory": {"limit": 96 << 20}}
+
+    member(rt, style, "a", "while ! [ -e /go ]; do sleep 0.1; done; exec python3 -c '" + HUNGRY + "'", limited)  # fmt: skip
+    b = member(rt, style, "b", "exec sleep 1000")
+    rt.ok("start", "a")
+    rt.ok("start", "b")
+    assert stubs_of("a") and stubs_of("b")
+    stats = json.loads(rt.ok("events", "--stats", "b"))["data"]
+    burn = "import time\nx = bytearray(b'x' * (50 << 20))\nt = time.process_time()\nwhile time.process_time() < t + 1: pass"
+    rt.ok("exec", "b", "python3", "-c", burn)
+    after = json.loads(rt.ok("events", "--stats", "b"))["data"]
+    assert after["cpu"]["usage"]["total"] - stats["cpu"]["usage"]["total"] > 900_000_000
+    assert after["memory"]["usage"]["max"] > 50 << 20
+    with open(rt.base / "events", "wb") as told:
+        watch = subprocess.Popen(rt.argv("events", "--interval", "100ms", "a"), stdout=told)
+        rt.ok("exec", "a", "touch", "/go")
+        wait_for(lambda: rt.state("a")["status"] == "stopped", 30)
+        watch.wait(20)
+    assert rt.ok("wait", "a") == "137\n"
+    assert '"type":"oom"' in (rt.base / "events").read_text()
+    assert rt.state("b")["status"] == "running" and rt.ok("exec", "b", "echo", "on") == "on\n"
+    # one that is not the first program: the container goes on
+    rt.ok("update", "--memory", str(96 << 20), "b")
+    assert rt("exec", "b", "python3", "-c", HUNGRY).returncode == 137
+    assert rt.ok("exec", "b", "echo", "on") == "on\n" and rt.state("b")["pid"] == b
+    rt.ok("delete", "a")
+    wait_for(lambda: not stubs_of("a"))
+
+
+def test_a_paused_container_stops_alone(rt: Runtime, style: tuple[str, str]) -> None:
+    pod(rt, style)
+    count = "i=0; while :; do i=$((i+1)); echo $i >/tmp/n; sleep 0.02; done"
+    for name in "ab":
+        member(rt, style, name, count)
+        rt.ok("start", name)
+        wait_for(lambda name=name: rt("exec", name, "cat", "/tmp/n").returncode == 0)
+    rt.ok("pause", "a")
+    assert rt.state("a")["status"] == "paused"
+    seen = int(rt.ok("exec", "b", "cat", "/tmp/n") or 0)
+    wait_for(lambda: int(rt.ok("exec", "b", "cat", "/tmp/n") or 0) > seen + 20)
+    rt.ok("resume", "a")
+    seen = int(rt.ok("exec", "a", "cat", "/tmp/n") or 0)
+    wait_for(lambda: int(rt.ok("exec", "a", "cat", "/tmp/n") or 0) > seen + 5)
+    rt.ok("pause", "a")
+    rt.ok("delete", "--force", "a")
+    assert rt.ok("exec", "b", "echo", "on") == "on\n"

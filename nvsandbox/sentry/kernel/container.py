@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, final
 if TYPE_CHECKING:
     from ..syscalls.decode import Row
     from .pids import PidNamespace
+    from .stubs import StubPool
 
 MAX_TASKS: Final = 16000
 IDENTITY: Final = b"%10d %10d %10d\n" % (0, 0, 0xFFFFFFFF)
@@ -32,6 +33,7 @@ class Container:
         "proc_files",
         "removed",
         "seccomp_mode",
+        "stubs",
         "sys_files",
         "sys_links",
         "table",
@@ -52,6 +54,7 @@ class Container:
         self.uid_map = self.gid_map = IDENTITY  # as /proc/PID/uid_map shows it
         self.tasks = 0
         self.removed = False  # starts nothing any more
+        self.stubs: StubPool | None = None  # of its own, in a pod
         # Files of device drivers: path -> content, path -> target
         self.proc_files: dict[bytes, bytes] = {}
         self.sys_files: dict[bytes, bytes] = {}

@@ -25,6 +25,7 @@ from .exit import exit_task, tell_parent
 from .futex import FutexTable
 from .loop import EventLoop
 from .pids import PidNamespace
+from .stubs import StubPool
 from .task import RLIMIT_NPROC, Task, ThreadGroup
 from .thread import HostThread
 
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from ..vfs.mount import MountNamespace
 
 log = logging.getLogger("nvsandbox.sentry")
-
-POOL: Final = 2  # clean stubs kept ready for exec
 
 RELEASE: Final[bytes] = b"6.1.0-nvsandbox"
 VERSION: Final[bytes] = b"#1 SMP PREEMPT_DYNAMIC nvsandbox"
@@ -75,11 +74,7 @@ class Kernel:
         self.pidfd_factory: Callable[[ThreadGroup], Any] | None = None
         self.tty_hangup: Callable[[ThreadGroup], None] | None = None
         self._ntid = 0
-        self._pool: list[tuple[Space, HostThread]] = []
-        self._making = False
-        self._pool_waiters: list[Any] = []
-        self._zygote: HostThread | None = None
-        self._zygote_ready = False
+        self.stubs = StubPool(self)
         self.vdso_layout = vdso_layout
 
     # Time
@@ -138,30 +133,27 @@ class Kernel:
         """After the loop exists: hands over its descriptors, watches for dead children."""
         p = self.platform
         p.start_loop(p.eventfd, self.loop.epoll.fileno(), self.ncpu)
-        self._zygote = self.adopt_thread(p.zygote_thread)
+        zygote = self.adopt_thread(p.zygote_thread)
         hostsignal.pthread_sigmask(hostsignal.SIG_BLOCK, {hostsignal.SIGCHLD})
         fd = lib.nv_signalfd(int(hostsignal.SIGCHLD))
         if fd < 0:
             raise PlatformError("signalfd")
         self.loop.watch_fd(fd, select.EPOLLIN, lambda _e: self._children(fd))
         p.watch_children(fd)
-        self.loop.spawn(self._start_zygote)
+        self.loop.spawn(lambda: self._start_zygote(zygote))
         for nr, row in self.table.items():
             packed = 0
             for i, w in enumerate(row.widths):
                 packed |= w << (2 * i)
             lib.nv_set_widths(nr, packed)
 
-    def _start_zygote(self) -> None:
-        zygote = self._zygote
-        assert zygote is not None
+    def _start_zygote(self, zygote: HostThread) -> None:
         self.platform.find_vdso(self.vdso_layout, lambda _th: zygote.run())
         low = self.platform.low
         if low is not None and self.patching != "off":
             self.patcher = Patcher(low, self.patching)
-        self._zygote_ready = True
-        self._wake_pool_waiters()
-        self._refill()
+        self.stubs.start(zygote)
+        self.stubs.refill()
 
     def _children(self, fd: int) -> None:
         """SIGCHLD: host processes died."""
@@ -190,68 +182,10 @@ class Kernel:
         for tg in victims:
             tg.kill(sig)
 
-    # Clean stubs
-    def take_clean(self, t: Task | None) -> tuple[Space, HostThread]:
-        """A clean stub for exec; makes one when the pool is empty. May suspend. Raises PlatformError."""
-        if not self._pool:
-            self._make_clean()
-        got = self._pool.pop()
-        if not self._making:
-            self.loop.spawn(self._refill)
-        return got
-
-    def _refill(self) -> None:
-        while len(self._pool) < POOL:
-            try:
-                self._make_clean()
-            except (PlatformError, OSError, SysErr) as e:
-                log.error("cannot make a clean stub: %s", e)
-                return
-
-    def _make_clean(self) -> None:
-        while self._making or not self._zygote_ready:
-            self._pool_waiters.append(self.loop.token())
-            self.loop.suspend()
-            if self._pool:
-                return
-        self._making = True
-        try:
-            zygote = self._zygote
-            assert zygote is not None
-            space = self.platform.prepare_clean(lambda _th: zygote.run())
-            self._await_clean(space)
-            th = self.adopt_thread(space.threads[0])
-            self._pool.append((space, th))
-        finally:
-            self._making = False
-            self._wake_pool_waiters()
-
-    def _wake_pool_waiters(self) -> None:
-        waiters, self._pool_waiters = self._pool_waiters, []
-        for token in waiters:
-            self.loop.resume(token)
-
-    def _await_clean(self, space: Space) -> None:
-        """Waits until the stub has said its second word: it has moved and is locked down."""
-        token = self.loop.token()
-        left = 2
-        while left:
-            pid = lib.nv_recv_pid(space.sock)
-            if pid > 0:
-                if pid != space.pid:
-                    raise PlatformError("clean stub has another pid")
-                left -= 1
-                continue
-            if pid < 0:
-                raise PlatformError(f"clean stub died: {os.strerror(-pid)}")
-            self.loop.watch_fd(space.sock, select.EPOLLIN, lambda _e: self._once(space, token))
-            self.loop.suspend()
-        space.identified = 1
-        self.platform.clean_ready(space)
-
-    def _once(self, space: Space, token: Any) -> None:
-        self.loop.unwatch_fd(space.sock)
-        self.loop.resume(token)
+    def take_clean(self, t: Task) -> tuple[Space, HostThread]:
+        """A clean stub for exec. May suspend. Raises PlatformError, OSError."""
+        own = t.tg.container.stubs
+        return (own if own is not None else self.stubs).take()
 
     def mem_free(self) -> int:
         """Bytes of memory shown as free."""
