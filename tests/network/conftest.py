@@ -123,7 +123,7 @@ class Wire:
         spec["process"].update(
             terminal=False, args=["bash", "-ec", script], env=[f"PATH={PATH}", "HOME=/root"]
         )
-        caps = ["CAP_NET_RAW", "CAP_NET_BIND_SERVICE", "CAP_SETUID", "CAP_SETGID", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_SYS_CHROOT", "CAP_KILL"]  # fmt: skip
+        caps = ["CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_NET_BIND_SERVICE", "CAP_SETUID", "CAP_SETGID", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_SYS_CHROOT", "CAP_KILL"]  # fmt: skip
         for kind in ("bounding", "effective", "permitted"):
             spec["process"]["capabilities"][kind] = caps
         spec["process"]["rlimits"] = [{"type": "RLIMIT_NOFILE", "hard": 16384, "soft": 16384}]

@@ -1,4 +1,4 @@
-"""Interface ioctls that read (Linux: net/core/dev_ioctl.c, net/ipv4/devinet.c; netdevice(7))."""
+"""Interface ioctls (Linux: net/core/dev_ioctl.c, net/ipv4/devinet.c; netdevice(7))."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from ..errors import SysErr
-from .state import NET, Iface
+from ..kernel.creds import CAP_NET_ADMIN
+from . import configure
+from .state import IFF_UP, NET, Iface
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -16,12 +18,14 @@ if TYPE_CHECKING:
 SIOCGIFNAME: Final = 0x8910
 SIOCGIFCONF: Final = 0x8912
 SIOCGIFFLAGS: Final = 0x8913
+SIOCSIFFLAGS: Final = 0x8914
 SIOCGIFADDR: Final = 0x8915
 SIOCGIFDSTADDR: Final = 0x8917
 SIOCGIFBRDADDR: Final = 0x8919
 SIOCGIFNETMASK: Final = 0x891B
 SIOCGIFMETRIC: Final = 0x891D
 SIOCGIFMTU: Final = 0x8921
+SIOCSIFMTU: Final = 0x8922
 SIOCGIFHWADDR: Final = 0x8927
 SIOCGIFINDEX: Final = 0x8933
 SIOCGIFTXQLEN: Final = 0x8942
@@ -97,9 +101,26 @@ def if_ioctl(t: Task, cmd: int, arg: int) -> int:
     if cmd == SIOCETHTOOL:
         raise SysErr(errno.EOPNOTSUPP)
     if 0x8914 <= cmd <= 0x8943:
-        t.copy_in(arg, IFREQ)
-        raise SysErr(errno.EPERM)
+        request = t.copy_in(arg, IFREQ)
+        if not t.creds.capable(CAP_NET_ADMIN):
+            raise SysErr(errno.EPERM)
+        return _change(cmd, request)
     raise SysErr(errno.ENOTTY)
+
+
+def _change(cmd: int, request: bytes) -> int:
+    """Up, down and the MTU. Raises ENODEV, EINVAL, EOPNOTSUPP."""
+    found = NET.by_name(request[:16].split(b"\0")[0].decode("latin-1").partition(":")[0])
+    if found is None:
+        raise SysErr(errno.ENODEV)
+    value: int = struct.unpack_from("<i", request, 16)[0]
+    if cmd == SIOCSIFFLAGS:
+        configure.set_up(found, bool(value & IFF_UP))
+    elif cmd == SIOCSIFMTU:
+        configure.set_mtu(found, value)
+    else:
+        raise SysErr(errno.EOPNOTSUPP)
+    return 0
 
 
 def _ifconf(t: Task, arg: int) -> int:

@@ -1,6 +1,7 @@
-"""Netlink sockets (Linux: net/netlink/af_netlink.c; netlink(7)): NETLINK_ROUTE queries and NETLINK_SOCK_DIAG.
+"""Netlink sockets (Linux: net/netlink/af_netlink.c; netlink(7)): NETLINK_ROUTE and NETLINK_SOCK_DIAG.
 
-Changes are refused with EPERM, what is not known with EOPNOTSUPP. Listeners are told of links, addresses and routes that come and go.
+Changes need CAP_NET_ADMIN and are made inside only (``configure.py``). Listeners are told of links, addresses, routes and neighbours that
+come, change and go.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from ..abi.socket import (
     SOL_NETLINK,
 )
 from ..errors import SysErr
+from ..kernel.creds import CAP_NET_ADMIN
 from ..kernel.wait import POLLERR, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
-from . import rtnetlink, sock_diag
+from . import configure, rtnetlink, sock_diag
 from .socket import Received, Socket, Ucred, register_family
 from .state import NET
 
@@ -115,16 +117,23 @@ class NetlinkSocket(Socket):
             size, kind, nflags, seq, _ = NLMSG.unpack_from(data, at)
             if size < 16 or at + size > len(data):
                 break
-            self._request(kind, nflags, seq, data[at : at + size])
+            self._request(t, kind, nflags, seq, data[at : at + size])
             at += (size + 3) & ~3
         return len(data)
 
-    def _request(self, kind: int, flags: int, seq: int, raw: bytes) -> None:
+    def _request(self, t: Task, kind: int, flags: int, seq: int, raw: bytes) -> None:
         if kind < 16:
             if flags & NLM_F_ACK:
                 self._error(0, seq, raw)
             return
         try:
+            if kind & 3 != 2 and self.protocol == NETLINK_ROUTE:
+                if not t.creds.capable(CAP_NET_ADMIN):
+                    raise SysErr(errno.EPERM)
+                configure.request(kind, flags, raw)
+                if flags & NLM_F_ACK:
+                    self._error(0, seq, raw)
+                return
             answers = self._answers(kind, bool(flags & NLM_F_DUMP == NLM_F_DUMP), raw)
         except SysErr as e:
             self._error(e.errno, seq, raw)
@@ -252,6 +261,19 @@ def changed() -> None:
 
 
 NET.changed.append(changed)
+
+
+def neighbour_changed(index: int, ip: bytes, mac: bytes, state: int) -> None:
+    """Tells monitors of a neighbour; ``state`` 0: it is gone."""
+    kind = rtnetlink.RTM_NEWNEIGH + (not state)
+    body = b""
+    for s in list(ALL):
+        if s.groups & rtnetlink.RTMGRP_NEIGH:
+            body = body or rtnetlink.neighbour(index, ip, mac, state)
+            s.tell(rtnetlink.RTMGRP_NEIGH, kind, body)
+
+
+NET.neighbour_changed = neighbour_changed
 
 
 def used() -> dict[int, NetlinkSocket]:

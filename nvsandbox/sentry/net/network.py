@@ -11,26 +11,25 @@ import os
 import select
 import socket
 import time
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, final
 
 from ..abi.socket import AF_INET, AF_INET6
 from ..kernel.loop import Timer
 from . import tcp_local, udp_local
+from .configure import CONFIG, RTN_TYPES
 from .egress import Egress
 from .link import PacketLink
 from .pcap import Pcap
 from .ports import Addr
 from .resolver import Resolver
 from .siblings import Siblings
-from .stack.routes import Route as StackRoute
 from .stack.stack import Stack
-from .state import IFA_F_TENTATIVE, IFF_LOWER_UP, IFF_UP, NET, Address, Iface, Route, packed
+from .state import IFA_F_TENTATIVE, NET, Address, Iface, Route, packed
 
 if TYPE_CHECKING:
     from ..kernel.loop import EventLoop
 
 log = logging.getLogger("nvsandbox.net")
-RTN_TYPES: Final = frozenset((1, 6, 7, 8))  # unicast, blackhole, unreachable, prohibit
 
 
 def _failed(e: Exception) -> None:
@@ -104,8 +103,7 @@ class Network:
         if "resolver" in msg:
             NET.resolver = Resolver(self.loop, sockets[int(msg["resolver"])])
         self._siblings(msg, sockets)
-        for tell in NET.changed:
-            tell()
+        CONFIG.settle()
 
     def _siblings(self, msg: dict[str, Any], sockets: list[socket.socket]) -> None:
         """Whether others are in the namespace. The socket comes once and is kept for when they come again."""
@@ -141,20 +139,17 @@ class Network:
             if i is None:
                 i = Iface(index, "", int(row["type"]), mac, 0, 0, int(row["qlen"]))
                 NET.ifaces[index] = i
-            i.name, i.mac, i.mtu, i.flags = (
-                str(row["name"]),
-                mac,
-                int(row["mtu"]),
-                int(row["flags"]),
-            )
+            i.name, i.mac, i.mtu = str(row["name"]), mac, int(row["mtu"])
+            CONFIG.flags[index], CONFIG.mtus[index] = int(row["flags"]), i.mtu
             if "socket" in row:
                 self._attach(i, sockets[int(row["socket"])])
-            if i.link is not None and i.under is not None:
-                i.link.mac, i.link.mtu = mac, i.mtu
-                i.link.down = not i.flags & IFF_UP
-                self.stack.set_up(i.under, bool(i.flags & IFF_UP and i.flags & IFF_LOWER_UP))
+            if i.link is not None:
+                i.link.mac = mac
         for index in NET.ifaces.keys() - present:
             self._detach(NET.ifaces.pop(index))
+            for table in (CONFIG.flags, CONFIG.mtus, CONFIG.mtu):
+                table.pop(index, None)
+            CONFIG.up.pop(index, None)
 
     def _attach(self, i: Iface, sock: socket.socket) -> None:
         self._detach(i)
@@ -162,6 +157,10 @@ class Network:
         link.pcap = self.pcap
         under = self.stack.add_interface(i.name, i.index, link)
         i.link, i.under = link, under
+        tell = NET.neighbour_changed
+        if tell is not None:
+            told = tell
+            under.neighbours.told = lambda ip, mac, state: told(under.index, ip, mac, state)
         receive = self.stack.receive
 
         def deliver(frame: bytes, good: bool, gso: int) -> None:
@@ -190,20 +189,10 @@ class Network:
             )  # fmt: skip
             if a.index != 1 and len(a.ip) in (4, 16) and a.index in NET.ifaces:
                 found.append(a)
-        NET.put_addresses(found)
-        for i in NET.ifaces.values():
-            if i.under is None:
-                continue
-            wanted = {a.ip: a.prefix for a in found if a.index == i.index}
-            for old in list(i.under.addresses):
-                if wanted.get(old.ip) != old.prefixlen:
-                    self.stack.remove_address(i.under, old.ip)
-            for ip, prefix in wanted.items():
-                self.stack.add_address(i.under, ip, prefix)
+        CONFIG.addresses = found
 
     def _routes(self, rows: list[dict[str, Any]]) -> None:
-        NET.routes = []
-        wanted: dict[tuple[bytes, int, int, bytes, int], StackRoute] = {}
+        found = []
         for row in rows:
             family, kind, index = int(row["family"]), int(row["type"]), int(row["index"])
             i = NET.ifaces.get(index)
@@ -218,21 +207,5 @@ class Network:
                 family, dst, int(row["prefix"]), bytes.fromhex(row["gateway"]), bytes.fromhex(row["source"]),
                 index, int(row["metric"]), int(row["proto"]), int(row["scope"]), kind,
             )  # fmt: skip
-            NET.routes.append(r)
-            if i is not None and i.under is None:
-                continue
-            s = StackRoute(
-                dst, r.prefix, i.under if i is not None else None, r.gateway, r.metric, r.source, 0, kind, r.scope,
-                r.proto,
-            )  # fmt: skip
-            wanted[dst, r.prefix, index, r.gateway, r.metric] = s
-        routes = self.stack.routes
-        for old in routes.dump():
-            key = (
-                old.dst, old.prefixlen, old.iface.index if old.iface is not None else 0, old.gateway,
-                old.metric,
-            )  # fmt: skip
-            if key not in wanted:
-                routes.remove(old)
-        for s in wanted.values():
-            routes.add(s)
+            found.append(r)
+        CONFIG.routes = found

@@ -1,7 +1,7 @@
 """What the sandbox's network namespace has: interfaces, addresses, routes (Linux: net/core/dev.c, net/ipv4/devinet.c, fib).
 
 There is one namespace, with a loopback interface from the start. With --network=sandbox the launcher says what else there is
-(``sandbox/takeover.py``); the stack behind the interfaces is ``stack``. Programs inside see all of it and change none.
+(``sandbox/takeover.py``); the stack behind the interfaces is ``stack``. What programs change in it: ``configure.py``.
 """
 
 from __future__ import annotations
@@ -135,6 +135,7 @@ class NetState:
         self.routes: list[Route] = []
         self.local: set[bytes] = set()
         self.changed: list[Callable[[], None]] = []
+        self.neighbour_changed: Callable[[int, bytes, bytes, int], None] | None = None
         self.put_addresses([])
 
     def put_addresses(self, more: list[Address]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple, final
 
 from .arp import send_request
@@ -70,14 +71,16 @@ class Neighbour(Expiring):
 
 @final
 class Neighbours:
-    """Bounded: when full, the entry that was confirmed longest ago makes room."""
+    """Bounded: when full, the entry that was confirmed longest ago makes room. ``told``: of changes, with address, link-layer address and
+    state, 0: removed."""
 
-    __slots__ = ("entries", "iface", "stack")
+    __slots__ = ("entries", "iface", "stack", "told")
 
     def __init__(self, stack: Stack, iface: Interface) -> None:
         self.stack = stack
         self.iface = iface
         self.entries: dict[bytes, Neighbour] = {}
+        self.told: Callable[[bytes, bytes, int], None] | None = None
 
     def dump(self) -> list[NeighbourInfo]:
         """Failed ones too, as ``ip neigh`` shows them."""
@@ -99,7 +102,12 @@ class Neighbours:
             return False
         self.stack.timers.free(n.timer)
         n.pending = []
+        self._tell(n, 0)
         return True
+
+    def _tell(self, n: Neighbour, state: int) -> None:
+        if self.told is not None:
+            self.told(n.ip, n.mac, state)
 
     def clear(self) -> None:
         for ip in list(self.entries):
@@ -178,6 +186,7 @@ class Neighbours:
         elif n.state == NUD_DELAY:
             if now - n.confirmed < REACHABLE_TIME:
                 n.state = NUD_REACHABLE
+                self._tell(n, n.state)
                 return
             n.state = NUD_PROBE
             n.probes = 0
@@ -187,6 +196,7 @@ class Neighbours:
                 self._probe(n)
                 return
             n.state = NUD_FAILED
+            self._tell(n, n.state)
             self.stack.timers.set(n.timer, now + FAILED_TIME)
             lost, n.pending, n.pending_bytes = n.pending, [], 0
             for parts, _ in lost:
@@ -232,6 +242,7 @@ class Neighbours:
         n.confirmed = self.stack.now() if state != NUD_STALE else n.confirmed
         self.stack.timers.cancel(n.timer)
         waiting, n.pending, n.pending_bytes = n.pending, [], 0
+        self._tell(n, state)
         for parts, offload in waiting:
             self._out(n.header, parts, offload)
 

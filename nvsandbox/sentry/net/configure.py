@@ -1,0 +1,420 @@
+"""What the namespace has in the end: what the launcher says, changed by what programs with CAP_NET_ADMIN have said since.
+
+(Linux: net/core/rtnetlink.c, net/ipv4/devinet.c, net/ipv4/fib_frontend.c; rtnetlink(7).) Changes happen inside only: the host's
+interfaces stay as they are, and each later order of the launcher's is changed in the same way. Interfaces cannot be made.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from typing import Final, final
+
+from ...rtattr import parse
+from ..abi.socket import AF_INET, AF_INET6
+from ..errors import SysErr
+from .stack.routes import Route as StackRoute
+from .stack.routes import masked
+from .state import (
+    IFA_F_PERMANENT,
+    IFF_LOWER_UP,
+    IFF_RUNNING,
+    IFF_UP,
+    NET,
+    RT_SCOPE_HOST,
+    RT_SCOPE_LINK,
+    RTN_UNICAST,
+    Address,
+    Iface,
+    Route,
+)
+
+NLM_F_REPLACE: Final = 0x100
+NLM_F_EXCL: Final = 0x200
+NLM_F_CREATE: Final = 0x400
+RTM_NEWLINK: Final = 16
+RTM_SETLINK: Final = 19
+RTM_NEWADDR: Final = 20
+RTM_DELADDR: Final = 21
+RTM_NEWROUTE: Final = 24
+RTM_DELROUTE: Final = 25
+RTM_NEWNEIGH: Final = 28
+RTM_DELNEIGH: Final = 29
+RT_TABLE_MAIN: Final = 254
+RTPROT_KERNEL: Final = 2
+RTN_TYPES: Final = frozenset((1, 6, 7, 8))  # unicast, blackhole, unreachable, prohibit
+IFA_F_SECONDARY: Final = 0x01
+METRIC6: Final = 1024  # of an IPv6 route that says none
+METRIC6_KERNEL: Final = 256
+MIN_MTU: Final = 68
+LIMIT: Final = 4096  # addresses and routes made inside
+Key = tuple[bytes, int, int, bytes, int]  # destination, prefix, interface, gateway, metric
+
+
+def key(r: Route) -> Key:
+    return r.dst, r.prefix, r.index, r.gateway, r.metric
+
+
+@final
+class Configuration:
+    """``addresses``, ``routes``: the launcher's. ``up``, ``mtu``, ``more_*``, ``less_*``: changes from inside."""
+
+    def __init__(self) -> None:
+        self.addresses: list[Address] = []
+        self.routes: list[Route] = []
+        self.flags: dict[int, int] = {}
+        self.mtus: dict[int, int] = {}
+        self.up: dict[int, bool] = {}
+        self.mtu: dict[int, int] = {}
+        self.more_addresses: dict[tuple[int, bytes], Address] = {}
+        self.less_addresses: set[tuple[int, bytes]] = set()
+        self.more_routes: dict[Key, Route] = {}
+        self.less_routes: set[Key] = set()
+
+    def settle(self) -> None:
+        """Makes the state, and the stack, agree."""
+        for i in NET.ifaces.values():
+            if i.index == 1:
+                continue
+            flags = self.flags.get(i.index, i.flags)
+            if not self.up.get(i.index, True):
+                flags &= ~(IFF_UP | IFF_RUNNING | IFF_LOWER_UP)
+            i.flags = flags
+            i.mtu = min(self.mtu.get(i.index, 1 << 31), self.mtus.get(i.index, i.mtu))
+            if i.link is not None and i.under is not None and NET.stack is not None:
+                i.link.mtu = i.mtu
+                i.link.down = not flags & IFF_UP
+                up = bool(flags & IFF_UP and flags & IFF_LOWER_UP)
+                if up != i.under.up:
+                    NET.stack.set_up(i.under, up)
+        here = [a for a in self.addresses if (a.index, a.ip) not in self.less_addresses]
+        here += [a for a in self.more_addresses.values() if a.index in NET.ifaces]
+        NET.put_addresses(here)
+        self._stack_addresses(here)
+        gone = self.less_routes
+        rows = [r for r in self.routes if key(r) not in gone and key(r) not in self.more_routes]
+        rows += self.more_routes.values()
+        NET.routes = [
+            r for r in rows if not r.index or (r.index in NET.ifaces and NET.ifaces[r.index].flags & IFF_UP)
+        ]  # fmt: skip
+        self._stack_routes()
+        for tell in NET.changed:
+            tell()
+
+    def _stack_addresses(self, here: list[Address]) -> None:
+        stack = NET.stack
+        if stack is None:
+            return
+        for i in NET.ifaces.values():
+            if i.under is None:
+                continue
+            wanted = {a.ip: a.prefix for a in here if a.index == i.index}
+            for old in list(i.under.addresses):
+                if wanted.get(old.ip) != old.prefixlen:
+                    stack.remove_address(i.under, old.ip)
+            for ip, prefix in wanted.items():
+                stack.add_address(i.under, ip, prefix)
+
+    def _stack_routes(self) -> None:
+        stack = NET.stack
+        if stack is None:
+            return
+        wanted: dict[Key, StackRoute] = {}
+        for r in NET.routes:
+            i = NET.ifaces.get(r.index)
+            if i is not None and i.under is None:
+                continue
+            wanted[key(r)] = StackRoute(
+                r.dst or bytes(4 if r.family == AF_INET else 16), r.prefix, i.under if i is not None else None, r.gateway,
+                r.metric, r.source, 0, r.type, r.scope, r.proto,
+            )  # fmt: skip
+        routes = stack.routes
+        for old in routes.dump():
+            index = old.iface.index if old.iface is not None else 0
+            if (old.dst, old.prefixlen, index, old.gateway, old.metric) not in wanted:
+                routes.remove(old)
+        for s in wanted.values():
+            routes.add(s)
+
+    # Changes from inside
+    def add_address(self, a: Address) -> None:
+        """With the route to its network. Raises ENOBUFS."""
+        if len(self.more_addresses) >= LIMIT:
+            raise SysErr(errno.ENOBUFS)
+        self.less_addresses.discard((a.index, a.ip))
+        self.more_addresses[a.index, a.ip] = a
+        if a.index != 1 and a.prefix < 8 * len(a.ip):
+            net = _network(a)
+            if not any(key(r) == key(net) for r in NET.routes):
+                self._add_route(net)
+        self.settle()
+
+    def remove_address(self, a: Address) -> None:
+        """With the routes that are sent from it, and that of its network if no other address is in it."""
+        where = (a.index, a.ip)
+        if where in self.more_addresses:
+            del self.more_addresses[where]
+        else:
+            self.less_addresses.add(where)
+        rest = [o for o in NET.addresses if o.index == a.index and o.ip != a.ip]
+        net = masked(a.ip, a.prefix)
+        for r in list(NET.routes):
+            if r.family != a.family or r.index != a.index:
+                continue
+            alone = not any(o.prefix == a.prefix and len(o.ip) == len(a.ip) and masked(o.ip, o.prefix) == net for o in rest)  # fmt: skip
+            if r.source == a.ip or (
+                r.dst == net and r.prefix == a.prefix and not r.gateway and alone
+            ):
+                self._remove_route(r)
+        self.settle()
+
+    def _add_route(self, r: Route) -> None:
+        if len(self.more_routes) >= LIMIT:
+            raise SysErr(errno.ENOBUFS)
+        self.less_routes.discard(key(r))
+        self.more_routes[key(r)] = r
+
+    def _remove_route(self, r: Route) -> None:
+        self.more_routes.pop(key(r), None)
+        if any(key(o) == key(r) for o in self.routes):
+            self.less_routes.add(key(r))
+
+    def add_route(self, r: Route) -> None:
+        """Raises ENOBUFS."""
+        self._add_route(r)
+        self.settle()
+
+    def remove_route(self, r: Route) -> None:
+        self._remove_route(r)
+        self.settle()
+
+
+CONFIG: Final = Configuration()
+
+
+def _network(a: Address) -> Route:
+    """The route that comes with an address."""
+    v4 = a.family == AF_INET
+    return Route(
+        a.family, masked(a.ip, a.prefix), a.prefix, b"", a.ip if v4 else b"", a.index, 0 if v4 else METRIC6_KERNEL,
+        RTPROT_KERNEL, RT_SCOPE_LINK if v4 else 0, RTN_UNICAST,
+    )  # fmt: skip
+
+
+def request(kind: int, flags: int, raw: bytes) -> None:
+    """One request of who may change something, with its header. Raises what Linux answers, EOPNOTSUPP for what is left out."""
+    if kind in (RTM_NEWLINK, RTM_SETLINK):
+        _link(kind, flags, raw)
+    elif kind in (RTM_NEWADDR, RTM_DELADDR):
+        _address(kind == RTM_NEWADDR, flags, raw)
+    elif kind in (RTM_NEWROUTE, RTM_DELROUTE):
+        _route(kind == RTM_NEWROUTE, flags, raw)
+    elif kind in (RTM_NEWNEIGH, RTM_DELNEIGH):
+        _neighbour(kind == RTM_NEWNEIGH, raw)
+    else:
+        raise SysErr(errno.EOPNOTSUPP)
+
+
+def _iface(index: int) -> Iface:
+    i = NET.ifaces.get(index)
+    if i is None:
+        raise SysErr(errno.ENODEV)
+    return i
+
+
+def set_up(i: Iface, up: bool) -> None:
+    """Raises EOPNOTSUPP for loopback, which stays up."""
+    if i.index == 1:
+        if not up:
+            raise SysErr(errno.EOPNOTSUPP)
+        return
+    CONFIG.up[i.index] = up
+    CONFIG.settle()
+
+
+def set_mtu(i: Iface, mtu: int) -> None:
+    """Bytes, no more than the host's interface has. Raises EINVAL."""
+    if i.index == 1 or not MIN_MTU <= mtu <= CONFIG.mtus.get(i.index, 0):
+        raise SysErr(errno.EINVAL)
+    CONFIG.mtu[i.index] = mtu
+    CONFIG.settle()
+
+
+def _link(kind: int, flags: int, raw: bytes) -> None:
+    """Up, down and the MTU (struct ifinfomsg)."""
+    if len(raw) < 32:
+        raise SysErr(errno.EINVAL)
+    index, want, change = struct.unpack_from("<iII", raw, 20)
+    a = parse(raw[32:])
+    name = a.get(3, b"").rstrip(b"\0").decode("latin-1")
+    found = NET.ifaces.get(index) if index > 0 else NET.by_name(name)
+    if found is None:
+        make = kind == RTM_NEWLINK and flags & NLM_F_CREATE
+        raise SysErr(errno.EOPNOTSUPP if make else errno.ENODEV)
+    if flags & NLM_F_EXCL:
+        raise SysErr(errno.EEXIST)
+    # Address, name, link type, namespace, master and so on would be the host's to change.
+    if a.keys() - {3, 4, 13} or (3 in a and name != found.name):
+        raise SysErr(errno.EOPNOTSUPP)
+    if 4 in a:
+        if len(a[4]) != 4:
+            raise SysErr(errno.EINVAL)
+        set_mtu(found, struct.unpack("<I", a[4])[0])
+    if (change or want) & IFF_UP:
+        set_up(found, bool(want & IFF_UP))
+
+
+def _address(add: bool, flags: int, raw: bytes) -> None:
+    """struct ifaddrmsg."""
+    if len(raw) < 24:
+        raise SysErr(errno.EINVAL)
+    family, prefix, _flags, scope, index = struct.unpack_from("<BBBBI", raw, 16)
+    a = parse(raw[24:])
+    size = {AF_INET: 4, AF_INET6: 16}.get(family, 0)
+    ip = a.get(2, b"") or a.get(1, b"")
+    if not size:
+        raise SysErr(errno.EOPNOTSUPP)
+    if len(ip) != size or prefix > 8 * size or (add and not any(ip)):
+        raise SysErr(errno.EINVAL)
+    i = _iface(index)
+    here = [o for o in NET.addresses if o.index == index and o.family == family]
+    same = next((o for o in here if o.ip == ip), None)
+    if not add:
+        if same is None or (prefix and same.prefix != prefix):
+            raise SysErr(errno.EADDRNOTAVAIL)
+        if index == 1 and ip in (b"\x7f\0\0\1", bytes(15) + b"\1"):
+            raise SysErr(errno.EOPNOTSUPP)
+        CONFIG.remove_address(same)
+        return
+    if same is not None and (flags & NLM_F_EXCL or not flags & NLM_F_REPLACE):
+        raise SysErr(errno.EEXIST)
+    broadcast = a.get(4, b"") if family == AF_INET and len(a.get(4, b"")) == 4 else b""
+    label = (a.get(3, b"").rstrip(b"\0").decode("latin-1") or i.name) if family == AF_INET else ""
+    more = IFA_F_PERMANENT
+    if family == AF_INET and any(
+        o.prefix == prefix and masked(o.ip, prefix) == masked(ip, prefix) for o in here
+    ):
+        more |= IFA_F_SECONDARY
+    if family == AF_INET6 and ip[0] == 0xFE and ip[1] & 0xC0 == 0x80:
+        scope = RT_SCOPE_LINK
+    elif family == AF_INET6:
+        scope = RT_SCOPE_HOST if index == 1 and not any(ip[:15]) else 0
+    CONFIG.add_address(Address(index, ip, prefix, scope, more, broadcast, label[:15]))
+
+
+def _route(add: bool, flags: int, raw: bytes) -> None:
+    """struct rtmsg: the main table, one next hop."""
+    if len(raw) < 28:
+        raise SysErr(errno.EINVAL)
+    family, prefix, source_bits, tos, table, proto, scope, kind, _f = struct.unpack_from(
+        "<8BI", raw, 16
+    )
+    a = parse(raw[28:])
+    size = {AF_INET: 4, AF_INET6: 16}.get(family, 0)
+    if (
+        not size or source_bits or tos or a.keys() & {9, 22, 25, 30}
+    ):  # multipath, encapsulation, via, next hop objects
+        raise SysErr(errno.EOPNOTSUPP)
+    table = struct.unpack("<I", a[15])[0] if len(a.get(15, b"")) == 4 else table
+    if table not in (0, RT_TABLE_MAIN):
+        raise SysErr(errno.EOPNOTSUPP)
+    dst = a.get(1, b"") or bytes(size)
+    gateway, source = a.get(5, b""), a.get(7, b"")
+    if (
+        len(dst) != size
+        or prefix > 8 * size
+        or len(gateway) not in (0, size)
+        or len(source) not in (0, size)
+    ):
+        raise SysErr(errno.EINVAL)
+    if masked(dst, prefix) != dst:
+        raise SysErr(errno.EINVAL)
+    index = _number(a, 4)
+    metric = _number(a, 6)
+    if not add:
+        _remove(family, dst, prefix, gateway, index, metric)
+        return
+    if kind not in RTN_TYPES:
+        raise SysErr(errno.EOPNOTSUPP)
+    if kind != RTN_UNICAST:
+        index, gateway = 0, b""
+    else:
+        index = _next_hop(family, gateway, index)
+    if source and not any(o.ip == source for o in NET.addresses):
+        raise SysErr(errno.EINVAL)
+    if family == AF_INET6 and not metric:
+        metric = METRIC6
+    r = Route(family, dst, prefix, gateway, source, index, metric, proto, scope, kind)
+    same = [o for o in NET.routes if (o.family, o.dst or bytes(size), o.prefix, o.metric) == (family, dst, prefix, metric)]  # fmt: skip
+    if same and flags & NLM_F_EXCL:
+        raise SysErr(errno.EEXIST)
+    if not same and not flags & NLM_F_CREATE:
+        raise SysErr(errno.ENOENT)
+    if same and flags & NLM_F_REPLACE:
+        CONFIG.remove_route(same[0])
+    CONFIG.add_route(r)
+
+
+def _number(a: dict[int, bytes], kind: int) -> int:
+    n: int = struct.unpack("<I", a[kind])[0] if len(a.get(kind, b"")) == 4 else 0
+    return n
+
+
+def _next_hop(family: int, gateway: bytes, index: int) -> int:
+    """The interface of a route. Raises ENODEV, ENETDOWN, ENETUNREACH."""
+    if gateway and not index:
+        for o in NET.addresses:
+            if (
+                o.family == family
+                and o.index != 1
+                and masked(o.ip, o.prefix) == masked(gateway, o.prefix)
+            ):
+                index = o.index
+                break
+        else:
+            raise SysErr(errno.ENETUNREACH if family == AF_INET else errno.EHOSTUNREACH)
+    if not index:
+        raise SysErr(errno.ENODEV)
+    i = _iface(index)
+    if not i.flags & IFF_UP:
+        raise SysErr(errno.ENETDOWN)
+    if gateway and not any(
+        o.family == family
+        and o.index == index
+        and masked(o.ip, o.prefix) == masked(gateway, o.prefix)
+        for o in NET.addresses
+    ):
+        raise SysErr(errno.ENETUNREACH if family == AF_INET else errno.EHOSTUNREACH)
+    return index
+
+
+def _remove(family: int, dst: bytes, prefix: int, gateway: bytes, index: int, metric: int) -> None:
+    for r in NET.routes:
+        if (
+            (r.family, r.dst or bytes(len(dst)), r.prefix) == (family, dst, prefix)
+            and gateway in (b"", r.gateway)
+            and index in (0, r.index)
+            and metric in (0, r.metric)
+        ):
+            CONFIG.remove_route(r)
+            return
+    raise SysErr(errno.ESRCH)
+
+
+def _neighbour(add: bool, raw: bytes) -> None:
+    """struct ndmsg: permanent entries."""
+    if len(raw) < 28:
+        raise SysErr(errno.EINVAL)
+    index, _state = struct.unpack_from("<iH", raw, 20)
+    a = parse(raw[28:])
+    ip, mac = a.get(1, b""), a.get(2, b"")
+    i = _iface(index)
+    if len(ip) not in (4, 16) or i.under is None:
+        raise SysErr(errno.EINVAL)
+    if not add:
+        if not i.under.neighbours.remove(ip):
+            raise SysErr(errno.ENOENT)
+        return
+    if len(mac) != 6:
+        raise SysErr(errno.EINVAL)
+    i.under.neighbours.set_permanent(ip, mac)
