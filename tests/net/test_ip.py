@@ -572,3 +572,93 @@ def test_counters_have_proc_names() -> None:
         and dump["TcpExt"]["TCPTimeouts"] == 0
         and set(dump) >= {"Ip", "Udp6", "Icmp6"}
     )
+
+
+def _records(body: bytes, size: int) -> list[tuple[int, bytes, list[bytes]]]:
+    """Records of an IGMPv3 or MLDv2 report, addresses of ``size`` bytes."""
+    out, at = [], 8
+    for _ in range(body[6] << 8 | body[7]):
+        n = body[at + 2] << 8 | body[at + 3]
+        group, rest = body[at + 4 : at + 4 + size], body[at + 4 + size : at + 4 + size * (1 + n)]
+        out.append((body[at], group, [rest[i : i + size] for i in range(0, len(rest), size)]))
+        at += 4 + size * (1 + n)
+    assert at == len(body)
+    return out
+
+
+def test_sources_of_groups() -> None:
+    """RFC 3376 section 5.1, RFC 3810 section 6.1: what routers are told when filters change; section 6.2: what they ask for."""
+    p = Pair()
+    u, v = p.a.udp_open((b"", 5000)), p.a.udp_open((b"", 5000))
+    frames = watch(p)
+    g4, g6 = b"\xe8\1\2\3", b"\xff\x35" + bytes(13) + b"\3"
+    one = {4: b"\x0a\0\0\7", 16: b"\xfd" + bytes(14) + b"\7"}
+    two = {4: b"\x0a\0\0\x08", 16: b"\xfd" + bytes(14) + b"\x08"}
+
+    def reports() -> list[tuple[int, bytes, list[bytes]]]:
+        """What is told now; it is told once more within a second."""
+        out = []
+        for f in frames:
+            if f[12:14] == b"\x08\0":
+                assert (
+                    f[30:34] == b"\xe0\0\0\x16" and f[38] == 0x22 and not ones_sum(f[38:]) % 65535
+                )
+                out += _records(f[38:], 4)
+            else:
+                assert f[38:54] == b"\xff\2" + bytes(13) + b"\x16" and f[62] == 143
+                out += _records(f[62:], 16)
+        frames.clear()
+        return out
+
+    for g in (g4, g6):
+        n = len(g)
+        index = p.ia.index
+        assert u.members.source(True, True, g, one[n], index) == 0
+        assert reports() == [(5, g, [one[n]])]
+        p.net.run(1100 * MS)
+        assert reports() == [(5, g, [one[n]])]
+        assert u.members.source(True, True, g, two[n], index) == 0
+        assert v.members.source(True, True, g, two[n], index) == 0
+        assert reports() == [(5, g, [two[n]])]
+        assert u.members.source(False, True, g, one[n], index) == 0
+        assert reports() == [(6, g, [one[n]])]
+        p.net.run(1100 * MS)
+        frames.clear()
+        # Somebody who wants everything but one source, which another wants
+        assert v.leave(g, p.ia) == 0 and v.join(g, p.ia) == 0
+        assert reports() == [(4, g, [])]
+        assert v.members.source(True, False, g, one[n], index) == 0
+        assert reports() == [(6, g, [one[n]])]
+        assert v.members.source(True, False, g, two[n], index) == 0
+        assert reports() == []
+        p.net.run(1100 * MS)
+        frames.clear()
+        if n == 4:
+            query = bytes((0x11, 10, 0, 0)) + bytes(8)
+            inject4(p, 2, query[:2] + finish(ones_sum(query)) + query[4:], dst=b"\xe0\0\0\1")
+        else:
+            src, everybody = b"\xfe\x80" + bytes(13) + b"\2", b"\xff\2" + bytes(13) + b"\1"
+            query = bytes((130, 0, 0, 0)) + (1000).to_bytes(2, "big") + bytes(22)
+            query = (
+                query[:2]
+                + finish(pseudo_sum(src, everybody, 58, len(query)) + ones_sum(query))
+                + query[4:]
+            )
+            inject6(p, 58, query, src, everybody, 1)
+        p.net.run(1100 * MS)
+        assert (2, g, [one[n]]) in reports()
+        # Only what is wanted arrives
+        u.queue.clear()
+        v.queue.clear()
+        for src in (one[n], two[n]):
+            if n == 4:
+                inject4(p, 17, udp(9, 5000, b"x", src, g), src=src, dst=g)
+            else:
+                inject6(p, 17, udp(9, 5000, b"x", src, g), src, g, 1)
+        assert [d.src[0] for d in u.queue] == [two[n]] and not v.queue
+        assert v.leave(g, p.ia) == 0
+        assert reports() == [(3, g, [two[n]])]
+        u.members.close()
+        assert reports() == [(6, g, [two[n]])]
+        p.net.run(1100 * MS)
+        frames.clear()

@@ -24,6 +24,7 @@ from ..abi.socket import (
 )
 from ..errors import SysErr
 from ..kernel.creds import CAP_NET_RAW
+from . import membership
 from .ports import (
     ANY4,
     ANY6,
@@ -40,6 +41,7 @@ from .ports import (
     source_for,
 )
 from .socket import Socket
+from .stack.output import find_path
 from .state import NET, unmapped
 
 __all__ = ["ANY4", "ANY6", "LO6", "InetSocket", "interface"]
@@ -47,6 +49,7 @@ __all__ = ["ANY4", "ANY6", "LO6", "InetSocket", "interface"]
 if TYPE_CHECKING:
     from ..kernel.task import Task
     from .stack.interface import Interface
+    from .stack.multicast import Filter
 
 IP_TOS: Final = 1
 IP_TTL: Final = 2
@@ -56,10 +59,12 @@ IP_RECVERR: Final = 11
 IP_RECVTTL: Final = 12
 IP_RECVTOS: Final = 13
 IP_MTU: Final = 14
+IP_MULTICAST_ALL: Final = 49
 IP_MULTICAST_IF: Final = 32
 IP_MULTICAST_TTL: Final = 33
 IP_MULTICAST_LOOP: Final = 34
 IPV6_ADDRFORM: Final = 1
+IPV6_MULTICAST_ALL: Final = 29
 IPV6_UNICAST_HOPS: Final = 16
 IPV6_MULTICAST_IF: Final = 17
 IPV6_MULTICAST_HOPS: Final = 18
@@ -80,12 +85,12 @@ SO_MARK: Final = 36
 # Options that are a number kept and read back, with their defaults; which of them do something see ``Far``.
 IP_KEPT: Final = {
     IP_TOS: 0, IP_TTL: 64, IP_PKTINFO: 0, IP_MTU_DISCOVER: 1, IP_RECVERR: 0, IP_RECVTTL: 0, IP_RECVTOS: 0,
-    IP_MULTICAST_TTL: 1, IP_MULTICAST_LOOP: 1, 49: 1, 24: 0, 15: 0, 6: 0, 7: 0,
+    IP_MULTICAST_TTL: 1, IP_MULTICAST_LOOP: 1, IP_MULTICAST_ALL: 1, 24: 0, 15: 0, 6: 0, 7: 0,
 }  # fmt: skip
 IP6_KEPT: Final = {
     IPV6_UNICAST_HOPS: 64, IPV6_MULTICAST_HOPS: 1, IPV6_MULTICAST_LOOP: 1, IPV6_MTU_DISCOVER: 1, IPV6_TCLASS: 0,
     IPV6_MULTICAST_IF: 0, IPV6_RECVERR: 0, IPV6_RECVPKTINFO: 0, IPV6_RECVHOPLIMIT: 0, IPV6_RECVTCLASS: 0, 62: 0,
-    70: 1, 72: 2, 78: 0, 29: 1, 53: 0, IPV6_RECVRTHDR: 0, 58: 0,
+    70: 1, 72: 2, 78: 0, IPV6_MULTICAST_ALL: 1, 53: 0, IPV6_RECVRTHDR: 0, 58: 0,
 }  # fmt: skip
 
 
@@ -148,18 +153,26 @@ class InetSocket(Socket):
         if self.domain == AF_INET6 and is_v4(ip) and self.v6only:
             raise SysErr(errno.ENETUNREACH)
         if not is_local(ip) and NET.stack is None:
+            if not is_multicast(ip) or self.way_index(addr, ip) != 1:
+                raise SysErr(errno.ENETUNREACH)
+        if (
+            ip[0] == 0xFF and self.way_index(addr, ip) == 1
+        ):  # loopback has no route for groups of IPv6
             raise SysErr(errno.ENETUNREACH)
         return ip, port
 
     def way(self, addr: bytes | None, ip: bytes) -> Interface | None:
         """The interface a destination is bound to: by its scope, by the socket, or none. Raises EINVAL, ENODEV."""
+        return interface(self.way_index(addr, ip))
+
+    def way_index(self, addr: bytes | None, ip: bytes) -> int:
+        """Its index, 0: none. Raises EINVAL."""
         index = 0
         if is_link_local(ip) and addr is not None and len(addr) >= 28:
             index = struct.unpack_from("<I", addr, 24)[0]
         if index and self.device and index != self.device:
             raise SysErr(errno.EINVAL)
-        index = index or self.device or (self.mcast_if if is_multicast(ip) else 0)
-        return interface(index)
+        return index or self.device or (self.mcast_if if is_multicast(ip) else 0)
 
     def source(self, ip: bytes, via: Interface | None) -> bytes:
         """The own address towards a destination elsewhere. Raises ENETUNREACH."""
@@ -197,6 +210,26 @@ class InetSocket(Socket):
     def group(self, join: bool, ip: bytes, index: int) -> None:
         """Joins or leaves a multicast group (4 or 16 bytes) on an interface, 0: by route. Raises EINVAL, ENODEV…"""
         raise SysErr(errno.ENOPROTOOPT)
+
+    def group_source(self, add: bool, include: bool, ip: bytes, src: bytes, index: int) -> None:
+        """One source of a group: joined or left (``include``), blocked or not. Raises EINVAL, EADDRNOTAVAIL, ENODEV, ENOBUFS."""
+        raise SysErr(errno.ENOPROTOOPT)
+
+    def group_filter(self, ip: bytes, index: int) -> Filter:
+        """Raises EADDRNOTAVAIL."""
+        raise SysErr(errno.ENOPROTOOPT)
+
+    def set_group_filter(self, ip: bytes, index: int, f: Filter) -> None:
+        """Raises EINVAL, ENOBUFS."""
+        raise SysErr(errno.ENOPROTOOPT)
+
+    def group_interface(self, ip: bytes) -> int:
+        """Where a group is joined that names no interface. Raises ENODEV."""
+        stack = NET.stack
+        path = find_path(stack, ip, None) if stack is not None else -errno.ENODEV
+        if isinstance(path, int):
+            raise SysErr(errno.ENODEV)
+        return path.iface.index
 
     def path_mtu(self) -> int:
         """IP_MTU. Raises ENOTCONN."""
@@ -238,6 +271,11 @@ class InetSocket(Socket):
         if level in (SOL_IP, SOL_IPV6):
             raise SysErr(errno.ENOPROTOOPT)
         return super().getsockopt(t, level, opt)
+
+    def getsockopt_from(self, t: Task, level: int, opt: int, val: int, room: int) -> bytes:
+        if level in (SOL_IP, SOL_IPV6) and opt in membership.FILTERS:
+            return membership.filter_of(self, level, opt, t.copy_in(val, min(room, 144)))
+        return super().getsockopt_from(t, level, opt, val, room)
 
     def setsockopt(self, t: Task, level: int, opt: int, data: bytes) -> None:
         if level == SOL_SOCKET and opt == SO_BINDTODEVICE:
@@ -315,27 +353,12 @@ class InetSocket(Socket):
     def _membership(self, level: int, opt: int, data: bytes) -> bool:
         """The multicast options that are structures; False: it is none of them. Raises EINVAL, ENODEV, EADDRNOTAVAIL…"""
         if level == SOL_IP and opt == IP_MULTICAST_IF:
-            self.mcast_if = _by_address(data)
-        elif level == SOL_IP and opt in (35, 36):
-            if len(data) < 8:
-                raise SysErr(errno.EINVAL)
-            self.group(opt == 35, data[:4], _by_address(data[4:]))
-        elif level == SOL_IPV6 and opt in (20, 21):
-            if len(data) < 20:
-                raise SysErr(errno.EINVAL)
-            self.group(opt == 20, data[:16], struct.unpack_from("<I", data, 16)[0])
-        elif opt in (42, 45):  # MCAST_JOIN_GROUP, MCAST_LEAVE_GROUP: struct group_req
-            if len(data) < 36:
-                raise SysErr(errno.EINVAL)
-            family = AF_INET if level == SOL_IP else AF_INET6
-            ip, _port = parse_sockaddr(data[8:], family)
-            self.group(opt == 42, unmapped(ip), struct.unpack_from("<I", data)[0])
-        else:
-            return False
-        return True
+            self.mcast_if = by_address(data)
+            return True
+        return membership.option(self, level, opt, data)
 
 
-def _by_address(data: bytes) -> int:
+def by_address(data: bytes) -> int:
     """The interface that IP_MULTICAST_IF and struct ip_mreqn name: by index, by an address of its, or 0. Raises EINVAL…"""
     if len(data) >= 12:  # struct ip_mreqn
         data = data[4:]

@@ -37,19 +37,22 @@ from . import ancillary, inet, resolver
 from .ancillary import Packet
 from .filter import run
 from .inet import InetSocket, interface
-from .ports import Addr, Ports, is_any, is_local, is_v4, make_sockaddr, source_for
+from .ports import Addr, Ports, is_any, is_local, is_multicast, is_v4, make_sockaddr, source_for
 from .socket import Control, Received, Ucred
-from .state import NET, mapped, unmapped
+from .stack.members import ON_LOOPBACK, Members
+from .state import NET, V4, mapped, unmapped
 
 if TYPE_CHECKING:
     from ..kernel.seccomp import Insn
     from ..kernel.task import Task
     from ..vfs.file import FileDescription
+    from .stack.multicast import Filter
     from .stack.udp import UdpEndpoint
 
 PORTS: Final = Ports(17)
 MAX_PAYLOAD: Final = 65507
 OVERHEAD: Final = 768
+LOOPBACK_BROADCAST: Final = V4 + b"\x7f\xff\xff\xff"
 WAKE_ALL: Final = POLLIN | POLLRDNORM | POLLOUT | POLLHUP | POLLRDHUP | POLLERR
 MAX_HEARD: Final = 1024
 UDP_CORK: Final = 1
@@ -58,7 +61,6 @@ UDP_NO_CHECK6_RX: Final = 102
 UDP_SEGMENT: Final = 103
 UDP_GRO: Final = 104
 MAX_SEGMENTS: Final = 128  # UDP_MAX_SEGMENTS
-MAX_GROUPS: Final = 20  # net.ipv4.igmp_max_memberships
 
 
 @final
@@ -79,14 +81,14 @@ class UdpSocket(InetSocket):
     """``rx``: datagrams received; beyond SO_RCVBUF they are dropped, as the network may. ``far``: the stack's endpoint, once the
     socket has to do with something outside."""
 
-    __slots__ = ("cork", "far", "gone", "groups", "heard", "held", "named", "rx", "rx_cost")
+    __slots__ = ("cork", "far", "gone", "heard", "held", "members", "named", "rx", "rx_cost")
 
     def __init__(self, t: Task, domain: int, type: int, protocol: int) -> None:
         super().__init__(t, domain, type, protocol)
         self.rx: deque[Packet] = deque()
         self.rx_cost = 0
         self.far: UdpEndpoint | None = None
-        self.groups: list[tuple[bytes, int]] = []  # joined before there was an endpoint
+        self.members: Members | None = None
         self.gone = False
         self.named = False  # bound by bind(2), so others may know the port
         self.cork = False
@@ -114,14 +116,11 @@ class UdpSocket(InetSocket):
             raise SysErr(errno.ENETUNREACH)
         ip, port = self.local
         address = b"" if ip == inet.ANY6 and not self.v6only else unmapped(ip)
-        far = stack.udp_open((address, port), interface(self.device), self.v6only)
+        far = stack.udp_open((address, port), interface(self.device), self.v6only, self.joined())
         self.far = far
         far.notify = self._from_stack
         for level, opt in list(self.opts):
             self.option_set(level, opt, self.opts[level, opt])
-        for group, index in self.groups:
-            far.join(group, interface(index))
-        self.groups.clear()
         return far
 
     def _close_far(self) -> None:
@@ -184,6 +183,8 @@ class UdpSocket(InetSocket):
         return n > 0
 
     def option_set(self, level: int, opt: int, value: int) -> None:
+        if (level, opt) in ((SOL_IP, inet.IP_MULTICAST_ALL), (SOL_IPV6, inet.IPV6_MULTICAST_ALL)):
+            self.joined().all = value != 0
         far = self.far
         if far is None:
             return
@@ -219,25 +220,30 @@ class UdpSocket(InetSocket):
         if self.far is not None:
             self.far.iface = interface(self.device)
 
+    # Groups
+    def joined(self) -> Members:
+        """What the socket has joined."""
+        if self.members is None:
+            self.members = Members(NET.stack)
+        return self.members
+
     def group(self, join: bool, ip: bytes, index: int) -> None:
-        if not (ip[0] & 0xF0 == 0xE0 if len(ip) == 4 else ip[0] == 0xFF):
-            raise SysErr(errno.EINVAL)
-        if NET.stack is None:
-            raise SysErr(errno.ENODEV if join else errno.EADDRNOTAVAIL)
-        via = interface(index)
-        if self.far is not None:
-            r = self.far.join(ip, via) if join else self.far.leave(ip, via)
-        elif join:
-            again = (ip, index) in self.groups
-            r = -errno.EADDRINUSE if again else -errno.ENOBUFS * (len(self.groups) >= MAX_GROUPS)
-            if not r:
-                self.groups.append((ip, index))
-        else:
-            r = 0 if (ip, index) in self.groups else -errno.EADDRNOTAVAIL
-            if not r:
-                self.groups.remove((ip, index))
-        if r < 0:
-            raise SysErr(-r)
+        if not join:
+            _check(self.joined().leave(ip, index))
+            return
+        _check(self.joined().join(ip, index or self.group_interface(ip)))
+
+    def group_source(self, add: bool, include: bool, ip: bytes, src: bytes, index: int) -> None:
+        _check(self.joined().source(add, include, ip, src, index or self.group_interface(ip)))
+
+    def group_filter(self, ip: bytes, index: int) -> Filter:
+        f = self.joined().filters.get((ip, index or self.group_interface(ip)))
+        if f is None:
+            raise SysErr(errno.EADDRNOTAVAIL)
+        return f
+
+    def set_group_filter(self, ip: bytes, index: int, f: Filter) -> None:
+        _check(self.joined().replace(ip, index or self.group_interface(ip), f))
 
     # Calls
     def connect(self, t: Task, addr: bytes) -> None:
@@ -350,11 +356,35 @@ class UdpSocket(InetSocket):
     def _send_now(
         self, t: Task, data: bytes, addr: bytes | None, dst: Addr, flags: int, how: ancillary.Outgoing
     ) -> int:  # fmt: skip
+        if self._on_loopback(addr, dst[0], how):
+            self._to_many(data, dst)
+            return len(data)
         if not is_local(dst[0]):
             return self._send_far(t, data, addr, dst, flags, how)
+        if dst[0] == LOOPBACK_BROADCAST:
+            if not self.opts.get((SOL_SOCKET, SO_BROADCAST)):
+                return -errno.EACCES
+            self._to_many(data, dst)
+            return len(data)
         src = how.source or (self.local[0] if not is_any(self.local[0]) else source_for(dst[0]))
         self._deliver(data, (src, self.local[1]), dst)
         return len(data)
+
+    def _on_loopback(self, addr: bytes | None, ip: bytes, how: ancillary.Outgoing) -> bool:
+        """Whether a datagram to a group goes by loopback."""
+        return is_multicast(ip) and (how.iface or self.way_index(addr, ip)) == 1
+
+    def _to_many(self, data: bytes, dst: Addr) -> None:
+        """To all who listen on loopback: to a group, or to everybody."""
+        group = unmapped(dst[0]) if is_multicast(dst[0]) else b""
+        ip = self.local[0] if not is_any(self.local[0]) else source_for(dst[0])
+        if group and (group not in ON_LOOPBACK or not ON_LOOPBACK[group].state.lets(unmapped(ip))):
+            return
+        when = time.time_ns()
+        for o in PORTS.lookup(*dst):
+            if isinstance(o, UdpSocket) and o.remote[1] in (0, self.local[1]):
+                if not group or o.joined().hears(1, group, unmapped(ip)):
+                    o.put(Packet(data, (ip, self.local[1]), dst[0], 1, when, 64, 0))
 
     def _send_far(
         self,
@@ -518,11 +548,18 @@ class UdpSocket(InetSocket):
     def release(self) -> None:
         self.gone = True
         self._close_far()
+        if self.members is not None:
+            self.members.close()
         if self.named and NET.siblings is not None:
             NET.siblings.disclaim(17, self.local)
         PORTS.release(self)
         self.rx.clear()
         self.queue.wake(WAKE_ALL)
+
+
+def _check(r: int) -> None:
+    if r < 0:
+        raise SysErr(-r)
 
 
 def _loopback(ip: bytes) -> bool:

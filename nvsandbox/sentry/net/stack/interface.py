@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
-from .ip import ALL_HOSTS4, ALL_NODES6
+from .multicast import everybody
 from .neighbours import Neighbours
 from .routes import masked
 
 if TYPE_CHECKING:
     from .link import Link
-    from .multicast import Report
+    from .multicast import Group, Report
     from .stack import Stack
 
 
@@ -32,10 +32,11 @@ class Address:
 
 @final
 class Interface:
-    """``groups``: multicast groups and how many joined each. ``rx_*``, ``tx_*``: as in /proc/net/dev."""
+    """``groups``: multicast groups with who listens. ``old_querier*``: until when routers want reports of the version before.
+    ``rx_*``, ``tx_*``: as in /proc/net/dev."""
 
     __slots__ = (
-        "addresses", "groups", "index", "link", "name", "neighbours", "reports", "rx_bytes",
+        "addresses", "groups", "index", "link", "name", "neighbours", "old_querier4", "old_querier6", "reports", "rx_bytes",
         "rx_dropped", "rx_packets", "stack", "tx_bytes", "tx_dropped", "tx_packets", "up",
     )  # fmt: skip
 
@@ -46,7 +47,8 @@ class Interface:
         self.link = link
         self.up = True
         self.addresses: list[Address] = []
-        self.groups: dict[bytes, int] = {ALL_HOSTS4: 1, ALL_NODES6: 1}
+        self.groups: dict[bytes, Group] = everybody()
+        self.old_querier4 = self.old_querier6 = 0
         self.neighbours = Neighbours(stack, self)
         self.reports: dict[bytes, Report] = {}
         self.rx_packets = self.rx_bytes = self.rx_dropped = 0

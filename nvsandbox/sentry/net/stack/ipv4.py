@@ -76,7 +76,8 @@ def receive(
     if not local:
         if is_multicast(dst):
             mib.InMcastPkts += 1
-            if dst not in iface.groups:
+            group = iface.groups.get(dst)
+            if group is None or not group.state.lets(src):
                 return
         elif dst == BROADCAST4 or iface.is_broadcast(dst):
             mib.InBcastPkts += 1

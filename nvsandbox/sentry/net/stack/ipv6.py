@@ -54,7 +54,8 @@ def receive(
             mib.InAddrErrors += 1
             return
         mib.InMcastPkts += 1
-        if dst not in iface.groups:
+        group = iface.groups.get(dst)
+        if group is None or not group.state.lets(src):
             return
     tos = (frame[at] & 15) << 4 | frame[at + 1] >> 4
     p = Packet(

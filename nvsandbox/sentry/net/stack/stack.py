@@ -25,6 +25,7 @@ from .udp import UdpEndpoint
 
 if TYPE_CHECKING:
     from .link import Link, Offload
+    from .members import Members
     from .tcp.connection import Addr, TcpConnection
     from .tcp.listener import TcpListener
 
@@ -120,7 +121,7 @@ class Stack:
             )
         self.routes.changed()
         if not v4:
-            join(self, iface, solicited_node(ip))
+            join(self, iface, solicited_node(ip), ip)
         if announce and iface.up and iface.link.mac:
             if v4:
                 arp.announce(self, iface, ip)
@@ -145,7 +146,7 @@ class Stack:
                 ):
                     self.routes.remove(r)
         if len(ip) == 16:
-            leave(self, iface, solicited_node(ip))
+            leave(self, iface, solicited_node(ip), ip)
         self.routes.changed()
         return True
 
@@ -366,9 +367,10 @@ class Stack:
         return self.tcp.connections()
 
     def udp_open(
-        self, local: Addr, iface: Interface | None = None, v6only: bool = False
-    ) -> UdpEndpoint:
-        """An endpoint on a local address (``b""``: both families, 4 or 16 zeroes: any) and port (0: any free one).
+        self, local: Addr, iface: Interface | None = None, v6only: bool = False, members: Members | None = None
+    ) -> UdpEndpoint:  # fmt: skip
+        """An endpoint on a local address (``b""``: both families, 4 or 16 zeroes: any) and port (0: any free one). ``members``: what
+        its socket has joined.
 
         Raises SysErr: EADDRNOTAVAIL, EADDRINUSE (no port free).
         """
@@ -379,7 +381,7 @@ class Stack:
             port = free_port(self.random, self.udp_ports)
             if not port:
                 raise SysErr(errno.EADDRINUSE)
-        e = UdpEndpoint(self, (ip, port), iface, v6only)
+        e = UdpEndpoint(self, (ip, port), iface, v6only, members)
         self.udp_ports.setdefault(port, []).append(e)
         return e
 
@@ -397,7 +399,10 @@ class Stack:
         here = self.udp_ports.get(dport)
         if here is None:
             return []
-        if is_multicast(dst) or (len(dst) == 4 and iface.is_broadcast(dst)):
+        if is_multicast(dst):
+            found = [e for e in here if udp.score(e, iface, src, sport, dst) >= 0]
+            return [e for e in found if e.members.hears(iface.index, dst, src)]
+        if len(dst) == 4 and iface.is_broadcast(dst):
             return [e for e in here if udp.score(e, iface, src, sport, dst) >= 0]
         best: list[UdpEndpoint] = []
         most = -1

@@ -12,7 +12,7 @@ from .inbox import Addr, Datagram, Inbox, ignore
 from .interface import Interface
 from .ip import BROADCAST4, is_any, is_multicast
 from .link import Offload
-from .multicast import join, leave
+from .members import Members
 from .output import Path, find_path, send
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from .stack import Stack
 
 ERRORS: Final = 64  # entries of the error queue
-MEMBERSHIPS: Final = 20  # net.ipv4.igmp_max_memberships
 PMTUDISC_DONT: Final = 0
 PMTUDISC_WANT: Final = 1
 PMTUDISC_DO: Final = 2
@@ -56,17 +55,21 @@ class UdpEndpoint(Inbox):
 
     __slots__ = (
         "broadcast", "closed", "errors", "iface", "local", "mcast_iface", "mcast_loop", "mcast_ttl", "members",
-        "no_checksum", "path", "pmtu_discover", "recverr", "recverr6", "remote", "tos", "ttl", "v6only",
+        "no_checksum", "own_members", "path", "pmtu_discover", "recverr", "recverr6", "remote", "tos", "ttl", "v6only",
     )  # fmt: skip
 
-    def __init__(self, stack: Stack, local: Addr, iface: Interface | None, v6only: bool) -> None:
+    def __init__(
+        self, stack: Stack, local: Addr, iface: Interface | None, v6only: bool, members: Members | None = None
+    ) -> None:  # fmt: skip
+        """``members``: what the socket has joined, when it is the socket's own."""
         super().__init__(stack)
         self.local = local
         self.remote: Addr = (b"", 0)
         self.iface = iface
         self.v6only = v6only
         self.errors: deque[SocketError] = deque()
-        self.members: set[tuple[bytes, int]] = set()
+        self.own_members = members is None
+        self.members = members or Members(stack)
         self.path: Path | None = None
         self.ttl = 64
         self.tos = 0
@@ -139,7 +142,13 @@ class UdpEndpoint(Inbox):
         r = self._emit(path, src, port, data, ttl, self.tos if tos < 0 else tos)
         if r < 0:
             return r
-        if many and self.mcast_loop and dst in path.iface.groups:
+        everybody = (
+            not many
+            and self.broadcast
+            and v4
+            and (dst == BROADCAST4 or path.iface.is_broadcast(dst))
+        )
+        if everybody or (many and self.mcast_loop and dst in path.iface.groups):
             d = Datagram(
                 data, (src, self.local[1]), remote, path.iface.index, self.stack.now(), ttl, 0
             )
@@ -222,43 +231,23 @@ class UdpEndpoint(Inbox):
         return mask | EPOLLERR if self.errors else mask
 
     def join(self, group: bytes, iface: Interface | None) -> int:
-        """Joins a multicast group; 0 or -EADDRINUSE, -EINVAL, -ENODEV, -ENOBUFS."""
-        if not is_multicast(group):
-            return -errno.EINVAL
-        iface = iface or self._group_interface(group)
-        if iface is None:
-            return -errno.ENODEV
-        if (group, iface.index) in self.members:
-            return -errno.EADDRINUSE
-        if len(self.members) >= MEMBERSHIPS or not join(self.stack, iface, group):
-            return -errno.ENOBUFS
-        self.members.add((group, iface.index))
-        return 0
-
-    def _group_interface(self, group: bytes) -> Interface | None:
-        path = find_path(self.stack, group, self.iface)
-        return None if isinstance(path, int) else path.iface
+        """Joins a multicast group, by route when no interface is given; 0 or -EADDRINUSE, -EINVAL, -ENODEV, -ENOBUFS."""
+        if iface is None and is_multicast(group):
+            path = find_path(self.stack, group, self.iface)
+            iface = None if isinstance(path, int) else path.iface
+        return self.members.join(group, iface.index if iface is not None else 0)
 
     def leave(self, group: bytes, iface: Interface | None) -> int:
         """0 or -EADDRNOTAVAIL."""
-        for g, index in self.members:
-            if g == group and (iface is None or iface.index == index):
-                self.members.remove((g, index))
-                on = self.stack.interface(index)
-                if on is not None:
-                    leave(self.stack, on, g)
-                return 0
-        return -errno.EADDRNOTAVAIL
+        return self.members.leave(group, iface.index if iface is not None else 0)
 
     def close(self) -> None:
         if self.closed:
             return
         self.closed = True
         self.notify = ignore
-        for g, index in self.members:
-            on = self.stack.interface(index)
-            if on is not None:
-                leave(self.stack, on, g)
+        if self.own_members:
+            self.members.close()
         self.stack.udp_forget(self)
         self.queue.clear()
 
