@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from .conftest import Runtime, traces
-from .test_commands import gone
+from .test_commands import gone, wait_for
 
 Edit = Callable[[dict[str, Any]], Any]
 
@@ -257,3 +257,24 @@ def test_a_sandbox_that_does_not_answer(rt: Runtime) -> None:
     rt.ok("delete", "--force", "mute")
     assert not traces("mute")
     gone(sentry)
+
+
+@pytest.mark.parametrize("platform", ["systrap", "ptrace"])
+def test_a_stub_is_killed_while_its_program_runs(rt: Runtime, platform: str) -> None:
+    """As the host's out-of-memory killer does it: the program is told to have been killed, whatever it was doing."""
+    b = rt.bundle("bash", "-c", "bash -c 'while :; do :; done'; echo ended $?")
+    argv = rt.argv("run", "-b", b, "busy")
+    argv[1:1] = [f"--platform={platform}"]
+    ran = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+
+    def burnt(pid: int) -> int:
+        try:
+            if "nv-zygote" not in os.readlink(f"/proc/{pid}/exe"):
+                return 0
+            return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
+        except OSError:
+            return 0
+
+    wait_for(lambda: any(burnt(p) > 20 for p in family(ran.pid)), 30)
+    os.kill(max(family(ran.pid), key=burnt), signal.SIGKILL)
+    assert ran.communicate(timeout=30)[0] == "ended 137\n"

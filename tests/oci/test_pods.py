@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Runtime, traces
+from .conftest import OWN, Runtime, traces
 from .test_bad_input import family
 from .test_commands import gone, wait_for
 
@@ -290,14 +290,15 @@ def test_seccomp_profiles_are_a_containers(rt: Runtime, style: tuple[str, str]) 
 def stubs_of(name: str) -> list[int]:
     """Stub processes in the control group of a container."""
     found = []
+    group = f"/{OWN}/{name}"
     for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
         try:
             exe = os.readlink(f"/proc/{pid}/exe")
             groups = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
         except OSError:
             continue
-        if "nv-zygote" in exe and any(line.endswith(f"/{name}") for line in groups):
-            assert all(line.endswith((f"/{name}", "::/")) for line in groups), groups
+        if "nv-zygote" in exe and any(line.endswith(group) for line in groups):
+            assert all(line.endswith((group, "::/")) for line in groups), groups
             found.append(pid)
     return found
 

@@ -35,7 +35,7 @@
 #define BATCH 64      /* stops seen to before others get their turn */
 #define EFLAGS_PLAIN 0x202u
 
-enum mode { STUB, APP, STOPPED, FAULTED, GONE };
+enum mode { STUB, APP, STOPPED, FAULTED, GONE, FELL /* gone while it ran the application */ };
 
 struct nv_pt {
   int tid; /* 0: not known yet, or gone */
@@ -444,8 +444,9 @@ static void died(int tid, int status) {
   int thread = t && t->pt->is_thread, old;
   unstash(tid, &old);
   if (t) {
+    enum mode was = t->pt->mode;
     unbind(t);
-    set_mode(t->pt, GONE);
+    set_mode(t->pt, was == APP || was == FAULTED ? FELL : GONE);
   }
   if (thread)
     return;
@@ -488,7 +489,10 @@ int nv_pt_poll(void) {
 }
 
 int nv_pt_running(const struct nv_task *t) {
-  return t->pt->mode == APP || t->pt->mode == FAULTED || t->pt->queued;
+  const struct nv_pt *p = t->pt;
+  if (p->mode == FELL) /* no handler is at work that would notice; until it is dropped */
+    return !p->muted;
+  return p->mode == APP || p->mode == FAULTED || p->queued;
 }
 
 /* Answers */

@@ -45,7 +45,7 @@ class StubPool:
     def another(self) -> StubPool:
         """A pool with a zygote of its own, and nothing in it until a stub is wanted. May suspend. Raises PlatformError, OSError,
         SysErr, TaskExit."""
-        self._begin()
+        self._begin(False)
         try:
             zygote = self.zygote
             assert zygote is not None
@@ -96,14 +96,15 @@ class StubPool:
             space.kill()
         self._ready.clear()
 
-    def _begin(self) -> bool:
-        """Waits until the zygote is free; whether a stub has come meanwhile. Raises PlatformError once it is closed."""
+    def _begin(self, enough: bool) -> bool:
+        """Waits until the zygote is free, and takes it. ``enough``: a stub that comes meanwhile will do; then True, and the zygote
+        is not taken. May suspend. Raises PlatformError once the pool is closed."""
         while self._making or self.zygote is None:
             if self.closed:
                 raise PlatformError("the container is gone")
             self._waiters.append(self.k.loop.token())
             self.k.loop.suspend()
-            if self._ready:
+            if enough and self._ready:
                 return True
         if self.closed:
             raise PlatformError("the container is gone")
@@ -115,7 +116,7 @@ class StubPool:
         self._wake()
 
     def _make(self) -> None:
-        if self._begin():
+        if self._begin(True):
             return
         try:
             zygote = self.zygote
