@@ -311,6 +311,44 @@ def test_spurious_recovery_is_undone() -> None:
     assert s.s.counters.tcpext.TCPFullUndo == 1 and c.cwnd >= before
 
 
+@pytest.mark.parametrize("sack", [False, True])
+def test_spurious_timeout_without_timestamps(sack: bool) -> None:
+    """RFC 5682: ACKs of what was sent first come late; nothing but the first segment goes out again."""
+    s = Script()
+    c = s.connect(sack=sack, ts=False)
+    c.send(bytes(1460 * 20))
+    assert len(s.seen()) == 10
+    before = c.cwnd
+    s.wait(1500)
+    probe = 1 + 1460 * 10 if sack else 1  # a loss probe takes new data
+    assert {g.seq for g in s.seen()} == {1, probe} and c.ca_state == 4
+    s.inject(".", 1, ack=1 + 1460)
+    new = 1 + 1460 * (11 if sack else 10)
+    assert [g.seq for g in s.seen()] == [new, new + 1460]
+    s.inject(".", 1, ack=1 + 1460 * 2)
+    assert c.ca_state == 0 and c.cwnd >= before
+    assert s.s.counters.tcpext.TCPSpuriousRTOs == 1
+    s.inject(".", 1, ack=1 + 1460 * 10)
+    assert all(g.seq > 1 + 1460 * 10 for g in s.seen())
+
+
+def test_a_real_loss_after_a_timeout() -> None:
+    """The same, but the second ACK repeats the first: what is taken for lost is sent again."""
+    s = Script()
+    c = s.connect(sack=False, ts=False)
+    c.send(bytes(1460 * 20))
+    s.wait(1500)
+    s.seen()
+    s.inject(".", 1, ack=1 + 1460)
+    assert [g.seq for g in s.seen()] == [1 + 1460 * 10, 1 + 1460 * 11]
+    s.inject(".", 1, ack=1 + 1460)
+    assert c.ca_state == 4
+    s.inject(".", 1, ack=1 + 1460)
+    s.wait(3000)
+    assert 1 + 1460 in [g.seq for g in s.seen()]
+    assert s.s.counters.tcpext.TCPSpuriousRTOs == 0
+
+
 def test_newreno_without_sack() -> None:
     s = Script()
     c = s.connect(sack=False)

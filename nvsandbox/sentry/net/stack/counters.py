@@ -29,7 +29,7 @@ TCPEXT_NAMES: Final = (
     "TCPReqQFullDoCookies", "TCPChallengeACK", "TCPSYNChallenge", "TCPTimeouts", "TCPLossProbes",
     "TCPLossProbeRecovery", "TCPSackRecovery", "TCPRenoRecovery", "TCPLostRetransmit", "TCPFastRetrans",
     "TCPSlowStartRetrans", "TCPDSACKOldSent", "TCPDSACKOfoSent", "TCPDSACKRecv", "TCPOFOQueue", "TCPOFODrop", "TCPAbortOnData", "TCPAbortOnClose", "TCPAbortOnTimeout", "TCPAbortOnLinger", "TCPKeepAlive",
-    "TCPFromZeroWindowAdv", "TCPToZeroWindowAdv", "TCPWinProbe", "TCPSackDiscard", "TCPFullUndo",
+    "TCPFromZeroWindowAdv", "TCPToZeroWindowAdv", "TCPWinProbe", "TCPSackDiscard", "TCPFullUndo", "TCPSpuriousRTOs",
 )  # fmt: skip
 
 
@@ -99,6 +99,7 @@ class TcpExtCounters:
         self.TCPAbortOnLinger = self.TCPKeepAlive = self.TCPFromZeroWindowAdv = 0
         self.TCPToZeroWindowAdv = self.TCPWinProbe = self.TCPSackDiscard = 0
         self.TCPFullUndo = 0
+        self.TCPSpuriousRTOs = 0
 
 
 @final

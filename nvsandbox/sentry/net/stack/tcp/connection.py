@@ -34,6 +34,7 @@ from .states import (
     FIN_TIMEOUT,
     FIN_WAIT1,
     FIN_WAIT2,
+    FRTO_OFF,
     INFINITE,
     LAST_ACK,
     RCVBUF_INITIAL,
@@ -99,6 +100,7 @@ class TcpConnection(Expiring):
         "fin_received",
         "fin_sent",
         "flight_high",
+        "frto",
         "gso_limit",
         "high_seq",
         "iface",
@@ -125,6 +127,7 @@ class TcpConnection(Expiring):
         "notify",
         "oobinline",
         "ooo",
+        "originals",
         "orphan",
         "path",
         "peer_mss",
@@ -263,6 +266,8 @@ class TcpConnection(Expiring):
         self.high_seq = self.fack = self.recovery_point = 0
         self.prr_delivered = self.prr_out = 0
         self.duplicates = 0
+        self.frto = FRTO_OFF
+        self.originals = False  # the ACK at hand tells of something that was sent once only
         self.undo_marker = self.undo_cwnd = self.undo_ssthresh = self.retrans_stamp = 0
         self.sack_cache: list[tuple[int, int]] = []
         self.rack_sent = self.rack_end = self.rack_rtt = 0

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING
 
 from . import timeouts, transmit
 from .segment import MASK, Segment, unwrap
-from .states import CA_LOSS, CA_OPEN, CA_RECOVERY, MOST_SENT, RTO_MAX, RTO_MIN, S
+from .states import (
+    CA_LOSS,
+    CA_OPEN,
+    CA_RECOVERY,
+    FRTO_HEAD,
+    FRTO_NEW,
+    FRTO_OFF,
+    MOST_SENT,
+    RTO_MAX,
+    RTO_MIN,
+    S,
+)
 
 if TYPE_CHECKING:
     from .connection import TcpConnection
@@ -72,13 +83,17 @@ def clean(c: TcpConnection, ack: int, tsecr: int, now: int) -> int:
     """Removes what is acknowledged; a round trip in ns from what was sent once only, -1: none."""
     rtt = -1
     n = 0
+    again = False
     q = c.rtxq
     for s in q:
         if s.end > ack:
             break
+        again = again or s.ever
         if s.sacked:
             c.sacked_out -= s.end - s.seq
         else:
+            if not s.ever and s.end <= c.high_seq:
+                c.originals = True
             if s.end < c.fack and not s.ever:
                 c.reordering = True
             _unmark(c, s)
@@ -89,7 +104,12 @@ def clean(c: TcpConnection, ack: int, tsecr: int, now: int) -> int:
     if n:
         del q[:n]
     if q and q[0].seq < ack:
+        again = again or q[0].ever
+        if not (q[0].ever or q[0].sacked) and ack <= c.high_seq:
+            c.originals = True
         _trim(c, q[0], ack)
+    if again and not c.sack_ok:
+        c.originals = False  # whether the rest was there before is not known
     return rtt
 
 
@@ -181,6 +201,8 @@ def _tag(c: TcpConnection, start: int, end: int, tsecr: int, now: int) -> int:
             s = c.rtxq[i]
         if s.end < highest and not s.ever:
             c.reordering = True
+        if not s.ever and s.end <= c.high_seq:
+            c.originals = True
         _rack_advance(c, s, tsecr, now)
         _unmark(c, s)
         s.sacked = True
@@ -292,6 +314,7 @@ def enter_loss(c: TcpConnection, now: int) -> None:
             _remember(c)
             c.ssthresh = c.ca.reduce(c)
         c.high_seq = c.snd_nxt
+    c.frto = FRTO_HEAD if c.ca_state != CA_RECOVERY else FRTO_OFF
     c.ca.restart()
     c.flight_high = 0
     c.ca_state = CA_LOSS
@@ -300,6 +323,7 @@ def enter_loss(c: TcpConnection, now: int) -> None:
     c.duplicates = 0
     if c.rtxq and c.rtxq[0].sacked:
         # The peer has thrown away what it had reported (RFC 2018 section 8).
+        c.frto = FRTO_OFF
         for s in c.rtxq:
             s.sacked = False
         c.sacked_out = 0
@@ -324,6 +348,23 @@ def _undo(c: TcpConnection) -> None:
         _unmark(c, s)
     c.ca_state = CA_OPEN
     c.backoff = 0
+    c.frto = FRTO_OFF
+
+
+def _forward(c: TcpConnection, acked: int, sacked: int, duplicate: bool) -> None:
+    """F-RTO (RFC 5682 section 3.1, Linux: tcp_process_loss): after a timeout new data is sent before what is taken for lost, and
+    the ACK of something sent once only shows that nothing was."""
+    if c.originals and c.undo_marker:
+        c.stack.counters.tcpext.TCPSpuriousRTOs += 1
+        _undo(c)
+    elif c.frto == FRTO_NEW:
+        if sacked or duplicate:
+            c.frto = FRTO_OFF
+    elif acked and c.snd_una < c.high_seq and c.tx.size and c.snd_una + c.snd_wnd > c.snd_nxt:
+        c.frto = FRTO_NEW
+        c.high_seq = c.snd_nxt
+    elif acked or sacked or duplicate:
+        c.frto = FRTO_OFF
 
 
 def acknowledged(
@@ -333,6 +374,9 @@ def acknowledged(
     spurious = c.undo_marker and c.retrans_stamp and seg.has_ts and seg.tsecr and acked
     if spurious and c.ca_state != CA_OPEN and (seg.tsecr - c.retrans_stamp) & MASK >= 0x80000000:
         _undo(c)
+    if c.frto and c.ca_state == CA_LOSS:
+        _forward(c, acked, sacked, duplicate)
+    c.originals = False
     if c.tlp_end:
         _probe_answered(c, seg, acked, duplicate)
     lost_before = c.lost_out
@@ -366,6 +410,7 @@ def _leave(c: TcpConnection) -> None:
     if c.ca_state == CA_RECOVERY:
         c.cwnd = max(c.ssthresh, c.mss)
     c.ca_state = CA_OPEN
+    c.frto = FRTO_OFF
     c.undo_marker = 0
     c.duplicates = 0
 

@@ -19,6 +19,10 @@ CLOSING: Final = 11
 CA_OPEN: Final = 0
 CA_RECOVERY: Final = 3
 CA_LOSS: Final = 4
+# F-RTO: not under way, the first segment was sent again, new data was sent
+FRTO_OFF: Final = 0
+FRTO_HEAD: Final = 1
+FRTO_NEW: Final = 2
 
 MS: Final = 1_000_000
 S: Final = 1_000_000_000

@@ -14,6 +14,8 @@ from .states import (
     CA_LOSS,
     CA_OPEN,
     CA_RECOVERY,
+    FRTO_NEW,
+    FRTO_OFF,
     MIN_MSS,
     MOST_SENT,
     MS,
@@ -270,13 +272,16 @@ def send_sent(c: TcpConnection, s: Sent, now: int) -> bool:
 
 def push(c: TcpConnection, now: int, force: bool = False) -> None:
     """Sends lost stretches again, then new data as far as the windows, Nagle and cork allow (``force``: not those)."""
-    if c.lost_out and c.lost_out > c.retrans_out:
+    if c.lost_out and c.lost_out > c.retrans_out and c.frto != FRTO_NEW:
         retransmit_lost(c, now)
     sent_any = False
     if c.tx.size or (c.fin_queued and not c.fin_sent):
         if not c.rtxq and c.last_tx and now - c.last_tx > c.rto:
             _restart_after_idle(c)
-        sent_any = _send_new(c, now, force)
+        sent_any = _send_new(c, now, force or c.frto == FRTO_NEW)
+    if c.frto == FRTO_NEW and c.snd_nxt == c.high_seq:  # nothing could be sent
+        c.frto = FRTO_OFF
+        retransmit_lost(c, now)
     if sent_any and c.ca_state == CA_OPEN:
         timeouts.arm_loss_probe(c, now)
     if not c.rtxq and (c.tx.size or (c.fin_queued and not c.fin_sent)):
