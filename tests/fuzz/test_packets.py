@@ -22,6 +22,8 @@ from nvsandbox.sentry.net.stack.tcp.segment import HEADER
 
 SECONDS = int(os.environ.get("FUZZ_SECONDS", "6"))
 SEED = int(os.environ.get("FUZZ_SEED") or (1 if os.environ.get("CI") else time.time()))
+GROUPS4 = (bytes(4), b"\xe8\1\2\3", b"\xe8\1\2\4")
+GROUPS6 = (b"\xff\2" + bytes(13) + b"\1", bytes(16), b"\xff\x35" + bytes(13) + b"\3")
 INTERESTING = (0, 1, 0x7F, 0x80, 0xFF, 4, 5, 0x40, 0x45, 0x60, 20, 40, 60)
 
 
@@ -53,7 +55,7 @@ def base(rng: random.Random, p: Pair, conns: list[Any]) -> bytes:
     eth = p.la.mac + p.lb.mac
     v6 = rng.random() < 0.4
     src, dst = (B6, A6) if v6 else (B4, A4)
-    kind = rng.randrange(9)
+    kind = rng.randrange(10)
     if kind == 0:
         op = rng.choice((1, 2))
         body = (
@@ -117,6 +119,19 @@ def base(rng: random.Random, p: Pair, conns: list[Any]) -> bytes:
             flags = at // 8 | (0x2000 if rng.random() < 0.7 else 0)
             body = header(src, dst, 17, 32, 64, 0, rng.randrange(50), flags) + whole[at : at + 32]
             return eth + b"\x08\0" + body
+    elif kind == 8:
+        group = rng.choice(GROUPS6 if v6 else GROUPS4)
+        more = rng.randbytes(4) + b"".join(rng.choice((src, dst)) for _ in range(rng.randrange(4)))
+        tail = group + (more if rng.random() < 0.6 else b"")
+        if v6:
+            body = bytes((rng.choice((130, 131, 132, 143)), 0, 0, 0)) + rng.randbytes(4) + tail
+            src, dst = b"\xfe\x80" + bytes(13) + b"\2", rng.choice((group, GROUPS6[0], A6))
+        else:
+            body = bytes((rng.choice((0x11, 0x16, 0x17, 0x22)), rng.randrange(256), 0, 0)) + tail
+            dst = rng.choice((group, b"\xe0\0\0\1", A4))
+        extra = pseudo_sum(src, dst, 58, len(body)) if v6 else 0
+        body = body[:2] + finish(extra + ones_sum(body)) + body[4:]
+        proto = 58 if v6 else 2
     else:
         proto = rng.choice((0, 43, 60, 59, 2, 255))
         body = bytes((rng.choice((0, 6, 17, 43, 44, 58, 60)), rng.randrange(3))) + rng.randbytes(30)
@@ -196,6 +211,10 @@ def test_mutated_packets(part: int) -> None:
         while (c := lst.accept()) is not None:
             if rng.random() < 0.5:
                 c.close()
+        for g in (*GROUPS4[1:], GROUPS6[2]):
+            if rng.random() < 0.2:
+                src = rng.choice((B4, b"\x0a\0\0\x63") if len(g) == 4 else (B6, A6))
+                udp_end.members.source(rng.random() < 0.5, rng.random() < 0.5, g, src, p.ia.index)
         if rng.random() < 0.1:
             worst = max(worst, memory(p))
         while udp_end.recv() or any(r.recv() for r in raws):
