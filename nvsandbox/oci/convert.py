@@ -9,15 +9,17 @@ from typing import Final
 from ..failure import Failure
 from ..nvproxy.options import CDI_ANNOTATION, HOOKS, names_cdi, wanted
 from ..sandbox import control
-from ..sandbox.config import DeviceNode, HostMount, IdMap, InnerMount, SandboxConfig
+from ..sandbox.config import DeviceNode, DeviceRule, HostMount, IdMap, InnerMount, SandboxConfig
 from . import capabilities
+from .cgroups import unescape
+from .limits import ALWAYS, access_of
 from .rlimits import RLIMITS
 from .seccomp import profile_of
 from .spec import Capabilities, Device, Mount, Process, Spec
 
 FLAGS: Final = {
     "ro": 1, "nosuid": 2, "nodev": 4, "noexec": 8, "noatime": 1024, "nodiratime": 2048,
-    "strictatime": 1 << 24,
+    "strictatime": 1 << 24, "rro": 1, "rnosuid": 2, "rnodev": 4, "rnoexec": 8,
 }  # fmt: skip
 CLEARS: Final = {
     "rw": 1, "suid": 2, "dev": 4, "exec": 8, "atime": 1024, "diratime": 2048, "nostrictatime": 1 << 24,
@@ -28,11 +30,11 @@ IGNORED: Final = frozenset(
         "defaults", "relatime", "norelatime", "bind", "rbind", "private", "rprivate", "shared", "rshared",
         "slave", "rslave", "unbindable", "runbindable", "newinstance", "sync", "async", "tmpcopyup", "dirsync",
         "lazytime", "nolazytime", "silent", "loud", "iversion", "noiversion", "mand", "nomand", "remount",
-        "nosymfollow", "symfollow", "z", "Z", "copy", "nocopy", "idmap", "ridmap", "rro", "rrw", "rnosuid",
-        "rnodev", "rnoexec", "U", "acl", "noacl", "consistent", "cached", "delegated",
+        "nosymfollow", "symfollow", "z", "Z", "copy", "nocopy", "idmap", "ridmap", "rrw", "U", "acl", "noacl", "consistent", "cached", "delegated",
     )
 )  # fmt: skip
 INNER: Final = ("tmpfs", "proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2")
+MAX_BELOW: Final = 64  # mounts of the host below a bind mount that are looked at
 KINDS: Final = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
 
 
@@ -51,9 +53,11 @@ def mounts_of(spec: Spec, bundle: str) -> tuple[list[HostMount], list[HostMount 
                     f"$.mounts[{i}]: mount `{m.source}` on `{m.destination}`: no such file or directory"
                 )
             ro = bool(flags & 1)
-            hm = HostMount(source, target, ro, not ro, flags)
-            host.append(hm)
-            order.append(hm)
+            found = [HostMount(source, target, ro, not ro, flags)]
+            if ro and "rbind" in m.options and "rro" not in m.options:
+                found += _mounts_below(source, target, flags & ~1)
+            host += found
+            order += found
         elif m.type == "tmpfs" and m.destination == "/dev":
             order.append(
                 InnerMount(target, "dev", b"" if spec.process.terminal else b"noconsole", flags)
@@ -66,6 +70,21 @@ def mounts_of(spec: Spec, bundle: str) -> tuple[list[HostMount], list[HostMount 
                 f"$.mounts[{i}]: mount `{m.destination}`: file system type `{m.type}` is not supported"
             )
     return host, order
+
+
+def _mounts_below(source: str, target: bytes, flags: int) -> list[HostMount]:
+    """What is mounted on the host below ``source``, in places below ``target``: ``ro`` is about the first mount alone, as mount(8)
+    says of bind mounts."""
+    top = os.fsencode(os.path.realpath(source)).rstrip(b"/")
+    found: dict[bytes, HostMount] = {}
+    with open("/proc/self/mountinfo", "rb") as f:
+        for line in f:
+            where = unescape(line.split(b" ")[4])
+            if where.startswith(top + b"/") and len(found) < MAX_BELOW:
+                found[where] = HostMount(
+                    os.fsdecode(where), target.rstrip(b"/") + where[len(top) :], False, True, flags
+                )
+    return [found[w] for w in sorted(found)]
 
 
 def options(m: Mount) -> tuple[int, list[str]]:
@@ -115,6 +134,24 @@ def device_of(d: Device, i: int) -> DeviceNode:
     mode = KINDS[d.type] | (0o666 if d.fileMode is None else d.fileMode & 0o7777)
     rdev = os.makedev(d.major, d.minor)
     return DeviceNode(os.fsencode(d.path), mode, rdev, d.uid or 0, d.gid or 0)
+
+
+def device_rules(spec: Spec) -> list[DeviceRule]:
+    """What the container may use of devices; none: all. Raises Failure."""
+    r = spec.linux.resources
+    if r is None or not r.devices:
+        return []
+    out = []
+    for i, d in enumerate(r.devices):
+        if d.type not in ("", "a", "b", "c"):
+            raise Failure(f"$.linux.resources.devices[{i}].type: unknown `{d.type}`")
+        major, minor = (-1 if n is None or n < 0 else n for n in (d.major, d.minor))
+        out.append(DeviceRule(d.allow, d.type or "a", major, minor, access_of(d)))
+    for line in ALWAYS:
+        kind, numbers, access = line.split()
+        major, minor = (-1 if n == "*" else int(n) for n in numbers.split(":"))
+        out.append(DeviceRule(True, kind, major, minor, access))
+    return out
 
 
 def id_maps(spec: Spec) -> tuple[list[IdMap], list[IdMap]]:
@@ -181,4 +218,5 @@ def config_of(spec: Spec, bundle: str, base: SandboxConfig) -> SandboxConfig:
         from ..nvproxy.inject import for_spec
 
         for_spec(base, spec)
+    base.device_rules = device_rules(spec)  # with those that GPUs have added
     return base

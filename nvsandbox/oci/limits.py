@@ -181,7 +181,12 @@ def _device_v1(base: str, d: DeviceRule) -> None:
         write(f"{base}/{file}", "a")
         return
     major, minor = ("*" if n is None or n < 0 else str(n) for n in (d.major, d.minor))
-    write(f"{base}/{file}", f"{kind} {major}:{minor} {d.access or 'rwm'}")
+    write(f"{base}/{file}", f"{kind} {major}:{minor} {access_of(d)}")
+
+
+def access_of(d: DeviceRule) -> str:
+    """Of r, w and m, what a rule is about; anything else in it means nothing, as with runc."""
+    return "".join(c for c in "rwm" if c in d.access) or "rwm"
 
 
 # Version 2

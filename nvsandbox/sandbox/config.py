@@ -44,6 +44,16 @@ class DeviceNode(Struct):
     gid: int = 0
 
 
+class DeviceRule(Struct):
+    """What of devices is allowed or not (sentry/vfs/device_rules.py)."""
+
+    allow: bool
+    kind: str
+    major: int
+    minor: int
+    access: str
+
+
 class IdMap(Struct):
     """One line of a user namespace's map."""
 
@@ -63,6 +73,7 @@ class SandboxConfig(Struct):
         default_factory=list
     )  # both kinds in their order
     devices: list[DeviceNode] = field(default_factory=list)
+    device_rules: list[DeviceRule] = field(default_factory=list)  # none: every device
     masked: list[bytes] = field(default_factory=list)
     readonly_paths: list[bytes] = field(default_factory=list)
     sysctl: dict[bytes, bytes] = field(default_factory=dict)

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from .config import DeviceNode, HostMount, IdMap, InnerMount, SandboxConfig
+from .config import DeviceNode, DeviceRule, HostMount, IdMap, InnerMount, SandboxConfig
 
 PLAIN = ("root_readonly", "memory", "pids", "cpu_max")
 BYTES = ("masked", "readonly_paths", "links", "files")
@@ -22,6 +22,7 @@ def encode(config: SandboxConfig) -> dict[str, Any]:
         **out, "sequence": sequence, "root": msgspec.to_builtins(config.root),
         "uid_maps": msgspec.to_builtins(config.uid_maps), "gid_maps": msgspec.to_builtins(config.gid_maps),
         "mounts": msgspec.to_builtins(config.mounts), "devices": msgspec.to_builtins(config.devices),
+        "device_rules": msgspec.to_builtins(config.device_rules),
     }  # fmt: skip
 
 
@@ -34,6 +35,7 @@ def decode(tree: dict[str, Any]) -> SandboxConfig:
         for m in tree["sequence"]
     ]
     config.devices = msgspec.convert(tree["devices"], list[DeviceNode])
+    config.device_rules = msgspec.convert(tree["device_rules"], list[DeviceRule])
     config.root_readonly = bool(tree["root_readonly"])
     config.memory, config.pids = int(tree["memory"]), int(tree["pids"])
     config.cpu_max = msgspec.convert(tree["cpu_max"], tuple[int, int] | None)

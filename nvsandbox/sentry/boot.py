@@ -39,6 +39,7 @@ from .mm.patch import KNOWN
 from .mounts import mount_all
 from .net import host as hostnet
 from .syscalls.decode import Row
+from .vfs.device_rules import DeviceRule
 from .vfs.file import FdTable
 from .vfs.fs_context import FsContext
 from .vfs.mount import MountNamespace
@@ -207,6 +208,9 @@ class Boot:
     def _limit(c: Container, config: SandboxConfig) -> None:
         c.limit(config.memory, config.pids)
         c.cpu_max = config.cpu_max
+        c.device_rules = [
+            DeviceRule(r.allow, r.kind, r.major, r.minor, r.access) for r in config.device_rules
+        ]
         if config.uid_maps:
             c.uid_map, c.gid_map = (
                 b"".join(b"%10d %10d %10d\n" % (m.inside, m.outside, m.count) for m in maps)

@@ -91,6 +91,81 @@ def test_mounts(rt: Runtime, tmp_path: Path) -> None:
     assert (tmp_path / "v" / "n").read_text() == "new\n"
 
 
+def test_readonly_bind_mounts_with_mounts_below(rt: Runtime, tmp_path: Path) -> None:
+    """``ro`` is the first mount's, ``rro`` everybody's."""
+    volume = tmp_path / "v"
+    (volume / "below").mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "none", str(volume / "below")]
+    subprocess.run(mount, check=True)
+    try:
+
+        def edit(s: dict[str, Any]) -> None:
+            for where, options in (("/ro", ["rbind", "ro"]), ("/rro", ["rbind", "ro", "rro"])):
+                s["mounts"].append(
+                    {
+                        "destination": where,
+                        "type": "bind",
+                        "source": str(volume),
+                        "options": options,
+                    }
+                )
+
+        script = "for f in /ro/a /ro/below/b /rro/c /rro/below/d; do (echo x >$f) 2>&1 | grep -o 'Read-only.*' || echo fine; done"
+        got = inside(rt, script, edit).splitlines()
+        assert got == ["Read-only file system", "fine"] + 2 * ["Read-only file system"]
+        assert os.listdir(volume / "below") == ["b"]
+    finally:
+        subprocess.run(["umount", str(volume / "below")], check=True)
+
+
+DEVICES = r"""
+import os
+def try_it(name, flags):
+    try:
+        os.close(os.open("/dev/" + name, flags))
+        return "opened"
+    except OSError as e:
+        return os.strerror(e.errno)
+print(try_it("null", os.O_RDWR), try_it("kmsg", os.O_RDWR), try_it("other", os.O_RDONLY))
+print(try_it("disk", os.O_RDONLY), try_it("disk", os.O_WRONLY), try_it("disk", os.O_RDWR))
+print(os.access("/dev/disk", os.R_OK), os.access("/dev/disk", os.W_OK), os.access("/dev/disk", os.F_OK))
+log = os.open("/dev/kmsg", os.O_RDWR | os.O_NONBLOCK)
+print(os.read(log, 200).decode().split(";")[1][:13])
+os.write(log, b"<3>trouble\\\x01\n")
+print(os.read(log, 200).decode().split(",")[:2], os.lseek(log, 0, os.SEEK_SET), os.read(log, 99)[-15:])
+print(os.read(log, 200).decode().split(";")[1], end="")
+try:
+    os.read(log, 200)
+except BlockingIOError:
+    print("no more")
+"""
+
+
+def test_device_rules_and_the_kernels_log(rt: Runtime) -> None:
+    """linux.resources.devices decides about opens inside; /dev/kmsg is the container's own log, which syslog(2) shows, too."""
+
+    def edit(s: dict[str, Any], rules: bool = True) -> None:
+        s["linux"]["devices"] = [
+            {"path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11},
+            {"path": "/dev/other", "type": "c", "major": 1, "minor": 12},
+            {"path": "/dev/disk", "type": "b", "major": 8, "minor": 3},
+        ]
+        s["linux"]["resources"]["devices"] = [
+            {"allow": False, "access": "rwm"},
+            {"allow": True, "type": "c", "major": 1, "minor": 11, "access": "rwm"},
+            {"allow": True, "type": "b", "major": 8, "access": "r"},
+        ]
+        for kind in ("bounding", "effective", "permitted"):
+            s["process"]["capabilities"][kind].append("CAP_SYSLOG")
+
+    got = inside(rt, f"python3 -c '{DEVICES}' 2>&1; dmesg -r | tail -1 | grep -o '^<[0-9]*>'", edit)
+    none, no = "No such device or address", "Operation not permitted"
+    assert got.splitlines() == [
+        f"opened opened {no}", f"{none} {no} {no}", "True False True", "Linux version",
+        "['11', '1'] 0 b'AMIC nvsandbox\\n'", "trouble\\x5c\\x01", "no more", "<11>",
+    ]  # fmt: skip
+
+
 def test_readonly_root_masked_and_readonly_paths(rt: Runtime) -> None:
     def edit(s: dict[str, Any]) -> None:
         s["root"]["readonly"] = True

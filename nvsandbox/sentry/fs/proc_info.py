@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from ..kernel import kernel as kern
+from ..kernel.container import RELEASE, VERSION
 from ..vfs.fstypes import FSTYPES
 from .proc_pid import mm_of
 
@@ -134,7 +134,7 @@ def loadavg(pids: PidNamespace) -> bytes:
 
 
 def version() -> bytes:
-    return b"Linux version %s (%s) %s\n" % (kern.RELEASE, COMPILER, kern.VERSION)
+    return b"Linux version %s (%s) %s\n" % (RELEASE, COMPILER, VERSION)
 
 
 def filesystems() -> bytes:

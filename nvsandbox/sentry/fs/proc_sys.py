@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import SysErr
 from ..ipc import mqueue, msg, sem, shm
-from ..kernel import kernel as kern
 from ..kernel import pids, seccomp
-from ..kernel.container import MAX_TASKS
+from ..kernel.container import MAX_TASKS, RELEASE, VERSION
 from ..kernel.creds import CAP_LAST, CAP_SYS_ADMIN
 from ..mm import mm
 from ..vfs import leases
@@ -39,7 +38,7 @@ def random_uuid() -> bytes:
 
 BOOT_ID: Final = random_uuid()
 FIXED: Final[dict[bytes, bytes]] = {
-    b"kernel/ostype": b"Linux", b"kernel/osrelease": kern.RELEASE, b"kernel/version": kern.VERSION,
+    b"kernel/ostype": b"Linux", b"kernel/osrelease": RELEASE, b"kernel/version": VERSION,
     b"kernel/threads-max": b"%d" % (2 * MAX_TASKS),
     b"kernel/cap_last_cap": b"%d" % CAP_LAST, b"kernel/overflowuid": b"65534",
     b"kernel/overflowgid": b"65534", b"kernel/ngroups_max": b"65536", b"kernel/core_pattern": b"core",

@@ -8,12 +8,18 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final, final
 
+from .klog import KernelLog
+
 if TYPE_CHECKING:
     from ..syscalls.decode import Row
+    from ..vfs.device_rules import DeviceRule
     from .pids import PidNamespace
     from .stubs import StubPool
 
 MAX_TASKS: Final = 16000
+RELEASE: Final[bytes] = b"6.1.0-nvsandbox"
+VERSION: Final[bytes] = b"#1 SMP PREEMPT_DYNAMIC nvsandbox"
+BANNER: Final[bytes] = b"Linux version %s %s" % (RELEASE, VERSION)
 IDENTITY: Final = b"%10d %10d %10d\n" % (0, 0, 0xFFFFFFFF)
 
 
@@ -22,7 +28,9 @@ class Container:
     """``table`` is what its calls are answered by: the sandbox's, under the container's profile."""
 
     __slots__ = (
+        "_log",
         "cpu_max",
+        "device_rules",
         "gid_map",
         "hears_all",
         "max_tasks",
@@ -55,10 +63,18 @@ class Container:
         self.tasks = 0
         self.removed = False  # starts nothing any more
         self.stubs: StubPool | None = None  # of its own, in a pod
+        self.device_rules: list[DeviceRule] = []  # none: every device
+        self._log: KernelLog | None = None
         # Files of device drivers: path -> content, path -> target
         self.proc_files: dict[bytes, bytes] = {}
         self.sys_files: dict[bytes, bytes] = {}
         self.sys_links: dict[bytes, bytes] = {}
+
+    def log(self) -> KernelLog:
+        """The kernel's log, as this container sees it."""
+        if self._log is None:
+            self._log = KernelLog(BANNER)
+        return self._log
 
     def limit(self, memory: int, pids: int) -> None:
         """Limits in bytes and tasks, 0: as before."""

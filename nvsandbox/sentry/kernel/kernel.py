@@ -9,7 +9,7 @@ import select
 import signal as hostsignal
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, final
 
 from ...platform.native._native import lib
 from ...platform.space import HostPlatform, PlatformError, Space, Thread
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from ..vfs.mount import MountNamespace
 
 log = logging.getLogger("nvsandbox.sentry")
-
-RELEASE: Final[bytes] = b"6.1.0-nvsandbox"
-VERSION: Final[bytes] = b"#1 SMP PREEMPT_DYNAMIC nvsandbox"
 
 
 @final

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import stat
 from typing import TYPE_CHECKING, Final
 
 from ..abi.fcntl import (
@@ -15,6 +16,7 @@ from ..abi.fcntl import (
 )
 from ..abi.stat import STATX_RESERVED, pack_stat, pack_statfs, pack_statx
 from ..errors import SysErr
+from ..vfs.device_rules import check_device
 from ..vfs.inode import Inode
 from ..vfs.namei import start_at, touch_atime, walk, walk_at
 from ..vfs.path import (
@@ -131,6 +133,8 @@ def do_access(t: Task, dirfd: int, addr: UserPtr, mode: int, flags: int) -> int:
             path_permission(t, p, mode)
         elif mode:
             i.permission(t, mode)
+        if mode & 6 and i.mode & 0o170000 in (stat.S_IFCHR, stat.S_IFBLK):
+            check_device(t, i, ("", "w", "r", "rw")[mode >> 1 & 3])
     finally:
         t.creds = old
     return 0

@@ -9,8 +9,10 @@ from typing import Final
 
 from ..abi.personality import PER_LINUX32, PER_MASK, UNAME26
 from ..errors import SysErr
-from ..kernel import kernel as kern
+from ..fs.kmsg import may_read
+from ..kernel import klog
 from ..kernel import signal as sg
+from ..kernel.container import RELEASE, VERSION
 from ..kernel.cputime import group_usage, look, thread_usage
 from ..kernel.creds import (
     CAP_LAST,
@@ -18,6 +20,7 @@ from ..kernel.creds import (
     CAP_SYS_ADMIN,
     CAP_SYS_RESOURCE,
 )
+from ..kernel.klog import KernelLog
 from ..kernel.task import RLIM_NLIMITS, RLIMIT_CPU, RLIMIT_NOFILE, RLIMIT_STACK, Task
 from ..kernel.timers import watch_cpu_limit
 from ..mm.mm import TASK_SIZE
@@ -28,8 +31,8 @@ from .seccomp import pr_get_seccomp, pr_set_seccomp
 from .time import NSEC
 
 CAP_SYS_PACCT: Final = 20
-CAP_SYSLOG: Final = 34
-SYSLOG_READ, SYSLOG_READ_ALL, SYSLOG_READ_CLEAR, SYSLOG_CONSOLE_LEVEL = 2, 3, 4, 8
+SYSLOG_READ, SYSLOG_READ_ALL, SYSLOG_READ_CLEAR, SYSLOG_CLEAR = 2, 3, 4, 5
+SYSLOG_CONSOLE_LEVEL, SYSLOG_SIZE_UNREAD, SYSLOG_SIZE_BUFFER = 8, 9, 10
 IO_PORTS: Final = 65536
 GRND_FLAGS: Final = 7
 REBOOT_MAGIC2: Final = (0x28121969, 0x05121996, 0x16041998, 0x20112000)
@@ -46,11 +49,11 @@ def sys_uname(t: Task, out: UserPtr) -> int:
     """uname(2)."""
     k = t.k
     machine = b"i686" if t.personality & PER_MASK == PER_LINUX32 else b"x86_64"
-    release = kern.RELEASE
+    release = RELEASE
     if t.personality & UNAME26:
         _major, minor, rest = release.split(b".", 2)
         release = b"2.6.%d.%s" % (60 + int(minor), rest)
-    fields = (b"Linux", k.hostname, release, kern.VERSION, machine, k.domainname)
+    fields = (b"Linux", k.hostname, release, VERSION, machine, k.domainname)
     t.copy_out(out, b"".join(f[:64].ljust(65, b"\0") for f in fields))
     return 0
 
@@ -430,17 +433,57 @@ def sys_kcmp(t: Task, a: CInt, b: CInt, kind: CInt, x: CULong, y: CULong) -> int
 
 
 def sys_syslog(t: Task, kind: CInt, buf: UserPtr, size: CInt) -> int:
-    """syslog(2): an empty log."""
-    if not t.creds.capable(CAP_SYSLOG) and not t.creds.capable(CAP_SYS_ADMIN):
+    """syslog(2): the log of the container (kernel/klog.py)."""
+    if not may_read(t):
         raise SysErr(errno.EPERM)
     if not 0 <= kind <= 10:
         raise SysErr(errno.EINVAL)
+    log = t.tg.container.log()
     if kind in (SYSLOG_READ, SYSLOG_READ_ALL, SYSLOG_READ_CLEAR):
         if not buf or size < 0:
             raise SysErr(errno.EINVAL)
+        if not size:
+            return 0
+        text = _read_log(t, log, size) if kind == SYSLOG_READ else _last_of_log(log, size)
+        t.copy_out(buf, text)
+        if kind == SYSLOG_READ_CLEAR:
+            log.clear_seq = log.next_seq
+        return len(text)
+    if kind == SYSLOG_CLEAR:
+        log.clear_seq = log.next_seq
     elif kind == SYSLOG_CONSOLE_LEVEL and not 1 <= size <= 8:
         raise SysErr(errno.EINVAL)
+    elif kind == SYSLOG_SIZE_UNREAD:
+        return sum(len(klog.line(r)) for r in log.since(log.read_seq))
+    elif kind == SYSLOG_SIZE_BUFFER:
+        return klog.SIZE
     return 0
+
+
+def _read_log(t: Task, log: KernelLog, size: int) -> bytes:
+    """What nobody has read yet, waiting for some; whole lines, the first cut where it is too long. May suspend."""
+    while log.read_seq >= log.next_seq:
+        t.wait(log.queue)
+    out = b""
+    for r in log.since(log.read_seq):
+        text = klog.line(r)
+        if out and len(out) + len(text) > size:
+            break
+        out += text
+        log.read_seq = r.seq + 1
+    return out[:size]
+
+
+def _last_of_log(log: KernelLog, size: int) -> bytes:
+    """The newest lines that fit."""
+    out: list[bytes] = []
+    for r in reversed(log.since(log.clear_seq)):
+        text = klog.line(r)
+        if len(text) > size:
+            break
+        size -= len(text)
+        out.append(text)
+    return b"".join(reversed(out))
 
 
 def sys_reboot(t: Task, m1: CUInt, m2: CUInt, cmd: CUInt, arg: UserPtr) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from ..errors import SysErr
+from .device_rules import check_device
 from .path import MS_NODEV
 
 if TYPE_CHECKING:
@@ -38,18 +39,18 @@ def register_fifo(opener: Opener) -> None:
 
 
 def open_special(t: Task, path: Path, flags: int) -> FileDescription:
-    """Raises ENXIO: a socket, or no driver of that number."""
+    """Raises ENXIO: a socket, or no driver of that number; EPERM for a device that the container may not have."""
     i = path.inode
     kind = i.mode & 0o170000
     if kind == stat.S_IFIFO and _FIFO:
         return _FIFO[0](t, path, flags)
-    if kind == stat.S_IFCHR:
+    if kind in (stat.S_IFCHR, stat.S_IFBLK):
         if path.mount.flags & MS_NODEV:
             raise SysErr(errno.EACCES)
+        check_device(t, i, ("r", "w", "rw", "rw")[flags & 3])
+    if kind == stat.S_IFCHR:
         major, minor = os.major(i.rdev), os.minor(i.rdev)
         opener = CHRDEVS.get((major, minor)) or CHRDEVS.get((major, ANY_MINOR))
         if opener is not None:
             return opener(t, path, flags)
-    if kind == stat.S_IFBLK and path.mount.flags & MS_NODEV:
-        raise SysErr(errno.EACCES)
     raise SysErr(errno.ENXIO)
