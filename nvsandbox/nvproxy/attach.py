@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ..sentry.kernel.container import Container
     from ..sentry.kernel.kernel import Kernel
     from ..sentry.kernel.task import Task
-    from ..sentry.vfs.mount import MountNamespace
     from ..sentry.vfs.path import Path
     from .devices import NvFile
 
@@ -53,7 +52,7 @@ class Gpus:
         self.rules = rules(Abi(database().release(config.abi), config.policy))
         """What the seccomp filter needs besides the usual."""
         self.engines: dict[str, Engine] = {}
-        self._by_ns: dict[MountNamespace, Engine] = {}
+        self._of: dict[Container, Engine] = {}
         self._release = config.abi
         SharedAnon.backed = True
         if not self.standby:
@@ -73,7 +72,7 @@ class Gpus:
         return Engine(self.k, config)
 
     def _open(self, t: Task, path: Path, flags: int) -> NvFile:
-        e = self._by_ns.get(t.fs.ns) or self.engines.get("")
+        e = self._of.get(t.tg.container) or self.engines.get("")
         if e is None:
             raise SysErr(errno.EPERM)  # as the device control group answers
         return e.open(t, path, flags)
@@ -88,17 +87,11 @@ class Gpus:
         rest = list(fds)
         config.broker_fd = rest.pop(0) if config.broker_fd >= 0 and rest else -1
         config.audit_fd = rest.pop(0) if config.audit_fd >= 0 and rest else -1
-        self.engines[name] = self._engine(config, c)
+        self.engines[name] = self._of[c] = self._engine(config, c)
 
-    def placed(self, name: str, ns: MountNamespace) -> None:
-        """The container's file tree is there."""
-        e = self.engines.get(name)
-        if e is not None:
-            self._by_ns[ns] = e
-
-    def removed(self, name: str, ns: MountNamespace) -> None:
+    def removed(self, name: str, c: Container) -> None:
         """The container is gone; files that are still open go with its processes."""
-        self._by_ns.pop(ns, None)
+        self._of.pop(c, None)
         e = self.engines.pop(name, None)
         if e is not None:
             e.end()

@@ -96,9 +96,9 @@ class SentryServer:
         self.asked: list[Any] = []  # who waits for news of the network
         self.boot = Boot(prepared, gofer, config.ncpu, PLATFORMS[config.platform])
         self.k = self.boot.k
-        self.k.hostname = config.hostname
+        self.k.uts.hostname = config.hostname
         self.k.patching = config.patching
-        self.k.domainname = config.domainname or self.k.domainname
+        self.k.uts.domainname = config.domainname or self.k.uts.domainname
         self.k.on_exit = self._ended
         self.k.on_process_exit = self._process_exited
         if config.strace:
@@ -279,8 +279,6 @@ class SentryServer:
                     )
                 self.gpus.join(name, base64.b64decode(msg["gpu"]), fds[1:], container)
             ns = self.boot.build_another(tree.decode(msg["tree"]), gofer, container)
-            if self.gpus is not None:
-                self.gpus.placed(name, ns)
             stubs = container.stubs = self.k.stubs.another()
         except (
             SysErr, TaskExit, Failure, KeyError, TypeError, ValueError, OSError, PlatformError,
@@ -304,7 +302,7 @@ class SentryServer:
             c.container.stubs.close()
         self.k.forget_container(c.container)
         if self.gpus is not None:
-            self.gpus.removed(name, c.ns)
+            self.gpus.removed(name, c.container)
 
     def _engine(self, name: str) -> Engine | None:
         """nvproxy of a container."""

@@ -191,7 +191,8 @@ class Boot:
         """One more container of a pod, with a pid namespace of its own unless it shares the sandbox's."""
         k = self.k
         pids = k.container.pids if shares_pids else PidNamespace(k)
-        c = Container(pids, k.table)
+        ns = k.container.ns.replace(pids_for_children=pids)
+        c = Container(pids, k.table, ns)
         self.confine(c, profile)
         k.containers.append(c)
         return c

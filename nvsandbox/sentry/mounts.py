@@ -21,7 +21,7 @@ from .fs.sysfs import make_sysfs
 from .fs.tmpfs_file import MemReg
 from .fs.tmpfs_inode import MemDir, MemNode
 from .fs.tty import session_leader_exit
-from .ipc.mqueue import MQUEUES
+from .ipc.namespace import INIT_IPC
 from .net import sysctl
 from .vfs.path import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_RELATIME
 
@@ -65,7 +65,8 @@ def _devpts(k: Kernel, b: Builder, m: InnerMount) -> None:
 
 
 def _mqueue(k: Kernel, b: Builder, m: InnerMount) -> None:
-    b.mount(m.target, MQUEUES, MQUEUES.root, m.flags | MS_RELATIME)
+    fs = INIT_IPC.mqueues
+    b.mount(m.target, fs, fs.root, m.flags | MS_RELATIME)
 
 
 MOUNTERS: Final[dict[str, Mounter]] = {
@@ -167,9 +168,9 @@ def set_sysctls(k: Kernel, wanted: dict[bytes, bytes]) -> None:
     """OCI sysctls, before /proc is made: shown there, obeyed where something here reads them."""
     for name, value in wanted.items():
         if name == b"kernel.hostname":
-            k.hostname = value[:64]
+            k.uts.hostname = value[:64]
         elif name == b"kernel.domainname":
-            k.domainname = value[:64]
+            k.uts.domainname = value[:64]
         path = name.replace(b".", b"/")
         try:
             if configure(path, value):

@@ -16,10 +16,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import nvsandbox.sentry.ipc.namespace
+import nvsandbox.sentry.net.state  # noqa: F401  # they register their kinds of namespaces
 from nvsandbox.sentry.abi.resource import RLIM_INFINITY, RLIMIT_NOFILE
 from nvsandbox.sentry.errors import Restart, SysErr
 from nvsandbox.sentry.kernel.container import Container
 from nvsandbox.sentry.kernel.creds import Credentials
+from nvsandbox.sentry.kernel.namespaces import UtsNamespace, first_namespaces
+from nvsandbox.sentry.kernel.userns import INIT_USER, UserNamespace
 from nvsandbox.sentry.kernel.wait import POLL_ALL, Waiter, WaitQueue
 from nvsandbox.sentry.mm.vma import Vma, VmaMap
 from nvsandbox.sentry.vfs.file import FdTable
@@ -112,7 +116,31 @@ class FakeKernel:
         self.procs: dict[int, Any] = {}
         self.last_pid = 7
         pids: Any = self
-        self.container = Container(pids, {})
+        self.parent = None
+        self.root = self
+        self.kind, self.ino = b"pid", 1
+        uts = UtsNamespace(INIT_USER, b"fake", b"")
+        self.container = Container(pids, {}, first_namespaces(uts, pids))
+
+    def number(self, pid: int) -> int:
+        return pid
+
+    outer = number
+
+    def task(self, pid: int) -> Any:
+        return self.tasks.get(pid)
+
+    def proc(self, pid: int) -> Any:
+        return self.procs.get(pid)
+
+    def members(self) -> list[Any]:
+        return list(self.procs.values())
+
+    def numbers_of(self, pid: int, own: object) -> list[int]:
+        return [pid]
+
+    def administrator(self) -> UserNamespace:
+        return INIT_USER
 
     def every_task(self) -> list[Any]:
         return list(self.tasks.values())
@@ -131,7 +159,9 @@ class FakeGroup:
     """The fields of ThreadGroup that the other layers use."""
 
     def __init__(self, pid: int, kernel: FakeKernel) -> None:
-        self.pids, self.container = kernel, kernel.container
+        self.pids = self.pidns = kernel
+        self.container = kernel.container
+        self.undo_sets: dict[Any, None] = {}
         self.pid = self.pgid = self.sid = pid
         self.tty: object | None = None
         self.mm: object | None = None
@@ -171,6 +201,8 @@ class FakeTask:
         self.tid = tid or 100 + len(kernel.tasks)
         kernel.tasks[self.tid] = self
         self.tg = FakeGroup(self.tid, kernel)
+        self.nr = self.tid
+        self.ns = kernel.container.ns
         self.comm = b"fake"
         self.creds = Credentials(uid, gid)
         self.files = FdTable()

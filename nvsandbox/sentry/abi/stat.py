@@ -7,6 +7,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from ..kernel.userns import UserNamespace
     from ..vfs.inode import Stat, StatFs
 
 _STAT: Final = struct.Struct("<QQQIII4xQqqqqqqqqq24x")
@@ -26,16 +27,16 @@ STATX_ATTR_MOUNT_ROOT: Final = 0x2000
 _stat_pack: Final = _STAT.pack
 
 
-def pack_stat(s: Stat) -> bytes:
-    """``struct stat``."""
+def pack_stat(s: Stat, users: UserNamespace) -> bytes:
+    """``struct stat`` with ids as ``users`` has them."""
     a, m, c = s.atime, s.mtime, s.ctime
     return _stat_pack(
-        s.dev, s.ino, s.nlink, s.mode, s.uid, s.gid, s.rdev, s.size, s.blksize, s.blocks,
+        s.dev, s.ino, s.nlink, s.mode, users.uid_out(s.uid), users.gid_out(s.gid), s.rdev, s.size, s.blksize, s.blocks,
         a // NS, a % NS, m // NS, m % NS, c // NS, c % NS,
     )  # fmt: skip
 
 
-def pack_statx(s: Stat, mnt_id: int, mount_root: bool) -> bytes:
+def pack_statx(s: Stat, users: UserNamespace, mnt_id: int, mount_root: bool) -> bytes:
     """``struct statx`` with all that we know, whatever was asked for."""
     mask = STATX_BASIC_STATS | STATX_MNT_ID | (STATX_BTIME if s.btime else 0)
     attr = STATX_ATTR_MOUNT_ROOT if mount_root else 0
@@ -43,7 +44,7 @@ def pack_statx(s: Stat, mnt_id: int, mount_root: bool) -> bytes:
     for ns in (s.atime, s.btime, s.ctime, s.mtime):
         times += [ns // NS, ns % NS]
     return _STATX.pack(
-        mask, s.blksize, attr, s.nlink, s.uid, s.gid, s.mode, s.ino, s.size, s.blocks,
+        mask, s.blksize, attr, s.nlink, users.uid_out(s.uid), users.gid_out(s.gid), s.mode, s.ino, s.size, s.blocks,
         STATX_ATTR_MOUNT_ROOT, *times, os.major(s.rdev), os.minor(s.rdev),
         os.major(s.dev), os.minor(s.dev), mnt_id, 0, 0,
     )  # fmt: skip

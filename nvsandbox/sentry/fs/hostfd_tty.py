@@ -101,10 +101,10 @@ class HostTty(HostFile):
                 (pgrp,) = struct.unpack("<i", t.copy_in(arg, 4))
                 if pgrp <= 0:
                     raise SysErr(errno.EINVAL)
-                jobs.fg_pgrp = pgrp
+                jobs.fg_pgrp = t.tg.pidns.outer(pgrp)
                 return 0
             value = jobs.session if cmd == TIOCGSID else jobs.fg_pgrp
-            t.copy_out(arg, struct.pack("<i", value))
+            t.copy_out(arg, struct.pack("<i", t.tg.pidns.number(value)))
             return 0
         raise SysErr(errno.ENOTTY)
 

@@ -1,7 +1,4 @@
-"""Files of namespaces, what /proc/PID/ns/* lead to (Linux: fs/nsfs.c; namespaces(7), ioctl_ns(2)).
-
-There is one namespace of each kind, and no other can be made.
-"""
+"""Files of namespaces, what /proc/PID/ns/* lead to (Linux: fs/nsfs.c; namespaces(7), ioctl_ns(2))."""
 
 from __future__ import annotations
 
@@ -12,11 +9,13 @@ import struct
 from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from ..errors import SysErr
+from ..kernel.namespaces import INIT_TIME
+from ..kernel.pids import PidNamespace
+from ..kernel.userns import Namespace, UserNamespace
 from ..vfs.file import FileDescription
 from ..vfs.inode import FileSystem, Inode
 from ..vfs.mount import mount_of
 from ..vfs.path import Dentry, Path
-from ..vfs.synthetic import SynthLink
 from .anon import AnonInode
 
 if TYPE_CHECKING:
@@ -39,56 +38,71 @@ NSFS: Final = NsFs("nsfs", "nsfs")
 _MOUNT: Final = mount_of(NSFS, AnonInode(NSFS, stat.S_IFDIR | 0o555))
 
 
+def label(ns: Namespace) -> bytes:
+    return b"%s:[%d]" % (ns.kind, ns.ino)
+
+
 @final
-class Namespace(Inode):
-    """One namespace; ``flag``: its CLONE_NEW*."""
+class NamespaceInode(Inode):
+    """What a namespace's link leads to. It keeps the namespace alive: bound somewhere, as ``ip netns`` does, longer than any
+    process in it."""
 
-    __slots__ = ("flag", "kind", "node")
+    __slots__ = ("node", "ns")
 
-    def __init__(self, kind: bytes, ino: int, flag: int) -> None:
-        super().__init__(NSFS, READABLE, 0, 0, ino)
-        self.kind = kind
-        self.flag = flag
+    def __init__(self, ns: Namespace) -> None:
+        super().__init__(NSFS, READABLE, 0, 0, ns.ino)
+        self.ns = ns
         self.node = AnonInode(NSFS, READABLE)
-        self.node.ino = ino
-        self.node.label = self.label()
-
-    def label(self) -> bytes:
-        return b"%s:[%d]" % (self.kind, self.ino)
+        self.node.ino = ns.ino
+        self.node.label = label(ns)
 
     def open(self, t: Task, path: Path, flags: int) -> FileDescription:
-        return NamespaceFile(flags, self)
+        return NamespaceFile(flags, self.ns)
 
 
-USER: Final = Namespace(b"user", 0xEFFFFFFD, 0x10000000)
-NAMESPACES: Final = {
-    n.kind: n
-    for n in (
-        Namespace(b"cgroup", 0xEFFFFFFB, 0x02000000),
-        Namespace(b"ipc", 0xEFFFFFFF, 0x08000000),
-        Namespace(b"mnt", 0xEFFFFFF8, 0x00020000),
-        Namespace(b"net", 0xEFFFFFF9, 0x40000000),
-        Namespace(b"pid", 0xEFFFFFFC, 0x20000000),
-        Namespace(b"time", 0xEFFFFFFA, 0x00000080),
-        USER,
-        Namespace(b"uts", 0xEFFFFFFE, 0x04000000),
-    )
-}
+# As listed in /proc/PID/ns
+NAMES: Final = (
+    b"cgroup", b"ipc", b"mnt", b"net", b"pid", b"pid_for_children", b"time", b"time_for_children", b"user", b"uts",
+)  # fmt: skip
+
+
+def namespace_of(u: Task, name: bytes) -> Namespace | None:
+    """The namespace of task ``u`` that /proc/PID/ns/NAME means; None before there is a first process in it."""
+    p = u.ns
+    if name == b"user":
+        return u.creds.userns
+    if name == b"mnt":
+        return u.fs.ns
+    if name == b"pid":
+        return u.tg.pidns
+    if name == b"pid_for_children":
+        children = p.pids_for_children
+        return children if children is u.tg.pidns or children.init is not None else None
+    if name == b"uts":
+        return p.uts
+    if name == b"ipc":
+        return p.ipc
+    if name == b"net":
+        return p.net
+    if name == b"cgroup":
+        return p.cgroup
+    return INIT_TIME
 
 
 @final
 class NamespaceFile(FileDescription):
     """An open namespace: it can be compared and asked."""
 
-    __slots__ = ("ns",)
+    __slots__ = ("node", "ns")
 
     def __init__(self, flags: int, ns: Namespace) -> None:
         super().__init__(flags)
         self.ns = ns
+        self.node = NamespaceInode(ns).node
 
     @property
     def inode(self) -> Inode:
-        return self.ns.node
+        return self.node
 
     def pollable(self) -> bool:
         return False
@@ -98,30 +112,35 @@ class NamespaceFile(FileDescription):
         if cmd == NS_GET_NSTYPE:
             return self.ns.flag
         if cmd == NS_GET_USERNS:
-            if self.ns is USER:
-                raise SysErr(errno.EPERM)
-            f = NamespaceFile(os.O_RDONLY, USER)
-            return t.files.install(f, t.tg.rlimit(RLIMIT_NOFILE), cloexec=True)
+            return self._related(t, self.ns.owner)
         if cmd == NS_GET_PARENT:
-            raise SysErr(errno.EPERM if self.ns.kind in (b"pid", b"user") else errno.EINVAL)
-        if cmd == NS_GET_OWNER_UID:
-            if self.ns is not USER:
+            if isinstance(self.ns, PidNamespace):
+                parent = self.ns.parent
+                if parent is None or not parent.is_within(t.tg.pidns):
+                    raise SysErr(errno.EPERM)
+                return self._install(t, parent)
+            if not isinstance(self.ns, UserNamespace):
                 raise SysErr(errno.EINVAL)
-            t.copy_out(arg, struct.pack("<I", 0))
+            return self._related(t, self.ns.owner)
+        if cmd == NS_GET_OWNER_UID:
+            if not isinstance(self.ns, UserNamespace):
+                raise SysErr(errno.EINVAL)
+            t.copy_out(arg, struct.pack("<I", t.creds.userns.uid_out(self.ns.creator)))
             return 0
         raise SysErr(errno.ENOTTY)
 
+    def _related(self, t: Task, users: UserNamespace | None) -> int:
+        """A user namespace that the caller may know of: its own and what is within it."""
+        if users is None or not users.is_within(t.creds.userns):
+            raise SysErr(errno.EPERM)
+        return self._install(t, users)
 
-@final
-class NamespaceLink(SynthLink):
-    """/proc/PID/ns/KIND."""
+    @staticmethod
+    def _install(t: Task, ns: Namespace) -> int:
+        f = NamespaceFile(os.O_RDONLY, ns)
+        return t.files.install(f, t.tg.rlimit(RLIMIT_NOFILE), cloexec=True)
 
-    __slots__ = ("ns",)
 
-    def __init__(self, fs: FileSystem, ns: Namespace) -> None:
-        super().__init__(fs, ns.label())
-        self.size = 0
-        self.ns = ns
-
-    def get_link(self, t: Task) -> bytes | Path:
-        return Path(_MOUNT, Dentry(self.ns.label(), _MOUNT.root, self.ns))
+def place(ns: Namespace) -> Path:
+    """Where the link of a namespace leads."""
+    return Path(_MOUNT, Dentry(label(ns), _MOUNT.root, NamespaceInode(ns)))

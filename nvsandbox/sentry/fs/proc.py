@@ -1,6 +1,6 @@
 """procfs: the file system and its root (Linux: fs/proc/root.c; proc(5)).
 
-The tree is one for each container: it shows the processes of its pid namespace. Left out: hidepid, subset=pid, /proc/PID/mem
+An instance shows the processes of one pid namespace, with their numbers there. Left out: hidepid, subset=pid, /proc/PID/mem
 (the kernel adds it with ``add``), /proc/kcore, /proc/kmsg.
 """
 
@@ -20,6 +20,7 @@ from .proc_sys import make_sys
 if TYPE_CHECKING:
     from ..kernel.container import Container
     from ..kernel.kernel import Kernel
+    from ..kernel.pids import PidNamespace
     from ..kernel.task import Task
 
 
@@ -36,9 +37,10 @@ class ProcFs(FileSystem):
     magic: ClassVar[int] = 0x9FA0
     xattr_user_ok: ClassVar[bool] = False
 
-    def __init__(self, k: Kernel, container: Container) -> None:
+    def __init__(self, k: Kernel, container: Container, pidns: PidNamespace) -> None:
         super().__init__("proc", "proc")
-        self.pids = container.pids
+        self.pids = pidns
+        self.owner = pidns.administrator()
         self.net = make_net(self)
         self.root = ProcRoot(self)
         static = self.root.static
@@ -80,11 +82,11 @@ class ProcFs(FileSystem):
 
 def make_proc(k: Kernel, container: Container) -> ProcFs:
     """A new instance; mount its ``root``."""
-    return ProcFs(k, container)
+    return ProcFs(k, container, container.pids)
 
 
 def _factory(t: Task, source: bytes, data: bytes) -> tuple[FileSystem, Inode]:
-    fs = ProcFs(t.k, t.tg.container)
+    fs = ProcFs(t.k, t.tg.container, t.tg.pidns)
     fs.source = source.decode("utf-8", "replace") or "proc"
     return fs, fs.root
 

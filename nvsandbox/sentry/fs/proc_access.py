@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import SysErr
 from ..kernel.creds import CAP_SYS_PTRACE
+from ..kernel.userns import INIT_USER
 
 if TYPE_CHECKING:
     from ..kernel.creds import Credentials
@@ -31,11 +32,14 @@ def mm_of(tg: ThreadGroup) -> MM | None:
 
 def check_access(t: Task, tg: ThreadGroup) -> None:
     """ptrace's rule for looking into a process (Linux: __ptrace_may_access). Raises EACCES."""
-    if t.tg is tg or t.creds.capable(CAP_SYS_PTRACE):
+    if t.tg is tg:
         return
     c, o = t.creds, creds_of(tg)
+    if c.ns_capable(o.userns if o is not None else INIT_USER, CAP_SYS_PTRACE):
+        return
     if (
         o is None
+        or o.userns is not c.userns
         or {o.uid, o.euid, o.suid} != {c.fsuid}
         or {o.gid, o.egid, o.sgid} != {c.fsgid}
         or tg.dumpable != 1

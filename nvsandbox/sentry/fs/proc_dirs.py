@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, final
@@ -12,12 +13,13 @@ from ..kernel.cputime import look
 from ..vfs.inode import Inode, Stat
 from ..vfs.path import Path, path_name
 from ..vfs.synthetic import DynDir, GenFile, StaticDir, SynthLink
-from . import proc_mem, proc_memory, proc_mounts, proc_pid
-from .nsfs import NAMESPACES, NamespaceLink
+from . import proc_ids, proc_mem, proc_memory, proc_mounts, proc_pid
+from .nsfs import NAMES, label, namespace_of, place
 from .proc_fd import FdDir, FdInfoDir
 
 if TYPE_CHECKING:
     from ..kernel.task import Task, ThreadGroup
+    from ..kernel.userns import Namespace
     from ..mm.mm import MM
     from .proc import ProcFs
 
@@ -99,13 +101,13 @@ class ProcessDir(ProcDir):
         if t.tg is self.tg:
             look(t)
         size = proc_memory.sizes(t, self._mm())
-        return proc_pid.stat(self.tg, self.task(), self.tid, size)
+        return proc_pid.stat(self.proc.pids, self.tg, self.task(), self.tid, size)
 
     def _status(self, t: Task) -> bytes:
         if t.tg is self.tg:
             look(t)
         size = proc_memory.sizes(t, self._mm())
-        return proc_pid.status(self.tg, self.task(), self.tid, size)
+        return proc_pid.status(t, self.proc.pids, self.tg, self.task(), self.tid, size)
 
     def live(self) -> Task:
         """Raises ESRCH once it is dead."""
@@ -147,7 +149,7 @@ class ProcessDir(ProcDir):
         self.makers[name] = (stat.S_IFDIR, make)
 
     def _fill(self) -> None:
-        tg = self.tg
+        tg, fs = self.tg, self.proc
         self.gen(b"stat", self._stat)
         self.gen(b"statm", lambda t: proc_memory.statm(t, self._mm()))
         self.gen(b"status", self._status)
@@ -180,22 +182,23 @@ class ProcessDir(ProcDir):
         self.gen(b"personality", lambda t: b"%08x\n" % self.live().personality, 0o400, private=True)
         self.gen(
             b"sched",
-            lambda t: b"%s (%d, #threads: %d)\n" % (self.live().comm, self.tid, len(tg.tasks)),
+            lambda t: (
+                b"%s (%d, #threads: %d)\n"
+                % (self.live().comm, self.proc.pids.number(self.tid), len(tg.tasks))
+            ),
         )
         self.text(b"schedstat", b"0 0 0\n")
         self.gen(b"loginuid", lambda t: b"%d" % tg.loginuid)
         self.text(b"sessionid", b"4294967295")
-        self.gen(b"uid_map", lambda t: tg.container.uid_map)
-        self.gen(b"gid_map", lambda t: tg.container.gid_map)
-        self.text(b"projid_map", b"         0          0 4294967295\n")
-        self.text(b"setgroups", b"allow\n")
+        for name in (b"uid_map", b"gid_map", b"projid_map", b"setgroups"):
+            self.makers[name] = (stat.S_IFREG, functools.partial(proc_ids.MapFile, fs, self, name))
         self.text(b"coredump_filter", b"00000033\n")
         self.place_link(b"exe", _exe)
         self.place_link(b"cwd", lambda u: u.fs.cwd)
         self.place_link(b"root", lambda u: u.fs.root)
         self.dir(b"fd", lambda: FdDir(self.fs, tg))
         self.dir(b"fdinfo", lambda: FdInfoDir(self.fs, tg))
-        self.dir(b"ns", lambda: make_ns(self.proc))
+        self.dir(b"ns", lambda: make_ns(self.proc, self))
         self.dir(b"net", lambda: self.proc.net)
         if self.tid == tg.pid:
             self.gen(b"timerslack_ns", lambda t: b"%d\n" % self.live().timer_slack, 0o666)
@@ -284,7 +287,7 @@ class TaskDir(ProcDir):
         return super().getattr(t)
 
     def lookup(self, t: Task, name: bytes) -> Inode:
-        tid = int(name) if name.isdigit() and len(name) < 9 else 0
+        tid = self.proc.pids.outer(int(name)) if name.isdigit() and len(name) < 9 else 0
         if tid not in self.tg.tasks:
             self.made.pop(tid, None)
             raise SysErr(errno.ENOENT)
@@ -295,16 +298,44 @@ class TaskDir(ProcDir):
         return d
 
     def names(self, t: Task) -> list[tuple[bytes, int, int]]:
-        return [(b"%d" % n, 0x200000 + n, stat.S_IFDIR) for n in sorted(self.tg.tasks)]
+        shown = sorted(self.proc.pids.number(n) for n in self.tg.tasks)
+        return [(b"%d" % n, 0x200000 + n, stat.S_IFDIR) for n in shown if n]
 
 
-def make_ns(fs: ProcFs) -> StaticDir:
-    """/proc/PID/ns: every process is in the one namespace of each kind."""
+@final
+class NsLink(SynthLink):
+    """/proc/PID/ns/NAME."""
+
+    __slots__ = ("dir", "name")
+
+    def __init__(self, fs: ProcFs, dir: ProcessDir, name: bytes) -> None:
+        super().__init__(fs, b"", 0o777)
+        self.dir = dir
+        self.name = name
+
+    def _namespace(self, t: Task) -> Namespace:
+        try:
+            proc_pid.check_access(t, self.dir.tg)
+            u = self.dir.live()
+        except SysErr as e:
+            raise SysErr(errno.ENOENT if e.errno == errno.ESRCH else e.errno) from None
+        ns = namespace_of(u, self.name)
+        if ns is None:
+            raise SysErr(errno.ENOENT)
+        return ns
+
+    def readlink(self, t: Task) -> bytes:
+        return label(self._namespace(t))
+
+    def get_link(self, t: Task) -> bytes | Path:
+        return place(self._namespace(t))
+
+
+def make_ns(fs: ProcFs, dir: ProcessDir) -> StaticDir:
+    """/proc/PID/ns."""
     d = StaticDir(fs, 0o511)
-    for kind, ns in NAMESPACES.items():
-        d.add(kind, NamespaceLink(fs, ns))
-        if kind in (b"pid", b"time"):
-            d.add(kind + b"_for_children", NamespaceLink(fs, ns))
+    for name in NAMES:
+        d.add(name, NsLink(fs, dir, name))
     return d
 
 
@@ -323,11 +354,15 @@ class SelfLink(SynthLink):
         self.thread = thread
 
     def readlink(self, t: Task) -> bytes:
-        if t.tg.pids is not self.proc.pids:  # another container's /proc, through a descriptor
+        ns = self.proc.pids
+        own = ns.number(t.tg.pid)
+        if (
+            t.tg.pids is not ns.root or not own
+        ):  # another container's /proc, or an inner namespace's
             raise SysErr(errno.ENOENT)
         if self.thread:
-            return b"%d/task/%d" % (t.tg.pid, t.tid)
-        return b"%d" % t.tg.pid
+            return b"%d/task/%d" % (own, ns.number(t.tid))
+        return b"%d" % own
 
 
 @final
@@ -349,10 +384,10 @@ class ProcRoot(ProcDir):
             return i
         if not name.isdigit() or len(name) > 9 or name[0] == 48:
             raise SysErr(errno.ENOENT)
-        pid = int(name)
-        tg = self.pids.procs.get(pid)
+        pid = self.pids.outer(int(name))
+        tg = self.pids.root.procs.get(pid)
         if tg is None:
-            u = self.pids.tasks.get(pid)  # /proc/TID works although it is not listed
+            u = self.pids.root.tasks.get(pid)  # /proc/TID works although it is not listed
             tg = u.tg if u is not None else None
         if tg is None:
             self.dirs.pop(pid, None)
@@ -365,10 +400,12 @@ class ProcRoot(ProcDir):
         return d
 
     def _forget_dead(self) -> None:
-        if len(self.dirs) > 2 * len(self.pids.procs) + 64:
-            for pid in [p for p, d in self.dirs.items() if self.pids.procs.get(p) is not d.tg]:
+        procs = self.pids.root.procs
+        if len(self.dirs) > 2 * len(procs) + 64:
+            for pid in [p for p, d in self.dirs.items() if procs.get(p) is not d.tg]:
                 del self.dirs[pid]
 
     def names(self, t: Task) -> list[tuple[bytes, int, int]]:
         out = [(n, i.ino, i.mode) for n, i in self.static.items()]
-        return out + [(b"%d" % p, 0x300000 + p, stat.S_IFDIR) for p in sorted(self.pids.procs)]
+        shown = sorted(self.pids.number(tg.pid) for tg in self.pids.members())
+        return out + [(b"%d" % p, 0x300000 + p, stat.S_IFDIR) for p in shown if p]

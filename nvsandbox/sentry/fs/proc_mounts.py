@@ -73,10 +73,14 @@ def mountinfo(u: Task) -> bytes:
     for m, where in visible(u):
         parent = m.parent.id if m.parent is not None else m.id
         optional = b""
-        if m.peer_group:
-            optional += b" shared:%d" % m.peer_group
-        if m.master:
-            optional += b" master:%d" % m.master
+        g = m.group
+        if g is not None:
+            optional += b" shared:%d" % g.id
+        master = m.master if g is None else g.master
+        if master is not None:
+            optional += b" master:%d" % master.id
+        if m.unbindable:
+            optional += b" unbindable"
         inner = b"/"
         d = m.root
         parts = []

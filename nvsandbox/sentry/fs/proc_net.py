@@ -10,6 +10,7 @@ from ..vfs.synthetic import GenFile, StaticDir
 
 if TYPE_CHECKING:
     from ..net.inet import InetSocket
+    from ..net.state import NetState
     from .proc import ProcFs
 
 INET_HEAD: Final = b"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
@@ -34,9 +35,9 @@ def _row(n: int, s: InetSocket, state: int, queued: int) -> bytes:
     ).encode()
 
 
-def tcp(family: int) -> bytes:
+def tcp(net: NetState, family: int) -> bytes:
     out = [INET_HEAD if family == AF_INET else INET6_HEAD]
-    for s in tcp_local.sockets():
+    for s in tcp_local.sockets(net):
         if s.domain == family:
             out.append(
                 _row(
@@ -46,17 +47,17 @@ def tcp(family: int) -> bytes:
     return b"".join(out)
 
 
-def udp(family: int) -> bytes:
+def udp(net: NetState, family: int) -> bytes:
     out = [INET_HEAD if family == AF_INET else INET6_HEAD]
-    for s in udp_local.sockets():
+    for s in udp_local.sockets(net):
         if s.domain == family:
             out.append(_row(len(out) - 1, s, 1 if s.remote[1] else 7, s.rx_cost))
     return b"".join(out)
 
 
-def unix_sockets() -> bytes:
+def unix_sockets(net: NetState) -> bytes:
     out = [b"Num       RefCount Protocol Flags    Type St Inode Path\n"]
-    for name, s in unix.ABSTRACT.items():
+    for name, s in net.abstract.items():
         flags = 0x10000 if s.state == unix.LISTEN else 0
         out.append(
             b"%016X: %08X %08X %08X %04X %02X %5d @%s\n"
@@ -74,11 +75,13 @@ def unix_sockets() -> bytes:
     return b"".join(out)
 
 
-def netlink_sockets() -> bytes:
+def netlink_sockets(net: NetState) -> bytes:
     out = [
         b"sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n"
     ]
     for port, s in netlink.used().items():
+        if s.net is not net:
+            continue
         out.append(
             b"%016x %-3d %-10d %08x 0        0        0     2        0        %d\n"
             % (0, 0, port, s.groups, s.node.ino)
@@ -87,7 +90,7 @@ def netlink_sockets() -> bytes:
 
 
 def make_net(fs: ProcFs) -> StaticDir:
-    """One directory for all processes: there is one network namespace."""
+    """One directory for all processes: it shows the reader's network namespace."""
     d = StaticDir(fs)
     texts = {
         b"raw": INET_HEAD, b"raw6": INET6_HEAD,
@@ -100,11 +103,11 @@ def make_net(fs: ProcFs) -> StaticDir:
     for name, value in texts.items():
         d.add(name, GenFile(fs, lambda t, v=value: v))  # type: ignore[misc]  # the default binds the loop's value
     for name, make in proc.FILES.items():
-        d.add(name, GenFile(fs, lambda t, m=make: m()))  # type: ignore[misc]  # as above
-    d.add(b"tcp", GenFile(fs, lambda t: tcp(AF_INET)))
-    d.add(b"tcp6", GenFile(fs, lambda t: tcp(10)))
-    d.add(b"udp", GenFile(fs, lambda t: udp(AF_INET)))
-    d.add(b"udp6", GenFile(fs, lambda t: udp(10)))
-    d.add(b"unix", GenFile(fs, lambda t: unix_sockets()))
-    d.add(b"netlink", GenFile(fs, lambda t: netlink_sockets()))
+        d.add(name, GenFile(fs, lambda t, m=make: m(t.ns.net)))  # type: ignore[misc]  # as above
+    d.add(b"tcp", GenFile(fs, lambda t: tcp(t.ns.net, AF_INET)))
+    d.add(b"tcp6", GenFile(fs, lambda t: tcp(t.ns.net, 10)))
+    d.add(b"udp", GenFile(fs, lambda t: udp(t.ns.net, AF_INET)))
+    d.add(b"udp6", GenFile(fs, lambda t: udp(t.ns.net, 10)))
+    d.add(b"unix", GenFile(fs, lambda t: unix_sockets(t.ns.net)))
+    d.add(b"netlink", GenFile(fs, lambda t: netlink_sockets(t.ns.net)))
     return d

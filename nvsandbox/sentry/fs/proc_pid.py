@@ -14,6 +14,7 @@ from .proc_access import check_access, creds_of, leader, mm_of
 
 if TYPE_CHECKING:
     from ..kernel.creds import Credentials
+    from ..kernel.pids import PidNamespace
     from ..kernel.task import Task, ThreadGroup
     from ..mm.mm import MM
     from ..vfs.file import FileDescription
@@ -69,11 +70,12 @@ def _signal_sets(tg: ThreadGroup) -> tuple[int, int]:
     return ignored, caught
 
 
-def stat(tg: ThreadGroup, u: Task | None, tid: int, size: Sizes) -> bytes:
-    """proc(5), /proc/PID/stat: 52 fields."""
+def stat(ns: PidNamespace, tg: ThreadGroup, u: Task | None, tid: int, size: Sizes) -> bytes:
+    """proc(5), /proc/PID/stat: 52 fields, with the numbers of ``ns``."""
     comm = comm_of(tg, u)
-    ppid = tg.parent.pid if tg.parent is not None else 0
+    ppid = ns.number(tg.parent.pid) if tg.parent is not None else 0
     tty, fg = _tty_nr(tg)
+    fg = ns.number(fg) if fg > 0 else fg
     ignored, caught = _signal_sets(tg)
     mm = u.mm if u is not None else None
     pending = u.pending.mask if u is not None else 0
@@ -85,7 +87,7 @@ def stat(tg: ThreadGroup, u: Task | None, tid: int, size: Sizes) -> bytes:
         used = Usage()
         used.utime = u.utime_ns
     fields = [
-        state_of(tg, u)[0], ppid, tg.pgid, tg.sid, tty, fg, 0x400000, used.minflt, kids.minflt,
+        state_of(tg, u)[0], ppid, ns.number(tg.pgid), ns.number(tg.sid), tty, fg, 0x400000, used.minflt, kids.minflt,
         used.majflt, kids.majflt, used.utime // HZ_NS, used.stime // HZ_NS,
         kids.utime // HZ_NS, kids.stime // HZ_NS, 20 + nice, nice, max(len(tg.tasks), 1), 0,
         start, size.total, size.rss >> PAGE_SHIFT, INF,
@@ -97,32 +99,41 @@ def stat(tg: ThreadGroup, u: Task | None, tid: int, size: Sizes) -> bytes:
         tg.exit_code if tg.dead else 0,
     ]  # fmt: skip
     text = " ".join(str(f) for f in fields)
-    return b"%d (%s) %s\n" % (tid, comm, text.encode())
+    return b"%d (%s) %s\n" % (ns.number(tid), comm, text.encode())
 
 
-def status(tg: ThreadGroup, u: Task | None, tid: int, size: Sizes) -> bytes:
+def status(
+    t: Task, ns: PidNamespace, tg: ThreadGroup, u: Task | None, tid: int, size: Sizes
+) -> bytes:
+    """proc(5), /proc/PID/status, with the numbers of ``ns`` and the ids of the reader's user namespace."""
     c = u.creds if u is not None else tg.leader_cred
-    ppid = tg.parent.pid if tg.parent is not None else 0
+    users = t.creds.userns
+    ppid = ns.number(tg.parent.pid) if tg.parent is not None else 0
     tr = u.tracee if u is not None else None
-    tracer = tr.tracer.tg.pid if tr is not None else 0
+    tracer = ns.number(tr.tracer.tg.pid) if tr is not None else 0
     lines = [
         "Name:\t" + comm_of(tg, u).decode("latin1"),
         f"Umask:\t{u.fs.umask:04o}" if u is not None and u.fs is not None else "Umask:\t0022",
-        "State:\t" + state_of(tg, u), f"Tgid:\t{tg.pid}", "Ngid:\t0", f"Pid:\t{tid}", f"PPid:\t{ppid}",
+        "State:\t" + state_of(tg, u), f"Tgid:\t{ns.number(tg.pid)}", "Ngid:\t0", f"Pid:\t{ns.number(tid)}", f"PPid:\t{ppid}",
         f"TracerPid:\t{tracer}",
     ]  # fmt: skip
     if c is not None:
-        lines += [
-            f"Uid:\t{c.uid}\t{c.euid}\t{c.suid}\t{c.fsuid}",
-            f"Gid:\t{c.gid}\t{c.egid}\t{c.sgid}\t{c.fsgid}",
-        ]
+        uids = (users.uid_out(i) for i in (c.uid, c.euid, c.suid, c.fsuid))
+        gids = (users.gid_out(i) for i in (c.gid, c.egid, c.sgid, c.fsgid))
+        lines += ["\t".join(("Uid:", *map(str, uids))), "\t".join(("Gid:", *map(str, gids)))]
     files = len(u.files.files) if u is not None and u.files is not None else 0
     fdsize = 64
     while fdsize < files:
         fdsize *= 2
     lines.append(f"FDSize:\t{fdsize}")
-    lines.append("Groups:\t" + "".join(f"{g} " for g in (c.groups if c else ())))
-    lines += [f"NStgid:\t{tg.pid}", f"NSpid:\t{tid}", f"NSpgid:\t{tg.pgid}", f"NSsid:\t{tg.sid}"]
+    lines.append("Groups:\t" + "".join(f"{users.gid_out(g)} " for g in (c.groups if c else ())))
+    for title, number in (
+        ("NStgid:", tg.pid),
+        ("NSpid:", tid),
+        ("NSpgid:", tg.pgid),
+        ("NSsid:", tg.sid),
+    ):
+        lines.append("\t".join((title, *map(str, ns.numbers_of(number, tg.pidns)))))
     if u is not None and u.memory() is not None:
         lines += _status_memory(u.mm, size, group_usage(tg).maxrss << 10)
     lines.append(f"Threads:\t{max(len(tg.tasks), 1)}")

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from ..errors import SysErr
-from ..ipc import mqueue, msg, sem, shm
+from ..ipc import mqueue, msg, sem
+from ..ipc.namespace import INIT_IPC, IpcNamespace
 from ..kernel import pids, seccomp
 from ..kernel.container import MAX_TASKS, RELEASE, VERSION
 from ..kernel.creds import CAP_LAST, CAP_SYS_ADMIN
+from ..kernel.userns import Namespace
 from ..mm import mm
 from ..vfs import leases
 from ..vfs.inode import MAY_EXEC
@@ -51,7 +53,7 @@ FIXED: Final[dict[bytes, bytes]] = {
     b"kernel/yama/ptrace_scope": b"0", b"kernel/shm_rmid_forced": b"0", b"kernel/modules_disabled": b"1", b"kernel/sysrq": b"0",
     b"kernel/random/entropy_avail": b"256", b"kernel/random/poolsize": b"256",
     b"kernel/keys/maxkeys": b"200", b"kernel/io_uring_disabled": b"2",
-    b"kernel/cad_pid": b"1", b"kernel/panic": b"0", b"kernel/unprivileged_userns_clone": b"0",
+    b"kernel/cad_pid": b"1", b"kernel/panic": b"0", b"kernel/unprivileged_userns_clone": b"1",
     b"vm/overcommit_memory": b"0", b"vm/overcommit_ratio": b"50",
     b"vm/mmap_min_addr": b"1048576", b"vm/swappiness": b"60", b"vm/nr_hugepages": b"0",
     b"vm/dirty_ratio": b"20", b"vm/dirty_background_ratio": b"10", b"vm/panic_on_oom": b"0",
@@ -62,7 +64,7 @@ FIXED: Final[dict[bytes, bytes]] = {
     b"fs/protected_fifos": b"1", b"fs/protected_regular": b"2", b"fs/suid_dumpable": b"0",
     b"fs/overflowuid": b"65534", b"fs/overflowgid": b"65534", b"fs/epoll/max_user_watches": b"262144",
     b"fs/pipe-user-pages-soft": b"%d" % pipe.SOFT_PAGES, b"fs/pipe-user-pages-hard": b"0",
-    b"fs/mount-max": b"100000", b"user/max_user_namespaces": b"0",
+    b"fs/mount-max": b"100000", b"user/max_user_namespaces": b"1000",
     b"net/core/somaxconn": b"4096", b"net/core/rmem_max": b"212992",
     b"net/core/wmem_max": b"212992", b"net/core/rmem_default": b"212992",
     b"net/core/wmem_default": b"212992", b"net/core/netdev_max_backlog": b"1000",
@@ -82,8 +84,13 @@ FIXED: Final[dict[bytes, bytes]] = {
 }  # fmt: skip
 
 
+def _mq(ns: IpcNamespace) -> object:
+    return ns.mqueues.root.limits
+
+
 class Setting:
-    """A number that something here obeys, between ``low`` and ``high``: an attribute of a module or an object."""
+    """A number that something here obeys, between ``low`` and ``high``: an attribute of a module or an object, or of a part of the
+    IPC namespace."""
 
     __slots__ = ("attr", "high", "low", "owner")
 
@@ -93,12 +100,15 @@ class Setting:
         self.low = low
         self.high = high
 
-    def show(self) -> bytes:
-        return b"%d" % getattr(self.owner, self.attr)
+    def of(self, ns: IpcNamespace) -> object:
+        return self.owner(ns) if callable(self.owner) else self.owner
 
-    def set(self, text: bytes) -> None:
+    def show(self, ns: IpcNamespace) -> bytes:
+        return b"%d" % getattr(self.of(ns), self.attr)
+
+    def set(self, ns: IpcNamespace, text: bytes) -> None:
         """Raises EINVAL."""
-        setattr(self.owner, self.attr, _number(text, self.low, self.high))
+        setattr(self.of(ns), self.attr, _number(text, self.low, self.high))
 
 
 def _number(data: bytes, low: int, high: int) -> int:
@@ -118,20 +128,20 @@ SETTINGS: Final[dict[bytes, Setting]] = {
     b"fs/inotify/max_queued_events": Setting(inotify, "max_queued", 0, inotify.HARD_MAX),
     b"fs/inotify/max_user_instances": Setting(inotify, "max_instances", 0, inotify.HARD_MAX),
     b"fs/lease-break-time": Setting(leases, "break_seconds", 0, (1 << 31) - 1),
-    b"fs/mqueue/msg_max": Setting(mqueue.LIMITS, "msg_max", 1, mqueue.HARD_MSG_MAX),
-    b"fs/mqueue/msgsize_max": Setting(mqueue.LIMITS, "msgsize_max", 128, mqueue.HARD_MSGSIZE_MAX),
-    b"fs/mqueue/msg_default": Setting(mqueue.LIMITS, "msg_default", 1, mqueue.HARD_MSG_MAX),
-    b"fs/mqueue/msgsize_default": Setting(mqueue.LIMITS, "msgsize_default", 128, mqueue.HARD_MSGSIZE_MAX),
-    b"fs/mqueue/queues_max": Setting(mqueue.LIMITS, "queues_max", 0, 1 << 16),
-    b"kernel/msgmax": Setting(msg.LIMITS, "size", 0, 1 << 20),
-    b"kernel/msgmnb": Setting(msg.LIMITS, "bytes", 0, msg.TOTAL_MAX),
-    b"kernel/msgmni": Setting(msg.QUEUES, "limit", 0, 32768),
-    b"kernel/msg_next_id": Setting(msg.QUEUES, "next_id", -1, 0x7FFFFFFF),
-    b"kernel/sem_next_id": Setting(sem.SETS, "next_id", -1, 0x7FFFFFFF),
-    b"kernel/shm_next_id": Setting(shm.SEGMENTS, "next_id", -1, 0x7FFFFFFF),
-    b"kernel/shmmax": Setting(shm.LIMITS, "size", 0, (1 << 64) - 1),
-    b"kernel/shmall": Setting(shm.LIMITS, "pages", 0, (1 << 64) - 1),
-    b"kernel/shmmni": Setting(shm.SEGMENTS, "limit", 0, 32768),
+    b"fs/mqueue/msg_max": Setting(_mq, "msg_max", 1, mqueue.HARD_MSG_MAX),
+    b"fs/mqueue/msgsize_max": Setting(_mq, "msgsize_max", 128, mqueue.HARD_MSGSIZE_MAX),
+    b"fs/mqueue/msg_default": Setting(_mq, "msg_default", 1, mqueue.HARD_MSG_MAX),
+    b"fs/mqueue/msgsize_default": Setting(_mq, "msgsize_default", 128, mqueue.HARD_MSGSIZE_MAX),
+    b"fs/mqueue/queues_max": Setting(_mq, "queues_max", 0, 1 << 16),
+    b"kernel/msgmax": Setting(lambda ns: ns.msg_limits, "size", 0, 1 << 20),
+    b"kernel/msgmnb": Setting(lambda ns: ns.msg_limits, "bytes", 0, msg.TOTAL_MAX),
+    b"kernel/msgmni": Setting(lambda ns: ns.msgs, "limit", 0, 32768),
+    b"kernel/msg_next_id": Setting(lambda ns: ns.msgs, "next_id", -1, 0x7FFFFFFF),
+    b"kernel/sem_next_id": Setting(lambda ns: ns.sems, "next_id", -1, 0x7FFFFFFF),
+    b"kernel/shm_next_id": Setting(lambda ns: ns.shms, "next_id", -1, 0x7FFFFFFF),
+    b"kernel/shmmax": Setting(lambda ns: ns.shm_limits, "size", 0, (1 << 64) - 1),
+    b"kernel/shmall": Setting(lambda ns: ns.shm_limits, "pages", 0, (1 << 64) - 1),
+    b"kernel/shmmni": Setting(lambda ns: ns.shms, "limit", 0, 32768),
     b"kernel/pid_max": Setting(pids, "pid_max", pids.RESERVED + 1, pids.PID_MAX_LIMIT),
     b"vm/max_map_count": Setting(mm.LIMITS, "areas", 0, mm.HARD_MAP_COUNT),
 }  # fmt: skip
@@ -142,29 +152,34 @@ def _need_root(t: Task) -> None:
         raise SysErr(errno.EPERM)
 
 
-def show_sem() -> bytes:
-    s = sem.LIMITS
-    return b"%d\t%d\t%d\t%d" % (s.per_set, s.total, s.operations, sem.SETS.limit)
+def _need_root_of(t: Task, ns: Namespace) -> None:
+    if ns.owner is None or not t.creds.ns_capable(ns.owner, CAP_SYS_ADMIN):
+        raise SysErr(errno.EPERM)
 
 
-def set_sem(text: bytes) -> None:
+def show_sem(ns: IpcNamespace) -> bytes:
+    s = ns.sem_limits
+    return b"%d\t%d\t%d\t%d" % (s.per_set, s.total, s.operations, ns.sems.limit)
+
+
+def set_sem(ns: IpcNamespace, text: bytes) -> None:
     """kernel/sem: as many of its numbers as are given. Raises EINVAL."""
     words = text.strip(b"\0").split()
     highest = (sem.SEMMSL, (1 << 31) - 1, 1000, 32768)
     if not 0 < len(words) <= 4:
         raise SysErr(errno.EINVAL)
     new = [_number(w, 0, most) for w, most in zip(words, highest, strict=False)]
-    s = sem.LIMITS
-    new += [s.per_set, s.total, s.operations, sem.SETS.limit][len(new) :]
-    s.per_set, s.total, s.operations, sem.SETS.limit = new
+    s = ns.sem_limits
+    new += [s.per_set, s.total, s.operations, ns.sems.limit][len(new) :]
+    s.per_set, s.total, s.operations, ns.sems.limit = new
 
 
 def configure(name: bytes, value: bytes) -> bool:
     """A parameter set from outside, before the first program starts; whether it is one of those that can be. Raises EINVAL."""
     if name == b"kernel/sem":
-        set_sem(value)
+        set_sem(INIT_IPC, value)
     elif name in SETTINGS:
-        SETTINGS[name].set(value)
+        SETTINGS[name].set(INIT_IPC, value)
     else:
         return False
     return True
@@ -179,13 +194,13 @@ class Live:
         self.k = k
 
     def set_hostname(self, t: Task, data: bytes) -> int:
-        _need_root(t)
-        self.k.hostname = data.rstrip(b"\n\0")[:64]
+        _need_root_of(t, t.ns.uts)
+        t.ns.uts.hostname = data.rstrip(b"\n\0")[:64]
         return len(data)
 
     def set_domainname(self, t: Task, data: bytes) -> int:
-        _need_root(t)
-        self.k.domainname = data.rstrip(b"\n\0")[:64]
+        _need_root_of(t, t.ns.uts)
+        t.ns.uts.domainname = data.rstrip(b"\n\0")[:64]
         return len(data)
 
     def set_pipe_max(self, t: Task, data: bytes) -> int:
@@ -195,12 +210,12 @@ class Live:
 
     def set_last_pid(self, t: Task, data: bytes) -> int:
         _need_root(t)
-        t.tg.pids.last_pid = _number(data, 0, pids.pid_max - 1)
+        t.tg.pidns.last_pid = _number(data, 0, pids.pid_max - 1)
         return len(data)
 
     def set_sem(self, t: Task, data: bytes) -> int:
         _need_root(t)
-        set_sem(data)
+        set_sem(t.ns.ipc, data)
         return len(data)
 
     def files(
@@ -208,10 +223,10 @@ class Live:
     ) -> dict[bytes, tuple[Callable[[Task], bytes], Callable[[Task, bytes], int] | None]]:
         k = self.k
         return {
-            b"kernel/hostname": (lambda t: k.hostname, self.set_hostname),
-            b"kernel/domainname": (lambda t: k.domainname, self.set_domainname),
-            b"kernel/ns_last_pid": (lambda t: b"%d" % t.tg.pids.last_pid, self.set_last_pid),
-            b"kernel/sem": (lambda t: show_sem(), self.set_sem),
+            b"kernel/hostname": (lambda t: t.ns.uts.hostname, self.set_hostname),
+            b"kernel/domainname": (lambda t: t.ns.uts.domainname, self.set_domainname),
+            b"kernel/ns_last_pid": (lambda t: b"%d" % t.tg.pidns.last_pid, self.set_last_pid),
+            b"kernel/sem": (lambda t: show_sem(t.ns.ipc), self.set_sem),
             b"kernel/random/uuid": (lambda t: random_uuid(), None),
             b"kernel/random/boot_id": (lambda t: BOOT_ID, None),
             b"fs/pipe-max-size": (lambda t: b"%d" % pipe.max_size, self.set_pipe_max),
@@ -265,13 +280,13 @@ def _constant(value: bytes) -> Callable[[Task], bytes]:
 
 
 def _shown(s: Setting) -> Callable[[Task], bytes]:
-    return lambda t: s.show() + b"\n"
+    return lambda t: s.show(t.ns.ipc) + b"\n"
 
 
 def _settable(s: Setting) -> Callable[[Task, bytes], int]:
     def write(t: Task, data: bytes) -> int:
         _need_root(t)
-        s.set(data)
+        s.set(t.ns.ipc, data)
         return len(data)
 
     return write

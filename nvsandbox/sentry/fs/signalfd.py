@@ -61,7 +61,7 @@ class SignalFd(AnonFile):
         while len(out) + SIZE <= size:
             info = t.dequeue_signal(self.mask)
             if info is not None:
-                out += pack_signalfd(info)
+                out += pack_signalfd(t, info)
             elif out:
                 break
             elif self.flags & os.O_NONBLOCK:
@@ -92,13 +92,13 @@ class SignalFd(AnonFile):
         return b"sigmask:\t%016x\n" % self.mask
 
 
-def pack_signalfd(i: SigInfo) -> bytes:
+def pack_signalfd(t: Task, i: SigInfo) -> bytes:
     """struct signalfd_siginfo."""
     child = i.signo == SIGCHLD and i.code > 0
     value = i.value & M64
     signed = value & M32
     return SIGNALFD_SIGINFO.pack(
-        i.signo, i.errno, i.code, i.pid & M32, i.uid & M32, i.fd, i.timerid & M32, i.band & M32,
+        i.signo, i.errno, i.code, t.tg.pidns.number(i.pid) & M32, t.creds.userns.uid_out(i.uid) & M32, i.fd, i.timerid & M32, i.band & M32,
         i.overrun & M32, 0, i.status if child else 0,
         signed - (1 << 32) if signed >> 31 else signed, value, i.utime & M64 if child else 0,
         i.stime & M64 if child else 0, i.addr & M64, 0, 0, 0, 0, 0,

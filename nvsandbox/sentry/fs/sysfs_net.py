@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, final
 
 from ..errors import SysErr
-from ..net.state import IFF_RUNNING, NET, Iface
+from ..net.state import IFF_RUNNING, Iface
 from ..vfs.inode import FileSystem, Inode
 from ..vfs.synthetic import DynDir, GenFile, StaticDir, SynthLink
 
@@ -78,13 +78,13 @@ class NetDir(DynDir):
         return d
 
     def lookup(self, t: Task, name: bytes) -> Inode:
-        i = NET.by_name(name.decode("latin-1"))
+        i = t.ns.net.by_name(name.decode("latin-1"))
         if i is None:
             raise SysErr(errno.ENOENT)
         return self._of(i)
 
     def names(self, t: Task) -> list[tuple[bytes, int, int]]:
-        found = [(i.name.encode("latin-1"), self._of(i)) for i in NET.ifaces.values()]
+        found = [(i.name.encode("latin-1"), self._of(i)) for i in t.ns.net.ifaces.values()]
         return [(name, d.ino, d.mode) for name, d in found]
 
 
@@ -99,12 +99,12 @@ class NetLinks(DynDir):
         self.made: dict[bytes, SynthLink] = {}
 
     def lookup(self, t: Task, name: bytes) -> Inode:
-        if NET.by_name(name.decode("latin-1")) is None:
+        if t.ns.net.by_name(name.decode("latin-1")) is None:
             raise SysErr(errno.ENOENT)
         if name not in self.made:
             self.made[name] = SynthLink(self.fs, b"../../devices/virtual/net/" + name)
         return self.made[name]
 
     def names(self, t: Task) -> list[tuple[bytes, int, int]]:
-        found = [i.name.encode("latin-1") for i in NET.ifaces.values()]
+        found = [i.name.encode("latin-1") for i in t.ns.net.ifaces.values()]
         return [(n, x.ino, x.mode) for n in found for x in (self.lookup(t, n),)]

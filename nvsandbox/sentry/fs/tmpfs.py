@@ -9,6 +9,7 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from ..errors import SysErr, from_oserror
+from ..kernel.userns import INVALID
 from ..vfs.fstypes import register_filesystem
 from ..vfs.inode import Inode
 from ..vfs.open import O_LARGEFILE
@@ -129,8 +130,14 @@ def _shm_parts(pool: MemfdPool) -> tuple[MemFs, Dentry]:
 
 def _mount(t: Task, pool: MemfdPool, source: bytes, data: bytes) -> tuple[MemFs, Inode]:
     fs = make_tmpfs(pool, t.k.realtime_ns(), data, source.decode("utf-8", "replace") or "none")
-    assert fs.root is not None
-    return fs, fs.root
+    root = fs.root
+    assert root is not None
+    users, given = t.creds.userns, parse_options(data)
+    root.uid = users.uid_in(given[b"uid"]) if b"uid" in given else t.creds.fsuid
+    root.gid = users.gid_in(given[b"gid"]) if b"gid" in given else t.creds.fsgid
+    if INVALID in (root.uid, root.gid):
+        raise SysErr(errno.EINVAL)
+    return fs, root
 
 
 def open_memfd(t: Task, name: bytes, sealing: bool, noexec: bool) -> FileDescription:

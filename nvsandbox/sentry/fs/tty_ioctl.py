@@ -37,6 +37,10 @@ def _int_in(t: Task, arg: int) -> int:
     return int(struct.unpack("<i", t.copy_in(arg, 4))[0])
 
 
+def _pid_out(t: Task, arg: int, pid: int) -> int:
+    return _int_out(t, arg, t.tg.pidns.number(pid))
+
+
 def slave_ioctl(t: Task, y: Tty, cmd: int, arg: int, readable: bool) -> int:
     if cmd in SETS:
         y.check_change(t, sg.SIGTTOU)
@@ -44,7 +48,7 @@ def slave_ioctl(t: Task, y: Tty, cmd: int, arg: int, readable: bool) -> int:
     if cmd in (a.TIOCGPGRP, a.TIOCGSID):
         if t.tg.tty is not y or (cmd == a.TIOCGSID and not y.session):
             raise SysErr(errno.ENOTTY)
-        return _int_out(t, arg, y.pgrp if cmd == a.TIOCGPGRP else y.session)
+        return _pid_out(t, arg, y.pgrp if cmd == a.TIOCGPGRP else y.session)
     if cmd == a.TIOCSCTTY:
         return _set_controlling(t, y, arg, readable)
     if cmd == a.TIOCNOTTY:
@@ -89,11 +93,11 @@ def master_ioctl(t: Task, y: Pty, cmd: int, arg: int) -> int:
     if cmd in SETS:
         return _set_termios(t, y, cmd, arg)
     if cmd == a.TIOCGPGRP:
-        return _int_out(t, arg, y.pgrp)
+        return _pid_out(t, arg, y.pgrp)
     if cmd == a.TIOCGSID:
         if not y.session:
             raise SysErr(errno.ENOTTY)
-        return _int_out(t, arg, y.session)
+        return _pid_out(t, arg, y.session)
     if cmd == a.FIONREAD:
         return _int_out(t, arg, len(y.out))
     if cmd == a.TIOCOUTQ:
@@ -252,6 +256,7 @@ def _set_pgrp(t: Task, y: Tty, arg: int) -> None:
     pgrp = _int_in(t, arg)
     if pgrp < 0:
         raise SysErr(errno.EINVAL)
+    pgrp = t.tg.pidns.outer(pgrp)
     members = [p for p in t.tg.pids.procs.values() if p.pgid == pgrp]
     if not members:
         raise SysErr(errno.ESRCH)

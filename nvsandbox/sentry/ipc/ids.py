@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar, final
 
 from ..errors import SysErr
 from ..kernel.creds import CAP_IPC_OWNER, CAP_SYS_ADMIN
+from ..kernel.userns import INVALID
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -45,13 +46,14 @@ class IpcObject:
         self.ctime = t.k.realtime_ns() // 10**9
         self.dead = False
 
-    def pack_perm(self) -> bytes:
+    def pack_perm(self, t: Task) -> bytes:
+        ns = t.creds.userns
         return PERM.pack(
             self.key,
-            self.uid,
-            self.gid,
-            self.cuid,
-            self.cgid,
+            ns.uid_out(self.uid),
+            ns.gid_out(self.gid),
+            ns.uid_out(self.cuid),
+            ns.gid_out(self.cgid),
             self.mode,
             self.id >> SEQ_SHIFT,
             0,
@@ -68,16 +70,23 @@ class IpcObject:
             granted >>= 6
         elif c.egid in (self.cgid, self.gid) or self.cgid in c.groups or self.gid in c.groups:
             granted >>= 3
-        if asked & ~granted & 7 and not c.capable(CAP_IPC_OWNER):
+        if asked & ~granted & 7 and not c.ns_capable(t.ns.ipc.administrator(), CAP_IPC_OWNER):
             raise SysErr(errno.EACCES)
 
     def check_owner(self, t: Task) -> None:
         """IPC_SET and IPC_RMID. Raises EPERM."""
-        if t.creds.euid not in (self.cuid, self.uid) and not t.creds.capable(CAP_SYS_ADMIN):
+        c = t.creds
+        if c.euid not in (self.cuid, self.uid) and not c.ns_capable(
+            t.ns.ipc.administrator(), CAP_SYS_ADMIN
+        ):
             raise SysErr(errno.EPERM)
 
     def set_perm(self, t: Task, raw: bytes) -> None:
         _, uid, gid, _, _, mode, *_ = PERM.unpack(raw)
+        ns = t.creds.userns
+        uid, gid = ns.uid_in(uid), ns.gid_in(gid)
+        if ns.owner is not None and INVALID in (uid, gid):
+            raise SysErr(errno.EINVAL)
         self.uid, self.gid = uid, gid
         self.mode = self.mode & ~0o777 | mode & 0o777
         self.ctime = t.k.realtime_ns() // 10**9

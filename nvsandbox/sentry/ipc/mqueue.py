@@ -50,9 +50,6 @@ class Limits:
         self.queues_max = 256
 
 
-LIMITS: Final[Limits] = Limits()
-
-
 @final
 class Notification:
     """Who is told of the next message, and how. ``told``: SIGEV_THREAD's netlink socket, given NOTIFY_* once."""
@@ -212,12 +209,13 @@ class MqFile(FileDescription):
 class MqRoot(DynDir):
     """The directory of all queues."""
 
-    __slots__ = ("mqfs", "queues")
+    __slots__ = ("limits", "mqfs", "queues")
 
     def __init__(self, fs: MqueueFs) -> None:
         super().__init__(fs, 0o1777)
         self.mqfs = fs
         self.queues: dict[bytes, Queue] = {}
+        self.limits = Limits()
 
     def lookup(self, t: Task, name: bytes) -> Inode:
         q = self.queues.get(name)
@@ -233,9 +231,9 @@ class MqRoot(DynDir):
 
     def make(self, t: Task, name: bytes, mode: int, attr: tuple[int, int] | None) -> Queue:
         """``attr``: (maxmsg, msgsize). Raises ENOSPC, EINVAL, EMFILE."""
-        if len(self.queues) >= LIMITS.queues_max and not t.creds.capable(CAP_SYS_RESOURCE):
+        if len(self.queues) >= self.limits.queues_max and not t.creds.capable(CAP_SYS_RESOURCE):
             raise SysErr(errno.ENOSPC)
-        most = LIMITS
+        most = self.limits
         default = min(most.msg_default, most.msg_max), min(most.msgsize_default, most.msgsize_max)
         maxmsg, msgsize = attr if attr is not None else default
         big = t.creds.capable(CAP_SYS_RESOURCE)
@@ -258,7 +256,7 @@ class MqRoot(DynDir):
 
 @final
 class MqueueFs(FileSystem):
-    """The one instance of the sandbox."""
+    """The one instance of an IPC namespace."""
 
     __slots__ = ("root",)
 
@@ -267,9 +265,6 @@ class MqueueFs(FileSystem):
     def __init__(self) -> None:
         super().__init__("mqueue", "mqueue")
         self.root = MqRoot(self)
-
-
-MQUEUES: Final = MqueueFs()
 
 
 def _check_name(name: bytes) -> None:
@@ -285,7 +280,7 @@ def _check_name(name: bytes) -> None:
 def mq_open(t: Task, name: bytes, flags: int, mode: int, attr: tuple[int, int] | None) -> MqFile:
     """``name`` without its slash, as the C library passes it. Raises ENOENT, EEXIST, EACCES, EINVAL."""
     _check_name(name)
-    root = MQUEUES.root
+    root = t.ns.ipc.mqueues.root
     q = root.queues.get(name)
     if q is not None:
         if flags & os.O_CREAT and flags & os.O_EXCL:
@@ -304,12 +299,14 @@ def mq_open(t: Task, name: bytes, flags: int, mode: int, attr: tuple[int, int] |
 def mq_unlink(t: Task, name: bytes) -> None:
     """Raises ENOENT, EACCES, ENAMETOOLONG."""
     _check_name(name)
-    root = MQUEUES.root
+    root = t.ns.ipc.mqueues.root
     q = root.queues.get(name)
     if q is None:
         raise SysErr(errno.ENOENT)
     c = t.creds
-    if c.fsuid not in (q.uid, root.uid) and not c.capable(3):  # sticky directory, CAP_FOWNER
+    if c.fsuid not in (q.uid, root.uid) and not c.capable_over(
+        q.uid, q.gid, 3
+    ):  # sticky directory, CAP_FOWNER
         raise SysErr(errno.EACCES)
     del root.queues[name]
 
@@ -318,7 +315,8 @@ ATTR: Final = struct.Struct("<qqqq32x")
 
 
 def _factory(t: Task, source: bytes, data: bytes) -> tuple[FileSystem, Inode]:
-    return MQUEUES, MQUEUES.root
+    fs = t.ns.ipc.mqueues
+    return fs, fs.root
 
 
 register_filesystem(b"mqueue", _factory)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from ..errors import SysErr
 from ..kernel.wait import WaitQueue
-from .ids import IPC_NOWAIT, READ, WRITE, IpcObject, IpcTable
+from .ids import IPC_NOWAIT, READ, WRITE, IpcObject
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -34,9 +34,6 @@ class Limits:
         self.bytes = 16384
 
 
-LIMITS: Final[Limits] = Limits()
-
-
 @final
 class MsgQueue(IpcObject):
     """``messages``: (type, text) in order of arrival."""
@@ -49,20 +46,17 @@ class MsgQueue(IpcObject):
         super().__init__(t, key, mode)
         self.messages: deque[tuple[int, bytes]] = deque()
         self.bytes = 0
-        self.qbytes = LIMITS.bytes
+        self.qbytes = t.ns.ipc.msg_limits.bytes
         self.lspid = self.lrpid = 0
         self.stime = self.rtime = 0
         self.queue = WaitQueue()
 
-    def pack(self) -> bytes:
+    def pack(self, t: Task) -> bytes:
         """struct msqid64_ds, 120 bytes."""
-        return self.pack_perm() + DS.pack(
+        return self.pack_perm(t) + DS.pack(
             self.stime, self.rtime, self.ctime, self.bytes, len(self.messages), self.qbytes,
-            self.lspid, self.lrpid,
+            t.tg.pidns.number(self.lspid), t.tg.pidns.number(self.lrpid),
         )  # fmt: skip
-
-
-QUEUES: Final[IpcTable[MsgQueue]] = IpcTable(MSGMNI)
 
 
 def _account(delta: int) -> None:
@@ -72,7 +66,7 @@ def _account(delta: int) -> None:
 
 def send(t: Task, id: int, kind: int, text: bytes, flags: int) -> None:
     """Raises EINVAL, EACCES, EAGAIN, EIDRM; waits for room (never restarted, signal(7))."""
-    q = QUEUES.find(id)
+    q = t.ns.ipc.msgs.find(id)
     while True:
         q.check(t, WRITE)
         room = len(text) + q.bytes <= q.qbytes and len(q.messages) + 1 <= q.qbytes
@@ -111,7 +105,7 @@ def receive(t: Task, id: int, size: int, kind: int, flags: int) -> tuple[int, by
     """Raises EINVAL, EACCES, E2BIG, ENOMSG, EIDRM."""
     if flags & MSG_COPY and (flags & MSG_EXCEPT or not flags & IPC_NOWAIT):
         raise SysErr(errno.EINVAL)
-    q = QUEUES.find(id)
+    q = t.ns.ipc.msgs.find(id)
     while True:
         q.check(t, READ)
         i = _pick(q, kind, flags)
@@ -135,8 +129,8 @@ def receive(t: Task, id: int, size: int, kind: int, flags: int) -> tuple[int, by
     return k, text[:size]
 
 
-def destroy(q: MsgQueue) -> None:
+def destroy(t: Task, q: MsgQueue) -> None:
     _account(-q.bytes)
     q.messages.clear()
-    QUEUES.remove(q)
+    t.ns.ipc.msgs.remove(q)
     q.queue.wake()

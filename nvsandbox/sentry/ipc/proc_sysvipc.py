@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..fs.proc import DIRECTORIES
 from .ids import IpcObject
-from .msg import QUEUES
-from .sem import SETS
-from .shm import SEGMENTS, attachments
+from .shm import attachments
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -36,7 +34,7 @@ def _owners(o: IpcObject) -> str:
 
 def shm(t: Task) -> bytes:
     rows = [SHM_HEAD]
-    for s in SEGMENTS.by_index.values():
+    for s in t.ns.ipc.shms.by_index.values():
         rows.append(
             f"{_head(s)} {s.size:21d} {s.cpid:5d} {s.lpid:5d}  {attachments(t.k, s):5d} {_owners(s)} {s.atime:10d} "
             f"{s.dtime:10d} {s.ctime:10d} {0:21d} {0:21d}\n"
@@ -46,14 +44,14 @@ def shm(t: Task) -> bytes:
 
 def sem(t: Task) -> bytes:
     rows = [SEM_HEAD]
-    for s in SETS.by_index.values():
+    for s in t.ns.ipc.sems.by_index.values():
         rows.append(f"{_head(s)} {len(s.values):10d} {_owners(s)} {s.otime:10d} {s.ctime:10d}\n")
     return "".join(rows).encode()
 
 
 def msg(t: Task) -> bytes:
     rows = [MSG_HEAD]
-    for q in QUEUES.by_index.values():
+    for q in t.ns.ipc.msgs.by_index.values():
         rows.append(
             f"{_head(q)}  {q.bytes:10d} {len(q.messages):10d} {q.lspid:5d} {q.lrpid:5d} {_owners(q)} {q.stime:10d} "
             f"{q.rtime:10d} {q.ctime:10d}\n"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from ..errors import SysErr
 from ..kernel.wait import WaitQueue
-from .ids import IPC_NOWAIT, READ, WRITE, IpcObject, IpcTable
+from .ids import IPC_NOWAIT, READ, WRITE, IpcObject
 
 if TYPE_CHECKING:
     from ..kernel.task import Task, ThreadGroup
@@ -42,9 +42,9 @@ class SemSet(IpcObject):
         self.queue = WaitQueue()
         self.undo: dict[ThreadGroup, dict[int, int]] = {}
 
-    def pack(self) -> bytes:
+    def pack(self, t: Task) -> bytes:
         """struct semid64_ds, 104 bytes."""
-        return self.pack_perm() + DS.pack(self.otime, 0, self.ctime, 0, len(self.values))
+        return self.pack_perm(t) + DS.pack(self.otime, 0, self.ctime, 0, len(self.values))
 
     def attempt(self, t: Task, ops: list[Op]) -> int:
         """Does all of ``ops``, or nothing: the index of the one that must wait, or -1. Raises ERANGE."""
@@ -71,6 +71,7 @@ class SemSet(IpcObject):
             self.pids[num] = t.tg.pid
         if any(f & SEM_UNDO for _, _, f in ops):
             self.undo[t.tg] = undo
+            t.tg.undo_sets[self] = None
         return -1
 
     def set_value(self, t: Task, num: int, value: int) -> None:
@@ -92,17 +93,9 @@ class Limits:
         self.operations = 500
 
 
-LIMITS: Final[Limits] = Limits()
-SETS: Final[IpcTable[SemSet]] = IpcTable(SEMMNI)
-
-
-def total() -> int:
-    return sum(len(s.values) for s in SETS.by_index.values())
-
-
 def operate(t: Task, id: int, ops: list[Op], deadline: int | None) -> None:
     """semtimedop(2). Raises EFBIG, EACCES, EAGAIN, EIDRM, ERANGE; interrupted: EINTR by the caller."""
-    s = SETS.find(id)
+    s = t.ns.ipc.sems.find(id)
     if any(num >= len(s.values) for num, _, _ in ops):
         raise SysErr(errno.EFBIG)
     s.check(t, WRITE if any(d for _, d, _ in ops) else READ)
@@ -127,14 +120,15 @@ def operate(t: Task, id: int, ops: list[Op], deadline: int | None) -> None:
     s.queue.wake()
 
 
-def destroy(s: SemSet) -> None:
-    SETS.remove(s)
+def destroy(t: Task, s: SemSet) -> None:
+    t.ns.ipc.sems.remove(s)
     s.queue.wake()
 
 
 def exit_process(tg: ThreadGroup) -> None:
     """SEM_UNDO: called when a process is gone."""
-    for s in list(SETS.by_index.values()):
+    sets, tg.undo_sets = tg.undo_sets, {}
+    for s in sets:
         adj = s.undo.pop(tg, None)
         if adj:
             for num, d in adj.items():

@@ -16,10 +16,9 @@ from ..errors import SysErr
 from ..fs import tmpfs
 from ..fs.anon import ANONFS, AnonInode
 from ..fs.tmpfs_inode import MemFs
-from ..refs import Cache
 from ..vfs.file import FileDescription, Mappable
 from ..vfs.inode import Inode
-from .ids import IPC_PRIVATE, IpcObject, IpcTable
+from .ids import IPC_PRIVATE, IpcObject
 
 if TYPE_CHECKING:
     from ..fs.memfd_pool import HostPair, MemfdPool
@@ -44,9 +43,6 @@ class Limits:
 
     def __init__(self) -> None:
         self.size = self.pages = SHMMAX
-
-
-LIMITS: Final[Limits] = Limits()
 
 
 def shared_pool() -> MemfdPool:
@@ -82,10 +78,16 @@ class Segment(IpcObject):
                 self.pair = pair
         return self.pair
 
-    def pack(self, nattch: int) -> bytes:
+    def pack(self, t: Task, nattch: int) -> bytes:
         """struct shmid64_ds, 112 bytes."""
-        return self.pack_perm() + DS.pack(
-            self.size, self.atime, self.dtime, self.ctime, self.cpid, self.lpid, nattch
+        return self.pack_perm(t) + DS.pack(
+            self.size,
+            self.atime,
+            self.dtime,
+            self.ctime,
+            t.tg.pidns.number(self.cpid),
+            t.tg.pidns.number(self.lpid),
+            nattch,
         )
 
 
@@ -124,20 +126,11 @@ class ShmFile(FileDescription):
         return ShmMappable(self.segment)
 
 
-SEGMENTS: Final[IpcTable[Segment]] = IpcTable(SHMMNI)
-# Destroyed and still attached somewhere: found by identifier, held by the mappings alone.
-DYING: Final[Cache[int, Segment]] = Cache()
-
-
-def find(id: int) -> Segment:
+def find(t: Task, id: int) -> Segment:
     """Raises EINVAL, EIDRM."""
-    s = DYING.get(id)
-    return s if s is not None else SEGMENTS.find(id)
-
-
-def total() -> int:
-    """Bytes, in whole pages."""
-    return sum((s.size + 4095) & ~4095 for s in SEGMENTS.by_index.values())
+    ns = t.ns.ipc
+    s = ns.dying.get(id)
+    return s if s is not None else ns.shms.find(id)
 
 
 def attachments(k: Kernel, s: Segment) -> int:
@@ -153,11 +146,12 @@ def attachments(k: Kernel, s: Segment) -> int:
     return len(found)
 
 
-def mark_destroyed(s: Segment) -> None:
+def mark_destroyed(t: Task, s: Segment) -> None:
     """IPC_RMID: no key leads to it; it is gone with its last mapping."""
     if s.dead:
         return
-    SEGMENTS.remove(s)
+    ns = t.ns.ipc
+    ns.shms.remove(s)
     s.mode |= SHM_DEST
     s.key = IPC_PRIVATE
-    DYING.put(s.id, s)
+    ns.dying.put(s.id, s)

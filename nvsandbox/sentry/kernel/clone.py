@@ -27,7 +27,7 @@ from ...platform.native._native import ffi, lib
 from ...platform.space import PlatformError, Space, prepare_shell
 from ..errors import SysErr, TaskExit
 from ..mm.promoted import copy_at_fork
-from . import ptrace
+from . import namespaces, ptrace
 from . import signal as sg
 from .task import Task, ThreadGroup
 from .thread import HostThread
@@ -36,6 +36,7 @@ from .wait import WaitQueue
 
 if TYPE_CHECKING:
     from .kernel import Kernel
+    from .pids import PidNamespace
 
 CSIGNAL: Final = 0xFF
 CLONE_VM: Final = 0x100
@@ -94,7 +95,13 @@ def check(a: CloneArgs) -> None:
         raise SysErr(errno.EINVAL)
     if f & CLONE_THREAD and not f & CLONE_SIGHAND:
         raise SysErr(errno.EINVAL)
-    if f & CLONE_NEWNS and f & CLONE_FS:
+    if f & (CLONE_NEWNS | namespaces.CLONE_NEWUSER) and f & CLONE_FS:
+        raise SysErr(errno.EINVAL)
+    if f & (namespaces.CLONE_NEWUSER | namespaces.CLONE_NEWPID) and f & CLONE_THREAD:
+        raise SysErr(errno.EINVAL)
+    if f & namespaces.CLONE_NEWIPC and f & CLONE_SYSVSEM:
+        raise SysErr(errno.EINVAL)
+    if f & namespaces.CLONE_NEWTIME:
         raise SysErr(errno.EINVAL)
     if f & CLONE_PIDFD and f & (CLONE_THREAD | CLONE_DETACHED):
         raise SysErr(errno.EINVAL)
@@ -109,11 +116,25 @@ def do_clone(t: Task, a: CloneArgs) -> int:
     k = t.k
     check(a)
     f = a.flags
+    ns = t.ns
+    if f & CLONE_PARENT and t.tg.pidns.init is t.tg:
+        raise SysErr(errno.EINVAL)
+    if f & CLONE_THREAD and ns.pids_for_children is not t.tg.pidns:
+        raise SysErr(errno.EINVAL)
+    creds = t.creds
+    if f & CLONE_NEW:
+        if f & namespaces.CLONE_NEWUSER:
+            creds = namespaces.new_user(t)
+        ns = namespaces.new_proxy(t, f, creds)
     k.check_task_limit(t)
-    tid = t.tg.pids.new_pid()
-    tg = t.tg if f & CLONE_THREAD else _new_group(t, a, tid)
+    pidns = ns.pids_for_children
+    tid = pidns.allocate()
+    tg = t.tg if f & CLONE_THREAD else _new_group(t, a, tid, pidns)
     child = Task(k, tg, tid)
     _inherit(t, child, f)
+    child.creds, child.ns = creds, ns
+    if f & CLONE_NEWNS:
+        namespaces.unshare_mount_namespace(child)
     if f & CLONE_CLEAR_SIGHAND:
         tg.sighand = t.tg.sighand.copy()
         tg.sighand.reset_for_exec()
@@ -136,7 +157,7 @@ def do_clone(t: Task, a: CloneArgs) -> int:
     _give_pidfd(t, child, a)
     if t.tracee is not None:
         ptrace.clone_event(t, child, _event(a))
-    return tid
+    return t.tg.pidns.number(tid)
 
 
 def _event(a: CloneArgs) -> int:
@@ -149,11 +170,15 @@ def _trace(t: Task, c: Task, a: CloneArgs) -> None:
         ptrace.adopt(t, c, _event(a), bool(a.flags & CLONE_PTRACE))
 
 
-def _new_group(t: Task, a: CloneArgs, pid: int) -> ThreadGroup:
+def _new_group(t: Task, a: CloneArgs, pid: int, pidns: PidNamespace) -> ThreadGroup:
     f = a.flags
     parent = t.tg.parent if f & CLONE_PARENT and t.tg.parent is not None else t.tg
     tg = ThreadGroup(t.k, pid, parent, t.tg.container)
     tg.exit_signal = t.tg.exit_signal if f & CLONE_PARENT else a.exit_signal
+    tg.pidns = pidns
+    if pidns.init is None and pidns.parent is not None:
+        pidns.init = tg
+        tg.is_init = True
     tg.pgid, tg.sid, tg.tty = t.tg.pgid, t.tg.sid, t.tg.tty
     tg.rlimits = list(t.tg.rlimits)
     if tg.rlimits[0][0] < FOREVER:
@@ -199,6 +224,8 @@ def _undo(t: Task, c: Task) -> None:
     tg.pids.drop(c.tid)
     if tg is not t.tg:
         tg.pids.procs.pop(tg.pid, None)
+        if tg.pidns.init is tg:
+            tg.exited = True  # the namespace has had its init
         if tg.parent is not None:
             tg.parent.children.pop(tg.pid, None)
     c.files.put(t)
@@ -228,7 +255,7 @@ def _give_pidfd(t: Task, c: Task, a: CloneArgs) -> None:
 def _tell_parent(t: Task, c: Task, a: CloneArgs) -> None:
     """CLONE_PARENT_SETTID, whose fault Linux ignores too (kernel_clone)."""
     with contextlib.suppress(SysErr):
-        t.thread.copy_out(a.parent_tid, c.tid.to_bytes(4, "little"), OF_IGNORE)
+        t.thread.copy_out(a.parent_tid, t.tg.pidns.number(c.tid).to_bytes(4, "little"), OF_IGNORE)
 
 
 def _child_regs(t: Task, th: HostThread, a: CloneArgs) -> None:
@@ -248,7 +275,7 @@ def _thread(t: Task, c: Task, a: CloneArgs) -> None:
     c.thread, c.mm = th, t.mm
     _child_regs(t, th, a)
     if a.flags & CLONE_CHILD_SETTID:
-        th.copy_out(a.child_tid, c.tid.to_bytes(4, "little"))
+        th.copy_out(a.child_tid, c.nr.to_bytes(4, "little"))
     addr = space.base + SLOT_OFF + th.native.index * SLOT_SIZE
     t.mm.users += 1
     _trace(t, c, a)
@@ -291,7 +318,7 @@ def _fork(t: Task, c: Task, a: CloneArgs) -> None:
         if a.flags & CLONE_SETTLS:
             th.host(NR_ARCH_PRCTL, ARCH_SET_FS, a.tls)
         if a.flags & CLONE_CHILD_SETTID:
-            th.copy_out(a.child_tid, c.tid.to_bytes(4, "little"))
+            th.copy_out(a.child_tid, c.nr.to_bytes(4, "little"))
         _trace(t, c, a)
         c.publish()
         if mm.no_patch:
@@ -352,6 +379,7 @@ def _vfork(t: Task, c: Task, a: CloneArgs) -> int:
     c.thread, c.mm = th, t.mm
     c.mm.users += 1
     done = WaitQueue()
+    tid = c.tid
     c.vfork_done = done
     if a.flags & CLONE_PARENT_SETTID:
         _tell_parent(t, c, a)
@@ -362,7 +390,7 @@ def _vfork(t: Task, c: Task, a: CloneArgs) -> int:
     if a.stack:
         th.regs[RSP] = a.stack
     if a.flags & CLONE_CHILD_SETTID:
-        th.copy_out(a.child_tid, c.tid.to_bytes(4, "little"))
+        th.copy_out(a.child_tid, c.nr.to_bytes(4, "little"))
     _trace(t, c, a)
     c.publish()
     t.thread = t.k.nobody  # lent
@@ -397,4 +425,4 @@ def _vfork(t: Task, c: Task, a: CloneArgs) -> int:
         raise TaskExit
     if t.tracee is not None:
         ptrace.clone_event(t, c, ptrace.EVENT_VFORK_DONE)
-    return c.tid
+    return t.tg.pidns.number(tid)

@@ -13,6 +13,7 @@ from .klog import KernelLog
 if TYPE_CHECKING:
     from ..syscalls.decode import Row
     from ..vfs.device_rules import DeviceRule
+    from .namespaces import NsProxy
     from .pids import PidNamespace
     from .stubs import StubPool
 
@@ -36,6 +37,7 @@ class Container:
         "max_tasks",
         "memory",
         "memory_max",
+        "ns",
         "pids",
         "pids_max",
         "proc_files",
@@ -49,8 +51,9 @@ class Container:
         "uid_map",
     )  # fmt: skip
 
-    def __init__(self, pids: PidNamespace, table: dict[int, Row]) -> None:
+    def __init__(self, pids: PidNamespace, table: dict[int, Row], ns: NsProxy) -> None:
         self.pids = pids
+        self.ns = ns  # of its first process
         self.table = table
         self.hears_all = False  # no call may be answered in the stub: a profile has a word to say
         self.seccomp_mode = 0  # 2 under a profile (sentry/seccomp.py)

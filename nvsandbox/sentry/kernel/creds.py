@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 from typing import Any, Final, final
 
+from .userns import INIT_USER, UserNamespace
+
 CAP_CHOWN: Final = 0
 CAP_DAC_OVERRIDE: Final = 1
 CAP_DAC_READ_SEARCH: Final = 2
@@ -61,7 +63,7 @@ class Credentials:
     __slots__ = (
         "cap_ambient", "cap_bset", "cap_effective", "cap_inheritable", "cap_permitted",
         "egid", "euid", "fsgid", "fsuid", "gid", "groups", "no_new_privs", "securebits",
-        "sgid", "suid", "uid",
+        "sgid", "suid", "uid", "userns",
     )  # fmt: skip
 
     def __init__(self, uid: int = 0, gid: int = 0, groups: tuple[int, ...] = ()) -> None:
@@ -74,9 +76,42 @@ class Credentials:
         self.cap_inheritable = self.cap_ambient = 0
         self.securebits = 0
         self.no_new_privs = False
+        self.userns: UserNamespace = INIT_USER
 
     def capable(self, cap: int) -> bool:
+        """For what belongs to the whole sandbox: a capability in the initial user namespace."""
+        return bool(self.cap_effective >> cap & 1) and self.userns is INIT_USER
+
+    def has(self, cap: int) -> bool:
+        """For what belongs to its own user namespace."""
         return bool(self.cap_effective >> cap & 1)
+
+    def ns_capable(self, ns: UserNamespace, cap: int) -> bool:
+        """For what belongs to ``ns``: one has all capabilities in namespaces that one has made (Linux: cap_capable)."""
+        at: UserNamespace | None = ns
+        while at is not None:
+            if at is self.userns:
+                return bool(self.cap_effective >> cap & 1)
+            if at.level <= self.userns.level:
+                return False
+            if at.owner is self.userns and at.creator == self.euid:
+                return True
+            at = at.owner
+        return False
+
+    def capable_over(self, uid: int, gid: int, cap: int) -> bool:
+        """For a file of ``uid`` and ``gid``: its own user namespace must have both (Linux: capable_wrt_inode_uidgid)."""
+        if not self.cap_effective >> cap & 1:
+            return False
+        ns = self.userns
+        return ns is INIT_USER or (ns.has_uid(uid) and ns.has_gid(gid))
+
+    def full_in(self, ns: UserNamespace) -> Credentials:
+        """As the first in ``ns``: all capabilities there, none kept from outside (Linux: set_cred_user_ns)."""
+        return self.replace(
+            userns=ns, securebits=0, cap_inheritable=0, cap_permitted=CAP_FULL, cap_effective=CAP_FULL,
+            cap_ambient=0, cap_bset=CAP_FULL,
+        )  # fmt: skip
 
     def in_group(self, gid: int) -> bool:
         """Whether ``gid`` is the file-system group or a supplementary one."""

@@ -113,7 +113,7 @@ def setup_frame(t: Task, info: sg.SigInfo, act: sg.SigAction, fault: tuple[int, 
         fp if fpsize else 0,
     )
     struct.pack_into("<Q", buf, MASK, mask)
-    buf[INFO:FRAME] = info.pack()
+    buf[INFO:FRAME] = info.pack(t)
     try:
         if fpsize:
             th.copy_out(fp, bytes(th.mem[fpoff : fpoff + fpsize]))

@@ -408,13 +408,18 @@ def _default_action(k: Kernel, t: Task, info: sg.SigInfo) -> None:
     b = sg.bit(sig)
     if b & sg.IGNORED:
         return
-    if t.tg.is_init and sig not in (
-        sg.SIGSEGV,
-        sg.SIGBUS,
-        sg.SIGILL,
-        sg.SIGFPE,
-        sg.SIGTRAP,
-        sg.SIGSYS,
+    if (
+        t.tg.is_init
+        and (t.tg.pidns.parent is None or not b & sg.KILL_STOP)
+        and sig
+        not in (
+            sg.SIGSEGV,
+            sg.SIGBUS,
+            sg.SIGILL,
+            sg.SIGFPE,
+            sg.SIGTRAP,
+            sg.SIGSYS,
+        )
     ):
         return
     if b & sg.STOP_SIGNALS:

@@ -10,8 +10,11 @@ from ..errors import SysErr, TaskExit
 from . import ptrace
 from . import signal as sg
 from .cputime import close_books, with_children
+from .wait import Waiter
 
 if TYPE_CHECKING:
+    from .loop import EventLoop
+    from .pids import PidNamespace
     from .task import Task, ThreadGroup
 
 FUTEX_TID_MASK: Final = 0x3FFF_FFFF
@@ -34,12 +37,42 @@ def exit_task(t: Task) -> None:
     leave_mm(t)
     t.files.put(t)
     t.fs.put()
+    if tg.pidns.init is tg and tg.pidns.parent is not None and len(tg.tasks) == 1:
+        _end_namespace(tg)
     tg.tasks.pop(t.tid, None)
     if tg.pids.tasks.get(t.tid) is t and t.tid != tg.pid:
         tg.pids.drop(t.tid)
     tg.pids.task_gone(t)
     if not tg.tasks:
         _group_dead(tg)
+
+
+def _end_namespace(tg: ThreadGroup) -> None:
+    """The init of an inner pid namespace ends: it takes everybody there with it, and is gone after them (Linux:
+    zap_pid_ns_processes). May suspend."""
+    ns, loop = tg.pidns, tg.k.loop
+    tg.sighand.actions[sg.SIGCHLD] = sg.SigAction(sg.SIG_IGN)  # children are reaped as they die
+    tg.exited = True
+    for p in ns.members():
+        if p is not tg and not p.dead:
+            p.kill(sg.SIGKILL)
+    for child in list(tg.children.values()):
+        if child.dead and child.held is None:
+            reap(child)
+    while any(p is not tg and not p.dead for p in ns.members()):
+        _await_change(ns, loop)
+
+
+def _await_change(ns: PidNamespace, loop: EventLoop) -> None:
+    token = loop.token()
+
+    def woken(_events: int) -> None:
+        ns.changed.remove(waiter)  # resumed once
+        loop.resume(token, 1)
+
+    waiter = Waiter(woken)
+    ns.changed.add(waiter)
+    loop.suspend()
 
 
 def leave_mm(t: Task) -> None:
@@ -111,7 +144,7 @@ def _robust(t: Task) -> None:
 
 def _robust_one(t: Task, addr: int) -> None:
     word = t.thread.read_u32(addr)
-    while word & FUTEX_TID_MASK == t.tid:
+    while word & FUTEX_TID_MASK == t.nr:
         new = (word & FUTEX_WAITERS) | FUTEX_OWNER_DIED
         found = t.thread.cmpxchg(addr, word, new)
         if found == word:
@@ -125,6 +158,10 @@ def _group_dead(tg: ThreadGroup) -> None:
     """The last task is gone: a zombie for its parent, or nothing if the parent does not care."""
     k = tg.k
     tg.dead = True
+    ns = tg.pidns
+    while ns.parent is not None:
+        ns.changed.wake()
+        ns = ns.parent
     for timer in [*tg.posix_timers.values(), *tg.itimers.values()]:
         timer.cancel()
     tg.pidfd_queue.wake()
@@ -137,7 +174,7 @@ def _group_dead(tg: ThreadGroup) -> None:
     parent = tg.parent
     if k.on_process_exit is not None:
         k.on_process_exit(tg)
-    if tg.is_init or parent is None:
+    if parent is None or (tg.is_init and tg.pidns.parent is None):
         k.init_exited(tg)
         # Started from outside, where its end has just been told; the sandbox's own init goes with the sandbox.
         if not tg.is_init or tg.container is not k.container:
@@ -181,12 +218,12 @@ def exit_info(tg: ThreadGroup) -> sg.SigInfo:
 
 def _reaper(tg: ThreadGroup) -> ThreadGroup | None:
     """Who inherits orphans: the nearest subreaper above, or init."""
-    p = tg.parent
-    while p is not None:
+    p, ns = tg.parent, tg.pidns
+    while p is not None and p.pidns is ns:
         if not p.dead and (p.subreaper or p.is_init):
             return p
         p = p.parent
-    init = tg.pids.init
+    init = ns.init
     return init if init is not tg and (init is None or not init.dead) else None
 
 

@@ -176,11 +176,11 @@ class FutexTable:
         while True:
             word = t.thread.read_u32(addr)
             owner = word & FUTEX_TID_MASK
-            if owner == t.tid:
+            if owner == t.nr:
                 return -errno.EDEADLK
             if owner == 0:
                 new = (
-                    t.tid
+                    t.nr
                     | (word & FUTEX_OWNER_DIED)
                     | (FUTEX_WAITERS if self.queues.get(key) else 0)
                 )
@@ -189,7 +189,7 @@ class FutexTable:
                 continue
             if trylock:
                 return -errno.EAGAIN
-            if owner not in t.tg.pids.tasks:
+            if t.tg.pidns.task(owner) is None:
                 return -errno.ESRCH
             if not word & FUTEX_WAITERS:
                 if t.thread.cmpxchg(addr, word, word | FUTEX_WAITERS) != word:
@@ -202,7 +202,7 @@ class FutexTable:
                     if not t.wait(w.queue, deadline=deadline) and not w.woken:
                         return -errno.ETIMEDOUT
                 word = t.thread.read_u32(addr)
-                if word & FUTEX_TID_MASK == t.tid:
+                if word & FUTEX_TID_MASK == t.nr:
                     return 0
             finally:
                 if not w.woken:
@@ -212,13 +212,13 @@ class FutexTable:
         key = self.key(t, addr, private)
         while True:
             word = t.thread.read_u32(addr)
-            if word & FUTEX_TID_MASK != t.tid:
+            if word & FUTEX_TID_MASK != t.nr:
                 return -errno.EPERM
             q = self.queues.get(key)
             nxt = q[0] if q else None
             new = 0
             if nxt is not None and q is not None:
-                new = nxt.task.tid | (FUTEX_WAITERS if len(q) > 1 else 0)
+                new = nxt.task.nr | (FUTEX_WAITERS if len(q) > 1 else 0)
             if t.thread.cmpxchg(addr, word, new) == word:
                 if nxt is not None:
                     self.wake(key, 1)
@@ -264,10 +264,10 @@ class FutexTable:
                 raise SysErr(errno.EINVAL)
             word = t.thread.read_u32(lock)
             owner = word & FUTEX_TID_MASK
-            if owner and owner not in t.tg.pids.tasks:
+            if owner and t.tg.pidns.task(owner) is None:
                 raise SysErr(errno.ESRCH)
             more = FUTEX_WAITERS if owner or len(q) > 1 or self.queues.get(dst) else 0
-            new = (owner or w.task.tid) | (word & FUTEX_OWNER_DIED) | more
+            new = (owner or w.task.nr) | (word & FUTEX_OWNER_DIED) | more
             if t.thread.cmpxchg(lock, word, new) != word:
                 continue
             if w.woken or w.key != src or q is not self.queues.get(src) or q[0] is not w:

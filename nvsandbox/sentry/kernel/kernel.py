@@ -24,10 +24,12 @@ from .dispatch import on_event
 from .exit import exit_task, tell_parent
 from .futex import FutexTable
 from .loop import EventLoop
+from .namespaces import UtsNamespace, first_namespaces
 from .pids import PidNamespace
 from .stubs import StubPool
 from .task import RLIMIT_NPROC, Task, ThreadGroup
 from .thread import HostThread
+from .userns import INIT_USER
 
 if TYPE_CHECKING:
     from ..syscalls.decode import Row
@@ -50,8 +52,12 @@ class Kernel:
         self.nobody = HostThread(platform.zygote_thread, self.loop, 0)
         self.no_mm = MM(platform.zygote, VmaMap())
         self.table: dict[int, Row] = {}
+        self.made_pids = False
+        self.uts = UtsNamespace(INIT_USER, b"nvsandbox", b"(none)", 0xEFFFFFFE)
         self.threads: dict[int, HostThread] = {}
-        self.container = Container(PidNamespace(self), self.table)  # the sandbox's own
+        pids = PidNamespace(self)
+        ns = first_namespaces(self.uts, pids)
+        self.container = Container(pids, self.table, ns)  # the sandbox's own
         self.containers = [self.container]
         self.on_process_exit: Callable[[ThreadGroup], None] | None = None
         self.on_exit: Callable[[int], None] | None = None
@@ -63,8 +69,6 @@ class Kernel:
         self.patching = "on"  # or "off", "forced" (mm/patch.py)
         self.patcher: Patcher | None = None
         self.missing: dict[int, int] = {}
-        self.hostname = b"nvsandbox"
-        self.domainname = b"(none)"
         self.boot_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         self.boot_mono = time.monotonic_ns()
         self.mnt_ns: MountNamespace | None = None

@@ -1,17 +1,20 @@
-"""A pid namespace: numbers of processes and threads, process groups and sessions (Linux: kernel/pid.c; pid_namespaces(7)).
+"""Pid namespaces: numbers of processes and threads, process groups and sessions (Linux: kernel/pid.c; pid_namespaces(7)).
 
-Namespaces lie beside each other, one for each container of a pod, or one for all: a process has one number and sees those of its own
-namespace. Not modelled: namespaces in one another, CLONE_NEWPID.
+Outermost ones lie beside each other, one for each container of a pod, or one for all. Everywhere in the kernel a process, thread, group
+or session has the number of its outermost namespace (``ThreadGroup.pids``). Where a program names or is shown one, it is translated
+by the namespace that the program is in (``ThreadGroup.pidns``), which is the same one unless it was made with CLONE_NEWPID.
 """
 
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from ..errors import SysErr
 from .creds import Credentials
 from .task import Task, ThreadGroup
+from .userns import INIT_USER, Namespace, UserNamespace
+from .wait import WaitQueue
 
 if TYPE_CHECKING:
     from . import signal as sg
@@ -19,18 +22,40 @@ if TYPE_CHECKING:
 
 RESERVED: Final = 300  # the numbers start again above them (Linux: RESERVED_PIDS)
 PID_MAX_LIMIT: Final = 1 << 22
+MAX_LEVEL: Final = 32
 
 pid_max = 32768  # /proc/sys/kernel/pid_max
 
 
 @final
-class PidNamespace:
-    """``init`` is its pid 1, which inherits orphans."""
+class PidNamespace(Namespace):
+    """``init`` is its pid 1, which inherits orphans. ``tasks`` and ``procs`` are the outermost namespace's, where all are; one within
+    another has ``up``, the outermost number of each of its own, and ``down``, the reverse."""
 
-    __slots__ = ("_idle", "init", "k", "last_pid", "procs", "tasks", "used_pids")
+    __slots__ = (
+        "_idle", "chains", "changed", "down", "init", "k", "last_pid", "level", "parent", "procs", "root", "tasks",
+        "up", "used_pids",
+    )  # fmt: skip
 
-    def __init__(self, k: Kernel) -> None:
+    kind: ClassVar[bytes] = b"pid"
+    flag: ClassVar[int] = 0x20000000
+
+    def __init__(
+        self, k: Kernel, parent: PidNamespace | None = None, owner: UserNamespace = INIT_USER
+    ) -> None:
+        super().__init__(owner, 0 if parent is not None or k.made_pids else 0xEFFFFFFC)
+        k.made_pids = True
         self.k = k
+        self.parent = parent
+        self.level: int = parent.level + 1 if parent is not None else 0
+        if self.level > MAX_LEVEL:
+            raise SysErr(errno.ENOSPC)
+        self.root: PidNamespace = parent.root if parent is not None else self
+        self.up: dict[int, int] = {}
+        self.down: dict[int, int] = {}
+        # of the outermost: which inner namespaces have a number for one of its own
+        self.chains: dict[int, list[PidNamespace]] = {}
+        self.changed = WaitQueue()  # a process of it is dead; its init waits for all of them
         self.tasks: dict[int, Task] = {}
         self.procs: dict[int, ThreadGroup] = {}
         self.used_pids: set[int] = set()
@@ -51,6 +76,78 @@ class PidNamespace:
 
     def release_pid(self, pid: int) -> None:
         self.used_pids.discard(pid)
+        for ns in self.chains.pop(pid, ()):
+            own = ns.down.pop(pid)
+            del ns.up[own]
+            ns.used_pids.discard(own)
+
+    def allocate(self) -> int:
+        """The outermost number of a new task of this namespace, which gets one in each namespace outwards. Raises EAGAIN, ENOMEM
+        when its init is gone."""
+        root = self.root
+        if self is root:
+            return self.new_pid()
+        if self.init is not None and self.init.exited:
+            raise SysErr(errno.ENOMEM)
+        pid = root.new_pid()
+        made = root.chains[pid] = []
+        ns = self
+        try:
+            while ns.parent is not None:
+                own = ns.new_pid()
+                ns.up[own], ns.down[pid] = pid, own
+                made.append(ns)
+                ns = ns.parent
+        except SysErr:
+            root.release_pid(pid)
+            raise
+        return pid
+
+    def nested(self, owner: UserNamespace) -> PidNamespace:
+        """A new one within it."""
+        return PidNamespace(self.k, self, owner)
+
+    # Numbers
+    def number(self, pid: int) -> int:
+        """What an outermost number is called here; 0 for what is not to be seen."""
+        return pid if self.parent is None else self.down.get(pid, 0)
+
+    def outer(self, own: int) -> int:
+        """The outermost number of ``own``; 0 if there is none."""
+        return own if self.parent is None else self.up.get(own, 0)
+
+    def task(self, own: int) -> Task | None:
+        return self.root.tasks.get(self.outer(own))
+
+    def proc(self, own: int) -> ThreadGroup | None:
+        return self.root.procs.get(self.outer(own))
+
+    def members(self) -> list[ThreadGroup]:
+        """Its processes, those of namespaces within it included."""
+        procs = self.root.procs
+        if self.parent is None:
+            return list(procs.values())
+        return [procs[pid] for pid in list(self.down) if pid in procs]
+
+    def is_within(self, other: PidNamespace) -> bool:
+        """Whether it is ``other`` or lies within it."""
+        ns: PidNamespace | None = self
+        while ns is not None:
+            if ns is other:
+                return True
+            ns = ns.parent
+        return False
+
+    def numbers_of(self, pid: int, own: PidNamespace) -> list[int]:
+        """The numbers of a task of namespace ``own``, from this namespace inwards (NSpid of proc(5))."""
+        out: list[int] = []
+        ns: PidNamespace | None = own
+        while ns is not None:
+            out.append(ns.number(pid))
+            if ns is self:
+                break
+            ns = ns.parent
+        return out[::-1]
 
     def add(self, t: Task) -> None:
         """A task can be found; it counts for its container."""
@@ -74,10 +171,11 @@ class PidNamespace:
             return  # still names a process group or session; found free when that is gone
         self.release_pid(pid)
 
-    def find_task(self, tid: int) -> Task | None:
-        """A task by its id. For an init of our own, which has none, one that never runs stands in: it has a priority and
+    def find_task(self, own: int) -> Task | None:
+        """A task by its number here. For an init of our own, which has none, one that never runs stands in: it has a priority and
         capabilities that others may ask for."""
-        u = self.tasks.get(tid)
+        tid = self.outer(own)
+        u = self.root.tasks.get(tid)
         init = self.init
         if u is None and init is not None and tid == init.pid and not init.tasks and not init.dead:
             if self._idle is None:

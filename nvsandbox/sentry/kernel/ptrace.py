@@ -262,7 +262,13 @@ def interrupt_stop(t: Task) -> None:
 def clone_event(t: Task, c: Task, event: int) -> None:
     """``t`` has made ``c``, which ``adopt`` may have attached. May suspend."""
     if _wants(t, event):
-        event_stop(t, event, c.tid)
+        event_stop(t, event, _seen(t, c.tid))
+
+
+def _seen(t: Task, tid: int) -> int:
+    """A number as the tracer of ``t`` has it."""
+    tr = t.tracee
+    return tr.tracer.tg.pidns.number(tid) if tr is not None else tid
 
 
 def _wants(t: Task, event: int) -> bool:
@@ -310,7 +316,7 @@ def exec_stop(t: Task, old_tid: int) -> None:
         return
     if tr.options & PTRACE_O_TRACEEXEC:
         t.thread.regs[RAX] = 0
-        event_stop(t, EVENT_EXEC, old_tid)
+        event_stop(t, EVENT_EXEC, _seen(t, old_tid))
     elif not tr.seized:
         t.send_signal(sg.SIGTRAP, sg.SigInfo(sg.SIGTRAP, sg.SI_USER, t.tg.pid, t.creds.uid))
 

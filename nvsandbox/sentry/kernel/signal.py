@@ -120,8 +120,9 @@ class SigInfo:
         self.timerid = self.overrun = 0
         self.raw = b""  # rt_sigqueueinfo: the sender's own bytes
 
-    def pack(self) -> bytes:
-        """The 128 bytes of siginfo_t (asm-generic/siginfo.h)."""
+    def pack(self, t: Task) -> bytes:
+        """The 128 bytes of siginfo_t (asm-generic/siginfo.h), as ``t`` sees the sender."""
+        pid, uid = t.tg.pidns.number(self.pid), t.creds.userns.uid_out(self.uid)
         head = struct.pack("<iiii", self.signo, self.errno, self.code, 0)
         if self.raw:
             return (head[:12] + self.raw[12:]).ljust(128, b"\0")[:128]
@@ -129,9 +130,7 @@ class SigInfo:
         if c == SI_TIMER:
             body = struct.pack("<iiQ", self.timerid, self.overrun, self.value & (2**64 - 1))
         elif s == SIGCHLD and c > 0 and c != SI_KERNEL:
-            body = struct.pack(
-                "<iIiiqq", self.pid, self.uid, self.status, 0, self.utime, self.stime
-            )
+            body = struct.pack("<iIiiqq", pid, uid, self.status, 0, self.utime, self.stime)
         elif s == SIGSYS and c == SYS_SECCOMP:
             body = struct.pack("<QiI", self.addr, self.status, AUDIT_ARCH_X86_64)
         elif bit(s) & SYNCHRONOUS and c > 0 and c != SI_KERNEL:
@@ -139,7 +138,7 @@ class SigInfo:
         elif (s == SIGIO or self.band) and c > 0 and c != SI_KERNEL:
             body = struct.pack("<qi", self.band, self.fd)
         else:
-            body = struct.pack("<iIQ", self.pid, self.uid, self.value & (2**64 - 1))
+            body = struct.pack("<iIQ", pid, uid, self.value & (2**64 - 1))
         return (head + body).ljust(128, b"\0")
 
     @staticmethod
@@ -283,7 +282,10 @@ def send(tg: ThreadGroup, target: Task | None, info: SigInfo, force: bool = Fals
         and not bit(sig) & IGNORED
     ):
         # pid 1 gets only what it handles; SIGKILL and SIGSTOP from inside do nothing
-        return
+        if not bit(sig) & KILL_STOP or tg.pidns.number(info.pid):
+            return
+        if tg.pidns.parent is None:
+            return
     if bit(sig) & STOP_SIGNALS:
         tg.discard_pending(bit(SIGCONT))
     elif sig == SIGCONT:

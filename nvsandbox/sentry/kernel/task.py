@@ -19,6 +19,7 @@ from .thread import PATH_MAX, HostThread
 from .wait import POLL_ALL, Waiter, WaitQueue
 
 if TYPE_CHECKING:
+    from ..ipc.sem import SemSet
     from ..mm.mm import MM
     from ..mm.vma import VmaMap
     from ..vfs.file import FdTable
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from .container import Container
     from .creds import Credentials
     from .kernel import Kernel
+    from .namespaces import NsProxy
+    from .pids import PidNamespace
     from .ptrace import DeadTracee, Tracee
     from .seccomp import Filter
 
@@ -88,6 +91,7 @@ class ThreadGroup:
         "pgid",
         "pid",
         "pidfd_queue",
+        "pidns",
         "pids",
         "posix_timers",
         "rlimits",
@@ -103,6 +107,7 @@ class ThreadGroup:
         "tasks",
         "timer_ids",
         "tty",
+        "undo_sets",
         "used",
     )  # fmt: skip
 
@@ -111,7 +116,8 @@ class ThreadGroup:
     ) -> None:
         self.k = k
         self.container = container
-        self.pids = container.pids
+        self.pids: PidNamespace = container.pids
+        self.pidns: PidNamespace = container.pids  # within it, with CLONE_NEWPID
         self.pid = pid
         self.pgid = pid
         self.sid = pid
@@ -152,6 +158,12 @@ class ThreadGroup:
         self.loginuid = 0xFFFFFFFF
         self.dumpable = 1
         self.leader_cred: Credentials | None = None
+        self.undo_sets: dict[SemSet, None] = {}  # System V semaphores it has changed with SEM_UNDO
+
+    @property
+    def nr(self) -> int:
+        """Its pid as it knows it itself."""
+        return self.pidns.number(self.pid)
 
     @property
     def mm(self) -> MM | None:
@@ -260,6 +272,7 @@ class Task:
         "mm",
         "newborn",
         "nice",
+        "ns",
         "orig_nr",
         "pdeath_signal",
         "pending",
@@ -299,6 +312,7 @@ class Task:
         self.creds: Credentials = None  # type: ignore[assignment]  # set before it runs
         self.files: FdTable = None  # type: ignore[assignment]  # set before it runs
         self.fs: FsContext = None  # type: ignore[assignment]  # set before it runs
+        self.ns: NsProxy = tg.container.ns
         self.pending = sg.Pending()
         self.blocked = 0
         self.saved_mask: int | None = None  # sigsuspend, ppoll…: restored on the way out
@@ -351,6 +365,11 @@ class Task:
         return self.thread is not self.k.nobody
 
     @property
+    def nr(self) -> int:
+        """Its tid as it knows it itself."""
+        return self.tg.pidns.number(self.tid)
+
+    @property
     def utime_ns(self) -> int:
         """CPU time used, ns."""
         return task_ns(self)
@@ -361,13 +380,15 @@ class Task:
         if k.patcher is None or k.strace is not None or self.tg.container.hears_all:
             return
         tg, c = self.tg, self.creds
-        ppid = tg.parent.pid if tg.parent is not None else 0
+        ns, users = tg.pidns, c.userns
+        ppid = ns.number(tg.parent.pid) if tg.parent is not None else 0
         if self.tracee is not None or self.seccomp:
             _KNOWN(self.thread.mem, KNOWN_OFF, 0, 0, 0, 0, 0, 0, 0)
             return
         _KNOWN(
-            self.thread.mem, KNOWN_OFF, tg.pid + 1, self.tid + 1, ppid + 1, c.uid + 1, c.euid + 1,
-            c.gid + 1, c.egid + 1,
+            self.thread.mem, KNOWN_OFF, ns.number(tg.pid) + 1, ns.number(self.tid) + 1, ppid + 1,
+            users.uid_out(c.uid) + 1, users.uid_out(c.euid) + 1,
+            users.gid_out(c.gid) + 1, users.gid_out(c.egid) + 1,
         )  # fmt: skip
 
     # Waiting

@@ -22,11 +22,19 @@ def exec_creds(t: Task, f: FileDescription) -> tuple[Credentials, bool]:
     euid, egid = old.euid, old.egid
     path = f.path
     nosuid = path is None or bool(path.mount.flags & MS_NOSUID) or old.no_new_privs or _watched(t)
+    if path is not None and (
+        path.mount.ns is not t.fs.ns or not old.userns.is_within(path.mount.fs.owner)
+    ):
+        nosuid = nosuid or path.mount.ns is not None  # another's mount (Linux: mnt_may_suid)
     st = f.inode.getattr(t)
     if not nosuid:
-        if st.mode & stat.S_ISUID:
+        if st.mode & stat.S_ISUID and old.userns.has_uid(st.uid) and old.userns.has_gid(st.gid):
             euid = st.uid
-        if st.mode & (stat.S_ISGID | stat.S_IXGRP) == stat.S_ISGID | stat.S_IXGRP:
+        if (
+            st.mode & (stat.S_ISGID | stat.S_IXGRP) == stat.S_ISGID | stat.S_IXGRP
+            and old.userns.has_uid(st.uid)
+            and old.userns.has_gid(st.gid)
+        ):
             egid = st.gid
     permitted, effective, ambient = _caps(old, euid)
     changed = euid != old.uid or egid != old.gid or euid != old.euid
@@ -46,14 +54,15 @@ def exec_creds(t: Task, f: FileDescription) -> tuple[Credentials, bool]:
 def _watched(t: Task) -> bool:
     """Whether a tracer without the right to do so would get at what the program gains (Linux: LSM_UNSAFE_PTRACE)."""
     tr = t.tracee
-    return tr is not None and not tr.tracer.creds.capable(CAP_SYS_PTRACE)
+    return tr is not None and not tr.tracer.creds.ns_capable(t.creds.userns, CAP_SYS_PTRACE)
 
 
 def _caps(old: Credentials, euid: int) -> tuple[int, bool, int]:
     """(permitted, whether effective follows, ambient): root's file capabilities are all of them."""
-    if not old.securebits & SECBIT_NOROOT and (euid == 0 or old.uid == 0):
+    root = old.userns.uid_in(0)
+    if not old.securebits & SECBIT_NOROOT and root in (euid, old.uid):
         permitted = (old.cap_inheritable | CAP_FULL) & old.cap_bset | (
             old.cap_inheritable & CAP_FULL
         )
-        return permitted, euid == 0, old.cap_ambient
+        return permitted, euid == root, old.cap_ambient
     return 0, False, old.cap_ambient

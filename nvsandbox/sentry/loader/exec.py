@@ -227,7 +227,14 @@ def exec_program(t: Task, prog: Program) -> None:
     old = (t.thread, t.mm)
     t.thread, t.mm = th, mm
     try:
-        _load(t, prog, mm, creds.uid, creds.euid, creds.gid, creds.egid, secure)
+        users = creds.userns
+        ids = (
+            users.uid_out(creds.uid),
+            users.uid_out(creds.euid),
+            users.gid_out(creds.gid),
+            users.gid_out(creds.egid),
+        )
+        _load(t, prog, mm, *ids, secure)
         th.run()
     except BaseException:
         t.thread, t.mm = old

@@ -20,9 +20,9 @@ from ..abi.socket import (
 )
 from ..errors import SysErr
 from . import inet
-from .ports import Addr, is_any, is_local, is_v4, make_sockaddr
+from .ports import Addr, is_any, is_v4, make_sockaddr
 from .socket import Control, Received
-from .state import mapped
+from .state import NetState, mapped
 
 if TYPE_CHECKING:
     from .inet import InetSocket
@@ -63,7 +63,7 @@ PLAIN: Final = Outgoing(b"", 0, -1, -1, -1)
 UDP_SEGMENT: Final = 103
 
 
-def outgoing(control: list[Control]) -> Outgoing:
+def outgoing(net: NetState, control: list[Control]) -> Outgoing:
     """How a datagram is to be sent. Raises EINVAL, EADDRNOTAVAIL."""
     source, index, ttl, tos, segment = b"", 0, -1, -1, -1
     for level, kind, body in control:
@@ -91,7 +91,7 @@ def outgoing(control: list[Control]) -> Outgoing:
             segment = int.from_bytes(body, "little")
         elif level in (SOL_IP, SOL_IPV6):
             raise SysErr(errno.EINVAL)
-    if source and not is_local(source):
+    if source and not net.is_local(source):
         raise SysErr(errno.EADDRNOTAVAIL if not is_v4(source) else errno.EINVAL)
     return Outgoing(source, index, ttl, tos, segment)
 

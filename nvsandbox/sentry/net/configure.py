@@ -26,6 +26,7 @@ from .state import (
     RTN_UNICAST,
     Address,
     Iface,
+    NetState,
     Route,
 )
 
@@ -59,7 +60,8 @@ def key(r: Route) -> Key:
 class Configuration:
     """``addresses``, ``routes``: the launcher's. ``up``, ``mtu``, ``more_*``, ``less_*``: changes from inside."""
 
-    def __init__(self) -> None:
+    def __init__(self, net: NetState) -> None:
+        self.net = net
         self.addresses: list[Address] = []
         self.routes: list[Route] = []
         self.flags: dict[int, int] = {}
@@ -73,7 +75,7 @@ class Configuration:
 
     def settle(self) -> None:
         """Makes the state, and the stack, agree."""
-        for i in NET.ifaces.values():
+        for i in self.net.ifaces.values():
             if i.index == 1:
                 continue
             flags = self.flags.get(i.index, i.flags)
@@ -81,31 +83,31 @@ class Configuration:
                 flags &= ~(IFF_UP | IFF_RUNNING | IFF_LOWER_UP)
             i.flags = flags
             i.mtu = min(self.mtu.get(i.index, 1 << 31), self.mtus.get(i.index, i.mtu))
-            if i.link is not None and i.under is not None and NET.stack is not None:
+            if i.link is not None and i.under is not None and self.net.stack is not None:
                 i.link.mtu = i.mtu
                 i.link.down = not flags & IFF_UP
                 up = bool(flags & IFF_UP and flags & IFF_LOWER_UP)
                 if up != i.under.up:
-                    NET.stack.set_up(i.under, up)
+                    self.net.stack.set_up(i.under, up)
         here = [a for a in self.addresses if (a.index, a.ip) not in self.less_addresses]
-        here += [a for a in self.more_addresses.values() if a.index in NET.ifaces]
-        NET.put_addresses(here)
+        here += [a for a in self.more_addresses.values() if a.index in self.net.ifaces]
+        self.net.put_addresses(here)
         self._stack_addresses(here)
         gone = self.less_routes
         rows = [r for r in self.routes if key(r) not in gone and key(r) not in self.more_routes]
         rows += self.more_routes.values()
-        NET.routes = [
-            r for r in rows if not r.index or (r.index in NET.ifaces and NET.ifaces[r.index].flags & IFF_UP)
+        self.net.routes = [
+            r for r in rows if not r.index or (r.index in self.net.ifaces and self.net.ifaces[r.index].flags & IFF_UP)
         ]  # fmt: skip
         self._stack_routes()
-        for tell in NET.changed:
+        for tell in self.net.changed:
             tell()
 
     def _stack_addresses(self, here: list[Address]) -> None:
-        stack = NET.stack
+        stack = self.net.stack
         if stack is None:
             return
-        for i in NET.ifaces.values():
+        for i in self.net.ifaces.values():
             if i.under is None:
                 continue
             wanted = {a.ip: a.prefix for a in here if a.index == i.index}
@@ -116,12 +118,12 @@ class Configuration:
                 stack.add_address(i.under, ip, prefix)
 
     def _stack_routes(self) -> None:
-        stack = NET.stack
+        stack = self.net.stack
         if stack is None:
             return
         wanted: dict[Key, StackRoute] = {}
-        for r in NET.routes:
-            i = NET.ifaces.get(r.index)
+        for r in self.net.routes:
+            i = self.net.ifaces.get(r.index)
             if i is not None and i.under is None:
                 continue
             wanted[key(r)] = StackRoute(
@@ -144,9 +146,9 @@ class Configuration:
         self.less_addresses.discard((a.index, a.ip))
         self.more_addresses[a.index, a.ip] = a
         if a.index != 1 and a.prefix < 8 * len(a.ip):
-            net = _network(a)
-            if not any(key(r) == key(net) for r in NET.routes):
-                self._add_route(net)
+            route = _network(a)
+            if not any(key(r) == key(route) for r in self.net.routes):
+                self._add_route(route)
         self.settle()
 
     def remove_address(self, a: Address) -> None:
@@ -156,9 +158,9 @@ class Configuration:
             del self.more_addresses[where]
         else:
             self.less_addresses.add(where)
-        rest = [o for o in NET.addresses if o.index == a.index and o.ip != a.ip]
+        rest = [o for o in self.net.addresses if o.index == a.index and o.ip != a.ip]
         net = masked(a.ip, a.prefix)
-        for r in list(NET.routes):
+        for r in list(self.net.routes):
             if r.family != a.family or r.index != a.index:
                 continue
             alone = not any(o.prefix == a.prefix and len(o.ip) == len(a.ip) and masked(o.ip, o.prefix) == net for o in rest)  # fmt: skip
@@ -189,7 +191,12 @@ class Configuration:
         self.settle()
 
 
-CONFIG: Final = Configuration()
+def of(net: NetState) -> Configuration:
+    """The one of a namespace."""
+    c = net.config
+    if c is None:
+        c = net.config = Configuration(net)
+    return c
 
 
 def _network(a: Address) -> Route:
@@ -201,53 +208,55 @@ def _network(a: Address) -> Route:
     )  # fmt: skip
 
 
-def request(kind: int, flags: int, raw: bytes) -> None:
+def request(net: NetState, kind: int, flags: int, raw: bytes) -> None:
     """One request of who may change something, with its header. Raises what Linux answers, EOPNOTSUPP for what is left out."""
     if kind in (RTM_NEWLINK, RTM_SETLINK):
-        _link(kind, flags, raw)
+        _link(net, kind, flags, raw)
     elif kind in (RTM_NEWADDR, RTM_DELADDR):
-        _address(kind == RTM_NEWADDR, flags, raw)
+        _address(net, kind == RTM_NEWADDR, flags, raw)
     elif kind in (RTM_NEWROUTE, RTM_DELROUTE):
-        _route(kind == RTM_NEWROUTE, flags, raw)
+        _route(net, kind == RTM_NEWROUTE, flags, raw)
     elif kind in (RTM_NEWNEIGH, RTM_DELNEIGH):
-        _neighbour(kind == RTM_NEWNEIGH, raw)
+        _neighbour(net, kind == RTM_NEWNEIGH, raw)
     else:
         raise SysErr(errno.EOPNOTSUPP)
 
 
-def _iface(index: int) -> Iface:
-    i = NET.ifaces.get(index)
+def _iface(net: NetState, index: int) -> Iface:
+    i = net.ifaces.get(index)
     if i is None:
         raise SysErr(errno.ENODEV)
     return i
 
 
-def set_up(i: Iface, up: bool) -> None:
-    """Raises EOPNOTSUPP for loopback, which stays up."""
+def set_up(net: NetState, i: Iface, up: bool) -> None:
+    """Raises EOPNOTSUPP for the sandbox's own loopback, which stays up."""
     if i.index == 1:
-        if not up:
+        if net is not NET:
+            net.set_loopback(up)
+        elif not up:
             raise SysErr(errno.EOPNOTSUPP)
         return
-    CONFIG.up[i.index] = up
-    CONFIG.settle()
+    of(net).up[i.index] = up
+    of(net).settle()
 
 
-def set_mtu(i: Iface, mtu: int) -> None:
+def set_mtu(net: NetState, i: Iface, mtu: int) -> None:
     """Bytes, no more than the host's interface has. Raises EINVAL."""
-    if i.index == 1 or not MIN_MTU <= mtu <= CONFIG.mtus.get(i.index, 0):
+    if i.index == 1 or not MIN_MTU <= mtu <= of(net).mtus.get(i.index, 0):
         raise SysErr(errno.EINVAL)
-    CONFIG.mtu[i.index] = mtu
-    CONFIG.settle()
+    of(net).mtu[i.index] = mtu
+    of(net).settle()
 
 
-def _link(kind: int, flags: int, raw: bytes) -> None:
+def _link(net: NetState, kind: int, flags: int, raw: bytes) -> None:
     """Up, down and the MTU (struct ifinfomsg)."""
     if len(raw) < 32:
         raise SysErr(errno.EINVAL)
     index, want, change = struct.unpack_from("<iII", raw, 20)
     a = parse(raw[32:])
     name = a.get(3, b"").rstrip(b"\0").decode("latin-1")
-    found = NET.ifaces.get(index) if index > 0 else NET.by_name(name)
+    found = net.ifaces.get(index) if index > 0 else net.by_name(name)
     if found is None:
         make = kind == RTM_NEWLINK and flags & NLM_F_CREATE
         raise SysErr(errno.EOPNOTSUPP if make else errno.ENODEV)
@@ -259,12 +268,12 @@ def _link(kind: int, flags: int, raw: bytes) -> None:
     if 4 in a:
         if len(a[4]) != 4:
             raise SysErr(errno.EINVAL)
-        set_mtu(found, struct.unpack("<I", a[4])[0])
+        set_mtu(net, found, struct.unpack("<I", a[4])[0])
     if (change or want) & IFF_UP:
-        set_up(found, bool(want & IFF_UP))
+        set_up(net, found, bool(want & IFF_UP))
 
 
-def _address(add: bool, flags: int, raw: bytes) -> None:
+def _address(net: NetState, add: bool, flags: int, raw: bytes) -> None:
     """struct ifaddrmsg."""
     if len(raw) < 24:
         raise SysErr(errno.EINVAL)
@@ -276,15 +285,15 @@ def _address(add: bool, flags: int, raw: bytes) -> None:
         raise SysErr(errno.EOPNOTSUPP)
     if len(ip) != size or prefix > 8 * size or (add and not any(ip)):
         raise SysErr(errno.EINVAL)
-    i = _iface(index)
-    here = [o for o in NET.addresses if o.index == index and o.family == family]
+    i = _iface(net, index)
+    here = [o for o in net.addresses if o.index == index and o.family == family]
     same = next((o for o in here if o.ip == ip), None)
     if not add:
         if same is None or (prefix and same.prefix != prefix):
             raise SysErr(errno.EADDRNOTAVAIL)
         if index == 1 and ip in (b"\x7f\0\0\1", bytes(15) + b"\1"):
             raise SysErr(errno.EOPNOTSUPP)
-        CONFIG.remove_address(same)
+        of(net).remove_address(same)
         return
     if same is not None and (flags & NLM_F_EXCL or not flags & NLM_F_REPLACE):
         raise SysErr(errno.EEXIST)
@@ -299,10 +308,10 @@ def _address(add: bool, flags: int, raw: bytes) -> None:
         scope = RT_SCOPE_LINK
     elif family == AF_INET6:
         scope = RT_SCOPE_HOST if index == 1 and not any(ip[:15]) else 0
-    CONFIG.add_address(Address(index, ip, prefix, scope, more, broadcast, label[:15]))
+    of(net).add_address(Address(index, ip, prefix, scope, more, broadcast, label[:15]))
 
 
-def _route(add: bool, flags: int, raw: bytes) -> None:
+def _route(net: NetState, add: bool, flags: int, raw: bytes) -> None:
     """struct rtmsg: the main table, one next hop."""
     if len(raw) < 28:
         raise SysErr(errno.EINVAL)
@@ -332,27 +341,27 @@ def _route(add: bool, flags: int, raw: bytes) -> None:
     index = _number(a, 4)
     metric = _number(a, 6)
     if not add:
-        _remove(family, dst, prefix, gateway, index, metric)
+        _remove(net, family, dst, prefix, gateway, index, metric)
         return
     if kind not in RTN_TYPES:
         raise SysErr(errno.EOPNOTSUPP)
     if kind != RTN_UNICAST:
         index, gateway = 0, b""
     else:
-        index = _next_hop(family, gateway, index)
-    if source and not any(o.ip == source for o in NET.addresses):
+        index = _next_hop(net, family, gateway, index)
+    if source and not any(o.ip == source for o in net.addresses):
         raise SysErr(errno.EINVAL)
     if family == AF_INET6 and not metric:
         metric = METRIC6
     r = Route(family, dst, prefix, gateway, source, index, metric, proto, scope, kind)
-    same = [o for o in NET.routes if (o.family, o.dst or bytes(size), o.prefix, o.metric) == (family, dst, prefix, metric)]  # fmt: skip
+    same = [o for o in net.routes if (o.family, o.dst or bytes(size), o.prefix, o.metric) == (family, dst, prefix, metric)]  # fmt: skip
     if same and flags & NLM_F_EXCL:
         raise SysErr(errno.EEXIST)
     if not same and not flags & NLM_F_CREATE:
         raise SysErr(errno.ENOENT)
     if same and flags & NLM_F_REPLACE:
-        CONFIG.remove_route(same[0])
-    CONFIG.add_route(r)
+        of(net).remove_route(same[0])
+    of(net).add_route(r)
 
 
 def _number(a: dict[int, bytes], kind: int) -> int:
@@ -360,10 +369,10 @@ def _number(a: dict[int, bytes], kind: int) -> int:
     return n
 
 
-def _next_hop(family: int, gateway: bytes, index: int) -> int:
+def _next_hop(net: NetState, family: int, gateway: bytes, index: int) -> int:
     """The interface of a route. Raises ENODEV, ENETDOWN, ENETUNREACH."""
     if gateway and not index:
-        for o in NET.addresses:
+        for o in net.addresses:
             if (
                 o.family == family
                 and o.index != 1
@@ -375,40 +384,42 @@ def _next_hop(family: int, gateway: bytes, index: int) -> int:
             raise SysErr(errno.ENETUNREACH if family == AF_INET else errno.EHOSTUNREACH)
     if not index:
         raise SysErr(errno.ENODEV)
-    i = _iface(index)
+    i = _iface(net, index)
     if not i.flags & IFF_UP:
         raise SysErr(errno.ENETDOWN)
     if gateway and not any(
         o.family == family
         and o.index == index
         and masked(o.ip, o.prefix) == masked(gateway, o.prefix)
-        for o in NET.addresses
+        for o in net.addresses
     ):
         raise SysErr(errno.ENETUNREACH if family == AF_INET else errno.EHOSTUNREACH)
     return index
 
 
-def _remove(family: int, dst: bytes, prefix: int, gateway: bytes, index: int, metric: int) -> None:
-    for r in NET.routes:
+def _remove(
+    net: NetState, family: int, dst: bytes, prefix: int, gateway: bytes, index: int, metric: int
+) -> None:
+    for r in net.routes:
         if (
             (r.family, r.dst or bytes(len(dst)), r.prefix) == (family, dst, prefix)
             and gateway in (b"", r.gateway)
             and index in (0, r.index)
             and metric in (0, r.metric)
         ):
-            CONFIG.remove_route(r)
+            of(net).remove_route(r)
             return
     raise SysErr(errno.ESRCH)
 
 
-def _neighbour(add: bool, raw: bytes) -> None:
+def _neighbour(net: NetState, add: bool, raw: bytes) -> None:
     """struct ndmsg: permanent entries."""
     if len(raw) < 28:
         raise SysErr(errno.EINVAL)
     index, _state = struct.unpack_from("<iH", raw, 20)
     a = parse(raw[28:])
     ip, mac = a.get(1, b""), a.get(2, b"")
-    i = _iface(index)
+    i = _iface(net, index)
     if len(ip) not in (4, 16) or i.under is None:
         raise SysErr(errno.EINVAL)
     if not add:

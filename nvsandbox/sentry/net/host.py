@@ -47,9 +47,12 @@ from ..errors import SysErr, from_oserror
 from ..fs.hostpoll import POLLRDHUP, HostPoll
 from ..kernel.creds import CAP_NET_BIND_SERVICE, CAP_NET_RAW
 from ..kernel.wait import POLL_READ, POLL_WRITE, POLLERR, POLLHUP, POLLIN, POLLOUT, Waiter
+from . import netlink
 from .ifioctl import SIOCGIFADDR, SIOCGIFCONF, forward
+from .inet_family import create_inet
 from .ports import parse_sockaddr
 from .socket import Received, Socket, Ucred, register_family
+from .state import NET
 
 if TYPE_CHECKING:
     from ..kernel.loop import EventLoop
@@ -387,6 +390,8 @@ class HostNetlink(HostSocket):
 
 def create(t: Task, domain: int, type: int, protocol: int) -> Socket:
     """Raises EPROTONOSUPPORT, ESOCKTNOSUPPORT, EPERM."""
+    if t.ns.net is not NET:  # a namespace that a program has made has nothing to do with the host
+        return create_inet(t, domain, type, protocol)
     if type == SOCK_RAW and not t.creds.capable(CAP_NET_RAW):
         raise SysErr(errno.EPERM)
     if type not in (SOCK_STREAM, SOCK_DGRAM):
@@ -399,6 +404,8 @@ def create(t: Task, domain: int, type: int, protocol: int) -> Socket:
 
 def create_netlink(t: Task, type: int, protocol: int) -> Socket:
     """Raises EPROTONOSUPPORT for what is not routing."""
+    if t.ns.net is not NET:
+        return netlink.create_netlink(t, type, protocol)
     if type not in (SOCK_RAW, SOCK_DGRAM):
         raise SysErr(errno.ESOCKTNOSUPPORT)
     if protocol != 0:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from ..errors import SysErr
 from ..kernel.creds import CAP_NET_ADMIN
 from . import configure
-from .state import IFF_UP, NET, Iface
+from .state import IFF_UP, NET, Iface, NetState
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -41,9 +41,9 @@ def _sin(ip: bytes) -> bytes:
     return struct.pack("<HH4s8x", 2, 0, ip)
 
 
-def _address(i: Iface, cmd: int) -> bytes:
+def _address(net: NetState, i: Iface, cmd: int) -> bytes:
     """The IPv4 ones. Raises EADDRNOTAVAIL."""
-    a = NET.primary(i.index)
+    a = net.primary(i.index)
     if a is None:
         raise SysErr(errno.EADDRNOTAVAIL)
     if cmd == SIOCGIFBRDADDR:
@@ -53,7 +53,7 @@ def _address(i: Iface, cmd: int) -> bytes:
     return _sin(a.ip)
 
 
-def _answer(i: Iface, cmd: int) -> bytes:
+def _answer(net: NetState, i: Iface, cmd: int) -> bytes:
     if cmd == SIOCGIFFLAGS:
         return struct.pack("<H", i.flags & 0xFFFF)
     if cmd == SIOCGIFMETRIC:
@@ -66,7 +66,7 @@ def _answer(i: Iface, cmd: int) -> bytes:
         return struct.pack("<i", i.index)
     if cmd == SIOCGIFTXQLEN:
         return struct.pack("<i", i.qlen)
-    return _address(i, cmd)
+    return _address(net, i, cmd)
 
 
 ANSWERED: Final = frozenset(
@@ -79,45 +79,45 @@ ANSWERED: Final = frozenset(
 
 def if_ioctl(t: Task, cmd: int, arg: int) -> int:
     """Raises ENODEV for unknown names, EADDRNOTAVAIL, EPERM for changes, ENOTTY for what is no such ioctl."""
-    for answer in forward:
+    for answer in forward if t.ns.net is NET else ():
         r = answer(t, cmd, arg)
         if r is not None:
             return r
     if cmd == SIOCGIFCONF:
         return _ifconf(t, arg)
     if cmd == SIOCGIFNAME:
-        found = NET.ifaces.get(struct.unpack("<i", t.copy_in(arg + 16, 4))[0])
+        found = t.ns.net.ifaces.get(struct.unpack("<i", t.copy_in(arg + 16, 4))[0])
         if found is None:
             raise SysErr(errno.ENODEV)
         t.copy_out(arg, found.name.encode("latin-1")[:15].ljust(16, b"\0"))
         return 0
     if cmd in ANSWERED:
         name = t.copy_in(arg, 16).split(b"\0")[0].decode("latin-1")
-        found = NET.by_name(name.partition(":")[0])
+        found = t.ns.net.by_name(name.partition(":")[0])
         if found is None:
             raise SysErr(errno.ENODEV)
-        t.copy_out(arg + 16, _answer(found, cmd).ljust(16, b"\0"))
+        t.copy_out(arg + 16, _answer(t.ns.net, found, cmd).ljust(16, b"\0"))
         return 0
     if cmd == SIOCETHTOOL:
         raise SysErr(errno.EOPNOTSUPP)
     if 0x8914 <= cmd <= 0x8943:
         request = t.copy_in(arg, IFREQ)
-        if not t.creds.capable(CAP_NET_ADMIN):
+        if not t.creds.ns_capable(t.ns.net.administrator(), CAP_NET_ADMIN):
             raise SysErr(errno.EPERM)
-        return _change(cmd, request)
+        return _change(t.ns.net, cmd, request)
     raise SysErr(errno.ENOTTY)
 
 
-def _change(cmd: int, request: bytes) -> int:
+def _change(net: NetState, cmd: int, request: bytes) -> int:
     """Up, down and the MTU. Raises ENODEV, EINVAL, EOPNOTSUPP."""
-    found = NET.by_name(request[:16].split(b"\0")[0].decode("latin-1").partition(":")[0])
+    found = net.by_name(request[:16].split(b"\0")[0].decode("latin-1").partition(":")[0])
     if found is None:
         raise SysErr(errno.ENODEV)
     value: int = struct.unpack_from("<i", request, 16)[0]
     if cmd == SIOCSIFFLAGS:
-        configure.set_up(found, bool(value & IFF_UP))
+        configure.set_up(net, found, bool(value & IFF_UP))
     elif cmd == SIOCSIFMTU:
-        configure.set_mtu(found, value)
+        configure.set_mtu(net, found, value)
     else:
         raise SysErr(errno.EOPNOTSUPP)
     return 0
@@ -127,8 +127,8 @@ def _ifconf(t: Task, arg: int) -> int:
     """Interfaces with an IPv4 address."""
     size, buf = struct.unpack("<i4xQ", t.copy_in(arg, 16))
     rows = []
-    for i in NET.ifaces.values():
-        a = NET.primary(i.index)
+    for i in t.ns.net.ifaces.values():
+        a = t.ns.net.primary(i.index)
         if a is not None:
             rows.append(
                 i.name.encode("latin-1")[:15].ljust(16, b"\0") + _sin(a.ip).ljust(24, b"\0")

@@ -33,23 +33,22 @@ from .ports import (
     Ports,
     is_any,
     is_link_local,
-    is_local,
     is_multicast,
     is_v4,
     make_sockaddr,
     parse_sockaddr,
-    source_for,
 )
 from .socket import Socket
 from .stack.output import find_path
-from .state import NET, unmapped
+from .state import unmapped
 
-__all__ = ["ANY4", "ANY6", "LO6", "InetSocket", "interface"]
+__all__ = ["ANY4", "ANY6", "LO6", "InetSocket"]
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
     from .stack.interface import Interface
     from .stack.multicast import Filter
+    from .state import NetState
 
 IP_TOS: Final = 1
 IP_TTL: Final = 2
@@ -126,7 +125,7 @@ class InetSocket(Socket):
             raise SysErr(errno.EINVAL)
         if self.local[1] and self.domain == AF_INET6:
             raise SysErr(errno.EINVAL)
-        if not is_any(ip) and not is_local(ip) and not self._may_bind(ip):
+        if not is_any(ip) and not self.net.is_local(ip) and not self._may_bind(ip):
             raise SysErr(errno.EADDRNOTAVAIL)
         if self.local[1]:  # IPv4 looks at the address first
             raise SysErr(errno.EINVAL)
@@ -138,7 +137,9 @@ class InetSocket(Socket):
         """Datagram sockets are bound to groups and broadcast addresses too."""
         if not self.max_send():
             return False
-        return is_multicast(ip) or any(a.broadcast == ip[12:] for a in NET.addresses if a.broadcast)
+        return is_multicast(ip) or any(
+            a.broadcast == ip[12:] for a in self.net.addresses if a.broadcast
+        )
 
     def autobind(self, t: Task, ip: bytes) -> None:
         """A free port, before the first use without bind."""
@@ -149,10 +150,10 @@ class InetSocket(Socket):
         """Where ``addr`` leads: an own address, or one for the stack. Raises ENETUNREACH, EINVAL, EAFNOSUPPORT."""
         ip, port = parse_sockaddr(addr, self.domain)
         if is_any(ip):  # Linux takes it for loopback
-            ip = source_for(ip)
+            ip = self.net.source_for(ip)
         if self.domain == AF_INET6 and is_v4(ip) and self.v6only:
             raise SysErr(errno.ENETUNREACH)
-        if not is_local(ip) and NET.stack is None:
+        if not self.net.is_local(ip) and self.net.stack is None:
             if not is_multicast(ip) or self.way_index(addr, ip) != 1:
                 raise SysErr(errno.ENETUNREACH)
         if (
@@ -161,9 +162,13 @@ class InetSocket(Socket):
             raise SysErr(errno.ENETUNREACH)
         return ip, port
 
+    def interface(self, index: int) -> Interface | None:
+        """The stack's, None for 0. Raises ENODEV."""
+        return self.net.interface(index)
+
     def way(self, addr: bytes | None, ip: bytes) -> Interface | None:
         """The interface a destination is bound to: by its scope, by the socket, or none. Raises EINVAL, ENODEV."""
-        return interface(self.way_index(addr, ip))
+        return self.interface(self.way_index(addr, ip))
 
     def way_index(self, addr: bytes | None, ip: bytes) -> int:
         """Its index, 0: none. Raises EINVAL."""
@@ -176,7 +181,7 @@ class InetSocket(Socket):
 
     def source(self, ip: bytes, via: Interface | None) -> bytes:
         """The own address towards a destination elsewhere. Raises ENETUNREACH."""
-        stack = NET.stack
+        stack = self.net.stack
         src = stack.source_for(unmapped(ip), via) if stack is not None else b""
         if not src:
             raise SysErr(errno.ENETUNREACH)
@@ -184,7 +189,9 @@ class InetSocket(Socket):
 
     def may_send(self, protocol: str, dst: Addr, data: bytes | None = None) -> None:
         """Raises EPERM for a destination elsewhere that --egress does not allow."""
-        if NET.egress is not None and not NET.egress.allows(protocol, dst[0], dst[1], data):
+        if self.net.egress is not None and not self.net.egress.allows(
+            protocol, dst[0], dst[1], data
+        ):
             raise SysErr(errno.EPERM)
 
     def any_ip(self) -> bytes:
@@ -225,7 +232,7 @@ class InetSocket(Socket):
 
     def group_interface(self, ip: bytes) -> int:
         """Where a group is joined that names no interface. Raises ENODEV."""
-        stack = NET.stack
+        stack = self.net.stack
         path = find_path(stack, ip, None) if stack is not None else -errno.ENODEV
         if isinstance(path, int):
             raise SysErr(errno.ENODEV)
@@ -235,10 +242,10 @@ class InetSocket(Socket):
         """IP_MTU. Raises ENOTCONN."""
         if not self.remote[1]:
             raise SysErr(errno.ENOTCONN)
-        if is_local(self.remote[0]):
+        if self.net.is_local(self.remote[0]):
             return 65536
-        via = interface(self.device)
-        stack = NET.stack
+        via = self.interface(self.device)
+        stack = self.net.stack
         route = stack.routes.lookup(unmapped(self.remote[0]), via) if stack is not None else None
         if route is None or route.iface is None:
             return 1500
@@ -246,10 +253,10 @@ class InetSocket(Socket):
 
     def getsockopt(self, t: Task, level: int, opt: int) -> bytes:
         if level == SOL_SOCKET and opt == SO_BINDTODEVICE:
-            i = NET.ifaces.get(self.device)
+            i = self.net.ifaces.get(self.device)
             return i.name.encode("latin-1") + b"\0" if i is not None else b""
         if level == SOL_IP and opt == IP_MULTICAST_IF:
-            a = NET.primary(self.mcast_if)
+            a = self.net.primary(self.mcast_if)
             return a.ip if a is not None else bytes(4)
         if (level, opt) in ((SOL_IP, IP_MTU), (SOL_IPV6, IPV6_MTU)):
             return struct.pack("<i", self.path_mtu())
@@ -306,7 +313,7 @@ class InetSocket(Socket):
         if opt not in kept or (level == SOL_IPV6 and self.domain != AF_INET6):
             raise SysErr(errno.ENOPROTOOPT)
         if (level, opt) == (SOL_IPV6, IPV6_MULTICAST_IF):
-            if value and value not in NET.ifaces:
+            if value and value not in self.net.ifaces:
                 raise SysErr(errno.ENODEV)
             self.mcast_if = value
         elif not -1 <= value <= 255 or (value == 0 and (level, opt) == (SOL_IP, IP_TTL)):
@@ -332,16 +339,16 @@ class InetSocket(Socket):
 
     def _routing_header(self, t: Task, data: bytes) -> None:
         """IPV6_RTHDR (RFC 3542 section 7.5): there is none, so it can be taken away only. Raises EPERM, EINVAL."""
-        if data and not t.creds.capable(CAP_NET_RAW):
+        if data and not t.creds.ns_capable(self.net.administrator(), CAP_NET_RAW):
             raise SysErr(errno.EPERM)
         if data:  # type 0 is refused by Linux too (RFC 5095); others need routers that know them
             raise SysErr(errno.EINVAL)
 
     def _bind_device(self, t: Task, data: bytes) -> None:
-        if self.device and not t.creds.capable(CAP_NET_RAW):
+        if self.device and not t.creds.ns_capable(self.net.administrator(), CAP_NET_RAW):
             raise SysErr(errno.EPERM)
         name = data[:15].split(b"\0")[0].decode("latin-1")
-        i = NET.by_name(name)
+        i = self.net.by_name(name)
         if name and i is None:
             raise SysErr(errno.ENODEV)
         self.device = i.index if i is not None else 0
@@ -353,19 +360,19 @@ class InetSocket(Socket):
     def _membership(self, level: int, opt: int, data: bytes) -> bool:
         """The multicast options that are structures; False: it is none of them. Raises EINVAL, ENODEV, EADDRNOTAVAIL…"""
         if level == SOL_IP and opt == IP_MULTICAST_IF:
-            self.mcast_if = by_address(data)
+            self.mcast_if = by_address(self.net, data)
             return True
         return membership.option(self, level, opt, data)
 
 
-def by_address(data: bytes) -> int:
+def by_address(net: NetState, data: bytes) -> int:
     """The interface that IP_MULTICAST_IF and struct ip_mreqn name: by index, by an address of its, or 0. Raises EINVAL…"""
     if len(data) >= 12:  # struct ip_mreqn
         data = data[4:]
     if len(data) >= 8:
         index: int = struct.unpack_from("<i", data, 4)[0]
         if index:
-            if index not in NET.ifaces:
+            if index not in net.ifaces:
                 raise SysErr(errno.ENODEV)
             return index
     if len(data) < 4:
@@ -373,17 +380,7 @@ def by_address(data: bytes) -> int:
     ip = data[:4]
     if ip == bytes(4):
         return 0
-    for a in NET.addresses:
+    for a in net.addresses:
         if a.ip == ip:
             return a.index
     raise SysErr(errno.EADDRNOTAVAIL)
-
-
-def interface(index: int) -> Interface | None:
-    """The stack's, None for 0. Raises ENODEV."""
-    if not index:
-        return None
-    i = NET.ifaces.get(index)
-    if i is None or i.under is None:
-        raise SysErr(errno.ENODEV)
-    return i.under

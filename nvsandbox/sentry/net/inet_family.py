@@ -49,7 +49,7 @@ def create_inet(t: Task, domain: int, type: int, protocol: int) -> Socket:
         return UdpSocket(t, domain, type, IPPROTO_UDP)
     if type != SOCK_RAW:
         raise SysErr(errno.ESOCKTNOSUPPORT)
-    if not t.creds.capable(CAP_NET_RAW):
+    if not t.creds.ns_capable(t.ns.net.administrator(), CAP_NET_RAW):
         raise SysErr(errno.EPERM)
     if protocol == 0:
         raise SysErr(errno.EPROTONOSUPPORT)

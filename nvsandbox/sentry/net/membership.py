@@ -46,14 +46,14 @@ def option(s: InetSocket, level: int, opt: int, data: bytes) -> bool:
 
     if level == SOL_IP and opt in (IP_ADD_MEMBERSHIP, IP_DROP_MEMBERSHIP):
         _need(data, 8)
-        s.group(opt == IP_ADD_MEMBERSHIP, data[:4], by_address(data[4:]))
+        s.group(opt == IP_ADD_MEMBERSHIP, data[:4], by_address(s.net, data[4:]))
     elif level == SOL_IPV6 and opt in (IPV6_JOIN_GROUP, IPV6_LEAVE_GROUP):
         _need(data, 20)
         s.group(opt == IPV6_JOIN_GROUP, data[:16], struct.unpack_from("<I", data, 16)[0])
     elif level == SOL_IP and opt in SOURCE4:
         _need(data, 12)  # struct ip_mreq_source
         add, include = SOURCE4[opt]
-        s.group_source(add, include, data[:4], data[8:12], by_address(data[4:8]))
+        s.group_source(add, include, data[:4], data[8:12], by_address(s.net, data[4:8]))
     elif opt in (MCAST_JOIN_GROUP, MCAST_LEAVE_GROUP):
         _need(data, 36)  # struct group_req
         index = struct.unpack_from("<I", data)[0]
@@ -70,7 +70,7 @@ def option(s: InetSocket, level: int, opt: int, data: bytes) -> bool:
         if mode > INCLUDE or n > len(data) or len(data) < 16 + 4 * n:
             raise SysErr(errno.EINVAL)
         sources = frozenset(data[16 + 4 * i : 20 + 4 * i] for i in range(n))
-        s.set_group_filter(data[:4], by_address(data[4:8]), Filter(mode == INCLUDE, sources))
+        s.set_group_filter(data[:4], by_address(s.net, data[4:8]), Filter(mode == INCLUDE, sources))
     elif opt == MCAST_MSFILTER:
         _need(data, 16 + STORAGE)  # struct group_filter
         index = struct.unpack_from("<I", data)[0]
@@ -91,7 +91,7 @@ def filter_of(s: InetSocket, level: int, opt: int, data: bytes) -> bytes:
 
     if opt == IP_MSFILTER and level == SOL_IP:
         _need(data, 16)
-        f = s.group_filter(data[:4], by_address(data[4:8]))
+        f = s.group_filter(data[:4], by_address(s.net, data[4:8]))
         room = struct.unpack_from("<I", data, 12)[0]
         found = sorted(f.sources)
         head = data[:8] + struct.pack("<II", int(f.include), len(found))

@@ -128,9 +128,9 @@ class NetlinkSocket(Socket):
             return
         try:
             if kind & 3 != 2 and self.protocol == NETLINK_ROUTE:
-                if not t.creds.capable(CAP_NET_ADMIN):
+                if not t.creds.ns_capable(self.net.administrator(), CAP_NET_ADMIN):
                     raise SysErr(errno.EPERM)
-                configure.request(kind, flags, raw)
+                configure.request(self.net, kind, flags, raw)
                 if flags & NLM_F_ACK:
                     self._error(0, seq, raw)
                 return
@@ -148,14 +148,15 @@ class NetlinkSocket(Socket):
             out += message
         if multi:
             out += self._message(NLMSG_DONE, multi, seq, bytes(4))
-        self.deliver(out)
+        if out:
+            self.deliver(out)
         if flags & NLM_F_ACK and not multi:
             self._error(0, seq, raw)
 
     def _answers(self, kind: int, dump: bool, raw: bytes) -> list[rtnetlink.Answer]:
         if self.protocol == NETLINK_SOCK_DIAG:
-            return sock_diag.query(kind, dump, raw)
-        return rtnetlink.query(kind, dump, raw)
+            return sock_diag.query(self.net, kind, dump, raw)
+        return rtnetlink.query(self.net, kind, dump, raw)
 
     def _message(self, kind: int, flags: int, seq: int, body: bytes) -> bytes:
         return NLMSG.pack(16 + len(body), kind, flags, seq, self.portid) + body.ljust(
@@ -240,7 +241,7 @@ _before: dict[tuple[object, ...], rtnetlink.Known] = {}
 
 def changed() -> None:
     """Tells monitors what is new, and what is gone, since the last time."""
-    now = rtnetlink.known()
+    now = rtnetlink.known(NET)
     gone: list[rtnetlink.Known] = []
     for key, old in _before.items():
         if key not in now:
@@ -253,7 +254,7 @@ def changed() -> None:
             fresh.append(known)
     _before.clear()
     _before.update(now)
-    for s in list(ALL):
+    for s in [s for s in ALL if s.net is NET]:
         for f in fresh:
             s.tell(f.groups, f.new, f.body)
         for g in gone:
@@ -267,7 +268,7 @@ def neighbour_changed(index: int, ip: bytes, mac: bytes, state: int) -> None:
     """Tells monitors of a neighbour; ``state`` 0: it is gone."""
     kind = rtnetlink.RTM_NEWNEIGH + (not state)
     body = b""
-    for s in list(ALL):
+    for s in [s for s in ALL if s.net is NET]:
         if s.groups & rtnetlink.RTMGRP_NEIGH:
             body = body or rtnetlink.neighbour(index, ip, mac, state)
             s.tell(rtnetlink.RTMGRP_NEIGH, kind, body)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, final
 
 from ..abi.socket import AF_INET, AF_INET6
 from ..kernel.loop import Timer
-from . import tcp_local, udp_local
-from .configure import CONFIG, RTN_TYPES
+from . import configure, tcp_local, udp_local
+from .configure import RTN_TYPES
 from .egress import Egress
 from .link import PacketLink
 from .pcap import Pcap
@@ -39,8 +39,8 @@ def _failed(e: Exception) -> None:
 
 def _claims() -> list[tuple[int, Addr]]:
     """What siblings have to know of our ports: protocol, address."""
-    tcp = [(6, s.local) for s in tcp_local.sockets() if s.listening()]
-    return tcp + [(17, s.local) for s in udp_local.sockets() if s.named]
+    tcp = [(6, s.local) for s in tcp_local.sockets(NET) if s.listening()]
+    return tcp + [(17, s.local) for s in udp_local.sockets(NET) if s.named]
 
 
 @final
@@ -103,7 +103,7 @@ class Network:
         if "resolver" in msg:
             NET.resolver = Resolver(self.loop, sockets[int(msg["resolver"])])
         self._siblings(msg, sockets)
-        CONFIG.settle()
+        configure.of(NET).settle()
 
     def _siblings(self, msg: dict[str, Any], sockets: list[socket.socket]) -> None:
         """Whether others are in the namespace. The socket comes once and is kept for when they come again."""
@@ -140,16 +140,16 @@ class Network:
                 i = Iface(index, "", int(row["type"]), mac, 0, 0, int(row["qlen"]))
                 NET.ifaces[index] = i
             i.name, i.mac, i.mtu = str(row["name"]), mac, int(row["mtu"])
-            CONFIG.flags[index], CONFIG.mtus[index] = int(row["flags"]), i.mtu
+            configure.of(NET).flags[index], configure.of(NET).mtus[index] = int(row["flags"]), i.mtu
             if "socket" in row:
                 self._attach(i, sockets[int(row["socket"])])
             if i.link is not None:
                 i.link.mac = mac
         for index in NET.ifaces.keys() - present:
             self._detach(NET.ifaces.pop(index))
-            for table in (CONFIG.flags, CONFIG.mtus, CONFIG.mtu):
+            for table in (configure.of(NET).flags, configure.of(NET).mtus, configure.of(NET).mtu):
                 table.pop(index, None)
-            CONFIG.up.pop(index, None)
+            configure.of(NET).up.pop(index, None)
 
     def _attach(self, i: Iface, sock: socket.socket) -> None:
         self._detach(i)
@@ -189,7 +189,7 @@ class Network:
             )  # fmt: skip
             if a.index != 1 and len(a.ip) in (4, 16) and a.index in NET.ifaces:
                 found.append(a)
-        CONFIG.addresses = found
+        configure.of(NET).addresses = found
 
     def _routes(self, rows: list[dict[str, Any]]) -> None:
         found = []
@@ -208,4 +208,4 @@ class Network:
                 index, int(row["metric"]), int(row["proto"]), int(row["scope"]), kind,
             )  # fmt: skip
             found.append(r)
-        CONFIG.routes = found
+        configure.of(NET).routes = found

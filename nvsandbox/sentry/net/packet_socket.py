@@ -16,10 +16,8 @@ from ..kernel.creds import CAP_NET_RAW
 from ..kernel.wait import POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
 from . import tcp_far
 from .filter import run
-from .inet import interface
 from .packet_ring import REQUEST, SIZES, TPACKET_V1, Ring, RingMappable
 from .socket import Received, Socket, Ucred, register_family
-from .state import NET
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -63,9 +61,9 @@ class PacketSocket(Socket):
         if self.far is not None:
             self.far.close()
             self.far = None
-        if NET.stack is not None and self.proto:
-            self.far = NET.stack.packet_open(
-                self.proto, self.type == SOCK_DGRAM, interface(self.index)
+        if self.net.stack is not None and self.proto:
+            self.far = self.net.stack.packet_open(
+                self.proto, self.type == SOCK_DGRAM, self.net.interface(self.index)
             )
             self.far.notify = self._told
             self._settings()
@@ -100,14 +98,14 @@ class PacketSocket(Socket):
         family, proto, index = struct.unpack_from("<H2si", addr)
         if family != AF_PACKET:
             raise SysErr(errno.EINVAL)
-        if index < 0 or (index and index not in NET.ifaces):
+        if index < 0 or (index and index not in self.net.ifaces):
             raise SysErr(errno.ENODEV)
         self.index = index
         self.proto = int.from_bytes(proto, "big") or self.proto
         self._open()
 
     def sockname(self) -> bytes:
-        i = NET.ifaces.get(self.index)
+        i = self.net.ifaces.get(self.index)
         kind, mac = (i.type, i.mac) if i is not None else (0, b"")
         proto = self.proto.to_bytes(2, "big")
         return SOCKADDR_LL.pack(AF_PACKET, proto, self.index, kind, 0, len(mac), mac)
@@ -125,10 +123,10 @@ class PacketSocket(Socket):
                 raise SysErr(errno.EINVAL)
             _family, raw, index, _kind, _type, size, where = SOCKADDR_LL.unpack_from(addr)
             mac, proto = where[: min(size, 8)], int.from_bytes(raw, "big")
-        via = interface(index)
+        via = self.net.interface(index)
         if via is None or self.far is None:
             raise SysErr(errno.ENXIO)
-        if NET.egress is not None and NET.egress.rules:
+        if self.net.egress is not None and self.net.egress.rules:
             raise SysErr(errno.EPERM)  # frames of one's own making would go round --egress
         if self.type == SOCK_RAW and len(data) < 14:
             raise SysErr(errno.EINVAL)
@@ -261,9 +259,9 @@ class PacketSocket(Socket):
 
 def create_packet(t: Task, type: int, protocol: int) -> Socket:
     """Raises EPERM, ESOCKTNOSUPPORT, and EAFNOSUPPORT where there is no network."""
-    if NET.stack is None:
+    if t.ns.net.stack is None:
         raise SysErr(errno.EAFNOSUPPORT)
-    if not t.creds.capable(CAP_NET_RAW):
+    if not t.creds.ns_capable(t.ns.net.administrator(), CAP_NET_RAW):
         raise SysErr(errno.EPERM)
     if type not in (SOCK_RAW, SOCK_DGRAM):
         raise SysErr(errno.ESOCKTNOSUPPORT)

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Final, Protocol, final
 from ..abi.socket import AF_INET, AF_INET6
 from ..errors import SysErr
 from ..kernel.creds import CAP_NET_BIND_SERVICE
-from .state import NET, V4
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
+    from .state import NetState
 
+V4: Final = bytes(10) + b"\xff\xff"  # before an IPv4 address
 ANY4: Final = V4 + bytes(4)
 ANY6: Final = bytes(16)
 LO4: Final = V4 + b"\x7f\0\0\1"
@@ -32,6 +33,7 @@ Addr = tuple[bytes, int]  # ip, port
 class Bound(Protocol):
     """What the table needs to know of a socket."""
 
+    net: NetState
     local: Addr
     v6only: bool
     owner_uid: int
@@ -82,20 +84,8 @@ def is_v4(ip: bytes) -> bool:
     return ip[:12] == V4
 
 
-def is_local(ip: bytes) -> bool:
-    """Whether it is the sandbox's own: loopback's or another interface's."""
-    return ip in NET.local or (ip[:12] == V4 and ip[12] == 127)
-
-
 def is_any(ip: bytes) -> bool:
     return ip in (ANY4, ANY6)
-
-
-def source_for(dst: bytes) -> bytes:
-    """The address from which an own address, or loopback, is reached."""
-    if dst in NET.local:
-        return dst
-    return LO4 if is_v4(dst) else LO6
 
 
 def _overlap(a: Bound, ip: bytes, v6only: bool) -> bool:
@@ -122,7 +112,9 @@ class Ports:
 
     def bind(self, t: Task, s: Bound, ip: bytes, port: int) -> None:
         """Gives ``s`` the address (port 0: any free one). Raises EADDRINUSE, EACCES."""
-        if 0 < port < UNPRIVILEGED[0] and not t.creds.capable(CAP_NET_BIND_SERVICE):
+        if 0 < port < UNPRIVILEGED[0] and not t.creds.ns_capable(
+            s.net.administrator(), CAP_NET_BIND_SERVICE
+        ):
             raise SysErr(errno.EACCES)
         if port == 0:
             port = self._free(s, ip)
@@ -133,8 +125,8 @@ class Ports:
 
     def _allowed(self, s: Bound, ip: bytes, port: int) -> bool:
         addr, many = s.may_share()
-        if NET.siblings is not None and not (self.proto == 17 and (addr or many)):
-            if NET.siblings.taken(self.proto, ip, port):
+        if s.net.siblings is not None and not (self.proto == 17 and (addr or many)):
+            if s.net.siblings.taken(self.proto, ip, port):
                 return False
         for o in self.bound.get(port, ()):
             if not _overlap(o, ip, s.v6only):

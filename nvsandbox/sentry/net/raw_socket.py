@@ -32,10 +32,10 @@ from ..kernel.wait import POLLERR, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
 from . import ancillary, inet
 from .ancillary import Packet
 from .filter import run
-from .inet import InetSocket, interface
-from .ports import is_any, is_local, is_v4, make_sockaddr, parse_sockaddr, source_for
+from .inet import InetSocket
+from .ports import is_any, is_v4, make_sockaddr, parse_sockaddr
 from .socket import Control, Received, Ucred
-from .state import NET, mapped, unmapped
+from .state import NetState, mapped, unmapped
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -78,8 +78,8 @@ class RawSocket(InetSocket):
         self.filter = 0  # types not wanted, a bit each
         self.ident = 0
         self.far: RawEndpoint | None = None
-        if NET.stack is not None:
-            self.far = NET.stack.raw_open(4 if domain == AF_INET else 16, protocol)
+        if self.net.stack is not None:
+            self.far = self.net.stack.raw_open(4 if domain == AF_INET else 16, protocol)
             self.far.notify = self._from_stack
         ALL[self] = None
 
@@ -132,7 +132,7 @@ class RawSocket(InetSocket):
     # Names
     def bind(self, t: Task, addr: bytes) -> None:
         ip, port = parse_sockaddr(addr, self.domain)
-        if not is_any(ip) and not is_local(ip):
+        if not is_any(ip) and not self.net.is_local(ip):
             raise SysErr(errno.EADDRNOTAVAIL)
         self.local = (ip, 0)
         if self._ping():
@@ -153,7 +153,11 @@ class RawSocket(InetSocket):
             return
         ip, port = self.destination(addr)
         if is_any(self.local[0]):
-            src = source_for(ip) if is_local(ip) else mapped(self.source(ip, self.way(addr, ip)))
+            src = (
+                self.net.source_for(ip)
+                if self.net.is_local(ip)
+                else mapped(self.source(ip, self.way(addr, ip)))
+            )
             self.local = (src, self.local[1])
         self.remote = (ip, port or 1)  # a port says that it is connected
 
@@ -179,18 +183,18 @@ class RawSocket(InetSocket):
         ip = self.destination(addr)[0] if addr is not None else self.remote[0]
         if self.err:
             return -self.take_error()
-        how = ancillary.outgoing(control) if control else ancillary.PLAIN
+        how = ancillary.outgoing(self.net, control) if control else ancillary.PLAIN
         body = data
         if self._ping():
             body = self._echo(data)
-        if is_local(ip):
-            self._loop(body, how.source or (source_for(ip)), ip)
+        if self.net.is_local(ip):
+            self._loop(body, how.source or (self.net.source_for(ip)), ip)
             return len(data)
         far = self.far
         if far is None:
             return -errno.ENETUNREACH
         self.may_send("raw", (ip, 0))
-        via = interface(how.iface) if how.iface else self.way(addr, ip)
+        via = self.interface(how.iface) if how.iface else self.way(addr, ip)
         src = how.source or (self.local[0] if not is_any(self.local[0]) else b"")
         r = far.send_to(body, unmapped(ip), unmapped(src) if src else b"", via, how.ttl, how.tos)
         return len(data) if r >= 0 else r
@@ -212,7 +216,7 @@ class RawSocket(InetSocket):
         v4 = is_v4(dst)
         if self.opts.get((SOL_IP, IP_HDRINCL)) and v4:
             body = body[(body[0] & 15) * 4 :] if body else b""
-        deliver(self.domain, self.protocol, body, src, dst)
+        deliver(self.net, self.domain, self.protocol, body, src, dst)
         request, reply = ECHO4 if v4 else ECHO6
         if (
             self.protocol in (IPPROTO_ICMP, IPPROTO_ICMPV6)
@@ -222,7 +226,7 @@ class RawSocket(InetSocket):
             answer = bytes((reply, 0, 0, 0)) + body[4:]
             if v4:
                 answer = answer[:2] + checksum(answer).to_bytes(2, "big") + answer[4:]
-            deliver(self.domain, self.protocol, answer, dst, src)
+            deliver(self.net, self.domain, self.protocol, answer, dst, src)
 
     def recv(self, t: Task, size: int, flags: int) -> Received | int:
         deadline = self.rcv_deadline(t)
@@ -313,7 +317,7 @@ class RawSocket(InetSocket):
 
     def device_set(self) -> None:
         if self.far is not None:
-            self.far.iface = interface(self.device)
+            self.far.iface = self.interface(self.device)
 
     def release(self) -> None:
         ALL.pop(self, None)
@@ -323,7 +327,7 @@ class RawSocket(InetSocket):
         self.rx.clear()
 
 
-def deliver(domain: int, protocol: int, body: bytes, src: bytes, dst: bytes) -> None:
+def deliver(net: NetState, domain: int, protocol: int, body: bytes, src: bytes, dst: bytes) -> None:
     """A packet within the sandbox, to the raw and ping sockets it concerns."""
     data = body
     if domain == AF_INET:
@@ -332,5 +336,5 @@ def deliver(domain: int, protocol: int, body: bytes, src: bytes, dst: bytes) -> 
         )
         data = head[:10] + checksum(head).to_bytes(2, "big") + head[12:] + body
     for s in list(ALL):
-        if s.domain == domain and s.protocol == protocol:
+        if s.net is net and s.domain == domain and s.protocol == protocol:
             s.put(Packet(data, (src, 0), dst, 1, time.time_ns(), 64, 0))

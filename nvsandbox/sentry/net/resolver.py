@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, final
 
-from .state import V4
+from .ports import V4
 
 if TYPE_CHECKING:
     from ..kernel.loop import EventLoop

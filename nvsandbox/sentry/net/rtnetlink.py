@@ -10,7 +10,7 @@ from ...rtattr import pack as attr
 from ...rtattr import parse
 from ..abi.socket import AF_INET, AF_INET6
 from ..errors import SysErr
-from .state import NET, Address, Iface, Route, mapped, neighbours
+from .state import IFF_UP, Address, Iface, NetState, Route, mapped, neighbours
 
 NLM_F_DUMP: Final = 0x300
 RTM_NEWLINK: Final = 16
@@ -42,6 +42,13 @@ def u32(value: int) -> bytes:
     return struct.pack("<I", value & 0xFFFFFFFF)
 
 
+def _operstate(i: Iface) -> bytes:
+    """IF_OPER_*: loopback's is unknown while it is up."""
+    if i.index == 1:
+        return b"\0" if i.flags & IFF_UP else b"\2"
+    return b"\6" if i.flags & 0x40 else b"\2"
+
+
 def link(i: Iface) -> bytes:
     """struct ifinfomsg of an interface with its attributes."""
     rxp, rxb, txp, txb, drops = i.counters()
@@ -51,8 +58,8 @@ def link(i: Iface) -> bytes:
     return struct.pack("<BxHiII", 0, i.type, i.index, i.flags, 0) + b"".join(
         (
             attr(3, i.name.encode("latin-1") + b"\0"), attr(13, u32(i.qlen)),
-            attr(16, b"\0" if loopback else b"\6" if i.flags & 0x40 else b"\2"), attr(17, b"\0"),
-            attr(4, u32(i.mtu)), attr(27, u32(0)), attr(6, b"noqueue\0"), attr(1, i.mac), attr(2, hw),
+            attr(16, _operstate(i)), attr(17, b"\0"),
+            attr(4, u32(i.mtu)), attr(27, u32(0)), attr(6, b"noqueue\0" if i.flags & 1 else b"noop\0"), attr(1, i.mac), attr(2, hw),
             attr(23, stats), attr(7, struct.pack("<24I", *(v & 0xFFFFFFFF for v in struct.unpack("<24Q", stats)))),
             attr(33, b"\1"), attr(31, u32(1)), attr(32, u32(1)),
         )
@@ -88,12 +95,12 @@ def route(r: Route) -> bytes:
     return head + b"".join(parts)
 
 
-def lookup(ip: bytes) -> Route | None:
+def lookup(net: NetState, ip: bytes) -> Route | None:
     """The route to an address (4 or 16 bytes): the longest prefix, then the smallest metric."""
     best: Route | None = None
     number = int.from_bytes(ip, "big")
     family = AF_INET if len(ip) == 4 else AF_INET6
-    for r in NET.routes:
+    for r in net.routes:
         if r.family != family:
             continue
         shift = len(ip) * 8 - r.prefix
@@ -104,13 +111,13 @@ def lookup(ip: bytes) -> Route | None:
     return best
 
 
-def source_of(r: Route) -> bytes:
+def source_of(net: NetState, r: Route) -> bytes:
     """The address a packet along a route is sent from; empty if its interface has none."""
     if r.source:
         return r.source
     target = r.gateway
     found = b""
-    for a in NET.addresses:
+    for a in net.addresses:
         if a.index != r.index or a.family != r.family or a.scope == 254:
             continue
         bits = len(a.ip) * 8 - a.prefix
@@ -121,25 +128,25 @@ def source_of(r: Route) -> bytes:
     return found
 
 
-def _get_route(family: int, raw: bytes) -> Answer:
+def _get_route(net: NetState, family: int, raw: bytes) -> Answer:
     dst = parse(raw[28:]).get(1, b"")
     if len(dst) != (4 if family == AF_INET else 16):
         raise SysErr(errno.EINVAL)
     bits = 8 * len(dst)
-    if mapped(dst) in NET.local or (family == AF_INET and dst[0] == 127):
+    if mapped(dst) in net.local or (family == AF_INET and dst[0] == 127):
         src = b"\x7f\0\0\1" if family == AF_INET and dst[0] == 127 else dst
         head = struct.pack(
             "<8BI", family, bits, 0, 0, RT_TABLE_LOCAL, 0, 0, RTN_LOCAL, RTM_F_CLONED
         )
         parts = [attr(15, u32(RT_TABLE_LOCAL)), attr(1, dst), attr(4, u32(1)), attr(7, src)]
     else:
-        r = lookup(dst)
+        r = lookup(net, dst)
         if r is None or r.type != 1:
             refusal = {6: errno.EINVAL, 7: errno.EHOSTUNREACH, 8: errno.EACCES}
             raise SysErr(refusal.get(r.type if r is not None else 0, errno.ENETUNREACH))
         head = struct.pack("<8BI", family, bits, 0, 0, RT_TABLE_MAIN, 0, 0, 1, RTM_F_CLONED)
         parts = [attr(15, u32(RT_TABLE_MAIN)), attr(1, dst), attr(4, u32(r.index))]
-        src = source_of(r)
+        src = source_of(net, r)
         if r.gateway:
             parts.append(attr(5, r.gateway))
         if src:
@@ -148,21 +155,21 @@ def _get_route(family: int, raw: bytes) -> Answer:
     return RTM_NEWROUTE, head + b"".join(parts)
 
 
-def _get_link(raw: bytes) -> Answer:
+def _get_link(net: NetState, raw: bytes) -> Answer:
     if len(raw) < 32:
         raise SysErr(errno.EINVAL)
     index = struct.unpack_from("<i", raw, 20)[0]
     a = parse(raw[32:])
     name = a.get(3, a.get(53, b"")).rstrip(b"\0").decode("latin-1")
-    found = NET.ifaces.get(index) if index > 0 else NET.by_name(name)
+    found = net.ifaces.get(index) if index > 0 else net.by_name(name)
     if found is None:
         raise SysErr(errno.ENODEV)
     return RTM_NEWLINK, link(found)
 
 
-def _neighbours(family: int) -> list[Answer]:
+def _neighbours(net: NetState, family: int) -> list[Answer]:
     out: list[Answer] = []
-    for index, n in neighbours():
+    for index, n in neighbours(net):
         fam = AF_INET if len(n.ip) == 4 else AF_INET6
         if family not in (0, fam):
             continue
@@ -204,17 +211,17 @@ class Known(NamedTuple):
     same: bytes
 
 
-def known() -> dict[tuple[object, ...], Known]:
+def known(net: NetState) -> dict[tuple[object, ...], Known]:
     """Links, addresses and routes as they are."""
     out: dict[tuple[object, ...], Known] = {}
-    for i in NET.ifaces.values():
+    for i in net.ifaces.values():
         same = repr((i.name, i.mac, i.mtu, i.flags)).encode()
         out["link", i.index] = Known(RTMGRP_LINK, RTM_NEWLINK, RTM_NEWLINK + 1, link(i), same)
-    for a in NET.addresses:
+    for a in net.addresses:
         group = RTMGRP_IPV4_IFADDR if a.family == AF_INET else RTMGRP_IPV6_IFADDR
         body = address(a)
         out["addr", a.index, a.ip] = Known(group, RTM_NEWADDR, RTM_NEWADDR + 1, body, body)
-    for r in NET.routes:
+    for r in net.routes:
         group = RTMGRP_IPV4_ROUTE if r.family == AF_INET else RTMGRP_IPV6_ROUTE
         body = route(r)
         key = ("route", r.family, r.dst, r.prefix, r.metric, r.index, r.gateway)
@@ -222,24 +229,26 @@ def known() -> dict[tuple[object, ...], Known]:
     return out
 
 
-def query(kind: int, dump: bool, raw: bytes) -> list[Answer]:
+def query(net: NetState, kind: int, dump: bool, raw: bytes) -> list[Answer]:
     """What a request (with its header) is answered. Raises ENODEV, ENETUNREACH, EINVAL, EOPNOTSUPP."""
     family = raw[16] if len(raw) > 16 else 0
     if kind == RTM_GETLINK:
-        return [(RTM_NEWLINK, link(i)) for i in NET.ifaces.values()] if dump else [_get_link(raw)]
+        return (
+            [(RTM_NEWLINK, link(i)) for i in net.ifaces.values()] if dump else [_get_link(net, raw)]
+        )
     if kind == RTM_GETADDR and dump:
         wanted = struct.unpack_from("<I", raw, 20)[0] if len(raw) >= 24 else 0
         return [
             (RTM_NEWADDR, address(a))
-            for a in NET.addresses
+            for a in net.addresses
             if family in (0, a.family) and wanted in (0, a.index)
         ]
     if kind == RTM_GETROUTE:
         if not dump:
-            return [_get_route(family, raw)]
-        return [(RTM_NEWROUTE, route(r)) for r in NET.routes if family in (0, r.family)]
+            return [_get_route(net, family, raw)]
+        return [(RTM_NEWROUTE, route(r)) for r in net.routes if family in (0, r.family)]
     if kind == RTM_GETNEIGH and dump:
-        return _neighbours(family)
+        return _neighbours(net, family)
     if kind == RTM_GETRULE and dump:
         return _rules(family)
     if kind == RTM_GETQDISC and dump:

@@ -16,6 +16,7 @@ from . import tcp_local, udp_local
 from .inet import InetSocket
 from .ports import Addr
 from .rtnetlink import Answer
+from .state import NetState
 from .tcp_local import TcpSocket
 
 SOCK_DIAG_BY_FAMILY: Final = 20
@@ -49,7 +50,7 @@ def _row(s: InetSocket, state: int, queued: tuple[int, int], ext: int) -> Answer
     return SOCK_DIAG_BY_FAMILY, body
 
 
-def query(kind: int, dump: bool, raw: bytes) -> list[Answer]:
+def query(net: NetState, kind: int, dump: bool, raw: bytes) -> list[Answer]:
     """Raises ENOENT for what is kept elsewhere, EINVAL, EOPNOTSUPP for single sockets."""
     if kind != SOCK_DIAG_BY_FAMILY or len(raw) < 24:
         raise SysErr(errno.EINVAL)
@@ -60,7 +61,7 @@ def query(kind: int, dump: bool, raw: bytes) -> list[Answer]:
         raise SysErr(errno.EOPNOTSUPP)
     out = []
     if protocol == IPPROTO_TCP:
-        for s in tcp_local.sockets():
+        for s in tcp_local.sockets(net):
             state = s.tcp_state()
             if s.domain == family and states >> state & 1:
                 if state == TCP_LISTEN:
@@ -69,7 +70,7 @@ def query(kind: int, dump: bool, raw: bytes) -> list[Answer]:
                     queued = (s.queued(), s.unsent())
                 out.append(_row(s, state, queued, ext))
     else:
-        for u in udp_local.sockets():
+        for u in udp_local.sockets(net):
             state = 1 if u.remote[1] else 7
             if u.domain == family and states >> state & 1:
                 out.append(_row(u, state, (u.rx_cost, 0), 0))

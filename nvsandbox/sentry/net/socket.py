@@ -100,12 +100,13 @@ class Socket(FileDescription):
     """Base of all families: options, blocking, and read/write as receive/send."""
 
     __slots__ = (
-        "bpf", "domain", "err", "linger", "node", "opts", "protocol", "rcvbuf", "rcvtimeo", "shut", "sndbuf",
+        "bpf", "domain", "err", "linger", "net", "node", "opts", "protocol", "rcvbuf", "rcvtimeo", "shut", "sndbuf",
         "sndtimeo", "type",
     )  # fmt: skip
 
     def __init__(self, t: Task, domain: int, type: int, protocol: int) -> None:
         super().__init__(os.O_RDWR)
+        self.net = t.ns.net
         self.domain = domain
         self.type = type
         self.protocol = protocol
@@ -315,7 +316,9 @@ class Socket(FileDescription):
         elif opt in TIMEOUTS_SND:
             self.sndtimeo = _timeout(data)
         elif opt == SO_PRIORITY:
-            if not 0 <= value <= 6 and not t.creds.capable(CAP_NET_ADMIN):
+            if not 0 <= value <= 6 and not t.creds.ns_capable(
+                self.net.administrator(), CAP_NET_ADMIN
+            ):
                 raise SysErr(errno.EPERM)
             self.opts[level, opt] = value
         elif opt == SO_RCVLOWAT:
@@ -327,7 +330,7 @@ class Socket(FileDescription):
 
     def _set_buffer(self, t: Task, opt: int, value: int) -> None:
         force = opt in (SO_SNDBUFFORCE, SO_RCVBUFFORCE)
-        if force and not t.creds.capable(CAP_NET_ADMIN):
+        if force and not t.creds.ns_capable(self.net.administrator(), CAP_NET_ADMIN):
             raise SysErr(errno.EPERM)
         # Bounded even when forced: the memory is the Sentry's.
         value = min(value & 0xFFFFFFFF, BUF_MAX * 16 if force else BUF_MAX)

@@ -1,18 +1,25 @@
-"""What the sandbox's network namespace has: interfaces, addresses, routes (Linux: net/core/dev.c, net/ipv4/devinet.c, fib).
+"""What a network namespace has: interfaces, addresses, routes (Linux: net/core/dev.c, net/ipv4/devinet.c, fib).
 
-There is one namespace, with a loopback interface from the start. With --network=sandbox the launcher says what else there is
-(``sandbox/takeover.py``); the stack behind the interfaces is ``stack``. What programs change in it: ``configure.py``.
+The sandbox's own has a loopback interface that is up from the start. With --network=sandbox the launcher says what else there is
+(``sandbox/takeover.py``); the stack behind the interfaces is ``stack``. What programs change in it: ``configure.py``. Namespaces that
+programs make have a loopback interface alone, which is down.
 """
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from ..abi.socket import AF_INET, AF_INET6
+from ..errors import SysErr
+from ..kernel.namespaces import register_kind
+from ..kernel.userns import INIT_USER, Namespace, UserNamespace
+from .ports import LO4, LO6, V4, Ports, is_v4
 
 if TYPE_CHECKING:
+    from .configure import Configuration
     from .egress import Egress
     from .link import PacketLink
     from .resolver import Resolver
@@ -20,8 +27,8 @@ if TYPE_CHECKING:
     from .stack.interface import Interface
     from .stack.neighbours import NeighbourInfo
     from .stack.stack import Stack
+    from .unix import UnixSocket
 
-V4: Final = bytes(10) + b"\xff\xff"
 IFF_UP: Final = 0x1
 IFF_BROADCAST: Final = 0x2
 IFF_LOOPBACK: Final = 0x8
@@ -116,16 +123,26 @@ def unmapped(ip: bytes) -> bytes:
     return ip[12:] if ip[:12] == V4 else ip
 
 
+LOOPBACK_UP: Final = IFF_UP | IFF_RUNNING | IFF_LOWER_UP
+LOOPBACK_ADDRESSES: Final = (
+    Address(1, b"\x7f\0\0\1", 8, RT_SCOPE_HOST, label="lo"),
+    Address(1, bytes(15) + b"\1", 128, RT_SCOPE_HOST),
+)
+
+
 def _loopback() -> Iface:
-    flags = IFF_UP | IFF_LOOPBACK | IFF_RUNNING | IFF_LOWER_UP
-    return Iface(1, "lo", ARPHRD_LOOPBACK, bytes(6), 65536, flags, 1000)
+    return Iface(1, "lo", ARPHRD_LOOPBACK, bytes(6), 65536, IFF_LOOPBACK, 1000)
 
 
 @final
-class NetState:
+class NetState(Namespace):
     """``local``: own addresses, mapped, without 127.0.0.0/8. ``changed`` are told after each change."""
 
-    def __init__(self) -> None:
+    kind: ClassVar[bytes] = b"net"
+    flag: ClassVar[int] = 0x40000000
+
+    def __init__(self, owner: UserNamespace, ino: int = 0) -> None:
+        super().__init__(owner, ino)
         self.stack: Stack | None = None
         self.resolver: Resolver | None = None
         self.egress: Egress | None = None
@@ -136,17 +153,53 @@ class NetState:
         self.local: set[bytes] = set()
         self.changed: list[Callable[[], None]] = []
         self.neighbour_changed: Callable[[int, bytes, bytes, int], None] | None = None
-        self.put_addresses([])
+        self.config: Configuration | None = None  # once a program has changed something
+        self.loopback: list[Address] = []  # own addresses of lo, there since it was first up
+        self.tcp = Ports(6)
+        self.udp = Ports(17)
+        self.abstract: dict[bytes, UnixSocket] = {}  # Unix sockets' names that are no paths
 
     def put_addresses(self, more: list[Address]) -> None:
         """Loopback's and these."""
-        self.addresses = [
-            Address(1, b"\x7f\0\0\1", 8, RT_SCOPE_HOST, label="lo"),
-            *(a for a in more if a.family == AF_INET),
-            Address(1, bytes(15) + b"\1", 128, RT_SCOPE_HOST),
-            *(a for a in more if a.family == AF_INET6),
-        ]
-        self.local = {mapped(a.ip) for a in self.addresses}
+        self.addresses = sorted([*self.loopback, *more], key=lambda a: a.family)
+        up = self.loopback_up()
+        self.local = {mapped(a.ip) for a in self.addresses if a.index != 1 or up}
+
+    def loopback_up(self) -> bool:
+        return bool(self.ifaces[1].flags & IFF_UP)
+
+    def set_loopback(self, up: bool) -> None:
+        """``ip link set lo up`` and down: its addresses come with the first, that of IPv6 goes with the second."""
+        lo = self.ifaces[1]
+        if up:
+            lo.flags |= LOOPBACK_UP
+            self.loopback += [
+                a for a in LOOPBACK_ADDRESSES if all(b.ip != a.ip for b in self.addresses)
+            ]
+        else:
+            lo.flags &= ~LOOPBACK_UP
+            self.loopback = [a for a in self.loopback if a.family == AF_INET]
+        own = list(self.loopback)
+        self.put_addresses([a for a in self.addresses if a not in own and a.index != 1])
+
+    def is_local(self, ip: bytes) -> bool:
+        """Whether it is an own address: loopback's or another interface's."""
+        return ip in self.local or (ip[:12] == V4 and ip[12] == 127 and self.loopback_up())
+
+    def source_for(self, dst: bytes) -> bytes:
+        """The address from which an own address, or loopback, is reached."""
+        if dst in self.local:
+            return dst
+        return LO4 if is_v4(dst) else LO6
+
+    def interface(self, index: int) -> Interface | None:
+        """The stack's, None for 0. Raises ENODEV."""
+        if not index:
+            return None
+        i = self.ifaces.get(index)
+        if i is None or i.under is None:
+            raise SysErr(errno.ENODEV)
+        return i.under
 
     def by_name(self, name: str) -> Iface | None:
         for i in self.ifaces.values():
@@ -162,14 +215,16 @@ class NetState:
         return None
 
 
-NET: Final = NetState()
+NET: Final[NetState] = NetState(INIT_USER, 0xEFFFFFF9)
+NET.set_loopback(True)
+register_kind(NET, NetState)
 
 
-def neighbours() -> list[tuple[int, NeighbourInfo]]:
+def neighbours(net: NetState) -> list[tuple[int, NeighbourInfo]]:
     """Rows of ``ip neigh`` with the interface's index."""
-    if NET.stack is None:
+    if net.stack is None:
         return []
-    return [(i.index, n) for i in NET.stack.interfaces for n in i.neighbours.dump()]
+    return [(i.index, n) for i in net.stack.interfaces for n in i.neighbours.dump()]
 
 
 def packed(ip: str) -> bytes:

@@ -29,10 +29,10 @@ from ..kernel.wait import (
     POLLWRNORM,
 )
 from . import tcp_far, tcp_near
-from .inet import InetSocket, interface
-from .ports import ANY6, BACKLOG, LO6, Addr, Ports, is_any, is_local, is_v4, source_for
+from .inet import InetSocket
+from .ports import ANY6, BACKLOG, LO6, Addr, Ports, is_any, is_v4
 from .socket import Received, Ucred
-from .state import NET, mapped, unmapped
+from .state import NetState, mapped, unmapped
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from .stack.tcp.connection import TcpConnection
     from .stack.tcp.listener import TcpListener
 
-PORTS: Final = Ports(6)
 ALL: Final[dict[TcpSocket, None]] = {}
 CLOSED: Final = 0
 LISTEN: Final = 1
@@ -91,7 +90,7 @@ class TcpSocket(InetSocket):
         self.pending: deque[TcpSocket] = deque()
 
     def ports(self) -> Ports:
-        return PORTS
+        return self.net.tcp
 
     # Connections
     def listen(self, t: Task, backlog: int) -> None:
@@ -103,7 +102,7 @@ class TcpSocket(InetSocket):
             and o is not self
             and o.state == LISTEN
             and not all((o.may_share()[1], self.may_share()[1]))
-            for o in PORTS.lookup(*self.local)
+            for o in self.net.tcp.lookup(*self.local)
         ):
             raise SysErr(errno.EADDRINUSE)
         self.backlog = min(backlog & 0xFFFFFFFF, BACKLOG[0])
@@ -111,21 +110,21 @@ class TcpSocket(InetSocket):
         self.state = LISTEN
         self.shut = 0
         self._listen_outside()
-        if fresh and NET.siblings is not None:
-            NET.siblings.claim(6, self.local)
+        if fresh and self.net.siblings is not None:
+            self.net.siblings.claim(6, self.local)
 
     def _listen_outside(self) -> None:
         ip, port = self.local
         if self.outer is not None:
             self.outer.backlog = self.backlog
-        elif NET.stack is not None:
+        elif self.net.stack is not None:
             both = ip == ANY6 and not self.v6only
-            self.outer = NET.stack.tcp_listen(
+            self.outer = self.net.stack.tcp_listen(
                 (unmapped(ip), port),
                 self.backlog,
                 4 if is_v4(ip) else 16,
                 not both,
-                interface(self.device),
+                self.interface(self.device),
             )
             self.outer.notify = self._from_outside
 
@@ -152,18 +151,18 @@ class TcpSocket(InetSocket):
         dst = self.destination(addr)
         if self.state == LISTEN:
             raise SysErr(errno.EISCONN)
-        if not is_local(dst[0]):
+        if not self.net.is_local(dst[0]):
             self._connect_far(t, addr, dst)
             return
-        if NET.siblings is not None and self._listener(dst) is None:
-            if NET.siblings.taken(6, dst[0], dst[1]):
+        if self.net.siblings is not None and self._listener(dst) is None:
+            if self.net.siblings.taken(6, dst[0], dst[1]):
                 self._connect_sibling(t, dst)
                 return
-        src = self.local[0] if self.local[1] else source_for(dst[0])
+        src = self.local[0] if self.local[1] else self.net.source_for(dst[0])
         if self.local[1] == 0:
-            PORTS.bind(t, self, src, 0)
+            self.net.tcp.bind(t, self, src, 0)
         elif src == self.any_ip():
-            self.local = (source_for(dst[0]), self.local[1])
+            self.local = (self.net.source_for(dst[0]), self.local[1])
         deadline = self.snd_deadline(t)
         while True:
             other = self._listener(dst)
@@ -183,7 +182,7 @@ class TcpSocket(InetSocket):
 
     # Through the stack
     def _connect_far(self, t: Task, addr: bytes, dst: Addr) -> None:
-        stack = NET.stack
+        stack = self.net.stack
         if stack is None:
             raise SysErr(errno.ENETUNREACH)
         via = self.way(addr, dst[0])
@@ -205,10 +204,10 @@ class TcpSocket(InetSocket):
 
     def _connect_sibling(self, t: Task, dst: Addr) -> None:
         """To another sandbox of the namespace (``siblings.py``)."""
-        stack = NET.stack
+        stack = self.net.stack
         assert stack is not None
         ip, port = self.local
-        src = ip if port and not is_any(ip) else source_for(dst[0])
+        src = ip if port and not is_any(ip) else self.net.source_for(dst[0])
         self.autobind(t, self.any_ip())
         c = stack.tcp_connect(
             (unmapped(src), self.local[1]),
@@ -258,6 +257,7 @@ class TcpSocket(InetSocket):
     def _offspring(self, t: Task) -> TcpSocket:
         """A socket with a listener's options."""
         new = TcpSocket(t, self.domain, self.type, self.protocol)
+        new.net = self.net
         new.opts = {k: v for k, v in self.opts.items() if k[0] != SOL_TCP or k[1] != 9}
         new.sndbuf, new.rcvbuf = self.sndbuf, self.rcvbuf
         new.sndbuf_set, new.rcvbuf_set = self.sndbuf_set, self.rcvbuf_set
@@ -271,7 +271,9 @@ class TcpSocket(InetSocket):
         raise SysErr(errno.EINPROGRESS)
 
     def _listener(self, dst: tuple[bytes, int]) -> TcpSocket | None:
-        found = [o for o in PORTS.lookup(*dst) if isinstance(o, TcpSocket) and o.state == LISTEN]
+        found = [
+            o for o in self.net.tcp.lookup(*dst) if isinstance(o, TcpSocket) and o.state == LISTEN
+        ]
         # Listeners that share the port (SO_REUSEPORT) take turns by load.
         return min(found, key=lambda o: len(o.pending), default=None)
 
@@ -325,8 +327,8 @@ class TcpSocket(InetSocket):
 
     def _stop_listening(self) -> None:
         self.state = CLOSED
-        if NET.siblings is not None:
-            NET.siblings.disclaim(6, self.local)
+        if self.net.siblings is not None:
+            self.net.siblings.disclaim(6, self.local)
         while self.pending:
             lost = self.pending.popleft()
             lost._abort(errno.ECONNRESET)
@@ -374,7 +376,7 @@ class TcpSocket(InetSocket):
             far.close(0 if self.linger == (1, 0) else -1)
         reset = bool(self.rx_bytes) or self.linger == (1, 0)
         self._abort(errno.ECONNRESET if reset else 0)
-        PORTS.release(self)
+        self.net.tcp.release(self)
         self.queue.wake(WAKE_ALL)
 
     # Data
@@ -547,6 +549,6 @@ def _nobody(_events: int) -> None:
     pass
 
 
-def sockets() -> list[TcpSocket]:
+def sockets(net: NetState) -> list[TcpSocket]:
     """All that have an address, for /proc/net/tcp."""
-    return [s for s in ALL if s.local[1]]
+    return [s for s in ALL if s.local[1] and s.net is net]

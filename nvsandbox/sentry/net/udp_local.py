@@ -36,11 +36,11 @@ from ..kernel.wait import (
 from . import ancillary, inet, resolver
 from .ancillary import Packet
 from .filter import run
-from .inet import InetSocket, interface
-from .ports import Addr, Ports, is_any, is_local, is_multicast, is_v4, make_sockaddr, source_for
+from .inet import InetSocket
+from .ports import V4, Addr, Ports, is_any, is_multicast, is_v4, make_sockaddr
 from .socket import Control, Received, Ucred
 from .stack.members import ON_LOOPBACK, Members
-from .state import NET, V4, mapped, unmapped
+from .state import NetState, mapped, unmapped
 
 if TYPE_CHECKING:
     from ..kernel.seccomp import Insn
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from .stack.multicast import Filter
     from .stack.udp import UdpEndpoint
 
-PORTS: Final = Ports(17)
 MAX_PAYLOAD: Final = 65507
 OVERHEAD: Final = 768
 LOOPBACK_BROADCAST: Final = V4 + b"\x7f\xff\xff\xff"
@@ -96,27 +95,29 @@ class UdpSocket(InetSocket):
         self.heard: set[Addr] = set()  # with --egress: who has sent to us
 
     def ports(self) -> Ports:
-        return PORTS
+        return self.net.udp
 
     # The stack's side
     def bind(self, t: Task, addr: bytes) -> None:
         super().bind(t, addr)
         self.named = True
-        if NET.stack is not None:
+        if self.net.stack is not None:
             self._open()
-        if NET.siblings is not None:
-            NET.siblings.claim(17, self.local)
+        if self.net.siblings is not None:
+            self.net.siblings.claim(17, self.local)
 
     def _open(self) -> UdpEndpoint:
         """The endpoint on our address and port. Raises ENODEV, ENETUNREACH."""
         if self.far is not None:
             return self.far
-        stack = NET.stack
+        stack = self.net.stack
         if stack is None:
             raise SysErr(errno.ENETUNREACH)
         ip, port = self.local
         address = b"" if ip == inet.ANY6 and not self.v6only else unmapped(ip)
-        far = stack.udp_open((address, port), interface(self.device), self.v6only, self.joined())
+        far = stack.udp_open(
+            (address, port), self.interface(self.device), self.v6only, self.joined()
+        )
         self.far = far
         far.notify = self._from_stack
         for level, opt in list(self.opts):
@@ -139,9 +140,9 @@ class UdpSocket(InetSocket):
                     break
                 src = (mapped(d.src[0]), d.src[1])
                 if d.ifindex == 1:
-                    if NET.siblings is not None:
-                        NET.siblings.hears(src)
-                elif NET.egress is not None:
+                    if self.net.siblings is not None:
+                        self.net.siblings.hears(src)
+                elif self.net.egress is not None:
                     self._hears(src, d.data)
                 self.put(
                     Packet(d.data, src, mapped(d.dst[0]), d.ifindex, time.time_ns(), d.ttl, d.tos)
@@ -154,8 +155,8 @@ class UdpSocket(InetSocket):
 
     def _hears(self, src: Addr, data: bytes) -> None:
         """Who has sent to us is answered, whatever --egress says."""
-        if NET.egress is not None:
-            NET.egress.hears(src[0], src[1], data)
+        if self.net.egress is not None:
+            self.net.egress.hears(src[0], src[1], data)
         if len(self.heard) >= MAX_HEARD:
             self.heard.clear()
         self.heard.add(src)
@@ -218,13 +219,13 @@ class UdpSocket(InetSocket):
 
     def device_set(self) -> None:
         if self.far is not None:
-            self.far.iface = interface(self.device)
+            self.far.iface = self.interface(self.device)
 
     # Groups
     def joined(self) -> Members:
         """What the socket has joined."""
         if self.members is None:
-            self.members = Members(NET.stack)
+            self.members = Members(self.net.stack)
         return self.members
 
     def group(self, join: bool, ip: bytes, index: int) -> None:
@@ -253,11 +254,11 @@ class UdpSocket(InetSocket):
                 self.far.connect((b"", 0))
             return
         dst = self.destination(addr)
-        if is_local(dst[0]):
-            self.autobind(t, source_for(dst[0]))
+        if self.net.is_local(dst[0]):
+            self.autobind(t, self.net.source_for(dst[0]))
             if is_any(self.local[0]):
-                self.local = (source_for(dst[0]), self.local[1])
-            if NET.siblings is not None:  # whoever answers may be another's
+                self.local = (self.net.source_for(dst[0]), self.local[1])
+            if self.net.siblings is not None:  # whoever answers may be another's
                 self._open().connect((unmapped(dst[0]), dst[1]))
             else:
                 self._close_far()
@@ -309,7 +310,7 @@ class UdpSocket(InetSocket):
             return -self.take_error()
         if self.shut & SHUT_WR:
             return self.broken_pipe(t, flags)
-        how = ancillary.outgoing(control) if control else ancillary.PLAIN
+        how = ancillary.outgoing(self.net, control) if control else ancillary.PLAIN
         self.autobind(t, self.any_ip())
         size = how.segment if how.segment >= 0 else self.opts.get((SOL_UDP, UDP_SEGMENT), 0)
         if size and len(data) > size:
@@ -325,9 +326,9 @@ class UdpSocket(InetSocket):
         """UDP_SEGMENT: datagrams of ``size`` bytes, the last may be shorter; none is cut further (Linux: udp_send_skb)."""
         head = 28 if is_v4(dst[0]) else 48
         mtu = 65536
-        if not is_local(dst[0]):
-            via = interface(how.iface) if how.iface else self.way(addr, dst[0])
-            stack = NET.stack
+        if not self.net.is_local(dst[0]):
+            via = self.interface(how.iface) if how.iface else self.way(addr, dst[0])
+            stack = self.net.stack
             route = stack.routes.lookup(unmapped(dst[0]), via) if stack is not None else None
             if route is not None and route.iface is not None:
                 mtu = route.mtu or route.iface.link.mtu
@@ -359,14 +360,16 @@ class UdpSocket(InetSocket):
         if self._on_loopback(addr, dst[0], how):
             self._to_many(data, dst)
             return len(data)
-        if not is_local(dst[0]):
+        if not self.net.is_local(dst[0]):
             return self._send_far(t, data, addr, dst, flags, how)
         if dst[0] == LOOPBACK_BROADCAST:
             if not self.opts.get((SOL_SOCKET, SO_BROADCAST)):
                 return -errno.EACCES
             self._to_many(data, dst)
             return len(data)
-        src = how.source or (self.local[0] if not is_any(self.local[0]) else source_for(dst[0]))
+        src = how.source or (
+            self.local[0] if not is_any(self.local[0]) else self.net.source_for(dst[0])
+        )
         self._deliver(data, (src, self.local[1]), dst)
         return len(data)
 
@@ -377,11 +380,11 @@ class UdpSocket(InetSocket):
     def _to_many(self, data: bytes, dst: Addr) -> None:
         """To all who listen on loopback: to a group, or to everybody."""
         group = unmapped(dst[0]) if is_multicast(dst[0]) else b""
-        ip = self.local[0] if not is_any(self.local[0]) else source_for(dst[0])
+        ip = self.local[0] if not is_any(self.local[0]) else self.net.source_for(dst[0])
         if group and (group not in ON_LOOPBACK or not ON_LOOPBACK[group].state.lets(unmapped(ip))):
             return
         when = time.time_ns()
-        for o in PORTS.lookup(*dst):
+        for o in self.net.udp.lookup(*dst):
             if isinstance(o, UdpSocket) and o.remote[1] in (0, self.local[1]):
                 if not group or o.joined().hears(1, group, unmapped(ip)):
                     o.put(Packet(data, (ip, self.local[1]), dst[0], 1, when, 64, 0))
@@ -400,7 +403,7 @@ class UdpSocket(InetSocket):
         if _loopback(self.local[0]):
             return -errno.EINVAL
         far = self._open()
-        via = interface(how.iface) if how.iface else self.way(addr, dst[0])
+        via = self.interface(how.iface) if how.iface else self.way(addr, dst[0])
         while True:
             r = far.send_to(
                 data, (unmapped(dst[0]), dst[1]), unmapped(how.source) if how.source else b"", via,
@@ -412,7 +415,7 @@ class UdpSocket(InetSocket):
 
     def _deliver(self, data: bytes, src: Addr, dst: Addr) -> None:
         best: UdpSocket | None = None
-        for o in PORTS.lookup(*dst):
+        for o in self.net.udp.lookup(*dst):
             if not isinstance(o, UdpSocket):
                 continue
             if o.remote[1]:
@@ -424,20 +427,20 @@ class UdpSocket(InetSocket):
         if best is not None:
             best.put(Packet(data, src, dst[0], 1, time.time_ns(), 64, 0))
             return
-        if NET.siblings is not None and NET.siblings.knows(dst):
+        if self.net.siblings is not None and self.net.siblings.knows(dst):
             self._open().send_to(data, (unmapped(dst[0]), dst[1]), unmapped(src[0]))
             return
-        if dst == resolver.ADDRESS and NET.resolver is not None:
+        if dst == resolver.ADDRESS and self.net.resolver is not None:
             self.may_send("udp", dst, data)
-            if NET.resolver.query(data, self._answer):
+            if self.net.resolver.query(data, self._answer):
                 return
         if self.remote[1]:  # ICMP port unreachable reaches only connected sockets
             self.err = errno.ECONNREFUSED
             self.queue.wake(WAKE_ALL)
 
     def _answer(self, data: bytes) -> None:
-        if NET.egress is not None:
-            NET.egress.hears(*resolver.ADDRESS, data)
+        if self.net.egress is not None:
+            self.net.egress.hears(*resolver.ADDRESS, data)
         self.put(Packet(data, resolver.ADDRESS, self.local[0], 1, time.time_ns(), 64, 0))
 
     def recv(self, t: Task, size: int, flags: int) -> Received | int:
@@ -550,9 +553,9 @@ class UdpSocket(InetSocket):
         self._close_far()
         if self.members is not None:
             self.members.close()
-        if self.named and NET.siblings is not None:
-            NET.siblings.disclaim(17, self.local)
-        PORTS.release(self)
+        if self.named and self.net.siblings is not None:
+            self.net.siblings.disclaim(17, self.local)
+        self.net.udp.release(self)
         self.rx.clear()
         self.queue.wake(WAKE_ALL)
 
@@ -567,6 +570,6 @@ def _loopback(ip: bytes) -> bool:
     return (is_v4(ip) and ip[12] == 127) or ip == inet.LO6
 
 
-def sockets() -> list[UdpSocket]:
+def sockets(net: NetState) -> list[UdpSocket]:
     """All bound ones, for /proc/net/udp."""
-    return [s for here in PORTS.bound.values() for s in here if isinstance(s, UdpSocket)]
+    return [s for here in net.udp.bound.values() for s in here if isinstance(s, UdpSocket)]

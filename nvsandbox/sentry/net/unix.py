@@ -141,9 +141,9 @@ class UnixSocket(Socket):
         if self.addr is not None and name[0] == 0:
             raise SysErr(errno.EINVAL)
         if name[0] == 0:
-            if name in ABSTRACT:
+            if name in self.net.abstract:
                 raise SysErr(errno.EADDRINUSE)
-            ABSTRACT[name] = self
+            self.net.abstract[name] = self
         else:
             self._bind_path(t, name[:-1])
         self.addr = name
@@ -168,8 +168,8 @@ class UnixSocket(Socket):
             return
         for n in itertools.islice(_ordinals, 0x100000):
             name = b"\0%05x" % (n & 0xFFFFF)
-            if name not in ABSTRACT:
-                ABSTRACT[name] = self
+            if name not in self.net.abstract:
+                self.net.abstract[name] = self
                 self.addr = name
                 return
         raise SysErr(errno.ENOSPC)
@@ -291,8 +291,8 @@ class UnixSocket(Socket):
     def release(self) -> None:
         self.dead = True
         name = self.addr
-        if name is not None and ABSTRACT.get(name) is self:
-            del ABSTRACT[name]
+        if name is not None and self.net.abstract.get(name) is self:
+            del self.net.abstract[name]
         if self.bound is not None and self.bound.special is self:
             self.bound.special = None
         self.bound = None
@@ -383,11 +383,14 @@ class UnixSocket(Socket):
                 return struct.pack("<i", int(self.pass_creds))
             if opt == SO_PEERCRED:
                 pid, uid, gid = self.peer_cred
-                return UCRED.pack(pid, uid & 0xFFFFFFFF, gid & 0xFFFFFFFF)
+                if uid == -1:
+                    return UCRED.pack(0, 0xFFFFFFFF, 0xFFFFFFFF)
+                return UCRED.pack(*seen_by(t, (pid, uid, gid)))
             if opt == SO_PEERGROUPS:
                 if self.peer_cred[1] == -1:
                     raise SysErr(errno.ENODATA)
-                return b"".join(g.to_bytes(4, "little") for g in self.peer_groups)
+                users = t.creds.userns
+                return b"".join(users.gid_out(g).to_bytes(4, "little") for g in self.peer_groups)
         return super().getsockopt(t, level, opt)
 
     def setsockopt(self, t: Task, level: int, opt: int, data: bytes) -> None:
@@ -407,6 +410,13 @@ class UnixSocket(Socket):
         return creds
 
 
+def seen_by(t: Task, creds: Ucred) -> Ucred:
+    """Credentials as a receiver's namespaces have them."""
+    pid, uid, gid = creds
+    users = t.creds.userns
+    return t.tg.pidns.number(pid), users.uid_out(uid), users.gid_out(gid)
+
+
 def parse_name(addr: bytes) -> bytes:
     """sun_path of a sockaddr_un: b"" (autobind), an abstract name, or a path with its NUL. Raises EINVAL."""
     if not 2 <= len(addr) <= 2 + PATH_LEN or addr[:2] != FAMILY:
@@ -420,7 +430,7 @@ def parse_name(addr: bytes) -> bytes:
 def find(t: Task, name: bytes, type: int) -> UnixSocket:
     """The socket called ``name``. Raises ECONNREFUSED, EPROTOTYPE and what a path walk raises. May suspend."""
     if name[0] == 0:
-        s: object | None = ABSTRACT.get(name)
+        s: object | None = t.ns.net.abstract.get(name)
     else:
         i = walk_at(t, AT_FDCWD, name[:-1]).inode
         i.permission(t, MAY_WRITE)
@@ -432,5 +442,4 @@ def find(t: Task, name: bytes, type: int) -> UnixSocket:
     return s
 
 
-ABSTRACT: Final[dict[bytes, UnixSocket]] = {}
 _ordinals: Final = itertools.count(int.from_bytes(os.urandom(3), "little") & 0xFFFFF)

@@ -9,6 +9,7 @@ from typing import Final
 from ..errors import SysErr
 from ..kernel.creds import CAP_FULL, CAP_SETGID, CAP_SETPCAP, CAP_SETUID, Credentials
 from ..kernel.task import Task
+from ..kernel.userns import setgroups_allowed
 from .decode import CInt, CUInt, Table, UserPtr, full
 
 KEEP: Final = 0xFFFFFFFF
@@ -24,14 +25,15 @@ FS_CAPS: Final = 0x1FF & ~(1 << 5 | 1 << 6 | 1 << 7 | 1 << 8) | 1 << 9 | 1 << 27
 def _commit(t: Task, old: Credentials, new: Credentials) -> int:
     """The capability effects of a uid change (capabilities(7), "Effect of user ID changes")."""
     if not old.securebits & SECBIT_NO_SETUID_FIXUP:
-        had_root = 0 in (old.uid, old.euid, old.suid)
-        if had_root and 0 not in (new.uid, new.euid, new.suid):
+        root = old.userns.uid_in(0)
+        had_root = root in (old.uid, old.euid, old.suid)
+        if had_root and root not in (new.uid, new.euid, new.suid):
             if not old.securebits & SECBIT_KEEP_CAPS:
                 new.cap_permitted = new.cap_effective = 0
             new.cap_ambient = 0
-        if old.euid == 0 and new.euid != 0:
+        if old.euid == root != new.euid:
             new.cap_effective = 0
-        elif old.euid != 0 and new.euid == 0:
+        elif old.euid != root == new.euid:
             new.cap_effective = new.cap_permitted
     if (old.euid, old.egid) != (new.euid, new.egid):
         t.tg.dumpable = 0
@@ -42,31 +44,41 @@ def _commit(t: Task, old: Credentials, new: Credentials) -> int:
 
 
 def sys_getuid(t: Task) -> int:
-    return t.creds.uid
+    return t.creds.userns.uid_out(t.creds.uid)
 
 
 def sys_geteuid(t: Task) -> int:
-    return t.creds.euid
+    return t.creds.userns.uid_out(t.creds.euid)
 
 
 def sys_getgid(t: Task) -> int:
-    return t.creds.gid
+    return t.creds.userns.gid_out(t.creds.gid)
 
 
 def sys_getegid(t: Task) -> int:
-    return t.creds.egid
+    return t.creds.userns.gid_out(t.creds.egid)
 
 
-def _valid(ident: int) -> None:
-    if ident == KEEP:
+def _uid(t: Task, uid: int, keep: bool = True) -> int:
+    """The kernel's number of an argument, KEEP as it is if allowed. Raises EINVAL for one that the user namespace doesn't have."""
+    found = t.creds.userns.uid_in(uid)
+    if found == KEEP and not (keep and uid == KEEP):
         raise SysErr(errno.EINVAL)
+    return found
+
+
+def _gid(t: Task, gid: int, keep: bool = True) -> int:
+    found = t.creds.userns.gid_in(gid)
+    if found == KEEP and not (keep and gid == KEEP):
+        raise SysErr(errno.EINVAL)
+    return found
 
 
 def sys_setuid(t: Task, uid: CUInt) -> int:
     """setuid(2)."""
-    _valid(uid)
+    uid = _uid(t, uid, False)
     c = t.creds
-    if c.capable(CAP_SETUID):
+    if c.has(CAP_SETUID):
         return _commit(t, c, c.replace(uid=uid, euid=uid, suid=uid, fsuid=uid))
     if uid not in (c.uid, c.suid):
         raise SysErr(errno.EPERM)
@@ -75,9 +87,9 @@ def sys_setuid(t: Task, uid: CUInt) -> int:
 
 def sys_setgid(t: Task, gid: CUInt) -> int:
     """setgid(2)."""
-    _valid(gid)
+    gid = _gid(t, gid, False)
     c = t.creds
-    if c.capable(CAP_SETGID):
+    if c.has(CAP_SETGID):
         return _commit(t, c, c.replace(gid=gid, egid=gid, sgid=gid, fsgid=gid))
     if gid not in (c.gid, c.sgid):
         raise SysErr(errno.EPERM)
@@ -86,8 +98,9 @@ def sys_setgid(t: Task, gid: CUInt) -> int:
 
 def sys_setreuid(t: Task, ruid: CUInt, euid: CUInt) -> int:
     """setreuid(2)."""
+    ruid, euid = _uid(t, ruid), _uid(t, euid)
     c = t.creds
-    priv = c.capable(CAP_SETUID)
+    priv = c.has(CAP_SETUID)
     new = c.replace()
     if ruid != KEEP:
         if not priv and ruid not in (c.uid, c.euid):
@@ -105,8 +118,9 @@ def sys_setreuid(t: Task, ruid: CUInt, euid: CUInt) -> int:
 
 def sys_setregid(t: Task, rgid: CUInt, egid: CUInt) -> int:
     """setregid(2)."""
+    rgid, egid = _gid(t, rgid), _gid(t, egid)
     c = t.creds
-    priv = c.capable(CAP_SETGID)
+    priv = c.has(CAP_SETGID)
     new = c.replace()
     if rgid != KEEP:
         if not priv and rgid not in (c.gid, c.egid):
@@ -124,9 +138,10 @@ def sys_setregid(t: Task, rgid: CUInt, egid: CUInt) -> int:
 
 def sys_setresuid(t: Task, ruid: CUInt, euid: CUInt, suid: CUInt) -> int:
     """setresuid(2)."""
+    ruid, euid, suid = _uid(t, ruid), _uid(t, euid), _uid(t, suid)
     c = t.creds
     mine = (c.uid, c.euid, c.suid)
-    if not c.capable(CAP_SETUID) and any(v != KEEP and v not in mine for v in (ruid, euid, suid)):
+    if not c.has(CAP_SETUID) and any(v != KEEP and v not in mine for v in (ruid, euid, suid)):
         raise SysErr(errno.EPERM)
     new = c.replace()
     new.uid = ruid if ruid != KEEP else c.uid
@@ -138,9 +153,10 @@ def sys_setresuid(t: Task, ruid: CUInt, euid: CUInt, suid: CUInt) -> int:
 
 def sys_setresgid(t: Task, rgid: CUInt, egid: CUInt, sgid: CUInt) -> int:
     """setresgid(2)."""
+    rgid, egid, sgid = _gid(t, rgid), _gid(t, egid), _gid(t, sgid)
     c = t.creds
     mine = (c.gid, c.egid, c.sgid)
-    if not c.capable(CAP_SETGID) and any(v != KEEP and v not in mine for v in (rgid, egid, sgid)):
+    if not c.has(CAP_SETGID) and any(v != KEEP and v not in mine for v in (rgid, egid, sgid)):
         raise SysErr(errno.EPERM)
     new = c.replace()
     new.gid = rgid if rgid != KEEP else c.gid
@@ -152,35 +168,38 @@ def sys_setresgid(t: Task, rgid: CUInt, egid: CUInt, sgid: CUInt) -> int:
 
 def sys_getresuid(t: Task, r: UserPtr, e: UserPtr, s: UserPtr) -> int:
     for addr, v in ((r, t.creds.uid), (e, t.creds.euid), (s, t.creds.suid)):
-        t.copy_out(addr, v.to_bytes(4, "little"))
+        t.copy_out(addr, t.creds.userns.uid_out(v).to_bytes(4, "little"))
     return 0
 
 
 def sys_getresgid(t: Task, r: UserPtr, e: UserPtr, s: UserPtr) -> int:
     for addr, v in ((r, t.creds.gid), (e, t.creds.egid), (s, t.creds.sgid)):
-        t.copy_out(addr, v.to_bytes(4, "little"))
+        t.copy_out(addr, t.creds.userns.gid_out(v).to_bytes(4, "little"))
     return 0
 
 
 def sys_setfsuid(t: Task, uid: CUInt) -> int:
     """setfsuid(2): always the previous value."""
     c = t.creds
-    if uid in (c.uid, c.euid, c.suid, c.fsuid) or (uid != KEEP and c.capable(CAP_SETUID)):
+    uid = c.userns.uid_in(uid)
+    if uid in (c.uid, c.euid, c.suid, c.fsuid) or (uid != KEEP and c.has(CAP_SETUID)):
         new = c.replace(fsuid=uid)
-        if c.fsuid == 0 and uid != 0:
+        root = c.userns.uid_in(0)
+        if c.fsuid == root != uid:
             new.cap_effective &= ~FS_CAPS
-        elif c.fsuid != 0 and uid == 0:
+        elif c.fsuid != root == uid:
             new.cap_effective |= new.cap_permitted & FS_CAPS
         t.creds = new
-    return c.fsuid
+    return c.userns.uid_out(c.fsuid)
 
 
 def sys_setfsgid(t: Task, gid: CUInt) -> int:
     """setfsgid(2)."""
     c = t.creds
-    if gid in (c.gid, c.egid, c.sgid, c.fsgid) or (gid != KEEP and c.capable(CAP_SETGID)):
+    gid = c.userns.gid_in(gid)
+    if gid in (c.gid, c.egid, c.sgid, c.fsgid) or (gid != KEEP and c.has(CAP_SETGID)):
         t.creds = c.replace(fsgid=gid)
-    return c.fsgid
+    return c.userns.gid_out(c.fsgid)
 
 
 def sys_getgroups(t: Task, size: CInt, out: UserPtr) -> int:
@@ -191,18 +210,20 @@ def sys_getgroups(t: Task, size: CInt, out: UserPtr) -> int:
     if size:
         if len(g) > size:
             raise SysErr(errno.EINVAL)
-        t.copy_out(out, struct.pack(f"<{len(g)}I", *g))
+        users = t.creds.userns
+        t.copy_out(out, struct.pack(f"<{len(g)}I", *(users.gid_out(v) for v in g)))
     return len(g)
 
 
 def sys_setgroups(t: Task, size: CInt, addr: UserPtr) -> int:
     """setgroups(2)."""
-    if not t.creds.capable(CAP_SETGID):
+    users = t.creds.userns
+    if not t.creds.has(CAP_SETGID) or not setgroups_allowed(users):
         raise SysErr(errno.EPERM)
     if not 0 <= size <= NGROUPS_MAX:
         raise SysErr(errno.EINVAL)
     g = struct.unpack(f"<{size}I", t.copy_in(addr, 4 * size))
-    t.creds = t.creds.replace(groups=tuple(sorted(g)))
+    t.creds = t.creds.replace(groups=tuple(sorted(_gid(t, v, False) for v in g)))
     return 0
 
 
@@ -225,7 +246,7 @@ def sys_capget(t: Task, hdr: UserPtr, data: UserPtr) -> int:
         raise SysErr(errno.EINVAL)
     if pid < 0:
         raise SysErr(errno.EINVAL)
-    u = t.tg.pids.find_task(pid) if pid else t
+    u = t.tg.pidns.find_task(pid) if pid else t
     if u is None:
         raise SysErr(errno.ESRCH)
     if not data:
@@ -245,7 +266,7 @@ def sys_capset(t: Task, hdr: UserPtr, data: UserPtr) -> int:
     if not words:
         t.flush()
         raise SysErr(errno.EINVAL)
-    if pid not in (0, t.tid):
+    if pid not in (0, t.nr):
         raise SysErr(errno.EPERM)
     raw = struct.unpack(f"<{3 * words}I", t.copy_in(data, 12 * words))
     eff = perm = inh = 0
@@ -255,7 +276,7 @@ def sys_capset(t: Task, hdr: UserPtr, data: UserPtr) -> int:
         inh |= raw[3 * i + 2] << (32 * i)
     eff, perm, inh = eff & CAP_FULL, perm & CAP_FULL, inh & CAP_FULL
     c = t.creds
-    if not c.capable(CAP_SETPCAP) and inh & ~(c.cap_inheritable | c.cap_permitted):
+    if not c.has(CAP_SETPCAP) and inh & ~(c.cap_inheritable | c.cap_permitted):
         raise SysErr(errno.EPERM)
     if inh & ~(c.cap_inheritable | c.cap_bset) or perm & ~c.cap_permitted or eff & ~perm:
         raise SysErr(errno.EPERM)

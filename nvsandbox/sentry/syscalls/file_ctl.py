@@ -156,7 +156,7 @@ def _owner(t: Task, f: FileDescription, cmd: int, arg: int) -> int:
         sigio.set_owner_number(t, f, who - (1 << 32) if who >> 31 else who)
         return 0
     if cmd == F_GETOWN:
-        return _owner_number(f)
+        return _owner_number(t, f)
     if cmd == F_SETSIG:
         if arg > 64:
             raise SysErr(errno.EINVAL)
@@ -171,13 +171,13 @@ def _owner(t: Task, f: FileDescription, cmd: int, arg: int) -> int:
         sigio.set_owner(t, f, kind, pid)
         return 0
     if cmd == F_GETOWN_EX:
-        t.copy_out(arg, struct.pack("<ii", *sigio.owner_of(f)))
+        t.copy_out(arg, struct.pack("<ii", *sigio.owner_of(t, f)))
         return 0
     raise SysErr(errno.EINVAL)
 
 
-def _owner_number(f: FileDescription) -> int:
-    kind, ident = sigio.owner_of(f)
+def _owner_number(t: Task, f: FileDescription) -> int:
+    kind, ident = sigio.owner_of(t, f)
     return -ident if kind == sigio.F_OWNER_PGRP else ident
 
 
@@ -250,7 +250,8 @@ def _lock(t: Task, f: FileDescription, cmd: int, arg: int) -> int:
             out = _FLOCK.pack(locks.F_UNLCK, whence, start, length, pid)
         else:
             size = 0 if c.end == locks.OFFSET_MAX else c.end - c.start + 1
-            out = _FLOCK.pack(c.kind, os.SEEK_SET, c.start, size, c.pid)
+            pid = t.tg.pidns.number(c.pid) if c.pid > 0 else c.pid
+            out = _FLOCK.pack(c.kind, os.SEEK_SET, c.start, size, pid)
         t.copy_out(arg, out)
         return 0
     if (kind == locks.F_RDLCK and not f.readable()) or (kind == locks.F_WRLCK and not f.writable()):
@@ -305,7 +306,7 @@ def sys_ioctl(t: Task, fd: CUInt, cmd: CUInt, arg: CULong) -> int:
             sigio.set_owner_number(t, f, struct.unpack("<i", t.copy_in(arg, 4))[0])
             return 0
         if cmd in (FIOGETOWN, SIOCGPGRP):
-            t.copy_out(arg, struct.pack("<i", _owner_number(f)))
+            t.copy_out(arg, struct.pack("<i", _owner_number(t, f)))
             return 0
     if i.is_reg():
         if cmd == FIONREAD:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from ..abi.fcntl import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW
 from ..abi.resource import RLIMIT_FSIZE
 from ..errors import SysErr
+from ..kernel.userns import INVALID
 from ..vfs import perm
 from ..vfs.inode import MAY_WRITE, Inode
 from ..vfs.leases import break_leases
@@ -77,7 +78,11 @@ def sys_fchmodat2(t: Task, dirfd: CInt, path: UserPtr, mode: CUInt, flags: CUInt
 
 
 def _chown(t: Task, p: Path, uid: int, gid: int) -> int:
-    perm.chown(t, p, uid, gid)
+    users = t.creds.userns
+    for given, own in ((uid, users.uid_in(uid)), (gid, users.gid_in(gid))):
+        if given != INVALID == own:
+            raise SysErr(errno.EINVAL)
+    perm.chown(t, p, users.uid_in(uid), users.gid_in(gid))
     notify(p.dentry, IN_ATTRIB)
     return 0
 

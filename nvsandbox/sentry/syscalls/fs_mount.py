@@ -6,8 +6,10 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 from ..errors import SysErr
+from ..fs.nsfs import NSFS
 from ..kernel.creds import CAP_SYS_ADMIN, CAP_SYS_CHROOT
-from ..vfs.fstypes import make_filesystem
+from ..kernel.userns import INIT_USER
+from ..vfs.fstypes import FSTYPES, make_filesystem
 from ..vfs.inode import MAY_EXEC
 from ..vfs.mount import (
     MS_PRIVATE,
@@ -17,9 +19,9 @@ from ..vfs.mount import (
     change_root,
     copy_mount,
     copy_tree,
+    follow_mounts,
     is_busy,
     mount_of,
-    subtree,
 )
 from ..vfs.namei import AT_FDCWD, walk_at
 from ..vfs.path import (
@@ -36,6 +38,8 @@ from ..vfs.path import (
     Path,
     path_name,
 )
+from ..vfs.peers import make_private, make_shared, make_slave, subtree
+from ..vfs.propagation import copies_busy, graft, unmount
 from .decode import CInt, CUInt, CULong, Table, UserPtr, full, partial
 
 if TYPE_CHECKING:
@@ -67,7 +71,10 @@ MNT_DETACH: Final = 2
 MNT_EXPIRE: Final = 4
 UMOUNT_NOFOLLOW: Final = 8
 
-_peer_groups = 0
+USERNS_MOUNT: Final = frozenset(
+    (b"proc", b"sysfs", b"tmpfs", b"ramfs", b"devpts", b"mqueue", b"cgroup2", b"overlay")
+)
+OF_NAMESPACE: Final = (b"proc", b"mqueue", b"sysfs")
 
 
 def sys_getcwd(t: Task, buf: UserPtr, size: CULong) -> int:
@@ -109,7 +116,7 @@ def sys_fchdir(t: Task, fd: CUInt) -> int:
 def sys_chroot(t: Task, path: UserPtr) -> int:
     """chroot(2)."""
     p = _directory(t, walk_at(t, AT_FDCWD, t.copy_in_path(path)))
-    if not t.creds.capable(CAP_SYS_CHROOT):
+    if not t.creds.has(CAP_SYS_CHROOT):
         raise SysErr(errno.EPERM)
     t.fs.root = p
     return 0
@@ -138,8 +145,7 @@ def sys_mount(
     if flags & 0xFFFF0000 == MS_MGC_VAL:
         flags &= 0xFFFF
     at = walk_at(t, AT_FDCWD, t.copy_in_path(target))
-    if not t.creds.capable(CAP_SYS_ADMIN):
-        raise SysErr(errno.EPERM)
+    may_mount(t)
     if flags & MS_REMOUNT:
         _remount(t, at, flags, options)
     elif flags & MS_BIND:
@@ -153,6 +159,13 @@ def sys_mount(
     return 0
 
 
+def may_mount(t: Task) -> None:
+    """Raises EPERM without CAP_SYS_ADMIN over the mount namespace."""
+    owner = t.fs.ns.owner
+    if owner is None or not t.creds.ns_capable(owner, CAP_SYS_ADMIN):
+        raise SysErr(errno.EPERM)
+
+
 def _at_root(p: Path) -> Mount:
     """The mount whose root ``p`` is. Raises EINVAL."""
     if p.dentry is not p.mount.root:
@@ -162,11 +175,19 @@ def _at_root(p: Path) -> Mount:
 
 def _remount(t: Task, at: Path, flags: int, options: bytes) -> None:
     m = _at_root(at)
-    if not flags & MS_BIND:
-        m.fs.remount(t, options)
+    if m.ns is not t.fs.ns:
+        raise SysErr(errno.EINVAL)
     if not flags & ATIME_FLAGS:  # they stay as they are then
         flags |= m.flags & ATIME_FLAGS
-    m.flags = _per_mount(flags)
+    new = _per_mount(flags)
+    kept = m.locked_flags
+    if kept & ~new or (kept & ATIME_FLAGS and (new ^ m.flags) & ATIME_FLAGS):
+        raise SysErr(errno.EPERM)
+    if not flags & MS_BIND:
+        if not t.creds.ns_capable(m.fs.owner, CAP_SYS_ADMIN):
+            raise SysErr(errno.EPERM)
+        m.fs.remount(t, options)
+    m.flags = new
     t.fs.ns.changed()
 
 
@@ -179,35 +200,38 @@ def _bind(t: Task, source: bytes, at: Path, recursive: bool) -> None:
     if not source:
         raise SysErr(errno.EINVAL)
     old = walk_at(t, AT_FDCWD, source)
-    if old.mount.propagation & MS_UNBINDABLE:
+    if old.mount.unbindable or (old.mount.ns is not t.fs.ns and not _unmounted_ns(old)):
         raise SysErr(errno.EINVAL)
     _same_kind(old, at)
+    if not recursive and any(
+        c.locked and d.is_below(old.dentry) for d, c in old.mount.children.items()
+    ):
+        raise SysErr(errno.EINVAL)
     if recursive:
         new = copy_tree(old.mount, None, old.dentry)
     else:
         new = copy_mount(old.mount)
         new.root = old.dentry
-    t.fs.ns.attach(new, at)
+    graft(t.fs.ns, new, at)
+
+
+def _unmounted_ns(p: Path) -> bool:
+    """A namespace's file (/proc/PID/ns/*) can be bound although it is in no mount namespace."""
+    return p.inode.fs is NSFS
 
 
 def _propagation(at: Path, flags: int) -> None:
-    """Stored and shown; no event is propagated."""
-    global _peer_groups
     kind = flags & MS_TYPES
     if kind & (kind - 1) or flags & ~(MS_TYPES | MS_REC | MS_SILENT):
         raise SysErr(errno.EINVAL)
     top = _at_root(at)
     for m in subtree(top) if flags & MS_REC else [top]:
-        if kind == MS_SHARED and not m.peer_group:
-            _peer_groups += 1
-            m.peer_group = _peer_groups
-        if kind == MS_SLAVE:
-            m.master, m.peer_group = m.peer_group, 0
-            m.propagation = MS_SLAVE if m.master else 0
-            continue
-        if kind != MS_SHARED:
-            m.peer_group = m.master = 0
-        m.propagation = 0 if kind == MS_PRIVATE else kind
+        if kind == MS_SHARED:
+            make_shared(m)
+        elif kind == MS_SLAVE:
+            make_slave(m)
+        else:
+            make_private(m, kind == MS_UNBINDABLE)
 
 
 def _move(t: Task, source: bytes, at: Path) -> None:
@@ -215,72 +239,86 @@ def _move(t: Task, source: bytes, at: Path) -> None:
         raise SysErr(errno.EINVAL)
     old = walk_at(t, AT_FDCWD, source)
     m = _at_root(old)
-    if m.parent is None:
+    if m.parent is None or m.ns is not t.fs.ns or m.locked or m.parent.group is not None:
         raise SysErr(errno.EINVAL)
     _same_kind(old, at)
+    if at.mount.group is not None and any(x.unbindable for x in subtree(m)):
+        raise SysErr(errno.EINVAL)
     if at.mount in list(subtree(m)):
         raise SysErr(errno.ELOOP)
     t.fs.ns.detach(m)
-    t.fs.ns.attach(m, at)
+    graft(t.fs.ns, m, at)
 
 
 def _new(t: Task, kind: bytes, source: bytes, at: Path, flags: int, options: bytes) -> None:
     if not kind:
         raise SysErr(errno.EINVAL)
+    owner = t.creds.userns
+    if owner is not INIT_USER and kind in FSTYPES and kind not in USERNS_MOUNT:
+        raise SysErr(errno.EPERM)
+    if kind in OF_NAMESPACE:  # shows a namespace: one must be its administrator
+        of = t.tg.pidns if kind == b"proc" else t.ns.ipc if kind == b"mqueue" else t.ns.net
+        if of.owner is None or not t.creds.ns_capable(of.owner, CAP_SYS_ADMIN):
+            raise SysErr(errno.EPERM)
     fs, root = make_filesystem(t, kind, source, options)
+    if kind not in OF_NAMESPACE:
+        fs.owner = owner
+    if owner is not INIT_USER:
+        flags |= MS_NODEV
     if not at.inode.is_dir():
         raise SysErr(errno.ENOTDIR)
-    t.fs.ns.attach(mount_of(fs, root, _per_mount(flags)), at)
+    graft(t.fs.ns, mount_of(fs, root, _per_mount(flags)), at)
 
 
 def sys_umount2(t: Task, target: UserPtr, flags: CInt) -> int:
     """umount2(2)."""
     if flags & ~(MNT_FORCE | MNT_DETACH | MNT_EXPIRE | UMOUNT_NOFOLLOW):
         raise SysErr(errno.EINVAL)
-    p = walk_at(t, AT_FDCWD, t.copy_in_path(target), not flags & UMOUNT_NOFOLLOW)
+    p = follow_mounts(walk_at(t, AT_FDCWD, t.copy_in_path(target), not flags & UMOUNT_NOFOLLOW))
     if p.dentry is not p.mount.root:
         raise SysErr(errno.EINVAL)
-    if not t.creds.capable(CAP_SYS_ADMIN):
-        raise SysErr(errno.EPERM)
+    may_mount(t)
     m = p.mount
     if flags & MNT_EXPIRE and flags & (MNT_FORCE | MNT_DETACH):
         raise SysErr(errno.EINVAL)
-    if m.ns is not t.fs.ns or m.parent is None:
+    if m.ns is not t.fs.ns or m.parent is None or m.locked:
         raise SysErr(errno.EINVAL)
-    if not flags & MNT_DETACH and is_busy(m, t.fs.ns):
+    if not flags & MNT_DETACH and (is_busy(m, t.fs.ns) or copies_busy(m)):
         raise SysErr(errno.EBUSY)
     if flags & MNT_EXPIRE:  # it only ever was used a moment ago
         raise SysErr(errno.EAGAIN)
-    t.fs.ns.detach(m)
+    unmount(t.fs.ns, m)
     return 0
 
 
 def sys_pivot_root(t: Task, new_root: UserPtr, put_old: UserPtr) -> int:
     """pivot_root(2). The checks are those of Linux's path_pivot_root, in its order."""
-    if not t.creds.capable(CAP_SYS_ADMIN):
-        raise SysErr(errno.EPERM)
+    may_mount(t)
     new = _directory(t, walk_at(t, AT_FDCWD, t.copy_in_path(new_root)))
     old = _directory(t, walk_at(t, AT_FDCWD, t.copy_in_path(put_old)))
     root = t.fs.root
     ns = t.fs.ns
-    if MS_SHARED & (new.mount.propagation | root.mount.propagation):
+    above = root.mount.parent or root.mount, new.mount.parent or new.mount
+    if any(m.group is not None for m in (old.mount, *above)):
+        raise SysErr(errno.EINVAL)
+    if new.mount.ns is not ns or root.mount.ns is not ns or new.mount.locked:
         raise SysErr(errno.EINVAL)
     if new.dentry.unlinked:
         raise SysErr(errno.ENOENT)
-    if new.mount is root.mount or (old.mount is root.mount and new.mount is root.mount):
+    if root.mount in (new.mount, old.mount):
         raise SysErr(errno.EBUSY)
     if root.dentry is not root.mount.root or new.dentry is not new.mount.root:
         raise SysErr(errno.EINVAL)
     if new.mount.parent is None or not old.is_below(new) or not new.is_below(root):
         raise SysErr(errno.EINVAL)
     new_m, root_m = new.mount, root.mount
-    above, above_at = root_m.parent, root_m.mountpoint
+    parent, above_at = root_m.parent, root_m.mountpoint
     ns.detach(new_m)
-    if above is None or above_at is None:
+    if parent is None or above_at is None:
         ns.root = new_m
     else:
         ns.detach(root_m)
-        ns.attach(new_m, Path(above, above_at))
+        ns.attach(new_m, Path(parent, above_at))
     for m in subtree(new_m):
         m.ns = ns
     ns.attach(root_m, old)
@@ -294,6 +332,6 @@ TABLE: Final[Table] = {
     81: full("fchdir", sys_fchdir),
     155: full("pivot_root", sys_pivot_root),
     161: full("chroot", sys_chroot),
-    165: partial("mount", sys_mount, "propagation of mount events between peers"),
+    165: full("mount", sys_mount),
     166: partial("umount2", sys_umount2, "MNT_EXPIRE"),
 }

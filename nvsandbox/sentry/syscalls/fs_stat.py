@@ -49,7 +49,7 @@ def sys_stat(t: Task, path: UserPtr, buf: UserPtr) -> int:
     """stat(2)."""
     p = t.copy_in_path(path)
     i = walk(t, t.fs.cwd, p).inode
-    t.copy_out(buf, pack_stat(i.getattr(t)))
+    t.copy_out(buf, pack_stat(i.getattr(t), t.creds.userns))
     return 0
 
 
@@ -57,14 +57,14 @@ def sys_lstat(t: Task, path: UserPtr, buf: UserPtr) -> int:
     """lstat(2)."""
     p = t.copy_in_path(path)
     i = walk(t, t.fs.cwd, p, False).inode
-    t.copy_out(buf, pack_stat(i.getattr(t)))
+    t.copy_out(buf, pack_stat(i.getattr(t), t.creds.userns))
     return 0
 
 
 def sys_fstat(t: Task, fd: CUInt, buf: UserPtr) -> int:
     """fstat(2)."""
     i = t.files.get_any(fd).inode
-    t.copy_out(buf, pack_stat(i.getattr(t)))
+    t.copy_out(buf, pack_stat(i.getattr(t), t.creds.userns))
     return 0
 
 
@@ -95,7 +95,7 @@ def sys_newfstatat(t: Task, dirfd: CInt, path: UserPtr, buf: UserPtr, flags: CIn
     if flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE):
         raise SysErr(errno.EINVAL)
     i, _ = find(t, dirfd, path, flags, True)
-    t.copy_out(buf, pack_stat(i.getattr(t)))
+    t.copy_out(buf, pack_stat(i.getattr(t), t.creds.userns))
     return 0
 
 
@@ -107,7 +107,7 @@ def sys_statx(t: Task, dirfd: CInt, path: UserPtr, flags: CUInt, mask: CUInt, bu
         raise SysErr(errno.EINVAL)
     i, p = find(t, dirfd, path, flags, True)
     at_root = p is not None and p.dentry is p.mount.root
-    t.copy_out(buf, pack_statx(i.getattr(t), p.mount.id if p else 0, at_root))
+    t.copy_out(buf, pack_statx(i.getattr(t), t.creds.userns, p.mount.id if p else 0, at_root))
     return 0
 
 
@@ -115,7 +115,7 @@ def _real_creds(c: Credentials) -> Credentials:
     """access(2) asks for the real ids (Linux: access_override_creds)."""
     caps = c.cap_effective
     if not c.securebits & 4:  # SECBIT_NO_SETUID_FIXUP
-        caps = c.cap_permitted if c.uid == 0 else 0
+        caps = c.cap_permitted if c.uid == c.userns.uid_in(0) else 0
     if c.fsuid == c.uid and c.fsgid == c.gid and caps == c.cap_effective:
         return c
     return c.replace(fsuid=c.uid, fsgid=c.gid, cap_effective=caps)

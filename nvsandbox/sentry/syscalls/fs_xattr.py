@@ -50,8 +50,12 @@ def _check(t: Task, i: Inode, name: bytes, write: bool) -> None:
             raise SysErr(errno.EPERM if write else errno.ENODATA)
     elif name.startswith(b"security.") and len(name) > 9:
         if write:
-            cap = CAP_SETFCAP if name == b"security.capability" else CAP_SYS_ADMIN
-            if not t.creds.capable(cap):
+            c = t.creds
+            if name == b"security.capability":
+                allowed = c.capable_over(i.uid, i.gid, CAP_SETFCAP)
+            else:
+                allowed = c.ns_capable(i.fs.owner, CAP_SYS_ADMIN)
+            if not allowed:
                 raise SysErr(errno.EPERM)
     elif name in (b"user.", b"trusted.", b"security."):
         raise SysErr(errno.EINVAL)

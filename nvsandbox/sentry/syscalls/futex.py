@@ -7,6 +7,7 @@ import struct
 from typing import Final
 
 from ..errors import ERESTART_RESTARTBLOCK, Restart, SysErr
+from ..kernel.creds import CAP_SYS_PTRACE
 from ..kernel.futex import ANY
 from ..kernel.task import Task
 from .decode import CInt, CUInt, CULong, Table, UserPtr, full, partial
@@ -187,10 +188,15 @@ def sys_set_robust_list(t: Task, head: UserPtr, size: CULong) -> int:
 
 def sys_get_robust_list(t: Task, pid: CInt, head: UserPtr, size: UserPtr) -> int:
     """get_robust_list(2)."""
-    u = t.tg.pids.find_task(pid) if pid else t
+    u = t.tg.pidns.find_task(pid) if pid else t
     if u is None:
         raise SysErr(errno.ESRCH)
-    if u.tg is not t.tg and u.creds.uid != t.creds.euid and not t.creds.capable(19):
+    c = t.creds
+    if (
+        u.tg is not t.tg
+        and u.creds.uid != c.euid
+        and not c.ns_capable(u.creds.userns, CAP_SYS_PTRACE)
+    ):
         raise SysErr(errno.EPERM)
     t.copy_out(size, (24).to_bytes(8, "little"))
     t.copy_out(head, u.robust_list.to_bytes(8, "little"))

@@ -33,11 +33,11 @@ SEM_STAT_ANY: Final = 20
 
 # Message queues
 def sys_msgget(t: Task, key: CInt, flags: CInt) -> int:
-    return msg.QUEUES.get(t, key, flags, lambda: msg.MsgQueue(t, key, flags), lambda q: None)
+    return t.ns.ipc.msgs.get(t, key, flags, lambda: msg.MsgQueue(t, key, flags), lambda q: None)
 
 
 def sys_msgsnd(t: Task, id: CInt, buf: UserPtr, size: CULong, flags: CInt) -> int:
-    if size > msg.LIMITS.size or id < 0:
+    if size > t.ns.ipc.msg_limits.size or id < 0:
         raise SysErr(errno.EINVAL)
     raw = t.copy_in(buf, 8 + size)
     kind = struct.unpack_from("<q", raw)[0]
@@ -66,7 +66,7 @@ def sys_msgctl(t: Task, id: CInt, cmd: CInt, buf: UserPtr) -> int:
     if id < 0 or cmd < 0:
         raise SysErr(errno.EINVAL)
     if cmd in (IPC_INFO, MSG_INFO):
-        queues = msg.QUEUES.by_index.values()
+        queues = t.ns.ipc.msgs.by_index.values()
         used = (
             (len(queues), sum(len(q.messages) for q in queues), sum(q.bytes for q in queues))
             if cmd == MSG_INFO
@@ -78,49 +78,51 @@ def sys_msgctl(t: Task, id: CInt, cmd: CInt, buf: UserPtr) -> int:
                 "<iiiiiiiH2x",
                 used[0],
                 used[1],
-                msg.LIMITS.size,
-                msg.LIMITS.bytes,
-                msg.QUEUES.limit,
+                t.ns.ipc.msg_limits.size,
+                t.ns.ipc.msg_limits.bytes,
+                t.ns.ipc.msgs.limit,
                 16,
                 used[2],
                 0xFFFF,
             ),
         )
-        return msg.QUEUES.highest()
+        return t.ns.ipc.msgs.highest()
     if cmd in (MSG_STAT, MSG_STAT_ANY, IPC_STAT):
-        q = msg.QUEUES.find(id) if cmd == IPC_STAT else msg.QUEUES.at_index(id)
+        q = t.ns.ipc.msgs.find(id) if cmd == IPC_STAT else t.ns.ipc.msgs.at_index(id)
         if cmd != MSG_STAT_ANY:
             q.check(t, READ)
-        t.copy_out(buf, q.pack())
+        t.copy_out(buf, q.pack(t))
         return 0 if cmd == IPC_STAT else q.id
     if cmd == IPC_SET:
         raw = t.copy_in(buf, 120)
-        q = msg.QUEUES.find(id)
+        q = t.ns.ipc.msgs.find(id)
         q.check_owner(t)
         qbytes = struct.unpack_from("<Q", raw, 88)[0]
-        if qbytes > msg.LIMITS.bytes and not t.creds.capable(CAP_SYS_RESOURCE):
+        if qbytes > t.ns.ipc.msg_limits.bytes and not t.creds.ns_capable(
+            t.ns.ipc.administrator(), CAP_SYS_RESOURCE
+        ):
             raise SysErr(errno.EPERM)
         q.set_perm(t, raw[: PERM.size])
         q.qbytes = min(qbytes, msg.TOTAL_MAX)
         q.queue.wake()
         return 0
     if cmd == IPC_RMID:
-        q = msg.QUEUES.find(id)
+        q = t.ns.ipc.msgs.find(id)
         q.check_owner(t)
-        msg.destroy(q)
+        msg.destroy(t, q)
         return 0
     raise SysErr(errno.EINVAL)
 
 
 # Semaphores
 def sys_semget(t: Task, key: CInt, n: CInt, flags: CInt) -> int:
-    if not 0 <= n <= sem.LIMITS.per_set:
+    if not 0 <= n <= t.ns.ipc.sem_limits.per_set:
         raise SysErr(errno.EINVAL)
 
     def make() -> sem.SemSet:
         if n == 0:
             raise SysErr(errno.EINVAL)
-        if sem.total() + n > min(sem.LIMITS.total, sem.SEMMNS):
+        if t.ns.ipc.semaphores() + n > min(t.ns.ipc.sem_limits.total, sem.SEMMNS):
             raise SysErr(errno.ENOSPC)
         return sem.SemSet(t, key, flags, n)
 
@@ -128,13 +130,13 @@ def sys_semget(t: Task, key: CInt, n: CInt, flags: CInt) -> int:
         if n > len(s.values):
             raise SysErr(errno.EINVAL)
 
-    return sem.SETS.get(t, key, flags, make, check)
+    return t.ns.ipc.sems.get(t, key, flags, make, check)
 
 
 def sys_semtimedop(t: Task, id: CInt, ops: UserPtr, n: CUInt, timeout: UserPtr) -> int:
     if n < 1 or id < 0:
         raise SysErr(errno.EINVAL)
-    if n > sem.LIMITS.operations:
+    if n > t.ns.ipc.sem_limits.operations:
         raise SysErr(errno.E2BIG)
     raw = t.copy_in(ops, 6 * n)
     deadline = deadline_in(t, timeout)
@@ -154,30 +156,32 @@ def sys_semctl(t: Task, id: CInt, num: CInt, cmd: CInt, arg: CULong) -> int:
     if id < 0:
         raise SysErr(errno.EINVAL)
     if cmd in (IPC_INFO, SEM_INFO):
-        most = sem.LIMITS
-        used = (len(sem.SETS.by_index), sem.total()) if cmd == SEM_INFO else (20, 32000)
+        most = t.ns.ipc.sem_limits
+        used = (
+            (len(t.ns.ipc.sems.by_index), t.ns.ipc.semaphores()) if cmd == SEM_INFO else (20, 32000)
+        )
         t.copy_out(
             arg,
             struct.pack(
-                "<10i", most.total, sem.SETS.limit, most.total, most.total, most.per_set, most.operations, 500,
+                "<10i", most.total, t.ns.ipc.sems.limit, most.total, most.total, most.per_set, most.operations, 500,
                 used[0], sem.SEMVMX, used[1],
             ),
         )  # fmt: skip
-        return sem.SETS.highest()
+        return t.ns.ipc.sems.highest()
     if cmd in (IPC_STAT, SEM_STAT, SEM_STAT_ANY):
-        s = sem.SETS.find(id) if cmd == IPC_STAT else sem.SETS.at_index(id)
+        s = t.ns.ipc.sems.find(id) if cmd == IPC_STAT else t.ns.ipc.sems.at_index(id)
         if cmd != SEM_STAT_ANY:
             s.check(t, READ)
-        t.copy_out(arg, s.pack())
+        t.copy_out(arg, s.pack(t))
         return 0 if cmd == IPC_STAT else s.id
     if cmd in (IPC_SET, IPC_RMID):
         raw = t.copy_in(arg, 104) if cmd == IPC_SET else b""
-        s = sem.SETS.find(id)
+        s = t.ns.ipc.sems.find(id)
         s.check_owner(t)
         if cmd == IPC_SET:
             s.set_perm(t, raw[: PERM.size])
         else:
-            sem.destroy(s)
+            sem.destroy(t, s)
         return 0
     return _sem_values(t, id, num, cmd, arg)
 
@@ -186,7 +190,7 @@ def _sem_values(t: Task, id: int, num: int, cmd: int, arg: int) -> int:
     """The commands on values."""
     if cmd not in (GETPID, GETVAL, GETALL, GETNCNT, GETZCNT, SETVAL, SETALL):
         raise SysErr(errno.EINVAL)
-    s = sem.SETS.find(id)
+    s = t.ns.ipc.sems.find(id)
     n = len(s.values)
     if cmd not in (GETALL, SETALL) and not 0 <= num < n:
         raise SysErr(errno.EINVAL)

@@ -30,11 +30,13 @@ PAGE: Final = 4096
 
 def sys_shmget(t: Task, key: CInt, size: CULong, flags: CInt) -> int:
     def make() -> shm.Segment:
-        if not shm.SHMMIN <= size <= shm.LIMITS.size:
+        if not shm.SHMMIN <= size <= t.ns.ipc.shm_limits.size:
             raise SysErr(errno.EINVAL)
         if flags & shm.SHM_HUGETLB or size > t.tg.container.memory:
             raise SysErr(errno.ENOMEM)
-        if shm.total() + m.page_up(size) > min(shm.TOTAL_MAX, shm.LIMITS.pages * PAGE):
+        if t.ns.ipc.shared_bytes() + m.page_up(size) > min(
+            shm.TOTAL_MAX, t.ns.ipc.shm_limits.pages * PAGE
+        ):
             raise SysErr(errno.ENOSPC)
         return shm.Segment(t, key, flags, size)
 
@@ -42,12 +44,12 @@ def sys_shmget(t: Task, key: CInt, size: CULong, flags: CInt) -> int:
         if size > s.size:
             raise SysErr(errno.EINVAL)
 
-    return shm.SEGMENTS.get(t, key, flags, make, check)
+    return t.ns.ipc.shms.get(t, key, flags, make, check)
 
 
 def _find(t: Task, id: int) -> shm.Segment:
     """A destroyed segment is there as long as it is attached; the memory of an undone change may hold it longer."""
-    s = shm.find(id)
+    s = shm.find(t, id)
     if s.dead and not shm.attachments(t.k, s):
         raise SysErr(errno.EINVAL)
     return s
@@ -135,19 +137,19 @@ def sys_shmctl(t: Task, id: CInt, cmd: CInt, buf: UserPtr) -> int:
     if id < 0 or cmd < 0:
         raise SysErr(errno.EINVAL)
     if cmd == IPC_INFO:
-        most, ids = shm.LIMITS, shm.SEGMENTS.limit
+        most, ids = t.ns.ipc.shm_limits, t.ns.ipc.shms.limit
         t.copy_out(buf, struct.pack("<QQQQQ32x", most.size, 1, ids, ids, most.pages))
-        return shm.SEGMENTS.highest()
+        return t.ns.ipc.shms.highest()
     if cmd == SHM_INFO:
-        pages = shm.total() // PAGE
-        used = len(shm.SEGMENTS.by_index)
+        pages = t.ns.ipc.shared_bytes() // PAGE
+        used = len(t.ns.ipc.shms.by_index)
         t.copy_out(buf, struct.pack("<i4xQQQQQ", used, pages, pages, 0, 0, 0))
-        return shm.SEGMENTS.highest()
+        return t.ns.ipc.shms.highest()
     if cmd in (IPC_STAT, SHM_STAT, SHM_STAT_ANY):
-        s = _find(t, id) if cmd == IPC_STAT else shm.SEGMENTS.at_index(id)
+        s = _find(t, id) if cmd == IPC_STAT else t.ns.ipc.shms.at_index(id)
         if cmd != SHM_STAT_ANY:
             s.check(t, READ)
-        t.copy_out(buf, s.pack(shm.attachments(t.k, s)))
+        t.copy_out(buf, s.pack(t, shm.attachments(t.k, s)))
         return 0 if cmd == IPC_STAT else s.id
     if cmd == IPC_SET:
         raw = t.copy_in(buf, 112)
@@ -158,11 +160,14 @@ def sys_shmctl(t: Task, id: CInt, cmd: CInt, buf: UserPtr) -> int:
     if cmd == IPC_RMID:
         s = _find(t, id)
         s.check_owner(t)
-        shm.mark_destroyed(s)
+        shm.mark_destroyed(t, s)
         return 0
     if cmd in (SHM_LOCK, SHM_UNLOCK):
         s = _find(t, id)
-        if not t.creds.capable(CAP_IPC_LOCK) and t.creds.euid not in (s.uid, s.cuid):
+        if not t.creds.ns_capable(t.ns.ipc.administrator(), CAP_IPC_LOCK) and t.creds.euid not in (
+            s.uid,
+            s.cuid,
+        ):
             raise SysErr(errno.EPERM)
         s.mode = s.mode & ~shm.SHM_LOCKED | (shm.SHM_LOCKED if cmd == SHM_LOCK else 0)
         return 0

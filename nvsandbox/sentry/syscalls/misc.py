@@ -47,19 +47,20 @@ ARCH_GET_CPUID, ARCH_SET_CPUID = 0x1011, 0x1012
 
 def sys_uname(t: Task, out: UserPtr) -> int:
     """uname(2)."""
-    k = t.k
     machine = b"i686" if t.personality & PER_MASK == PER_LINUX32 else b"x86_64"
     release = RELEASE
     if t.personality & UNAME26:
         _major, minor, rest = release.split(b".", 2)
         release = b"2.6.%d.%s" % (60 + int(minor), rest)
-    fields = (b"Linux", k.hostname, release, VERSION, machine, k.domainname)
+    uts = t.ns.uts
+    fields = (b"Linux", uts.hostname, release, VERSION, machine, uts.domainname)
     t.copy_out(out, b"".join(f[:64].ljust(65, b"\0") for f in fields))
     return 0
 
 
 def _set_name(t: Task, addr: int, size: int) -> bytes:
-    if not t.creds.capable(CAP_SYS_ADMIN):
+    owner = t.ns.uts.owner
+    if owner is None or not t.creds.ns_capable(owner, CAP_SYS_ADMIN):
         raise SysErr(errno.EPERM)
     if not 0 <= size <= 64:
         raise SysErr(errno.EINVAL)
@@ -67,12 +68,12 @@ def _set_name(t: Task, addr: int, size: int) -> bytes:
 
 
 def sys_sethostname(t: Task, addr: UserPtr, size: CInt) -> int:
-    t.k.hostname = _set_name(t, addr, size)
+    t.ns.uts.hostname = _set_name(t, addr, size)
     return 0
 
 
 def sys_setdomainname(t: Task, addr: UserPtr, size: CInt) -> int:
-    t.k.domainname = _set_name(t, addr, size)
+    t.ns.uts.domainname = _set_name(t, addr, size)
     return 0
 
 
@@ -156,13 +157,13 @@ def sys_setrlimit(t: Task, which: CUInt, new: UserPtr) -> int:
 
 def sys_prlimit64(t: Task, pid: CInt, which: CUInt, new: UserPtr, old: UserPtr) -> int:
     """prlimit(2)."""
-    u = t.tg.pids.find_task(pid) if pid else t
+    u = t.tg.pidns.find_task(pid) if pid else t
     raw = struct.unpack("<QQ", t.copy_in(new, 16)) if new else None
     if u is None:
         raise SysErr(errno.ESRCH)
     _check_limit(t, which)
     c, d = t.creds, u.creds
-    if u.tg is not t.tg and not c.capable(CAP_SYS_RESOURCE):
+    if u.tg is not t.tg and not c.ns_capable(d.userns, CAP_SYS_RESOURCE):
         if {c.uid} != {d.uid, d.euid, d.suid} or {c.gid} != {d.gid, d.egid, d.sgid}:
             raise SysErr(errno.EPERM)
     prev = u.tg.rlimits[which]
@@ -278,7 +279,7 @@ def _pr_capbset_read(t: Task, a: int, b: int, c: int, d: int) -> int:
 
 
 def _pr_capbset_drop(t: Task, a: int, b: int, c: int, d: int) -> int:
-    if not t.creds.capable(CAP_SETPCAP):
+    if not t.creds.has(CAP_SETPCAP):
         raise SysErr(errno.EPERM)
     if a > CAP_LAST:
         raise SysErr(errno.EINVAL)
@@ -291,7 +292,7 @@ def _pr_get_securebits(t: Task, a: int, b: int, c: int, d: int) -> int:
 
 
 def _pr_set_securebits(t: Task, a: int, b: int, c: int, d: int) -> int:
-    if not t.creds.capable(CAP_SETPCAP):
+    if not t.creds.has(CAP_SETPCAP):
         raise SysErr(errno.EPERM)
     old = t.creds.securebits
     locked = (old & SECURE_LOCKS) >> 1  # what a lock bit protects lies right below it
@@ -418,7 +419,7 @@ def sys_personality(t: Task, persona: CUInt) -> int:
 
 def sys_kcmp(t: Task, a: CInt, b: CInt, kind: CInt, x: CULong, y: CULong) -> int:
     """kcmp(2)."""
-    u, v = t.tg.pids.tasks.get(a), t.tg.pids.tasks.get(b)
+    u, v = t.tg.pidns.task(a), t.tg.pidns.task(b)
     if u is None or v is None:
         raise SysErr(errno.ESRCH)
     if kind == 0:

@@ -8,17 +8,21 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from ..errors import NO_REPLY, Restart, SysErr, TaskExit
+from ..fs.nsfs import NamespaceFile, namespace_of
+from ..fs.proc_access import check_access
+from ..ipc.sem import exit_process
 from ..kernel import clone as cl
+from ..kernel import namespaces as ns
 from ..kernel import ptrace
 from ..kernel import signal as sg
 from ..kernel.clone import CloneArgs, do_clone
 from ..kernel.cputime import Usage, look_last, with_children
-from ..kernel.creds import CAP_SYS_ADMIN
+from ..kernel.creds import CAP_SYS_PTRACE
 from ..kernel.exit import exit_info, reap
 from ..kernel.task import Task, ThreadGroup
 from ..loader.exec import close_program, exec_program, open_program
 from ..vfs.namei import AT_FDCWD, start_at
-from .decode import CInt, CUInt, CULong, Table, UserPtr, full, missing, partial
+from .decode import CInt, CUInt, CULong, Table, UserPtr, full, partial
 
 if TYPE_CHECKING:
     from ..vfs.path import Path
@@ -35,6 +39,7 @@ P_ALL: Final = 0
 P_PID: Final = 1
 P_PGID: Final = 2
 P_PIDFD: Final = 3
+SETNS_ORDER: Final = (b"user", b"mnt", b"uts", b"ipc", b"pid", b"cgroup", b"net", b"time")
 AT_SYMLINK_NOFOLLOW: Final = 0x100
 AT_EMPTY_PATH: Final = 0x1000
 ARG_BYTES: Final = 6 << 20
@@ -58,7 +63,6 @@ def sys_clone(
     a.stack, a.parent_tid, a.child_tid, a.tls = stack, ptid, ctid, tls
     if a.flags & cl.CLONE_PIDFD and a.flags & cl.CLONE_PARENT_SETTID:
         raise SysErr(errno.EINVAL)
-    _no_namespaces(t, a.flags)
     return do_clone(t, a)
 
 
@@ -87,14 +91,7 @@ def sys_clone3(t: Task, args: UserPtr, size: CULong) -> int:
     a = CloneArgs(flags, sig)
     a.stack = stack + stack_size
     a.parent_tid, a.child_tid, a.tls, a.pidfd = ptid, ctid, tls, pidfd
-    _no_namespaces(t, flags)
     return do_clone(t, a)
-
-
-def _no_namespaces(t: Task, flags: int) -> None:
-    """New namespaces inside the sandbox are not offered: the error of a kernel built without them."""
-    if flags & cl.CLONE_NEW:
-        raise SysErr(errno.EINVAL if t.creds.capable(CAP_SYS_ADMIN) else errno.EPERM)
 
 
 def _strings(t: Task, addr: int) -> list[bytes]:
@@ -260,7 +257,7 @@ def _tracees(t: Task, which: int, ident: int, options: int) -> tuple[bool, Waite
             info.status = tr.code
             if tr.info is None:
                 info.code = sg.CLD_STOPPED
-            return True, (u.tid, info, tr.code << 8 | 0x7F, Usage())
+            return True, (_number(t, u.tid), info, tr.code << 8 | 0x7F, Usage())
     for d in list(t.tg.dead_tracees.values()):
         if (which == P_PID and d.tid != ident) or (which == P_PGID and d.pgid != ident):
             continue
@@ -275,7 +272,7 @@ def _tracees(t: Task, which: int, ident: int, options: int) -> tuple[bool, Waite
         if not keep:
             t.tg.dead_tracees.pop(d.tid)
             ptrace.release(d)
-        return True, (d.tid, info, d.code, d.usage)
+        return True, (_number(t, d.tid), info, d.code, d.usage)
     return found, None
 
 
@@ -286,22 +283,28 @@ def _ready(t: Task, c: ThreadGroup, options: int) -> Waited | None:
             return None
         info = exit_info(c)
         used = with_children(c)
+        seen = _number(t, c.pid)
         if not keep:
             reap(c, waited=True)
-        return c.pid, info, c.exit_code, used
+            info.pid = seen and info.pid
+        return seen, info, c.exit_code, used
     if any(u.tracee is not None and u.tracee.tracer.tg is t.tg for u in c.tasks.values()):
         return None  # told as a tracee
     if c.stopped and not c.stop_reported and options & WUNTRACED:
         c.stop_reported = not keep
         info = sg.SigInfo(sg.SIGCHLD, sg.CLD_STOPPED, c.pid, _uid(c))
         info.status = c.stop_code
-        return c.pid, info, c.stop_code << 8 | 0x7F, with_children(c)
+        return _number(t, c.pid), info, c.stop_code << 8 | 0x7F, with_children(c)
     if not c.cont_reported and options & WCONTINUED:
         c.cont_reported = not keep
         info = sg.SigInfo(sg.SIGCHLD, sg.CLD_CONTINUED, c.pid, _uid(c))
         info.status = sg.SIGCONT
-        return c.pid, info, 0xFFFF, with_children(c)
+        return _number(t, c.pid), info, 0xFFFF, with_children(c)
     return None
+
+
+def _number(t: Task, pid: int) -> int:
+    return t.tg.pidns.number(pid)
 
 
 def _uid(c: ThreadGroup) -> int:
@@ -318,11 +321,11 @@ def sys_wait4(t: Task, pid: CInt, status: UserPtr, options: CInt, rusage: UserPt
         raise SysErr(errno.ESRCH)
     which, ident = P_ALL, 0
     if pid > 0:
-        which, ident = P_PID, pid
+        which, ident = P_PID, t.tg.pidns.outer(pid)
     elif pid == 0:
         which, ident = P_PGID, t.tg.pgid
     elif pid < -1:
-        which, ident = P_PGID, -pid
+        which, ident = P_PGID, t.tg.pidns.outer(-pid)
     got = _wait(t, which, ident, (options & 0xFFFFFFFF) | WEXITED)
     if got is None:
         return 0
@@ -343,12 +346,14 @@ def sys_waitid(
         raise SysErr(errno.EINVAL)
     if not opts & (WEXITED | WUNTRACED | WCONTINUED):
         raise SysErr(errno.EINVAL)
-    if which == P_PID and ident <= 0:
-        raise SysErr(errno.EINVAL)
+    if which == P_PID:
+        if ident <= 0:
+            raise SysErr(errno.EINVAL)
+        ident = t.tg.pidns.outer(ident)
     if which == P_PGID:
         if ident < 0:
             raise SysErr(errno.EINVAL)
-        ident = ident or t.tg.pgid
+        ident = t.tg.pidns.outer(ident) if ident else t.tg.pgid
     elif which == P_PIDFD:
         if ident < 0:
             raise SysErr(errno.EINVAL)
@@ -376,7 +381,7 @@ def _waitid_out(t: Task, got: Waited | None, info: int, rusage: int) -> int:
         else:
             si = got[1]
             si.signo = sg.SIGCHLD
-            raw = si.pack()
+            raw = si.pack(t)
             t.copy_out(info, raw[:12])  # no times here, nor anything between the fields
             t.copy_out(info + 16, raw[16:28])
     if rusage and got is not None:
@@ -386,28 +391,28 @@ def _waitid_out(t: Task, got: Waited | None, info: int, rusage: int) -> int:
 
 # Identity
 def sys_getpid(t: Task) -> int:
-    return t.tg.pid
+    return t.tg.nr
 
 
 def sys_gettid(t: Task) -> int:
-    return t.tid
+    return t.nr
 
 
 def sys_getppid(t: Task) -> int:
     p = t.tg.parent
-    return p.pid if p is not None else 0
+    return _number(t, p.pid) if p is not None else 0
 
 
 def sys_set_tid_address(t: Task, addr: UserPtr) -> int:
     """set_tid_address(2)."""
     t.clear_tid = addr
-    return t.tid
+    return t.nr
 
 
 def _find(t: Task, pid: int) -> ThreadGroup:
     if pid == 0:
         return t.tg
-    p = t.tg.pids.procs.get(pid)
+    p = t.tg.pidns.proc(pid)
     if p is None:
         raise SysErr(errno.ESRCH)
     return p
@@ -415,10 +420,10 @@ def _find(t: Task, pid: int) -> ThreadGroup:
 
 def sys_setpgid(t: Task, pid: CInt, pgid: CInt) -> int:
     """setpgid(2)."""
-    pgid = pgid or pid or t.tg.pid
-    if pgid < 0:
+    if (pgid or pid) < 0:
         raise SysErr(errno.EINVAL)
     p = _find(t, pid)
+    pgid = t.tg.pidns.outer(pgid) if pgid else p.pid
     if p is not t.tg and p.parent is not t.tg:
         raise SysErr(errno.ESRCH)
     if p.parent is t.tg and p is not t.tg:
@@ -435,15 +440,15 @@ def sys_setpgid(t: Task, pid: CInt, pgid: CInt) -> int:
 
 
 def sys_getpgid(t: Task, pid: CInt) -> int:
-    return _find(t, pid).pgid
+    return _number(t, _find(t, pid).pgid)
 
 
 def sys_getpgrp(t: Task) -> int:
-    return t.tg.pgid
+    return _number(t, t.tg.pgid)
 
 
 def sys_getsid(t: Task, pid: CInt) -> int:
-    return _find(t, pid).sid
+    return _number(t, _find(t, pid).sid)
 
 
 def sys_setsid(t: Task) -> int:
@@ -453,11 +458,11 @@ def sys_setsid(t: Task) -> int:
         raise SysErr(errno.EPERM)
     tg.sid = tg.pgid = tg.pid
     tg.tty = None
-    return tg.pid
+    return tg.nr
 
 
 def sys_unshare(t: Task, flags: CULong) -> int:
-    """unshare(2): what clone shares; no namespaces."""
+    """unshare(2)."""
     ok = (
         cl.CLONE_FILES
         | cl.CLONE_FS
@@ -466,12 +471,14 @@ def sys_unshare(t: Task, flags: CULong) -> int:
         | cl.CLONE_SIGHAND
         | cl.CLONE_VM
     )
-    if flags & ~(ok | cl.CLONE_NEW):
+    if flags & ~(ok | ns.ALL):
         raise SysErr(errno.EINVAL)
-    if flags & cl.CLONE_NEW:
-        raise SysErr(errno.EPERM)
+    if flags & ns.CLONE_NEWUSER:
+        flags |= cl.CLONE_THREAD | cl.CLONE_FS
     if flags & (cl.CLONE_THREAD | cl.CLONE_SIGHAND | cl.CLONE_VM) and len(t.tg.tasks) > 1:
         raise SysErr(errno.EINVAL)
+    if flags & ns.CLONE_NEWNS:
+        flags |= cl.CLONE_FS
     if flags & cl.CLONE_FILES and t.files.refs > 1:
         new = t.files.fork()
         t.files.refs -= 1
@@ -480,6 +487,39 @@ def sys_unshare(t: Task, flags: CULong) -> int:
         fresh = t.fs.fork()
         t.fs.put()
         t.fs = fresh
+    if flags & ns.ALL:
+        ns.unshare(t, flags)
+        if flags & ns.CLONE_NEWIPC:
+            exit_process(t.tg)
+    return 0
+
+
+def sys_setns(t: Task, fd: CInt, flags: CInt) -> int:
+    """setns(2): by a file of /proc/PID/ns, or by a process's descriptor."""
+    f = t.files.get(fd)
+    target = getattr(f, "target", None)
+    entering = ns.Entering(t)
+    if isinstance(f, NamespaceFile):
+        if flags and flags != f.ns.flag:
+            raise SysErr(errno.EINVAL)
+        entering.enter(f.ns)
+    elif isinstance(target, ThreadGroup):
+        if not flags or flags & ~(ns.ALL | ns.CLONE_NEWTIME):
+            raise SysErr(errno.EINVAL)
+        u = next(iter(target.tasks.values()), None)
+        if u is None:
+            raise SysErr(errno.ESRCH)
+        try:
+            check_access(t, target)
+        except SysErr:
+            raise SysErr(errno.EPERM) from None
+        for name in SETNS_ORDER:
+            wanted = namespace_of(u, name)
+            if wanted is not None and wanted.flag & flags:
+                entering.enter(wanted)
+    else:
+        raise SysErr(errno.EINVAL)
+    entering.commit()
     return 0
 
 
@@ -487,9 +527,9 @@ def sys_pidfd_open(t: Task, pid: CInt, flags: CUInt) -> int:
     """pidfd_open(2)."""
     if flags & ~os.O_NONBLOCK or pid <= 0:
         raise SysErr(errno.EINVAL)
-    p = t.tg.pids.procs.get(pid)
+    p = t.tg.pidns.proc(pid)
     if p is None:
-        raise SysErr(errno.EINVAL if pid in t.tg.pids.tasks else errno.ESRCH)
+        raise SysErr(errno.EINVAL if t.tg.pidns.task(pid) is not None else errno.ESRCH)
     fd = t.k.open_pidfd(t, p)
     if flags:
         t.files.get(fd).flags |= os.O_NONBLOCK
@@ -504,7 +544,12 @@ def sys_pidfd_getfd(t: Task, pidfd: CInt, fd: CInt, flags: CUInt) -> int:
     if not isinstance(target, ThreadGroup):
         raise SysErr(errno.EBADF)
     for u in target.tasks.values():
-        if u is not t and not t.creds.capable(19) and u.creds.uid != t.creds.euid:
+        c = t.creds
+        if (
+            u is not t
+            and not c.ns_capable(u.creds.userns, CAP_SYS_PTRACE)
+            and u.creds.uid != c.euid
+        ):
             raise SysErr(errno.EPERM)
         return t.files.install(u.files.get_any(fd), t.tg.rlimit(7), cloexec=True)
     raise SysErr(errno.ESRCH)
@@ -520,7 +565,7 @@ def sys_restart_syscall(t: Task) -> int:
 
 TABLE: Final[Table] = {
     39: full("getpid", sys_getpid),
-    56: partial("clone", sys_clone, "namespaces"),
+    56: partial("clone", sys_clone, "time namespaces"),
     57: full("fork", sys_fork),
     58: full("vfork", sys_vfork),
     59: full("execve", sys_execve),
@@ -537,10 +582,10 @@ TABLE: Final[Table] = {
     219: full("restart_syscall", sys_restart_syscall),
     231: full("exit_group", sys_exit_group),
     247: full("waitid", sys_waitid),
-    272: partial("unshare", sys_unshare, "namespaces"),
-    308: missing("setns"),
+    272: partial("unshare", sys_unshare, "time namespaces"),
+    308: partial("setns", sys_setns, "time namespaces"),
     322: full("execveat", sys_execveat),
     434: full("pidfd_open", sys_pidfd_open),
-    435: partial("clone3", sys_clone3, "namespaces, set_tid"),
+    435: partial("clone3", sys_clone3, "time namespaces, set_tid"),
     438: full("pidfd_getfd", sys_pidfd_getfd),
 }

@@ -33,7 +33,7 @@ def _remote_iov(t: Task, addr: int, count: int) -> Iov:
 
 
 def _target(t: Task, pid: int) -> MM:
-    u = t.tg.pids.tasks.get(pid)
+    u = t.tg.pidns.task(pid)
     if u is None:
         raise SysErr(errno.ESRCH)  # a zombie has no memory either
     try:

@@ -68,7 +68,7 @@ def sys_ptrace(t: Task, request: CLong, pid: CLong, addr: CULong, data: CULong) 
     """ptrace(2); PEEK requests store the word at ``data``."""
     if request == 0:
         return _traceme(t)
-    u = t.tg.pids.tasks.get(pid)
+    u = t.tg.pidns.task(pid)
     if u is None:
         raise SysErr(errno.ESRCH)
     if request == 16:  # PTRACE_ATTACH
@@ -366,7 +366,7 @@ def _geteventmsg(t: Task, u: Task, tr: pt.Tracee, addr: int, data: int) -> int:
 def _getsiginfo(t: Task, u: Task, tr: pt.Tracee, addr: int, data: int) -> int:
     if tr.info is None:
         raise SysErr(errno.EINVAL)
-    t.copy_out(data, tr.info.pack())
+    t.copy_out(data, tr.info.pack(t))
     return 0
 
 

@@ -33,7 +33,7 @@ IOPRIO_LEVELS: Final = {0: 1, 1: 8, 2: 8, 3: 0x2000}  # by class: none, real-tim
 def _task(t: Task, pid: int) -> Task:
     if pid < 0:
         raise SysErr(errno.EINVAL)
-    u = t.tg.pids.find_task(pid) if pid else t
+    u = t.tg.pidns.find_task(pid) if pid else t
     if u is None:
         raise SysErr(errno.ESRCH)
     return u
@@ -70,7 +70,7 @@ def sys_sched_setaffinity(t: Task, pid: CInt, size: CUInt, addr: UserPtr) -> int
     if (
         u.tg is not t.tg
         and t.creds.euid not in (u.creds.uid, u.creds.euid)
-        and not t.creds.capable(CAP_SYS_NICE)
+        and not t.creds.ns_capable(u.creds.userns, CAP_SYS_NICE)
     ):
         raise SysErr(errno.EPERM)
     u.cpu_mask = mask
@@ -188,12 +188,14 @@ def sys_getcpu(t: Task, cpu: UserPtr, node: UserPtr) -> int:
 
 def _prio_targets(t: Task, which: int, who: int) -> list[Task]:
     if which == PRIO_PROCESS:
-        u = t.tg.pids.find_task(who) if who else t
+        u = t.tg.pidns.find_task(who) if who else t
         return [u] if u is not None else []
     if which == PRIO_PGRP:
-        return [u for u in t.tg.pids.tasks.values() if u.tg.pgid == (who or t.tg.pgid)]
+        pgid = t.tg.pidns.outer(who) if who else t.tg.pgid
+        return [u for u in t.tg.pids.tasks.values() if u.tg.pgid == pgid]
     if which == PRIO_USER:
-        return [u for u in t.tg.pids.tasks.values() if u.creds.uid == (who or t.creds.uid)]
+        uid = t.creds.userns.uid_in(who) if who else t.creds.uid
+        return [u for u in t.tg.pids.tasks.values() if u.creds.uid == uid]
     raise SysErr(errno.EINVAL)
 
 
@@ -215,7 +217,7 @@ def sys_setpriority(t: Task, which: CInt, who: CInt, nice: CInt) -> int:
         if (
             u.creds.uid != t.creds.euid
             and u.creds.euid != t.creds.euid
-            and not t.creds.capable(CAP_SYS_NICE)
+            and not t.creds.ns_capable(u.creds.userns, CAP_SYS_NICE)
         ):
             raise SysErr(errno.EPERM)
         if nice < u.nice and not t.creds.capable(CAP_SYS_NICE) and 20 - nice > t.tg.rlimit(13):

@@ -43,7 +43,7 @@ def _add_filter(t: Task, flags: int, fprog: int) -> int:
     n, addr = FPROG.unpack(t.copy_in(fprog, FPROG.size))
     if not 0 < n <= sc.MAX_INSNS:
         raise SysErr(errno.EINVAL)
-    if not t.creds.no_new_privs and not t.creds.capable(CAP_SYS_ADMIN):
+    if not t.creds.no_new_privs and not t.creds.has(CAP_SYS_ADMIN):
         raise SysErr(errno.EACCES)
     program = sc.parse(t.copy_in(addr, n * sc.INSN.size))
     _may_assign(t, sc.MODE_FILTER)
@@ -55,7 +55,7 @@ def _add_filter(t: Task, flags: int, fprog: int) -> int:
             ):
                 if flags & FLAG_TSYNC_ESRCH:
                     raise SysErr(errno.ESRCH)
-                return u.tid
+                return t.tg.pidns.number(u.tid)
     new = sc.Filter(program, t.filter, bool(flags & FLAG_LOG))
     if new.total > sc.MAX_TOTAL:
         raise SysErr(errno.ENOMEM)

@@ -132,13 +132,13 @@ def sys_rt_sigtimedwait(
         t.real_blocked = 0
         t.set_blocked(old)
     if info:
-        t.copy_out(info, got.pack())
+        t.copy_out(info, got.pack(t))
     return got.signo
 
 
 def _may_signal(t: Task, tg: ThreadGroup, d: Credentials, sig: int) -> bool:
     c = t.creds
-    if t.tg is tg or c.capable(CAP_KILL):
+    if t.tg is tg or c.ns_capable(d.userns, CAP_KILL):
         return True
     if c.euid in (d.suid, d.uid) or c.uid in (d.suid, d.uid):
         return True
@@ -164,19 +164,22 @@ def sys_kill(t: Task, pid: CInt, sig: CInt) -> int:
         raise SysErr(errno.ESRCH)
     if pid == -1:
         groups = [
-            p for p in t.tg.pids.procs.values() if p is not t.tg and not p.is_init and p.pid != 1
+            p
+            for p in t.tg.pidns.members()
+            if p is not t.tg and p is not t.tg.pidns.init and p.pid != 1
         ]
         allowed = [p for p in groups if _group_allowed(t, p, sig)]
         return _kill_groups(t, allowed, sig, info) if allowed or not groups else 0
-    return _kill_groups(t, t.tg.pids.group(-pid if pid else t.tg.pgid), sig, info)
+    pgid = t.tg.pidns.outer(-pid) if pid else t.tg.pgid
+    return _kill_groups(t, t.tg.pids.group(pgid), sig, info)
 
 
 def _group_of(t: Task, pid: int) -> ThreadGroup:
     """The process ``pid``, or the one that has a thread of that number. Raises ESRCH."""
-    tg = t.tg.pids.procs.get(pid)
+    tg = t.tg.pidns.proc(pid)
     if tg is not None:
         return tg
-    u = t.tg.pids.tasks.get(pid)
+    u = t.tg.pidns.task(pid)
     if u is None:
         raise SysErr(errno.ESRCH)
     return u.tg
@@ -196,8 +199,9 @@ def _kill_groups(t: Task, groups: list[ThreadGroup], sig: int, info: sg.SigInfo)
 
 
 def _thread_kill(t: Task, tgid: int, tid: int, sig: int, info: sg.SigInfo) -> int:
-    u = t.tg.pids.tasks.get(tid)
-    if u is None or (tgid and u.tg.pid != tgid):
+    ns = t.tg.pidns
+    u = ns.task(tid)
+    if u is None or (tgid and ns.number(u.tg.pid) != tgid):
         raise SysErr(errno.ESRCH)
     if not _may_signal(t, u.tg, u.creds, sig):
         raise SysErr(errno.EPERM)
@@ -241,6 +245,7 @@ def _queued(t: Task, addr: int, sig: int, same: bool) -> sg.SigInfo:
         raise SysErr(errno.EAGAIN)
     if (info.code >= 0 or info.code == sg.SI_TKILL) and not same:
         raise SysErr(errno.EPERM)
+    info.pid, info.uid = t.tg.pidns.outer(info.pid), t.creds.userns.uid_in(info.uid)
     return info
 
 
@@ -248,7 +253,7 @@ def sys_rt_sigqueueinfo(t: Task, pid: CInt, sig: CInt, uinfo: UserPtr) -> int:
     """rt_sigqueueinfo(2)."""
     if not 0 <= sig <= sg.NSIG:
         raise SysErr(errno.EINVAL)
-    info = _queued(t, uinfo, sig, pid == t.tid)
+    info = _queued(t, uinfo, sig, pid == t.nr)
     return _kill_groups(t, [_group_of(t, pid)], sig, info)
 
 
@@ -256,7 +261,7 @@ def sys_rt_tgsigqueueinfo(t: Task, tgid: CInt, tid: CInt, sig: CInt, uinfo: User
     """rt_tgsigqueueinfo(2)."""
     if tgid <= 0 or tid <= 0 or not 0 <= sig <= sg.NSIG:
         raise SysErr(errno.EINVAL)
-    return _thread_kill(t, tgid, tid, sig, _queued(t, uinfo, sig, tid == t.tid))
+    return _thread_kill(t, tgid, tid, sig, _queued(t, uinfo, sig, tid == t.nr))
 
 
 def sys_pidfd_send_signal(t: Task, pidfd: CInt, sig: CInt, uinfo: UserPtr, flags: CUInt) -> int:

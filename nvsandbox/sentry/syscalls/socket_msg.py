@@ -26,9 +26,11 @@ from ..abi.socket import (
 )
 from ..errors import Restart, SysErr
 from ..kernel.creds import CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN
+from ..kernel.userns import INVALID
 from ..kernel.wait import POLL_READ
 from ..mm.vma import PROT_WRITE
 from ..net.socket import Control, Received, Socket, Ucred
+from ..net.unix import seen_by
 from .decode import CInt, CUInt, CULong, Table, UserPtr, full
 from .file_rw import valid
 from .socket import addr_in, addr_out, get_socket
@@ -170,15 +172,18 @@ def _rights_in(t: Task, body: bytes, files: list[FileDescription]) -> None:
 def _creds_in(t: Task, body: bytes) -> Ucred:
     if len(body) != UCRED.size:
         raise SysErr(errno.EINVAL)
-    pid, uid, gid = UCRED.unpack(body)
-    c = t.creds
+    nr, uid, gid = UCRED.unpack(body)
+    c, ns = t.creds, t.tg.pidns
+    pid, uid, gid = ns.outer(nr), c.userns.uid_in(uid), c.userns.gid_in(gid)
+    if c.userns.owner is not None and INVALID in (uid, gid):
+        raise SysErr(errno.EINVAL)
     if (
-        (pid != t.tg.pid and not c.capable(CAP_SYS_ADMIN))
-        or (uid not in (c.uid, c.euid, c.suid) and not c.capable(CAP_SETUID))
-        or (gid not in (c.gid, c.egid, c.sgid) and not c.capable(CAP_SETGID))
+        (pid != t.tg.pid and not c.ns_capable(ns.administrator(), CAP_SYS_ADMIN))
+        or (uid not in (c.uid, c.euid, c.suid) and not c.has(CAP_SETUID))
+        or (gid not in (c.gid, c.egid, c.sgid) and not c.has(CAP_SETGID))
     ):
         raise SysErr(errno.EPERM)
-    if pid != t.tg.pid and pid not in t.tg.pids.procs:
+    if pid != t.tg.pid and ns.proc(nr) is None:
         raise SysErr(errno.ESRCH)
     return pid, uid, gid
 
@@ -203,7 +208,7 @@ def _control_out(t: Task, s: Socket, got: Received, addr: int, room: int, flags:
         used = min(used + ((len(item) + 7) & ~7), room)
     if s.passcred():
         item = CMSGHDR.pack(16 + UCRED.size, SOL_SOCKET, SCM_CREDENTIALS) + UCRED.pack(
-            *(got.creds or NO_CRED)
+            *(seen_by(t, got.creds) if got.creds is not None else NO_CRED)
         )
         if room < 16:
             got.flags |= MSG_CTRUNC

@@ -52,11 +52,11 @@ def _named(t: Task, clock: int) -> Task | ThreadGroup:
     if clock & 3 == 3:  # a descriptor's clock
         raise SysErr(errno.EINVAL)
     if clock & 4:
-        u = t.tg.tasks.get(pid) if pid else t
+        u = t.tg.tasks.get(t.tg.pidns.outer(pid)) if pid else t
         if u is None:
             raise SysErr(errno.EINVAL)
         return u
-    p = t.tg.pids.procs.get(pid) if pid else t.tg
+    p = t.tg.pidns.proc(pid) if pid else t.tg
     if p is None:
         raise SysErr(errno.EINVAL)
     return p

@@ -12,7 +12,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from ..errors import SysErr
-from ..kernel.creds import CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_MKNOD
+from ..kernel.creds import CAP_DAC_OVERRIDE, CAP_MKNOD
 from .inode import (
     MAY_READ,
     MAY_WRITE,
@@ -46,7 +46,7 @@ from .notify import (
     notify_inode,
 )
 from .path import Dentry, Path
-from .perm import may_create, may_delete
+from .perm import may_create, may_delete, owner_or_capable
 from .regular import forget_map
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def link_tmpfile(t: Task, old: Path, dirfd: int, path: bytes) -> None:
 
 def _protected_hardlink(t: Task, i: Inode) -> None:
     """fs.protected_hardlinks=1: others' files only if they are plain and writable (Linux: may_linkat)."""
-    if t.creds.fsuid == i.uid or t.creds.capable(CAP_FOWNER):
+    if owner_or_capable(t, i):
         return
     if not i.is_reg() or i.mode & stat.S_ISUID or i.mode & 0o2010 == 0o2010:
         raise SysErr(errno.EPERM)

@@ -27,6 +27,13 @@ class FsContext:
         """A copy of its own for a child without CLONE_FS (or unshare(CLONE_FS))."""
         return FsContext(self.ns, self.root, self.cwd, self.umask)
 
+    def enter(self, ns: MountNamespace) -> None:
+        """setns(2): at the root of another mount namespace."""
+        self.ns.contexts.discard(self)
+        self.ns = ns
+        ns.contexts.add(self)
+        self.root = self.cwd = ns.root_path()
+
     def put(self) -> None:
         self.refs -= 1
         if self.refs == 0:

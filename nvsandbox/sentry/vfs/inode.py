@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Protocol, final
 
 from ..errors import SysErr
 from ..kernel.creds import CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FSETID
+from ..kernel.userns import INIT_USER, UserNamespace
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -119,7 +120,7 @@ def alloc_dev() -> int:
 class FileSystem:
     """A mounted file system instance (super block)."""
 
-    __slots__ = ("blksize", "dev", "next_ino", "nodev", "options", "source", "type_name")
+    __slots__ = ("blksize", "dev", "next_ino", "nodev", "options", "owner", "source", "type_name")
 
     magic: ClassVar[int] = 0
     xattr_user_ok: ClassVar[bool] = True
@@ -132,6 +133,7 @@ class FileSystem:
         self.next_ino = 0
         self.blksize = 4096
         self.nodev = False
+        self.owner: UserNamespace = INIT_USER  # who may administer it
 
     def new_ino(self) -> int:
         self.next_ino += 1
@@ -352,14 +354,14 @@ def generic_permission(t: Task, i: Inode, mask: int) -> None:
     if mask & ~bits & 7 == 0:
         return
     if mode & S_IFMT == stat.S_IFDIR:
-        if c.capable(CAP_DAC_OVERRIDE):
+        if c.capable_over(i.uid, i.gid, CAP_DAC_OVERRIDE):
             return
-        if not mask & MAY_WRITE and c.capable(CAP_DAC_READ_SEARCH):
+        if not mask & MAY_WRITE and c.capable_over(i.uid, i.gid, CAP_DAC_READ_SEARCH):
             return
     else:
-        if mask == MAY_READ and c.capable(CAP_DAC_READ_SEARCH):
+        if mask == MAY_READ and c.capable_over(i.uid, i.gid, CAP_DAC_READ_SEARCH):
             return
-        if (not mask & MAY_EXEC or mode & 0o111) and c.capable(CAP_DAC_OVERRIDE):
+        if (not mask & MAY_EXEC or mode & 0o111) and c.capable_over(i.uid, i.gid, CAP_DAC_OVERRIDE):
             return
     raise SysErr(errno.EACCES)
 
@@ -376,7 +378,7 @@ def _strips_gid(t: Task, parent: Inode, mode: int) -> bool:
     return (
         mode & (stat.S_ISGID | stat.S_IXGRP) == stat.S_ISGID | stat.S_IXGRP
         and not t.creds.in_group(parent.gid)
-        and not t.creds.capable(CAP_FSETID)
+        and not t.creds.capable_over(parent.uid, parent.gid, CAP_FSETID)
     )
 
 

@@ -1,19 +1,32 @@
 """The mount tree and mount namespaces (Linux: fs/namespace.c; mount_namespaces(7)).
 
 A mount hangs in its parent's ``children`` by the dentry it covers, so crossing it costs the walk one dict
-look-up on dentries with ``mounts`` set. Propagation types are stored and shown in mountinfo; events are not
-propagated to peers.
+look-up on dentries with ``mounts`` set. What ``attach`` and ``detach`` do in one namespace, ``propagation.py`` does
+wherever it is heard of.
 """
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from ..errors import SysErr
+from ..kernel.userns import INIT_USER, Namespace, UserNamespace
 from ..kernel.wait import WaitQueue
-from .path import Dentry, Mount, Path
+from .path import (
+    MS_NOATIME,
+    MS_NODEV,
+    MS_NODIRATIME,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_RDONLY,
+    MS_RELATIME,
+    Dentry,
+    Mount,
+    Path,
+)
+from .peers import copy_type, make_slave, subtree
 
 if TYPE_CHECKING:
     from .fs_context import FsContext
@@ -23,6 +36,9 @@ MS_SHARED: Final = 1 << 20
 MS_SLAVE: Final = 1 << 19
 MS_PRIVATE: Final = 1 << 18
 MS_UNBINDABLE: Final = 1 << 17
+LOCKABLE: Final = (
+    MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME | MS_RELATIME
+)
 
 _next_id = 20
 
@@ -40,12 +56,16 @@ def mount_of(fs: FileSystem, root: Inode, flags: int = 0) -> Mount:
 
 
 @final
-class MountNamespace:
+class MountNamespace(Namespace):
     """A tree of mounts."""
 
     __slots__ = ("contexts", "queue", "root", "version")
 
-    def __init__(self, root: Mount) -> None:
+    kind: ClassVar[bytes] = b"mnt"
+    flag: ClassVar[int] = 0x00020000
+
+    def __init__(self, root: Mount, owner: UserNamespace = INIT_USER) -> None:
+        super().__init__(owner)
         self.root = root
         self.version = 0  # of the tree: poll on /proc/mounts
         self.queue = WaitQueue()
@@ -63,22 +83,40 @@ class MountNamespace:
     def attach(self, m: Mount, at: Path) -> None:
         """Puts ``m`` on top of ``at`` (which lies in this namespace)."""
         at = follow_mounts(at)
-        m.parent = at.mount
-        m.mountpoint = at.dentry
-        at.mount.children[at.dentry] = m
-        at.dentry.mounts += 1
-        for x in subtree(m):
-            x.ns = self
+        m.locked = False
+        self.hook(m, at.mount, at.dentry)
         self.changed()
 
-    def detach(self, m: Mount) -> None:
-        """Takes ``m`` (with all below it) out of the tree."""
+    def hook(self, m: Mount, parent: Mount, at: Dentry) -> None:
+        """``m`` with all below it hangs in ``parent``, which has nothing there."""
+        m.parent = parent
+        m.mountpoint = at
+        parent.children[at] = m
+        at.mounts += 1
+        for x in subtree(m):
+            x.ns = self
+
+    @staticmethod
+    def unhook(m: Mount) -> None:
         parent, at = m.parent, m.mountpoint
         if parent is None or at is None:
             raise SysErr(errno.EINVAL)
         del parent.children[at]
         at.mounts -= 1
         m.parent = m.mountpoint = None
+
+    @staticmethod
+    def top(p: Path) -> Path:
+        """The root of the topmost mount on ``p``, or ``p`` itself."""
+        return follow_mounts(p)
+
+    def in_use(self, m: Mount) -> bool:
+        """Whether a file of ``m`` is open, or somebody stands there."""
+        return bool(m.users) or any(c.cwd.mount is m or c.root.mount is m for c in self.contexts)
+
+    def detach(self, m: Mount) -> None:
+        """Takes ``m`` (with all below it) out of the tree."""
+        self.unhook(m)
         for x in subtree(m):
             x.ns = None
         self.changed()
@@ -87,39 +125,46 @@ class MountNamespace:
         """All of them, parents first (mountinfo's order)."""
         return subtree(self.root)
 
-    def clone(self) -> tuple[MountNamespace, dict[Mount, Mount]]:
-        """A copy (CLONE_NEWNS) and which mount of it answers to which of ours."""
+    def clone(self, owner: UserNamespace) -> tuple[MountNamespace, dict[Mount, Mount]]:
+        """A copy (CLONE_NEWNS) and which mount of it answers to which of ours. Another owner may not look below what is mounted, nor
+        lift restrictions, nor be heard by us (mount_namespaces(7), "Restrictions on mount namespaces")."""
         pairs: dict[Mount, Mount] = {}
-        new = MountNamespace(copy_tree(self.root, pairs))
+        new = MountNamespace(copy_tree(self.root, pairs), owner)
         for m in pairs.values():
             m.ns = new
+            if owner is not self.owner:
+                make_slave(m)
+        if owner is not self.owner:
+            lock_tree(new.root)
         return new, pairs
 
 
-def subtree(m: Mount) -> Iterator[Mount]:
-    """``m`` and all mounts below it."""
-    yield m
-    for c in list(m.children.values()):
-        yield from subtree(c)
+def lock_tree(top: Mount) -> None:
+    """What came from a more privileged namespace stays covered and restricted; ``top`` itself may be unmounted."""
+    for m in subtree(top):
+        m.locked = m is not top
+        m.locked_flags = m.flags & LOCKABLE
 
 
 def copy_mount(m: Mount) -> Mount:
     new = new_mount(m.fs, m.root, m.flags)
-    new.propagation, new.peer_group, new.master = m.propagation, m.peer_group, m.master
+    copy_type(m, new)
+    new.locked, new.locked_flags = m.locked, m.locked_flags
     return new
 
 
 def copy_tree(
     m: Mount, pairs: dict[Mount, Mount] | None = None, root: Dentry | None = None
 ) -> Mount:
-    """A copy of ``m`` and what is mounted below ``root`` in it (default: its root), unattached."""
+    """A copy of ``m`` and what is mounted below ``root`` in it (default: its root), unattached. Unbindable mounts are left out but
+    of the copy of a namespace, which asks for ``pairs``."""
     new = copy_mount(m)
     if root is not None:
         new.root = root
     if pairs is not None:
         pairs[m] = new
     for at, child in m.children.items():
-        if root is not None and not at.is_below(root):
+        if (root is not None and not at.is_below(root)) or (pairs is None and child.unbindable):
             continue
         c = copy_tree(child, pairs)
         c.parent = new
@@ -140,9 +185,9 @@ def follow_mounts(p: Path) -> Path:
     return p if m is p.mount and d is p.dentry else Path(m, d)
 
 
-def unshare_mounts(ctx: FsContext) -> None:
+def unshare_mounts(ctx: FsContext, owner: UserNamespace) -> None:
     """unshare(CLONE_NEWNS): a copy of the mount tree, with root and working directory in it."""
-    new, pairs = ctx.ns.clone()
+    new, pairs = ctx.ns.clone(owner)
     ctx.ns.contexts.discard(ctx)
     ctx.ns = new
     new.contexts.add(ctx)
@@ -155,9 +200,7 @@ def unshare_mounts(ctx: FsContext) -> None:
 
 def is_busy(m: Mount, ns: MountNamespace) -> bool:
     """Whether a umount without MNT_DETACH must be refused."""
-    if m.users or m.children:
-        return True
-    return any(c.cwd.mount is m or c.root.mount is m for c in ns.contexts)
+    return bool(m.children) or ns.in_use(m)
 
 
 def change_root(ns: MountNamespace, old: Path, new: Path) -> None:

@@ -16,6 +16,7 @@ from ..errors import SysErr
 if TYPE_CHECKING:
     from .inode import FileSystem, Inode
     from .mount import MountNamespace
+    from .peers import PeerGroup
 
 # Per-mount flags (mount(2) MS_*).
 MS_RDONLY: Final = 1
@@ -95,8 +96,8 @@ class Mount:
     """One mount of a file system (or of a part of one: a bind mount)."""
 
     __slots__ = (
-        "children", "flags", "fs", "id", "master", "mountpoint", "ns", "parent", "peer_group",
-        "propagation", "root", "users",
+        "children", "flags", "fs", "group", "id", "locked", "locked_flags", "master", "mountpoint", "ns", "parent",
+        "root", "unbindable", "users",
     )  # fmt: skip
 
     def __init__(self, fs: FileSystem, root: Dentry, flags: int = 0, mnt_id: int = 0) -> None:
@@ -109,9 +110,11 @@ class Mount:
         self.children: dict[Dentry, Mount] = {}  # the top mount on each mount point
         self.ns: MountNamespace | None = None
         self.users = 0  # open files; umount without MNT_DETACH is refused while there are any
-        self.propagation = 0  # MS_SHARED, MS_SLAVE, MS_PRIVATE, MS_UNBINDABLE
-        self.peer_group = 0
-        self.master = 0
+        self.group: PeerGroup | None = None  # of a shared mount
+        self.master: PeerGroup | None = None  # of a slave that is not shared
+        self.unbindable = False
+        self.locked = False  # what it covers must stay covered: its tree came from a more privileged namespace
+        self.locked_flags = 0  # that the namespace may not take away
 
     def want_write(self) -> None:
         """Raises EROFS on a read-only mount."""

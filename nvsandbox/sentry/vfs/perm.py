@@ -35,14 +35,19 @@ OMIT: Final = -(1 << 100)  # a time that stays
 
 
 def owner_or_capable(t: Task, i: Inode) -> bool:
-    return t.creds.fsuid == i.uid or t.creds.capable(CAP_FOWNER)
+    c = t.creds
+    return c.fsuid == i.uid or (c.has(CAP_FOWNER) and c.userns.has_uid(i.uid))
 
 
 def may_create(t: Task, dir: Dentry) -> None:
-    """Raises ENOENT in a removed directory, EACCES."""
+    """Raises ENOENT in a removed directory, EACCES, EOVERFLOW for an owner that the file system can't have."""
     if dir.unlinked:
         raise SysErr(errno.ENOENT)
-    dir.node().permission(t, MAY_WX)
+    i = dir.node()
+    c, users = t.creds, i.fs.owner
+    if users.owner is not None and not (users.has_uid(c.fsuid) and users.has_gid(c.fsgid)):
+        raise SysErr(errno.EOVERFLOW)
+    i.permission(t, MAY_WX)
 
 
 def may_delete(t: Task, dir: Dentry, victim: Inode, want_dir: bool) -> None:
@@ -51,7 +56,8 @@ def may_delete(t: Task, dir: Dentry, victim: Inode, want_dir: bool) -> None:
     di.permission(t, MAY_WX)
     if di.mode & stat.S_ISVTX:
         c = t.creds
-        if c.fsuid not in (victim.uid, di.uid) and not c.capable(CAP_FOWNER):
+        mine = c.fsuid in (victim.uid, di.uid)
+        if not mine and not c.capable_over(victim.uid, victim.gid, CAP_FOWNER):
             raise SysErr(errno.EPERM)
     if want_dir != victim.is_dir():
         raise SysErr(errno.ENOTDIR if want_dir else errno.EISDIR)
@@ -114,7 +120,7 @@ def kill_suid(i: Inode) -> int:
 
 def strip_on_write(t: Task, i: Inode) -> None:
     """A write by someone without CAP_FSETID takes the set-id bits away (Linux: file_remove_privs)."""
-    if i.mode & 0o6000 and not t.creds.capable(CAP_FSETID):
+    if i.mode & 0o6000 and not t.creds.capable_over(i.uid, i.gid, CAP_FSETID):
         mode = kill_suid(i)
         if mode != i.mode:
             a = Attrs(ATTR_MODE)
@@ -129,7 +135,7 @@ def chmod(t: Task, p: Path, mode: int) -> None:
     if not owner_or_capable(t, i):
         raise SysErr(errno.EPERM)
     mode &= 0o7777
-    if not t.creds.in_group(i.gid) and not t.creds.capable(CAP_FSETID):
+    if not t.creds.in_group(i.gid) and not t.creds.capable_over(i.uid, i.gid, CAP_FSETID):
         mode &= ~stat.S_ISGID
     a = Attrs(ATTR_MODE | ATTR_CTIME)
     a.mode = mode
@@ -142,7 +148,7 @@ def chown(t: Task, p: Path, uid: int, gid: int) -> None:
     p.mount.want_write()
     i = p.inode
     c = t.creds
-    privileged = c.capable(CAP_CHOWN)
+    privileged = c.capable_over(i.uid, i.gid, CAP_CHOWN)
     a = Attrs(ATTR_CTIME)
     a.ctime = t.k.realtime_ns()
     if uid != 0xFFFFFFFF:
@@ -170,7 +176,7 @@ def set_times(t: Task, p: Path, atime: int, mtime: int, now_only: bool) -> None:
     if not owner_or_capable(t, i):
         if not now_only:
             raise SysErr(errno.EPERM)
-        if not t.creds.capable(CAP_DAC_OVERRIDE):
+        if not t.creds.capable_over(i.uid, i.gid, CAP_DAC_OVERRIDE):
             i.permission(t, MAY_WRITE)
     a = Attrs(ATTR_CTIME)
     a.ctime = t.k.realtime_ns()
@@ -188,7 +194,7 @@ def truncate(t: Task, i: Inode, size: int) -> None:
     a = Attrs(ATTR_SIZE | ATTR_MTIME | ATTR_CTIME)
     a.size = size
     a.mtime = a.ctime = t.k.realtime_ns()
-    if i.mode & 0o6000 and not t.creds.capable(CAP_FSETID):
+    if i.mode & 0o6000 and not t.creds.capable_over(i.uid, i.gid, CAP_FSETID):
         mode = kill_suid(i)
         if mode != i.mode:
             a.valid |= ATTR_MODE

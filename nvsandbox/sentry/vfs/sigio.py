@@ -66,7 +66,7 @@ class Owner:
 
 def set_owner(t: Task, f: FileDescription, kind: int, ident: int) -> None:
     """F_SETOWN, F_SETOWN_EX. Raises ESRCH."""
-    new = Owner(t, kind, ident)
+    new = Owner(t, kind, t.tg.pidns.outer(ident) if ident > 0 else ident)
     if ident and not new.groups():
         raise SysErr(errno.ESRCH)
     f.owner = new
@@ -82,12 +82,12 @@ def set_owner_number(t: Task, f: FileDescription, who: int) -> None:
         set_owner(t, f, F_OWNER_PID, who)
 
 
-def owner_of(f: FileDescription) -> tuple[int, int]:
+def owner_of(t: Task, f: FileDescription) -> tuple[int, int]:
     """(kind, number); the number is 0 when there is no owner, or it is gone."""
     o = f.owner
     if o is None:
         return F_OWNER_TID, 0
-    return o.kind, o.ident if o.alive() else 0
+    return o.kind, t.tg.pidns.number(o.ident) if o.alive() else 0
 
 
 def own(t: Task, f: FileDescription) -> None:

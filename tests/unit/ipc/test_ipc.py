@@ -10,7 +10,7 @@ from typing import Any
 from faketask import FakeTask
 
 from nvsandbox.sentry.errors import SysErr
-from nvsandbox.sentry.ipc import mqueue, sem
+from nvsandbox.sentry.ipc import sem
 from nvsandbox.sentry.syscalls import ipc_mqueue as mq
 from nvsandbox.sentry.syscalls import ipc_msg_sem as ms
 from nvsandbox.sentry.syscalls import ipc_shm as sh
@@ -109,7 +109,7 @@ def test_posix_queue_orders_by_priority() -> None:
     assert call(t, mq.sys_mq_timedreceive, fd, buf, 8, 0, 0) == -errno.EMSGSIZE
     assert call(t, mq.sys_mq_open, name, os.O_CREAT | os.O_EXCL, 0, 0) == -errno.EEXIST
     assert mq.sys_mq_unlink(t, name) == 0
-    assert mqueue.MQUEUES.root.queues == {}
+    assert t.ns.ipc.mqueues.root.queues == {}
 
 
 def test_shm_identifiers() -> None:
