@@ -321,10 +321,11 @@ def _heap(x: Argument, client: Client, function: int) -> int:
 
 def _bytes(p: View) -> int:
     """What is asked for, as a size or as rows."""
-    return max(p["size"], p.opt("height") * abs(_signed(p.opt("pitch"))))
+    return max(p["size"], p.opt("height") * abs(signed(p.opt("pitch"))))
 
 
-def _signed(value: int) -> int:
+def signed(value: int) -> int:
+    """A 32-bit field as C's int."""
     return value - (1 << 32) if value >= 1 << 31 else value
 
 

@@ -24,6 +24,7 @@ from .audit import Audit, counters
 from .control import HANDLERS as CONTROL_HANDLERS
 from .control import RM_CONTROL, RM_CONTROL_SIZE, rm_control
 from .devices import BrokerClient, NvFile
+from .dmabuf import HANDLERS as DMABUF_HANDLERS
 from .escapes import HANDLERS as ESCAPE_HANDLERS
 from .host import Arena, Arenas, ioctl
 from .mapping import HANDLERS as MAPPING_HANDLERS
@@ -88,6 +89,7 @@ class Engine:
             **MAPPING_HANDLERS,
             **CONTROL_HANDLERS,
             **SHARING_HANDLERS,
+            **DMABUF_HANDLERS,
         }
         self._by_device = {(d.major, d.minor): i for i, d in enumerate(config.devices)}
 

@@ -8,6 +8,7 @@ driver's does; an errno means the call was malformed.
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -379,6 +380,38 @@ def rm_update_mapping(e: Escape) -> None:
     """The caller moved a mapping; nothing of ours hangs on its address."""
     p = e.view("NVOS56_PARAMETERS")
     _status(p, lambda: e.sim.rm.memory_of(e.caller, p["hClient"], p["hMemory"]))
+
+
+@escape("NV_ESC_EXPORT_TO_DMABUF_FD")
+def export_dmabuf(e: Escape) -> None:
+    """Memory objects as a dma-buf, here a memory file of that size; or more of them for one that was made (nv-dmabuf.c)."""
+    p = e.view("nv_ioctl_export_to_dma_buf_fd_t")
+
+    def export() -> None:
+        n, first = p["numObjects"], p["index"]
+        if e.file.kind != "gpu" or not 1 <= n <= p.length("handles"):
+            raise RmError(Status.INVALID_ARGUMENT)
+        if first + n > p["totalObjects"] or p["totalSize"] % PAGE:
+            raise RmError(Status.INVALID_ARGUMENT)
+        for i in range(n):
+            e.sim.rm.memory_of(e.caller, p["hClient"], p.get("handles", i))
+        if p["fd"] != 0xFFFFFFFF:
+            if e.request.stat_fd(p["fd"]) not in e.sim.dmabufs:
+                raise RmError(Status.INVALID_ARGUMENT)
+            return
+        fd = os.memfd_create("dmabuf", os.MFD_CLOEXEC)
+        try:
+            os.ftruncate(fd, p["totalSize"])
+            st = os.fstat(fd)
+            e.sim.dmabufs.add((st.st_dev, st.st_ino))
+            number = e.request.new_fd(fd)
+        finally:
+            os.close(fd)
+        if number < 0:
+            raise RmError(Status.INSUFFICIENT_RESOURCES)
+        p["fd"] = number
+
+    _status(p, export)
 
 
 # ---------------------------------------------------------------------- events

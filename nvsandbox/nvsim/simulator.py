@@ -73,6 +73,8 @@ class Simulator:
         self.rm.on_channel_free = self.channels.remove
         self.rm.before_free = self.channels.finish
         self.files = FileTable(self._closed)
+        self.dmabufs: set[tuple[int, int]] = set()
+        """Device and inode of every dma-buf that was made."""
         self.mappings = Mappings(self)
         self.va_spaces: dict[OpenFile, VaSpace] = {}
         self.faults = Faults(list(config.faults))

@@ -103,6 +103,13 @@ class Request:
         """Put our file ``fd`` at the caller's descriptor ``at``."""
         return self._listener.add_fd(self.id, fd, _ADDFD_SETFD, at, os.O_CLOEXEC if cloexec else 0)
 
+    def new_fd(self, fd: int) -> int:
+        """Put our file ``fd`` at a free descriptor of the caller; its number, -1 when that can't be."""
+        try:
+            return self._listener.install(self.id, fd, os.O_CLOEXEC)
+        except OSError:
+            return -1
+
     def stat_fd(self, fd: int) -> tuple[int, int] | None:
         """Device and inode behind the caller's descriptor."""
         try:
@@ -191,6 +198,13 @@ class Listener:
             fcntl.ioctl(self.fd, _SEND, struct.pack("<QqiI", ident, value, err, flags))
         except FileNotFoundError:
             pass
+
+    def install(self, ident: int, fd: int, fd_flags: int) -> int:
+        """A new descriptor in the caller. Raises OSError."""
+        order = bytearray(
+            struct.pack("<QIIII", ident, 0, fd, 0, fd_flags)
+        )  # one that can be changed: then it returns a number
+        return int(fcntl.ioctl(self.fd, _ADDFD, order, True))
 
     def add_fd(self, ident: int, fd: int, flags: int, at: int, fd_flags: int) -> bool:
         """Install our descriptor in the caller."""

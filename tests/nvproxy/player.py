@@ -125,7 +125,7 @@ def step(s):
         if op == "storm":
             return storm(s["steps"], s["threads"], s["rounds"])
         if op == "close":
-            os.close(fds[s["fd"]])
+            os.close(number(s["fd"]))
             return {"r": 0}
         if op == "dup":
             fds[s["as"]] = os.dup(fds[s["fd"]])

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from inside import REPO
@@ -216,6 +217,56 @@ def test_quota_evasion(first: Inside) -> None:
     assert alloc == [0, NO_MEMORY, NO_MEMORY, 0, NO_MEMORY, 0, 0, NO_MEMORY, 0]
     assert c.status(got[6], "NVOS55_PARAMETERS") == 0
     assert c.status(got[11], "NVOS32_PARAMETERS") == NO_MEMORY
+
+
+def test_memory_as_a_dmabuf(first: Inside) -> None:
+    """With capability rdma, and charged as long as the descriptor is there; only own objects, only own dma-bufs are taken."""
+    struct, grab = "nv_ioctl_export_to_dma_buf_fd_t", "NV_MEMORY_ALLOCATION_PARAMS"
+    c = base()
+    c.open("/dev/nvidia0", "gpu").escape(
+        "gpu", "NV_ESC_REGISTER_FD", "nv_ioctl_register_fd_t", {"ctl_fd": "ctl"}
+    )  # 4, 5
+    c.alloc("ctl", ROOT, DEVICE, MEM, 0x40, grab, {"size": 600 * MIB})  # 6
+
+    def export(fd: int | str, handle: int, **values: Any) -> None:
+        given = {
+            "fd": fd,
+            "hClient": ROOT,
+            "totalObjects": 2,
+            "numObjects": 1,
+            "totalSize": 4 * MIB,
+            **values,
+        }
+        step = {k: v for k, v in given.items() if k != "handle"}
+        c.escape("gpu", "NV_ESC_EXPORT_TO_DMABUF_FD", struct, step)
+        at, _ = c.at(struct, "handles")
+        arg = bytearray.fromhex(c.steps[-1]["arg"])
+        arg[at : at + 4] = handle.to_bytes(4, "little")
+        c.steps[-1]["arg"] = arg.hex()
+
+    none = 0xFFFFFFFF
+    export(none, MEM)  # 7
+    c.steps[-1]["gets"] = [["buf", *c.at(struct, "fd")]]
+    export("buf", MEM, index=1)  # 8: one more handle
+    export("ctl", MEM, index=1)  # 9: that is no dma-buf
+    export(none, MEM + 9)  # 10: no such object
+    export(none, MEM, hClient=ROOT + 7)  # 11: nor client
+    export(none, MEM, numObjects=1000)  # 12
+    c.free("ctl", ROOT, MEM)  # 13: the dma-buf holds it
+    c.alloc("ctl", ROOT, DEVICE, MEM + 1, 0x40, grab, {"size": 600 * MIB})  # 14: refused
+    c.add(op="close", fd="buf")  # 15
+    c.alloc("ctl", ROOT, DEVICE, MEM + 1, 0x40, grab, {"size": 600 * MIB})  # 16
+    wider = "--nvproxy-allowed-driver-capabilities=compute,utility,rdma"
+    asked = ["-e", "NVIDIA_DRIVER_CAPABILITIES=compute,utility,rdma"]
+    got = first.play(c.steps, flags=[*NONE, wider], do_flags=["--gpu-memory", "1g", *asked])
+    assert [c.status(got[i], "NVOS64_PARAMETERS") for i in (6, 14, 16)] == [0, NO_MEMORY, 0]
+    assert [got[i]["r"] for i in range(7, 13)] == [0, 0, -22, 0, 0, 0], got[7:13]
+    assert c.status(got[7], struct) == c.status(got[8], struct) == 0
+    made = c.view(struct, got[7]["arg"])["fd"]
+    assert 2 < made < 100 and c.view(struct, got[8]["arg"])["fd"] == made
+    assert all(c.status(got[i], struct) for i in (10, 11, 12))
+    got = first.play(c.steps[:8], flags=NONE)  # without the capability it is no ioctl that we know
+    assert got[7]["r"] == -22
 
 
 def test_threads_racing_for_a_handle(first: Inside) -> None:
