@@ -14,6 +14,8 @@ DEFAULT_ENV = {
     b"HOME": b"/root",
 }
 
+MIN_RATE, MAX_RATE = 0.1, 100_000  # Mbit/s
+
 
 def environment(extra: tuple[str, ...], inherit: bool) -> list[bytes]:
     """The command's environment: the host's when its root is used, a small default otherwise."""
@@ -92,8 +94,9 @@ def sandbox_config(
             f"rootfs `{rootfs}`: "
             + ("not a directory" if os.path.exists(rootfs) else "no such file or directory")
         )
-    if (g.pcap or g.egress) and g.network not in ("sandbox", "auto"):
-        raise Failure(f"--{'pcap' if g.pcap else 'egress'}: needs --network=sandbox")
+    needs = "pcap" if g.pcap else "egress" if g.egress else "net-rate" if g.net_rate else ""
+    if needs and g.network not in ("sandbox", "auto"):
+        raise Failure(f"--{needs}: needs --network=sandbox")
     for rule in g.egress:
         from ..sentry.net import egress
 
@@ -101,6 +104,14 @@ def sandbox_config(
             egress.parse(rule)
         except ValueError as e:
             raise Failure(f"--egress `{rule}`: {e}") from None
+    try:
+        rate = float(g.net_rate or 0)
+    except ValueError:
+        rate = -1
+    if g.net_rate and not MIN_RATE <= rate <= MAX_RATE:
+        raise Failure(
+            f"--net-rate `{g.net_rate}`: expected a number of Mbit/s, {MIN_RATE} to {MAX_RATE}"
+        )
     through = g.overlay2 == "none"
     if g.overlay2 not in ("none", "root:self", "root:memory", "all:memory"):
         raise Failure(f"--overlay2 `{g.overlay2}`: expected none, root:self or root:memory")
@@ -113,6 +124,7 @@ def sandbox_config(
         hostname.encode(),
         network=g.network,
         egress=g.egress,
+        net_rate=int(rate * 125_000),
         pcap=os.path.abspath(g.pcap) if g.pcap else "",
         platform=g.platform,
         strace=g.strace,
@@ -127,7 +139,16 @@ def command_config(g: Globals, v: Values) -> SandboxConfig:
     """``sandbox_config`` of ``do`` and ``warm``. Raises Failure."""
     config = sandbox_config(g, v["rootfs"], v["hostname"], v["volume"])
     if config.network == "auto":  # a way out is made only when it is asked for
-        if config.egress or config.pcap:
-            raise Failure(f"--{'pcap' if config.pcap else 'egress'}: needs --network=sandbox")
+        needs = (
+            "pcap"
+            if config.pcap
+            else "egress"
+            if config.egress
+            else "net-rate"
+            if config.net_rate
+            else ""
+        )
+        if needs:
+            raise Failure(f"--{needs}: needs --network=sandbox")
         config.network = "none"
     return config

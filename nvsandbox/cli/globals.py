@@ -30,6 +30,7 @@ class Globals(NamedTuple):
     platform: str
     network: str
     pcap: str
+    net_rate: str
     egress: list[str]
     overlay2: str
     strace: bool
@@ -44,7 +45,7 @@ def from_values(v: Values) -> Globals:
     return Globals(
         os.path.abspath(v["root"]) if v["root"] else default_root(), v["log"], v["log_format"], v["debug"],
         v["debug_log"], v["systemd_cgroup"], v["rootless"],
-        v["platform"] or os.environ.get("NVSANDBOX_PLATFORM") or "auto", v["network"], v["pcap"], list(v["egress"]), v["overlay2"],
+        v["platform"] or os.environ.get("NVSANDBOX_PLATFORM") or "auto", v["network"], v["pcap"], v["net_rate"], list(v["egress"]), v["overlay2"],
         v["strace"], {k: v[k] for k in NVPROXY},
     )  # fmt: skip
 

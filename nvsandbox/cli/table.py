@@ -30,6 +30,9 @@ GLOBAL: Final = (
         "egress", "list", "allow:HOST[:PORT]: programs may only send there (--network=sandbox). Repeatable.",
         metavar="RULE",
     ),
+    opt(
+        "net-rate", "str", "The most it sends and the most it receives, in Mbit/s (--network=sandbox).", metavar="MBITS",
+    ),
     opt("pcap", "str", "Write what crosses the interfaces to a file (--network=sandbox).", metavar="FILE"),
     opt(
         "overlay2", "str", "root:self keeps writes to the root in memory, none writes through.",

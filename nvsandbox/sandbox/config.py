@@ -90,6 +90,7 @@ class SandboxConfig(Struct):
     nameservers: list[str] = field(default_factory=list)  # whose answers --egress believes
     pcap: str = ""  # file that gets what crosses the interfaces
     pcap_fd: int = -1
+    net_rate: int = 0  # bytes a second each way, 0: no limit
     platform: str = "auto"
     patching: str = field(
         default_factory=lambda: os.environ.get("NVSANDBOX_SYSTRAP_PATCHING", "on")

@@ -116,8 +116,9 @@ class SentryServer:
             extra += host_network_rules()
         elif self.config.network == "sandbox":
             self.network = Network(
-                self.k.loop, self.config.pcap_fd, self.config.egress, self.config.nameservers
-            )
+                self.k.loop, self.config.pcap_fd, self.config.egress, self.config.nameservers,
+                self.config.net_rate,
+            )  # fmt: skip
         self.containers[""] = Hosted(self.boot.build(self.config), k.container)
         self.phases.done("files")
         self.boot.client.attach_loop(k.loop)

@@ -21,6 +21,7 @@ PACKAGES = {
     "sshd": "openssh-server", "ssh": "openssh-client", "tcpdump": "tcpdump", "slirp4netns": "slirp4netns", "wget": "wget",
     "git": "git", "ip": "iproute2", "pg_lsclusters": "postgresql",
 }  # fmt: skip
+PATIENCE = 600  # seconds a test may take: the machine may be busy with others
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -34,7 +35,7 @@ def programs() -> None:
         subprocess.run([REPO / "tools" / "apt.sh", *missing], check=True, timeout=900)
 
 
-def sh(*argv: str | Path, timeout: float = 60) -> str:
+def sh(*argv: str | Path, timeout: float = 240) -> str:
     """A command that must succeed; what it printed."""
     done = subprocess.run(
         argv, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL
@@ -102,7 +103,7 @@ class Wire:
         for ns in (self.peer, self.box):
             subprocess.run(["ip", "netns", "del", ns], check=False)
 
-    def on_peer(self, script: str, timeout: float = 60) -> str:
+    def on_peer(self, script: str, timeout: float = 240) -> str:
         """A shell script at the other end; it must succeed."""
         return sh("ip", "netns", "exec", self.peer, "bash", "-ec", script, timeout=timeout)
 
@@ -137,7 +138,7 @@ class Wire:
             NVSANDBOX, "--root", self.base / "state", "--network=sandbox", *flags, "run", "-b", bundle, f"nvt{os.getpid()}-{self.count}",
         ]  # fmt: skip
 
-    def run(self, script: str, *flags: str, timeout: float = 60) -> str:
+    def run(self, script: str, *flags: str, timeout: float = 240) -> str:
         """A shell script in the sandbox; it must succeed."""
         return sh(*self.argv(script, *flags), timeout=timeout)
 
@@ -154,7 +155,7 @@ class Wire:
         assert p.stdout is not None
         return p.stdout.readline().decode().strip()
 
-    def until(self, script: str, timeout: float = 20) -> None:
+    def until(self, script: str, timeout: float = 90) -> None:
         """Repeats a script at the other end until it succeeds."""
         deadline = time.monotonic() + timeout
         while True:
@@ -165,6 +166,12 @@ class Wire:
                 return
             assert time.monotonic() < deadline, done
             time.sleep(0.1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent == Path(__file__).parent and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(PATIENCE))
 
 
 @pytest.fixture

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -172,12 +174,25 @@ def test_iperf3(wire: Wire, flags: str) -> None:
     assert "iperf Done." in got
 
 
+def test_rate_is_limited(wire: Wire) -> None:
+    wire.peer_start("while :; do iperf3 -s >/dev/null; done")
+    wire.until("ss -ltn | grep -q :5201")
+    for flags in ("", "-R", "-u -b 100M", "-u -b 100M -R"):
+        got = wire.run(f"iperf3 -J -c 10.99.0.1 -t 2 {flags}", "--net-rate=20")
+        end = json.loads(got)["end"]
+        # What has arrived, headers not counted; some of it is on its way when the time is over
+        arrived = end["sum_received"]["bytes"] if "-u" not in flags else end["sum"]["bytes"] * (1 - end["sum"]["lost_percent"] / 100)  # fmt: skip
+        assert 10_000 < arrived < 20e6 / 8 * (end["sum_received"]["seconds"] + 1)
+    failed = subprocess.run(wire.argv("true", "--net-rate=fast"), capture_output=True, text=True)
+    assert failed.returncode and failed.stderr.count("\n") == 1 and "`fast`" in failed.stderr
+
+
 def test_iperf3_server_inside(wire: Wire) -> None:
     p = wire.start("echo up; exec iperf3 -s >/dev/null")
     assert wire.line(p) == "up"
     for flags in ("", "-R", "-u -b 20M", "-u -b 20M -R"):
         # the server listens anew after each test: for a moment nobody does
-        wire.until(f"iperf3 -c 10.99.0.2 -t 1 {flags} | grep -q 'iperf Done.'", timeout=40)
+        wire.until(f"iperf3 -c 10.99.0.2 -t 1 {flags} | grep -q 'iperf Done.'")
 
 
 def test_traceroute(wire: Wire) -> None:
@@ -202,7 +217,6 @@ def test_ssh_and_rsync(wire: Wire, tmp_path: Path, files: Path) -> None:
     got = wire.on_peer(
         f"{ssh} root@10.99.0.2 'uname -r; cat > /tmp/x; sha256sum < /tmp/x' < {files}/big;"
         f"rsync -a -e '{ssh}' {files}/ root@10.99.0.2:/tmp/there/; {ssh} root@10.99.0.2 'sha256sum < /tmp/there/big'",
-        timeout=120,
     ).split()
     want = digest(files / "big")
     assert got == ["6.1.0-nvsandbox", want, "-", want, "-"]
@@ -295,8 +309,6 @@ except OSError as e:
     got = wire.run(f"python3 -c '{program}'", "--egress=allow:10.99.0.0/24:8000")
     assert got.splitlines() == ["connected"] + ["Operation not permitted"] * 3
     done = wire.argv("true", "--egress=allow:10.0.0.0/99")
-    import subprocess
-
     failed = subprocess.run(done, capture_output=True, text=True)
     assert failed.returncode and failed.stderr.count("\n") == 1 and "10.0.0.0/99" in failed.stderr
 
@@ -413,9 +425,8 @@ def test_postgresql(wire: Wire, tmp_path: Path) -> None:
     )
     assert wire.line(p) == "up"
     connect = "-h 10.99.0.2 -U u postgres"
-    wire.until(f"{where}/psql {connect} -c 'select 1'", timeout=60)
+    wire.until(f"{where}/psql {connect} -c 'select 1'")
     got = wire.on_peer(
         f"{where}/pgbench -q -i -s 1 {connect} 2>/dev/null; {where}/pgbench -T 2 -c 4 {connect}",
-        timeout=120,
     )
     assert "number of failed transactions: 0 (0.000%)" in got

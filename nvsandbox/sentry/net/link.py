@@ -16,6 +16,7 @@ from .stack.link import Offload
 
 if TYPE_CHECKING:
     from .pcap import Pcap
+    from .shaper import Shaper
 
 VNET: Final = struct.Struct("<BBHHHH")  # flags gso_type hdr_len gso_size csum_start csum_offset
 NEEDS_CSUM: Final = 1
@@ -45,6 +46,7 @@ class PacketLink:
         "pcap",
         "rx_bytes",
         "rx_packets",
+        "shaper",
         "sock",
         "tx_bytes",
         "tx_packets",
@@ -57,6 +59,7 @@ class PacketLink:
         self.checksums = True
         self.max_gso = 65535
         self.pcap: Pcap | None = None
+        self.shaper: Shaper | None = None
         self.down = False
         self.drops = self.rx_bytes = self.rx_packets = self.tx_bytes = self.tx_packets = 0
         self._room = bytearray(ROOM)
@@ -74,18 +77,24 @@ class PacketLink:
                 NEEDS_CSUM if needs else 0, offload.gso_type, offload.hdr_len, offload.gso_size,
                 offload.csum_start if needs else 0, offload.csum_offset if needs else 0,
             )  # fmt: skip
+        if self.shaper is not None:
+            return self.shaper.send(self._write, [head, *parts], sum(map(len, parts)))
+        return self._write([head, *parts])
+
+    def _write(self, parts: list[bytes]) -> bool:
+        """A frame with its virtio-net header."""
         try:
             if len(parts[-1]) < SMALL:  # joining them costs less than sendmsg's list of buffers
-                n = self.sock.send(b"".join([head, *parts]))
+                n = self.sock.send(b"".join(parts))
             else:
-                n = self.sock.sendmsg([head, *parts])
+                n = self.sock.sendmsg(parts)
         except OSError:  # no room, or the interface is going down: the network may lose frames
             self.drops += 1
             return False
         self.tx_packets += 1
         self.tx_bytes += n - 10
         if self.pcap is not None:
-            self.pcap.write(b"".join(parts))
+            self.pcap.write(b"".join(parts[1:]))
         return True
 
     def receive(self, deliver: Frame) -> bool:
@@ -99,7 +108,7 @@ class PacketLink:
                 return True
             except OSError as e:
                 return e.errno == errno.ENETDOWN  # told once, when it goes down
-            if n <= 10:
+            if n <= 10 or (self.shaper is not None and not self.shaper.admits(n - 10)):
                 continue
             flags, gso_type, _hdr, gso_size, _start, _off = VNET.unpack_from(view)
             frame = bytes(view[10:n])

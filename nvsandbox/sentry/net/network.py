@@ -22,6 +22,7 @@ from .link import PacketLink
 from .pcap import Pcap
 from .ports import Addr
 from .resolver import Resolver
+from .shaper import Shaper
 from .siblings import Siblings
 from .stack.stack import Stack
 from .state import IFA_F_TENTATIVE, NET, Address, Iface, Route, packed
@@ -47,14 +48,15 @@ def _claims() -> list[tuple[int, Addr]]:
 class Network:
     """The one of a sandbox; ``apply`` is its only input but packets."""
 
-    __slots__ = ("loop", "meeting", "pcap", "stack", "timer")
+    __slots__ = ("loop", "meeting", "pcap", "shaper", "stack", "timer")
 
     def __init__(
-        self, loop: EventLoop, pcap_fd: int, egress: list[str], nameservers: list[str]
+        self, loop: EventLoop, pcap_fd: int, egress: list[str], nameservers: list[str], rate: int
     ) -> None:
-        """``pcap_fd``: a file that gets what crosses the interfaces, or -1."""
+        """``pcap_fd``: a file that gets what crosses the interfaces, or -1. ``rate``: bytes a second each way, 0: no limit."""
         self.loop = loop
         self.pcap = Pcap(pcap_fd) if pcap_fd >= 0 else None
+        self.shaper = Shaper(loop, rate) if rate else None
         self.timer: Timer | None = None
         self.meeting: socket.socket | None = None
         self.stack = Stack(time.monotonic_ns, os.urandom)
@@ -68,6 +70,7 @@ class Network:
         rows = [i.counters() for i in NET.ifaces.values()]
         names = ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "tx_dropped")
         out = {n: sum(r[k] for r in rows) for k, n in enumerate(names)}
+        out["rate_dropped"] = self.shaper.dropped if self.shaper is not None else 0
         out["egress_refused"] = NET.egress.refused if NET.egress is not None else 0
         out["tcp_retransmitted"] = self.stack.counters.tcp.RetransSegs
         out["errors"] = self.stack.counters.errors
@@ -155,6 +158,7 @@ class Network:
         self._detach(i)
         link = PacketLink(sock, i.mac, i.mtu)
         link.pcap = self.pcap
+        link.shaper = self.shaper
         under = self.stack.add_interface(i.name, i.index, link)
         i.link, i.under = link, under
         tell = NET.neighbour_changed

@@ -404,14 +404,9 @@ class UdpSocket(InetSocket):
             return -errno.EINVAL
         far = self._open()
         via = self.interface(how.iface) if how.iface else self.way(addr, dst[0])
-        while True:
-            r = far.send_to(
-                data, (unmapped(dst[0]), dst[1]), unmapped(how.source) if how.source else b"", via,
-                how.ttl, how.tos,
-            )  # fmt: skip
-            if r not in (-errno.EAGAIN, -errno.ENOBUFS) or self.dontwait(flags):
-                return r
-            self.pause(t, self.queue, self.snd_deadline(t), self.sndtimeo is not None)
+        return far.send_to(
+            data, (unmapped(dst[0]), dst[1]), unmapped(how.source) if how.source else b"", via, how.ttl, how.tos,
+        )  # fmt: skip
 
     def _deliver(self, data: bytes, src: Addr, dst: Addr) -> None:
         best: UdpSocket | None = None

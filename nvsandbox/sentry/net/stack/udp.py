@@ -140,6 +140,8 @@ class UdpEndpoint(Inbox):
         if ttl < 0:
             ttl = self.mcast_ttl if many else self.ttl
         r = self._emit(path, src, port, data, ttl, self.tos if tos < 0 else tos)
+        if r == -errno.ENOBUFS and not (self.recverr if v4 else self.recverr6):
+            r = 0  # lost, as on the way; who asks for errors is told (Linux: udp_send_skb)
         if r < 0:
             return r
         everybody = (
