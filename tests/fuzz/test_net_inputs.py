@@ -105,15 +105,17 @@ def test_netlink_changes() -> None:
         raw = bytes(16) + bytes(fixed) + _attributes(rng)
         raw = raw[: rng.randrange(len(raw))] if rng.random() < 0.1 else raw
         with suppress(SysErr):
-            configure.request(kind, rng.choice((0x400, 0x600, 0x100, 0, 0x500)), raw)
+            configure.request(NET, kind, rng.choice((0x400, 0x600, 0x100, 0, 0x500)), raw)
         assert len(NET.addresses) <= 2 * configure.LIMIT
-    configure.CONFIG.__init__()  # type: ignore[misc]
-    configure.CONFIG.settle()
+    NET.config = None
+    configure.of(NET).settle()
     assert [a.ip for a in NET.addresses] == [a.ip for a in before]
 
 
 class Group:
     """A socket that remembers nothing."""
+
+    net = NET
 
     def group(self, *a: Any) -> None: ...
     def group_source(self, *a: Any) -> None: ...

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .resolver import Resolver
     from .siblings import Siblings
     from .stack.interface import Interface
+    from .stack.multicast import Group
     from .stack.neighbours import NeighbourInfo
     from .stack.stack import Stack
     from .unix import UnixSocket
@@ -155,6 +156,7 @@ class NetState(Namespace):
         self.neighbour_changed: Callable[[int, bytes, bytes, int], None] | None = None
         self.config: Configuration | None = None  # once a program has changed something
         self.loopback: list[Address] = []  # own addresses of lo, there since it was first up
+        self.groups: dict[bytes, Group] = {}  # what sockets have joined on lo
         self.tcp = Ports(6)
         self.udp = Ports(17)
         self.abstract: dict[bytes, UnixSocket] = {}  # Unix sockets' names that are no paths

@@ -39,7 +39,7 @@ from .filter import run
 from .inet import InetSocket
 from .ports import V4, Addr, Ports, is_any, is_multicast, is_v4, make_sockaddr
 from .socket import Control, Received, Ucred
-from .stack.members import ON_LOOPBACK, Members
+from .stack.members import Members
 from .state import NetState, mapped, unmapped
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ class UdpSocket(InetSocket):
     def joined(self) -> Members:
         """What the socket has joined."""
         if self.members is None:
-            self.members = Members(self.net.stack)
+            self.members = Members(self.net.stack, self.net.groups)
         return self.members
 
     def group(self, join: bool, ip: bytes, index: int) -> None:
@@ -381,7 +381,9 @@ class UdpSocket(InetSocket):
         """To all who listen on loopback: to a group, or to everybody."""
         group = unmapped(dst[0]) if is_multicast(dst[0]) else b""
         ip = self.local[0] if not is_any(self.local[0]) else self.net.source_for(dst[0])
-        if group and (group not in ON_LOOPBACK or not ON_LOOPBACK[group].state.lets(unmapped(ip))):
+        if group and (
+            group not in self.net.groups or not self.net.groups[group].state.lets(unmapped(ip))
+        ):
             return
         when = time.time_ns()
         for o in self.net.udp.lookup(*dst):

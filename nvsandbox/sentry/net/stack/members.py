@@ -14,17 +14,18 @@ if TYPE_CHECKING:
 MEMBERSHIPS: Final = 20  # net.ipv4.igmp_max_memberships
 SOURCES: Final = 10  # net.ipv4.igmp_max_msf
 LOOPBACK: Final = 1  # the interface that needs no stack
-ON_LOOPBACK: Final[dict[bytes, Group]] = {}  # what sockets have joined there
 
 
 @final
 class Members:
     """``filters``: by group and interface. ``all``: groups that others have joined are heard too (IP_MULTICAST_ALL)."""
 
-    __slots__ = ("all", "filters", "listed", "stack")
+    __slots__ = ("all", "filters", "listed", "loopback", "stack")
 
-    def __init__(self, stack: Stack | None) -> None:
+    def __init__(self, stack: Stack | None, loopback: dict[bytes, Group]) -> None:
+        """``loopback``: what sockets have joined there."""
         self.stack = stack
+        self.loopback = loopback
         self.filters: dict[tuple[bytes, int], Filter] = {}
         self.listed: set[tuple[bytes, int]] = set()  # whose filters have named somebody
         self.all = True
@@ -85,7 +86,7 @@ class Members:
         if not there and len(self.filters) >= MEMBERSHIPS:
             return -errno.ENOBUFS
         if index == LOOPBACK:
-            if hold(ON_LOOPBACK, group, self, f) is None:
+            if hold(self.loopback, group, self, f) is None:
                 return -errno.ENOBUFS
         else:
             iface = self.stack.interface(index) if self.stack is not None else None

@@ -69,7 +69,7 @@ class UdpEndpoint(Inbox):
         self.v6only = v6only
         self.errors: deque[SocketError] = deque()
         self.own_members = members is None
-        self.members = members or Members(stack)
+        self.members = members or Members(stack, {})
         self.path: Path | None = None
         self.ttl = 64
         self.tos = 0
