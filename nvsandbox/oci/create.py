@@ -104,6 +104,9 @@ def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.E
         scope = Scope(s.linux.cgroupsPath, ident)
         undo.callback(scope.drop)
     groups = _groups(g, s, ident, config, undo, rootless, scope)
+    if s.hooks is not None and s.hooks.createContainer:
+        config.mount_ns = namespaces.mount_namespace(config.root.source)
+        undo.callback(os.close, config.mount_ns)
     listener = client.listen(directory)
     undo.callback(listener.close)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -125,7 +128,7 @@ def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.E
     st["unit"] = scope.unit if scope is not None else ""
     _expect(ours, b"namespaces")
     state.save(directory, st)
-    _create_hooks(s, st, pid)
+    _create_hooks(s, st, pid, config.mount_ns)
     ours.send(b"go")
     _expect(ours, b"created")
     st["status"] = state.CREATED
@@ -248,8 +251,8 @@ def _expect(link: socket.socket, word: bytes) -> None:
     raise Failure("the container process died")
 
 
-def _create_hooks(s: spec.Spec, st: state.State, pid: int) -> None:
-    """prestart, createRuntime in the caller's namespaces, createContainer in the container's network namespace."""
+def _create_hooks(s: spec.Spec, st: state.State, pid: int, mount_ns: int) -> None:
+    """prestart, createRuntime in the caller's namespaces, createContainer in the container's network and mount namespaces."""
     if s.hooks is None:
         return
     from . import hooks
@@ -260,14 +263,20 @@ def _create_hooks(s: spec.Spec, st: state.State, pid: int) -> None:
     hooks.run_all("createRuntime", kinds.get("createRuntime", []), about)
     inside = kinds.get("createContainer", [])
     if inside:
-        hooks.run_all("createContainer", inside, about, lambda: _enter_net(pid))
+        bundle = str(about["bundle"])
+        hooks.run_all("createContainer", inside, about, lambda: _enter(pid, mount_ns, bundle))
 
 
-def _enter_net(pid: int) -> None:
+def _enter(pid: int, mount_ns: int, cwd: str) -> None:
+    """In a hook's process: the container's network namespace, and the one its root file system is mounted in. Raises OSError."""
     from ..platform.native._native import lib
 
     fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    lib.nv_setns(fd, namespaces.CLONE["network"])
+    for ns, kind in ((fd, namespaces.CLONE["network"]), (mount_ns, namespaces.MOUNT)):
+        r = lib.nv_setns(ns, kind)
+        if r < 0:
+            raise OSError(-r, os.strerror(-r))
+    os.chdir(cwd)  # joining a mount namespace leads to its root
 
 
 # Standard streams

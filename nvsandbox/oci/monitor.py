@@ -50,6 +50,7 @@ def main(plan: Plan, link: socket.socket) -> None:
     try:
         os.setsid()
         keep = {link.fileno(), plan.listener.fileno(), plan.terminal, *plan.stdio}
+        keep.add(plan.config.mount_ns)
         relay.close_except(keep)
         _oom_score(plan.oom_score_adj)
         namespaces.enter(plan.namespaces, os.fsdecode(plan.config.hostname))
@@ -122,13 +123,22 @@ def _take_over(sb: RunningSandbox, auto: bool, sysctl: dict[str, str]) -> Takeov
     return takeover
 
 
+def wait_for_hooks(link: socket.socket) -> None:
+    """Until create has run them. Raises Failure."""
+    if link.recv(64) != b"go":
+        raise Failure("create was interrupted")
+
+
 def _run(plan: Plan, link: socket.socket, auto: bool) -> None:
     from ..sandbox.launch import RunningSandbox
 
+    hooked = plan.config.mount_ns >= 0  # the gofer is to see what hooks mount
+    if hooked:
+        wait_for_hooks(link)
     sb = RunningSandbox(plan.config, plan.listener, own_name="nv-init")
     plan.listener.close()
-    if link.recv(64) != b"go":
-        raise Failure("create was interrupted")
+    if not hooked:
+        wait_for_hooks(link)
     relay.prepare_terminal(plan.process, plan.terminal)
     takeover = _take_over(sb, auto, plan.sysctl) if plan.config.network == "sandbox" else None
     ident = sb.spawn(plan.process, plan.stdio, init=True, hold=True)

@@ -16,6 +16,7 @@ from typing import Final
 from ..failure import Failure, reason
 from .spec import Namespace
 
+MOUNT: Final = 0x0002_0000
 CLONE: Final = {"network": 0x4000_0000, "ipc": 0x0800_0000, "uts": 0x0400_0000}
 SIOCGIFFLAGS: Final = 0x8913
 SIOCSIFFLAGS: Final = 0x8914
@@ -72,6 +73,42 @@ def enter(namespaces: list[Namespace], hostname: str) -> None:
     if fresh & CLONE["uts"] and hostname:
         with contextlib.suppress(OSError):
             socket.sethostname(hostname)
+
+
+def mount_namespace(rootfs: str) -> int:
+    """A mount namespace like ours in which ``rootfs`` is a mount: what createContainer hooks mount there is the container's, and nobody
+    else's. A descriptor of it. Raises Failure."""
+    from ..platform.native._native import lib
+    from ..sandbox import isolate
+
+    ready_r, ready_w = os.pipe()
+    done_r, done_w = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(done_w)
+            isolate.check("unshare", lib.nv_unshare(isolate.CLONE_NEWNS))
+            isolate.mount("none", "/", "", isolate.MS_REC | isolate.MS_SLAVE)
+            isolate.mount(rootfs, rootfs, "", isolate.MS_BIND | isolate.MS_REC)
+            isolate.mount("none", rootfs, "", isolate.MS_REC | isolate.MS_PRIVATE)
+            os.write(ready_w, b"\n")
+            os.read(done_r, 1)
+        except Failure as e:
+            os.write(ready_w, str(e).encode())
+        finally:
+            os._exit(0)
+    os.close(ready_w)
+    os.close(done_r)
+    try:
+        word = os.read(ready_r, 4096)
+        if word != b"\n":
+            why = word.decode("utf-8", "replace") or "its process died"
+            raise Failure(f"mount namespace for hooks: {why}")
+        return os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(ready_r)
+        os.close(done_w)
+        os.waitpid(pid, 0)
 
 
 def loopback_up() -> None:

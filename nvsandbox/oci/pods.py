@@ -132,11 +132,16 @@ def _gpus(gpu: GpuConfig) -> tuple[str, list[int]]:
 
 def run(plan: Plan, link: socket.socket) -> None:
     """The pid-file process of a container in a pod, from its start to its end; as ``monitor._run``."""
+    from .monitor import wait_for_hooks
+
     plan.listener.close()
+    hooked = plan.config.mount_ns >= 0
+    if hooked:
+        wait_for_hooks(link)
     own = any(n.type == "pid" and not n.path for n in plan.namespaces)
     sock, gofer = start(plan.config, plan.pod, plan.ident, not own, plan.groups)
-    if link.recv(64) != b"go":
-        raise Failure("create was interrupted")
+    if not hooked:
+        wait_for_hooks(link)
     relay.prepare_terminal(plan.process, plan.terminal)
     order = {
         "op": "spawn",

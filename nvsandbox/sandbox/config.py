@@ -105,6 +105,7 @@ class SandboxConfig(Struct):
     )  # made inside, where writes go to memory
     gpu_options: GpuOptions | None = None  # what the operator allows; None: no GPUs
     gpu: GpuConfig | None = None  # nvproxy's; None: no GPU inside
+    mount_ns: int = -1  # descriptor of the mount namespace that sources are in, -1: ours
     init_is_program: bool = (
         False  # the first program is pid 1 (OCI) or has a built-in init above it
     )

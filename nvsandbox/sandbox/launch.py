@@ -43,6 +43,8 @@ def _gofer_process(config: SandboxConfig, sock: socket.socket, parent: int, read
         os.setsid()
         isolate.reset_signals()
         isolate.set_name("nv-gofer")
+        if config.mount_ns >= 0:
+            isolate.check("setns", lib.nv_setns(config.mount_ns, isolate.CLONE_NEWNS))
         isolate.close_others({sock.fileno(), ready})
         isolate.raise_limits()
         flags = (

@@ -299,6 +299,35 @@ def test_hooks_in_their_order(rt: Runtime) -> None:
     )
 
 
+def test_createcontainer_hooks_mount_into_the_container(rt: Runtime, tmp_path: Path) -> None:
+    """In a mount namespace of the container, with the host's programs in sight; cwd is the bundle as for the others."""
+    root = tmp_path / "root"
+    (root / "usr").mkdir(parents=True)
+    for name in ("bin", "lib", "lib64"):
+        (root / name).symlink_to(f"usr/{name}")
+    (root / "place").mkdir()
+    script = (
+        f"mount -t tmpfs none {root}/place && echo hooked >{root}/place/f && pwd >{root}/place/cwd"
+    )
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"]}
+
+    def edit(s: dict[str, Any]) -> None:
+        s["root"]["path"] = str(root)
+        s["mounts"].append(
+            {
+                "destination": "/usr",
+                "type": "bind",
+                "source": str(rt.rootfs / "usr"),
+                "options": ["rbind"],
+            }
+        )
+        s["hooks"] = {"createContainer": [hook]}
+
+    b = rt.bundle("cat", "/place/f", "/place/cwd", edit=edit)
+    assert rt.ok("run", "-b", b, "hm") == f"hooked\n{b}\n"
+    assert os.listdir(root / "place") == [] and str(root) not in Path("/proc/mounts").read_text()
+
+
 def test_hooks_that_fail_later(rt: Runtime) -> None:
     for kind in ("startContainer", "poststart"):
         b = rt.bundle(edit=lambda s, k=kind: s.update(hooks={k: [{"path": "/bin/false"}]}))
