@@ -24,6 +24,11 @@ ALWAYS: Final = (
     "c 5:2 rwm", "c 136:* rwm",
 )  # fmt: skip
 UNLIMITED: Final = -1
+# Field of the resources, its controller in version 1 and in version 2
+BY_CONTROLLER: Final = (
+    ("cpu", "cpu", "cpu"), ("memory", "memory", "memory"), ("pids", "pids", "pids"),
+    ("blockIO", "blkio", "io"), ("hugepageLimits", "hugetlb", "hugetlb"),
+)  # fmt: skip
 
 
 def apply(groups: Groups, r: Resources, rootless: bool = False) -> None:
@@ -36,10 +41,23 @@ def apply(groups: Groups, r: Resources, rootless: bool = False) -> None:
         if UNIFIED in groups and "memory" not in groups:
             _apply_v2(groups[UNIFIED], r)
         else:
+            if UNIFIED in groups:
+                _apply_v2(groups[UNIFIED], _moved(groups, r))
             _apply_v1(groups, r)
     except Failure:
         if not rootless:
             raise
+
+
+def _moved(groups: Groups, r: Resources) -> Resources:
+    """Where both versions are in use: what belongs to controllers that are in version 2; it is taken out of ``r``."""
+    there = read(f"{groups[UNIFIED]}/cgroup.controllers").split()
+    out = Resources()
+    for field, v1, v2 in BY_CONTROLLER:
+        if v1 not in groups and v2 in there:
+            setattr(out, field, getattr(r, field))
+            setattr(r, field, getattr(Resources(), field))
+    return out
 
 
 def _need(groups: Groups, controller: str, what: str) -> str:

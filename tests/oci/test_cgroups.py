@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,7 +13,7 @@ from nvsandbox.failure import Failure
 from nvsandbox.oci import cgroups, events, limits
 from nvsandbox.oci.spec import Resources
 
-from .conftest import Runtime
+from .conftest import OWN, Runtime
 
 V2 = {
     "cpu.max": "max 100000", "cpu.weight": "100", "memory.max": "max", "memory.swap.max": "max", "memory.low": "0",
@@ -157,3 +158,27 @@ def test_metrics_of_a_container(rt: Runtime) -> None:
     for phase in ("modules", "confinement", "files", "platform", "first program"):
         assert 0 < figures[f'nvsandbox_start_seconds{{container="m1",phase="{phase}"}}'] < 60
     assert figures['nvsandbox_gofer_total{container="m1",counter="requests"}'] > 3
+
+
+def test_a_controller_of_version_2_beside_version_1(rt: Runtime) -> None:
+    """On the real one, where hugetlb is nowhere in version 1."""
+    h = cgroups.Hierarchies()
+    if not h.v1 or "hugetlb" not in h.controllers_v2():
+        pytest.skip("hugetlb is not in version 2 beside controllers of version 1")
+
+    def edit(s: dict[str, Any]) -> None:
+        s["linux"]["resources"] = {
+            "hugepageLimits": [{"pageSize": "2MB", "limit": 4 << 20}],
+            "pids": {"limit": 20},
+        }
+        s["linux"]["cgroupsPath"] = f"/{OWN}-v2/huge"  # no process may be in the groups above
+
+    assert rt.create("huge", rt.bundle(edit=edit)).returncode == 0
+    groups = json.loads((rt.root / "huge" / "state.json").read_text())["cgroup"]
+    assert Path(groups[""], "hugetlb.2MB.max").read_text() == f"{4 << 20}\n"
+    assert Path(groups["pids"], "pids.max").read_text() == f"{20 + limits.OWN_TASKS}\n"
+    rt.ok("start", "huge")
+    rt.ok("delete", "--force", "huge")
+    assert not Path(groups[""]).exists()
+    for path in groups.values():
+        Path(path).parent.rmdir()
