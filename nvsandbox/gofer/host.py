@@ -22,9 +22,10 @@ RESOLVE_LAST: Final = (
 
 LIST_ENTRIES: Final = 512
 LIST_TEXT: Final = 48 << 10
+_own: Final = ffi.new("struct nv_entry *")
 _records: Final = ffi.new("struct nv_entry[]", LIST_ENTRIES)
 _text: Final = ffi.new("uint8_t[]", LIST_TEXT)
-_used: Final = ffi.new("unsigned *")
+_used: Final = ffi.new("unsigned[2]")
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 _syscall: Final = _libc.syscall
 _syscall.restype = ctypes.c_long
@@ -89,12 +90,27 @@ def fstatfs(fd: int) -> list[int]:
     return [f[0] & 0xFFFFFFFF, *f[1:7], f[9]]
 
 
-def listing(fd: int) -> tuple[bytes, bytes]:
+def listing(fd: int) -> tuple[bytes, bytes, bool]:
     """The next entries of the directory but . and ..: as many ``struct nv_entry`` (native/host.h) as there are, at most
-    LIST_ENTRIES, and the text of their names and targets. Both empty at the end."""
+    LIST_ENTRIES, the text of their names and targets, and whether these are the last."""
     n = lib.nv_list(fd, _records, LIST_ENTRIES, _text, LIST_TEXT, _used)
     if n < 0:
         raise OSError(-n, os.strerror(-n))
-    return bytes(ffi.buffer(_records, n * ffi.sizeof("struct nv_entry"))), bytes(
-        ffi.buffer(_text, _used[0])
-    )
+    records = bytes(ffi.buffer(_records, n * ffi.sizeof("struct nv_entry")))
+    return records, bytes(ffi.buffer(_text, _used[0])), bool(_used[1])
+
+
+def open_dir(at: int, name: bytes) -> tuple[int, bytes]:
+    """Opens a directory beneath ``at``: a descriptor, and what it is as one ENTRY (protocol.py)."""
+    fd = lib.nv_open_dir(at, name, _own)
+    if fd < 0:
+        raise OSError(-fd, os.strerror(-fd))
+    return fd, bytes(ffi.buffer(_own))
+
+
+def open_file(at: int, name: bytes, flags: int, proc_fd: int) -> tuple[int, bytes]:
+    """Opens a regular file, and nothing else, beneath ``at``: a descriptor, and what it is."""
+    fd = lib.nv_open_file(at, name, flags, proc_fd, _own)
+    if fd < 0:
+        raise OSError(-fd, os.strerror(-fd))
+    return fd, bytes(ffi.buffer(_own))

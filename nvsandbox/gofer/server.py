@@ -28,7 +28,7 @@ SYSCALLS: Final = (
     "fchmod", "chmod", "fchownat", "fchown", "ftruncate", "utimensat", "fchdir", "listxattr", "llistxattr", "lgetxattr",
     "lsetxattr", "lremovexattr", "getxattr", "setxattr", "removexattr", "syncfs", "fstatfs", "memfd_create", "fcntl", "mmap", "munmap",
     "mremap", "brk", "madvise", "futex", "rt_sigreturn", "rt_sigaction", "exit_group", "getrandom",
-    "clock_gettime", "read", "write",
+    "clock_gettime", "read", "write", "sched_yield",
 )  # fmt: skip
 
 
@@ -59,12 +59,30 @@ def attr_of(st: os.stat_result, target: bytes = b"") -> p.Attr:
     )  # fmt: skip
 
 
+def attr_from(record: bytes) -> p.Attr:
+    f = p.ENTRY.unpack(record)
+    return p.Attr(f[0], f[1], f[8], f[9], f[10], f[11], f[2], f[3], f[4], f[5], f[6], f[7])
+
+
 def attr_at(dirfd: int, name: bytes) -> p.Attr:
     """Attributes of an entry, and of a link its target."""
     st = os.stat(name, dir_fd=dirfd, follow_symlinks=False)
     if stat.S_ISLNK(st.st_mode):
         return attr_of(st, os.readlink(name, dir_fd=dirfd))
     return attr_of(st)
+
+
+def _directories(listed: list[bytes]) -> list[bytes]:
+    """Names of those in a listing, the last first."""
+    records, text = listed
+    names = []
+    pos = 0
+    for mode, name_len, target_len in p.MODE_AND_LENGTHS.iter_unpack(records):
+        if stat.S_ISDIR(mode):
+            names.append(text[pos : pos + name_len])
+        pos += name_len + target_len
+    names.reverse()
+    return names
 
 
 @final
@@ -119,7 +137,7 @@ class Server:
         if isinstance(req, p.Find):
             return self._find(req)
         if isinstance(req, p.List):
-            return self._list(req.id, self._handle(req.handle).fd, [])[0]
+            return self._list_handle(req)
         if isinstance(req, p.Walk):
             return self._walk(req, fds)
         if isinstance(req, p.Open):
@@ -173,58 +191,72 @@ class Server:
                 os.close(temp)
         return p.Reply(req.id, attrs=attrs)
 
-    def _list(
-        self, id: int, at: int, nums: list[int], own: p.Attr | None = None
-    ) -> tuple[p.Reply, int]:
-        """Sends all replies of a listing but the last, which it returns with the number of entries; ``own`` goes into
-        the first."""
-        reply = p.Reply(id, more=True, nums=nums)
-        if own is not None:
-            reply.attrs = [own]
-        count = 0
+    def _list_handle(self, req: p.List) -> p.Reply:
+        at = self._handle(req.handle).fd
         fd = host.openat2(at, b".", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
-            while count < p.MAX_LISTING:
-                records, text = host.listing(fd)
-                if not records:
-                    break
-                if reply.values:
-                    self._send(reply, [])
-                    reply.attrs = []
-                reply.values = [records, text]
-                count += len(records) // p.ENTRY.size
+            reply = p.Reply(req.id)
+            self._list(fd, reply)
+            return reply
         finally:
             os.close(fd)
+
+    def _list(self, fd: int, reply: p.Reply) -> int:
+        """Lists directory ``fd`` from where it stands: sends all answers but the last, which ``reply`` then is. How many
+        entries."""
+        count = 0
+        end = False
+        reply.more = True
+        while not end and count < p.MAX_LISTING:
+            records, text, end = host.listing(fd)
+            if not records:
+                break
+            if reply.values:
+                self._send(reply, [])
+                reply.attrs = []
+                reply.names = []
+                reply.nums = reply.nums[:1]
+            reply.values = [records, text]
+            count += len(records) // p.ENTRY.size
         reply.more = False
-        return reply, count
+        return count
 
     def _walk(self, req: p.Walk, fds: list[int]) -> p.Reply:
         h = self._handle(req.handle)
         last: p.Reply | None = None
         left = p.WALK_ENTRIES
-        room = p.WALK_FDS if req.files else 0
-        for i, name in enumerate(req.names):
+        room = p.WALK_FDS if req.files else 1
+        todo = [(0, name) for name in reversed(req.names)]
+        k = 0
+        while todo and k < req.most and left > 0 and room > 0:
+            above, name = todo.pop()
+            at = self.handles[req.new + above - 1] if above else h
             try:
-                own = self._add_dir(h, name, req.new + i)
+                own = self._add_dir(at, name, req.new + k, True)
             except OSError:
-                if i == 0:
+                if k == 0:
                     raise
                 continue
             if last is not None:
                 self._send_part(last, fds)
-            dir = self.handles[req.new + i]
-            last, entries = self._list(req.id, dir.fd, [i], own)
-            if room > 0 and last.values:
-                found = p.Reply(req.id, nums=[i], names=[])
-                opened = self._open_listed(dir, last.values, min(req.files, room), found)
+                os.sched_yield()  # one who spins for it may share this core
+            dir = self.handles[req.new + k]
+            last = p.Reply(req.id, attrs=[own], names=[name], nums=[k, above])
+            left -= self._list(dir.fd, last)
+            k += 1
+            if not last.values:
+                continue
+            listed = last.values
+            if req.deep and last.attrs:  # all in one answer
+                todo += [(k, sub) for sub in _directories(listed)]
+            if req.files:
+                found = p.Reply(req.id, nums=[k - 1], names=[])
+                opened = self._open_listed(dir, listed, min(req.files, room), found)
                 if opened:
                     self._send_part(last, fds)
                     fds += opened
                     room -= len(opened)
                     last = found
-            left -= entries
-            if left <= 0:
-                break
         assert last is not None
         return last
 
@@ -244,10 +276,10 @@ class Server:
         fds: list[int] = []
         records, text = values
         pos = 0
-        for f in p.ENTRY.iter_unpack(records):
-            name = text[pos : pos + f[12]]
-            pos += f[12] + f[13]
-            if stat.S_ISREG(f[8]):
+        for mode, name_len, target_len in p.MODE_AND_LENGTHS.iter_unpack(records):
+            name = text[pos : pos + name_len]
+            pos += name_len + target_len
+            if stat.S_ISREG(mode):
                 try:
                     a = self._open_file(dir, name, os.O_RDONLY, fds)
                 except OSError:
@@ -259,18 +291,24 @@ class Server:
         return fds
 
     def _open_dir(self, req: p.OpenDir) -> p.Reply:
-        return p.Reply(req.id, attrs=[self._add_dir(self._handle(req.handle), req.name, req.new)])
+        h = self._handle(req.handle)
+        return p.Reply(req.id, attrs=[self._add_dir(h, req.name, req.new, False)])
 
-    def _add_dir(self, h: Handle, name: bytes, new: int) -> p.Attr:
-        """Opens a directory as handle ``new``."""
+    def _add_dir(self, h: Handle, name: bytes, new: int, read: bool) -> p.Attr:
+        """Opens a directory as handle ``new``: to ``read`` it, or as a place, for which nobody need be allowed to."""
         p.check_name(name)
         if new in self.handles or new < len(self.mounts):
             raise OSError(errno.EINVAL, "handle in use")
         if len(self.handles) >= MAX_HANDLES:
             raise OSError(errno.ENFILE, "handles")
-        fd = host.openat2(h.fd, name, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY)
+        if read:
+            fd, record = host.open_dir(h.fd, name)
+            own = attr_from(record)
+        else:
+            fd = host.openat2(h.fd, name, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY)
+            own = attr_of(os.fstat(fd))
         self.handles[new] = Handle(fd, h.mount)
-        return attr_of(os.fstat(fd))
+        return own
 
     def _path_fd(self, h: Handle, name: bytes) -> int:
         """An O_PATH descriptor of the object; the caller closes it."""
@@ -299,15 +337,11 @@ class Server:
         return reply
 
     def _open_file(self, h: Handle, name: bytes, flags: int, fds: list[int]) -> p.Attr:
-        fd = self._path_fd(h, name)
-        try:
-            st = os.fstat(fd)
-            if not stat.S_ISREG(st.st_mode):
-                raise OSError(errno.EINVAL, "not a regular file")
-            fds.append(self._reopen(fd, flags))
-        finally:
-            os.close(fd)
-        return attr_of(st)
+        if name:
+            p.check_name(name)
+        fd, record = host.open_file(h.fd, name, flags, self.proc_fd)
+        fds.append(fd)
+        return attr_from(record)
 
     def _memfds(self, req: p.Memfds, fds: list[int]) -> p.Reply:
         for _ in range(req.count):

@@ -12,8 +12,10 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
+#include <linux/openat2.h>
 #include <linux/seccomp.h>
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -73,10 +75,10 @@ static int64_t nanoseconds(const struct statx_timestamp *t) {
   return t->tv_sec * 1000000000 + t->tv_nsec;
 }
 
-/* Entry `name` of fd. 0 when it is gone since. */
-static int describe(int fd, const char *name, struct nv_entry *e) {
+/* Entry `name` of fd, or with AT_EMPTY_PATH fd itself. 0 when it is gone since. */
+static int describe(int fd, const char *name, int flags, struct nv_entry *e) {
   struct statx st;
-  if (statx(fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &st) < 0)
+  if (statx(fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | flags, STATX_BASIC_STATS, &st) < 0)
     return 0;
   e->dev = makedev(st.stx_dev_major, st.stx_dev_minor);
   e->rdev = makedev(st.stx_rdev_major, st.stx_rdev_minor);
@@ -94,18 +96,54 @@ static int describe(int fd, const char *name, struct nv_entry *e) {
   return 1;
 }
 
+static int open_beneath(int at, const char *name, uint64_t flags, uint64_t resolve) {
+  struct open_how how = {.flags = flags | O_CLOEXEC | O_NOFOLLOW,
+                         .resolve = resolve | RESOLVE_NO_MAGICLINKS | RESOLVE_BENEATH};
+  return ret(syscall(SYS_openat2, at, name, &how, sizeof how));
+}
+
+int nv_open_dir(int at, const char *name, struct nv_entry *e) {
+  int fd = open_beneath(at, name, O_RDONLY | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+  if (fd >= 0 && !describe(fd, "", AT_EMPTY_PATH, e)) {
+    close(fd);
+    return -ESTALE;
+  }
+  return fd;
+}
+
+int nv_open_file(int at, const char *name, int flags, int proc_fd, struct nv_entry *e) {
+  char own[16];
+  int path = *name ? open_beneath(at, name, O_PATH, 0) : ret(fcntl(at, F_DUPFD_CLOEXEC, 0));
+  if (path < 0)
+    return path;
+  int fd;
+  if (!describe(path, "", AT_EMPTY_PATH, e))
+    fd = -ESTALE;
+  else if (!S_ISREG(e->mode)) /* opening a device or a pipe would already do something */
+    fd = -EINVAL;
+  else {
+    snprintf(own, sizeof own, "%d", path);
+    fd = ret(openat(proc_fd, own, flags | O_CLOEXEC | O_NOCTTY));
+  }
+  close(path);
+  return fd;
+}
+
 int nv_list(int fd, struct nv_entry *records, unsigned max, uint8_t *text, unsigned size,
             unsigned *used) {
   enum { LINK_MAX = 4096 };
   unsigned n = 0, at = 0;
+  used[1] = 0;
   int64_t before = -1; /* where the directory stands after the last entry that was taken */
   char buf[32768] __attribute__((aligned(8)));
   for (;;) {
     long got = syscall(SYS_getdents64, fd, buf, sizeof buf);
     if (got < 0)
       return -errno;
-    if (got == 0)
+    if (got == 0) {
+      used[1] = 1;
       break;
+    }
     for (long pos = 0; pos < got;) {
       const struct dirent64 *d = (const struct dirent64 *)(buf + pos);
       size_t len = strlen(d->d_name);
@@ -117,7 +155,7 @@ int nv_list(int fd, struct nv_entry *records, unsigned max, uint8_t *text, unsig
       }
       before = d->d_off;
       pos += d->d_reclen;
-      if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, "..") || !describe(fd, d->d_name, e))
+      if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, "..") || !describe(fd, d->d_name, 0, e))
         continue;
       e->name_len = (uint16_t)len;
       e->target_len = 0;
@@ -136,6 +174,6 @@ int nv_list(int fd, struct nv_entry *records, unsigned max, uint8_t *text, unsig
     }
   }
 full:
-  *used = at;
+  used[0] = at;
   return (int)n;
 }

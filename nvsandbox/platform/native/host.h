@@ -25,9 +25,15 @@ struct nv_entry {
 };
 /*
  * The next entries of directory fd but . and .., as many as fit into the records and, a name and
- * a link's target after the other, into the text. How many, 0 at the end.
+ * a link's target after the other, into the text, of which used[0] bytes. How many; used[1]: these
+ * are the last.
  */
 int nv_list(int fd, struct nv_entry *records, unsigned max, uint8_t *text, unsigned size,
             unsigned *used);
+/* Opens directory `name` of at, not by a link, and describes it. */
+int nv_open_dir(int at, const char *name, struct nv_entry *e);
+/* Opens regular file `name` of at ("": at itself), and nothing else, by way of proc_fd
+ * (/proc/self/fd), and describes it. */
+int nv_open_file(int at, const char *name, int flags, int proc_fd, struct nv_entry *e);
 
 #endif

@@ -28,7 +28,8 @@
 #define MUST_SPIN 1000000u /* nv_run: spins of a caller that won't sleep */
 #define SPIN_LONG_NS 60000 /* how long it spins when answers come that quickly */
 #define SPIN_SHORT_NS 3000
-#define SPIN_GAIN_NS 10000 /* what a spin that finds its event saves */
+#define SPIN_AWAIT_NS 150000 /* for a process that works for us on another core */
+#define SPIN_GAIN_NS 10000   /* what a spin that finds its event saves */
 #define CREDIT_MAX_NS 1000000
 #define POLL_EVERY 64 /* events between two looks at the descriptors */
 
@@ -38,9 +39,10 @@ static struct {
   struct nv_task **run; /* tasks whose thread runs the application */
   uint32_t nrun, caprun, next;
   uint32_t since_poll;
-  uint64_t avg_ns; /* moving average of how long a wait lasts */
-  int64_t credit;  /* what spinning has saved of late, in ns, less what it has cost */
-  uint32_t rest;   /* waits to go without spinning */
+  uint64_t avg_ns;   /* moving average of how long a wait lasts */
+  int64_t credit;    /* what spinning has saved of late, in ns, less what it has cost */
+  uint32_t rest;     /* waits to go without spinning */
+  uint32_t awaiting; /* answers that are to come by a descriptor, soon */
   struct epoll_event ready[MAX_READY];
   int nready;
   uint32_t hot_first, hot_factor;
@@ -65,6 +67,8 @@ static void spin_paid(void) {
 }
 
 static void spin_cost(uint64_t ns) {
+  if (L.awaiting) /* it was our own gofer that computed */
+    return;
   L.credit -= (int64_t)(ns < 10 * CREDIT_MAX_NS ? ns : 10 * CREDIT_MAX_NS);
   if (L.credit < 0) {
     L.rest = (uint32_t)(-L.credit / (SPIN_GAIN_NS / 4));
@@ -341,6 +345,8 @@ static int poll_fds(int timeout_ms) {
   return L.nready;
 }
 
+void nv_await(uint32_t n) { L.awaiting = n; }
+
 int nv_ready(int32_t *out, int max) {
   int n = L.nready < max / 2 ? L.nready : max / 2;
   for (int i = 0; i < n; i++) {
@@ -396,12 +402,13 @@ int64_t nv_wait(int64_t deadline) {
     return got(t, 0);
   if (tell_deaths())
     return -1;
-  uint64_t budget = !(L.nrun + nv_pt.napp) || resting() ? 0
-                    : L.avg_ns < SPIN_LONG_NS           ? SPIN_LONG_NS
-                                                        : SPIN_SHORT_NS;
+  uint64_t budget = resting() || !(L.nrun + nv_pt.napp + L.awaiting) ? 0
+                    : L.awaiting                                     ? SPIN_AWAIT_NS
+                    : L.avg_ns < SPIN_LONG_NS                        ? SPIN_LONG_NS
+                                                                     : SPIN_SHORT_NS;
   if (L.rest)
     L.rest--;
-  L.kuser->spins = resting() ? NV_SPINS_FEW : NV_SPINS;
+  L.kuser->spins = resting() ? NV_SPINS_FEW : L.awaiting ? NV_SPINS_MANY : NV_SPINS;
   uint64_t gap = 0;
   for (uint32_t i = 1; budget; i++) {
     if ((t = find())) {
@@ -424,6 +431,10 @@ int64_t nv_wait(int64_t deadline) {
     if (before - t0 > budget || (deadline >= 0 && (uint64_t)deadline <= before))
       break;
     nv_stats.spins++;
+    if (L.awaiting && poll_fds(0)) {
+      spin_paid();
+      return -1;
+    }
     sched_yield(); /* the thread we wait for may share this core */
     gap = now_ns() - before;
   }

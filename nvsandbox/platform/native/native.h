@@ -86,6 +86,8 @@ int nv_running(const struct nv_task *t);
 uint32_t nv_slot_tid(struct nv_task *t);
 /* Forgets a task that runs (its process is being killed). */
 void nv_drop(struct nv_task *t);
+/* So many answers are on their way to descriptors: nv_wait spins for them, too. */
+void nv_await(uint32_t n);
 /* Descriptors that nv_wait found ready: fd and events alternate. */
 int nv_ready(int32_t *out, int max);
 

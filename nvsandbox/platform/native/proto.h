@@ -166,6 +166,7 @@ struct nv_slot {
 /* How long a stub spins for a reply, in pauses with a yield every 64: usually, and where spinning
  * does not pay. */
 #define NV_SPINS 1500u
+#define NV_SPINS_MANY 5000u /* the Sentry itself waits for somebody */
 #define NV_SPINS_FEW 50u
 #define NV_LATE_NS 50000 /* so long gone after a yield, somebody computes on this core */
 #define NV_CYCLES 3u     /* a nanosecond, near enough */

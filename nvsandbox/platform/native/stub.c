@@ -195,7 +195,7 @@ static void post(struct nv_slot *s) {
 }
 
 static void wait_reply(struct nv_slot *s) {
-  for (uint32_t n = kuser()->spins; n; n--) {
+  for (uint32_t n = 1; n <= kuser()->spins; n++) { /* the Sentry changes it while it waits itself */
     if (s->state == NV_ST_REPLY)
       goto out;
     if (n % 64) {

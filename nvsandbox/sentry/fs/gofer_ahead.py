@@ -2,6 +2,7 @@
 
 Programs that walk a tree (find, tar, grep -r, cp -r) take a directory's entries in the order of its listing. A
 request for an entry that is next in that order brings along those that follow, more with each hit, as read-ahead of a file does.
+Once a walk has gone down twice, it brings along all that is below, depth first, more the more of it is used.
 Where files are being opened in that order too, a directory's first files come with its listing.
 What came ahead is used only for an object of the same (dev, ino) as the one that is asked for later.
 """
@@ -26,6 +27,7 @@ MAX_DIRS: Final = 256
 MAX_ENTRIES: Final = 1 << 15
 OPENS_MIN: Final = 8  # opens in the listings' order that make files come with listings
 OPENS_MAX: Final = 64
+DEEP: Final = 2  # times that a walk went down
 
 
 @final
@@ -56,6 +58,13 @@ class Order:
         ahead = names[i + 1 : i + (2 << self.hits)]
         self.pos = i + 1 + len(ahead)
         return ahead
+
+    def after(self, name: bytes) -> list[bytes]:
+        """The names that follow ``name``."""
+        if name not in self.names:
+            return []
+        i = self.names.index(name) + 1
+        return self.names[i : i + p.MAX_AHEAD]
 
 
 @final
@@ -89,14 +98,36 @@ class Listed:
 class Ahead:
     """What one connection brought ahead, by directory and name, the oldest dropped first."""
 
-    __slots__ = ("dirs", "entries", "fds", "files", "forget", "opens")
+    __slots__ = ("credit", "deep", "dirs", "entries", "fds", "files", "forget", "last", "opens")
 
     def __init__(self, forget: Callable[[list[int]], None]) -> None:
         self.files: OrderedDict[tuple[Node, bytes], tuple[int, int, int]] = OrderedDict()
-        self.dirs: OrderedDict[tuple[Node, bytes], Listed] = OrderedDict()
+        self.dirs: OrderedDict[tuple[int, bytes], Listed] = (
+            OrderedDict()
+        )  # by the handle they are in
         self.entries = self.fds = 0  # of ``dirs``
+        self.last: Node | None = None  # the directory listed last
+        self.deep = 0  # how often a directory was listed after the one it is in
+        self.credit = (
+            0  # directories that came ahead and were used, less those that came for nothing
+        )
         self.opens = 0  # files opened in a listing's order, less those that came for nothing
         self.forget = forget
+
+    def visit(self, n: Node) -> None:
+        """``n`` is about to be listed."""
+        if n.parent is self.last:
+            self.deep = min(self.deep + 1, 2 * DEEP)
+        self.last = n
+
+    def walk(self, n: Node) -> tuple[list[bytes], int, bool]:
+        """What a walk that is to bring ``n`` should bring: names beside it, how many directories, and whether those below."""
+        order = n.parent.subdirs if n.parent is not None else None
+        if self.deep < DEEP:
+            names = [n.name, *order.following(n.name)] if order is not None else [n.name]
+            return names, len(names), False
+        names = [n.name, *order.after(n.name)] if order is not None else [n.name]
+        return names, min(4 << self.credit, p.WALK_DIRS), True
 
     def walk_files(self) -> int:
         """How many files of each directory are to come with its listing."""
@@ -133,7 +164,8 @@ class Ahead:
         self.opened()
         return fd
 
-    def add_dir(self, parent: Node, name: bytes, d: Listed) -> None:
+    def add_dir(self, parent: int, name: bytes, d: Listed) -> None:
+        """``name`` of the directory with handle ``parent``."""
         old = self.dirs.pop((parent, name), None)
         if old is not None:
             self._dropped(old)
@@ -150,7 +182,7 @@ class Ahead:
         """The listing of ``n``, whose handle becomes the caller's."""
         if n.parent is None:
             return None
-        d = self.dirs.pop((n.parent, n.name), None)
+        d = self.dirs.pop((n.parent.handle, n.name), None)
         if d is None:
             return None
         if (d.attr.dev, d.attr.ino) != (n.dev, n.ino):
@@ -158,6 +190,7 @@ class Ahead:
             return None
         self.entries -= len(d.entries)
         self.fds -= len(d.files)
+        self.credit = min(self.credit + 1, 5)
         return d
 
     def _dropped(self, d: Listed) -> None:
@@ -165,4 +198,7 @@ class Ahead:
         self.fds -= len(d.files)
         for fd, _, _ in d.files.values():
             self._unused(fd)
+        self.credit = max(self.credit - 1, 0)
+        if not self.credit:
+            self.deep = 0
         self.forget([d.handle])

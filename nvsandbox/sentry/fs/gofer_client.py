@@ -15,12 +15,14 @@ import resource
 import select
 import socket
 import stat
+import struct
 from collections import OrderedDict
 from typing import Any, Final, Protocol, final
 
 import msgspec
 
 from ...gofer import protocol as p
+from ...platform.native._native import lib
 from ..errors import SysErr
 from .gofer_ahead import Ahead, Listed, Order
 from .gofer_flight import Call, Flight
@@ -29,6 +31,15 @@ from .gofer_listing import Entry, mode_ok, parse
 ERRNOS: Final = frozenset(errno.errorcode)
 MAX_DIR_HANDLES: Final = 4096
 MAX_READ_FDS: Final = 8192  # and no more than a quarter of all that the Sentry may open
+CONTROL_SIZE: Final = socket.CMSG_SPACE(4 * p.MAX_FDS)
+
+
+def _descriptors(control: list[tuple[int, int, bytes]]) -> list[int]:
+    fds: list[int] = []
+    for level, kind, data in control:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds += struct.unpack(f"{len(data) // 4}i", data[: len(data) // 4 * 4])
+    return fds
 
 
 class Loop(Protocol):
@@ -45,13 +56,14 @@ class GoferClient:
     """The connection and the two caches of scarce things: directory handles and read descriptors."""
 
     __slots__ = (
-        "ahead", "broken", "calls", "coming", "dirs", "loop", "max_read_fds", "mount_count", "next_handle", "next_id", "out",
+        "ahead", "broken", "buffer", "calls", "dirs", "flights", "loop", "max_read_fds", "mount_count", "next_handle", "next_id", "out",
         "read_fds", "received", "requests", "roots", "sent", "sock",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.sock.setblocking(False)
+        self.buffer = memoryview(bytearray(p.MAX_MESSAGE))
         self.loop: Loop | None = None
         self.calls: dict[int, Call] = {}
         self.out: list[bytes] = []
@@ -62,7 +74,7 @@ class GoferClient:
         self.read_fds: OrderedDict[Node, int] = OrderedDict()
         self.max_read_fds = min(MAX_READ_FDS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
         self.ahead = Ahead(self.forget)
-        self.coming: dict[tuple[Node, bytes], Call] = {}  # listings that a walk will bring
+        self.flights: list[tuple[Flight, Call]] = []  # walks under way
         self.roots: list[Node] = []
         r = self.call(p.Hello(self.new_id(), p.VERSION))
         if len(r.nums) != 2 or r.nums[0] != p.VERSION or r.nums[1] != len(r.attrs):
@@ -92,6 +104,8 @@ class GoferClient:
                 c.flight.lost()
             self._came(c)
         self.calls.clear()
+        self.flights.clear()
+        lib.nv_await(0)
         if self.loop is not None:
             self.loop.watch_fd(self.sock.fileno(), 0, self._on_ready)
         return SysErr(errno.EIO)
@@ -131,22 +145,23 @@ class GoferClient:
     def _receive(self) -> bool:
         """Takes one message in; False when there is none."""
         try:
-            data, fds, flags, _ = socket.recv_fds(
-                self.sock, p.MAX_MESSAGE, p.MAX_FDS, socket.MSG_CMSG_CLOEXEC
+            n, control, flags, _ = self.sock.recvmsg_into(
+                [self.buffer], CONTROL_SIZE, socket.MSG_CMSG_CLOEXEC
             )
         except BlockingIOError:
             return False
         except OSError:
             self._break()
             return False
+        fds = _descriptors(control) if control else []
         try:
-            r = p.reply_decoder.decode(data)
+            r = p.reply_decoder.decode(self.buffer[:n])
         except msgspec.MsgspecError:
             r = p.Reply(0, errno.EPROTO)
-        self.received += len(data)
+        self.received += n
         c = self.calls.get(r.id)
         if (
-            c is None or not data or r.fds != len(fds) or flags & (0x20 | socket.MSG_CTRUNC)
+            c is None or not n or r.fds != len(fds) or flags & (0x20 | socket.MSG_CTRUNC)
             or (c.flight is not None and not c.flight.part(r, fds))
         ):  # fmt: skip
             for fd in fds:
@@ -160,6 +175,9 @@ class GoferClient:
             c.answers = [r]
         if not r.more:
             del self.calls[r.id]
+            lib.nv_await(len(self.calls))
+            if c.flight is not None:
+                self.flights.remove((c.flight, c))
             c.done = True
         if c.done or c.flight is not None:
             self._came(c)
@@ -177,6 +195,7 @@ class GoferClient:
             raise SysErr(errno.EIO)
         c = Call(flight)
         self.calls[req.id] = c
+        lib.nv_await(len(self.calls))
         data = p.encoder.encode(req)
         self.requests += 1
         self.sent += len(data)
@@ -274,9 +293,10 @@ class GoferClient:
 
     def walk(self, n: Node) -> Listed:
         """Opens directory ``n`` and lists it, and with it those that a walk of its parent will come to."""
+        self.ahead.visit(n)
         got = self.ahead.take_dir(n)
         while got is None:
-            c = self.coming.get((n.parent, n.name)) if n.parent is not None else None
+            c = self._coming(n)
             if c is None:
                 got = self._walk(n)
             else:
@@ -293,18 +313,25 @@ class GoferClient:
             self.ahead.add_file(n, name, fd, dev, ino)
         return got
 
+    def _coming(self, n: Node) -> Call | None:
+        """A walk that will perhaps bring ``n``."""
+        if n.parent is not None:
+            handle = n.parent.handle
+            for flight, c in self.flights:
+                if flight.expects(handle, n.name):
+                    return c
+        return None
+
     def _walk(self, n: Node) -> Listed:
         parent = n.parent
         assert parent is not None
-        names = [n.name]
-        if parent.subdirs is not None:
-            names += parent.subdirs.following(n.name)
         at = self.handle(parent)
-        first = self._new_handles(len(names))
-        flight = Flight(self.ahead, self.coming, parent, names, first)
-        req = p.Walk(self.new_id(), at, names, first, self.ahead.walk_files())
+        names, most, deep = self.ahead.walk(n)
+        new = self._new_handles(most)
+        req = p.Walk(self.new_id(), at, names, new, most, deep, self.ahead.walk_files())
+        flight = Flight(self.ahead, at, req)
         c = self.begin(req, flight)
-        flight.start(c)
+        self.flights.append((flight, c))
         while flight.first is None and not c.done:
             self._wait(c)
         d = flight.first

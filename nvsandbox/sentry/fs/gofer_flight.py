@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 from ...gofer import protocol as p
 from .gofer_ahead import Ahead, Listed
 from .gofer_listing import mode_ok
-
-if TYPE_CHECKING:
-    from .gofer_client import Node
 
 
 @final
@@ -31,41 +28,50 @@ class Call:
 class Flight:
     """A walk: its directories are there one by one, while the gofer is still at those that follow."""
 
-    __slots__ = ("ahead", "at", "coming", "dir", "first", "handle", "names", "parent")
+    __slots__ = (
+        "ahead",
+        "at",
+        "deep",
+        "dir",
+        "first",
+        "handle",
+        "left",
+        "most",
+        "name",
+        "new",
+        "over",
+    )
 
-    def __init__(
-        self, ahead: Ahead, coming: dict[tuple[Node, bytes], Call], parent: Node,
-        names: list[bytes], handle: int,
-    ) -> None:  # fmt: skip
+    def __init__(self, ahead: Ahead, handle: int, req: p.Walk) -> None:
         self.ahead = ahead
-        self.coming = coming
-        self.parent = parent
-        self.names = names
-        self.handle = handle  # the first one's
+        self.handle = handle
+        self.left = set(req.names)  # directories of ``handle`` that may still come
+        self.new = req.new
+        self.most = req.most
+        self.deep = req.deep
         self.at = -1  # index of the directory whose parts come
         self.dir: Listed | None = None  # that directory
+        self.name = (0, req.names[0])  # where that one is: 1 + index, or 0 for ``handle``; its name
         self.first: Listed | None = None  # the one that was asked for, once it is there
+        self.over = False
 
-    def start(self, c: Call) -> None:
-        """``c`` has been sent."""
-        for name in self.names[1:]:
-            self.coming[(self.parent, name)] = c
+    def expects(self, handle: int, name: bytes) -> bool:
+        """Whether directory ``name`` of the one with ``handle`` may still come."""
+        if handle == self.handle:
+            return name in self.left
+        return self.deep and not self.over and self.new <= handle <= self.new + self.at
 
     def part(self, r: p.Reply, fds: list[int]) -> bool:
         """Takes in a part of the answer; False when it can't be, ``fds`` then are the caller's."""
         if r.err:
             self.lost()
             return not fds
-        i = r.nums[0] if r.nums else -1
-        if i != self.at:
-            if not self.at < i < len(self.names) or len(r.attrs) != 1:
+        nums = r.nums
+        if r.attrs:
+            if fds or not self._begin(r):
                 return False
-            a = r.attrs[0]
-            if not mode_ok(a.mode):
-                return False
-            self._complete()
-            self.at = i
-            self.dir = Listed(self.handle + i, a)
+        elif not nums or nums[0] != self.at:
+            return False
         d = self.dir
         if d is None or not d.add(r, fds):
             return False
@@ -74,17 +80,36 @@ class Flight:
             self.lost()
         return True
 
+    def _begin(self, r: p.Reply) -> bool:
+        """The first part of a directory has come."""
+        nums = r.nums
+        if len(nums) != 2 or len(r.attrs) != 1 or len(r.names) != 1:
+            return False
+        i, above = nums[0], nums[1]
+        where = (above, r.names[0])
+        a = r.attrs[0]
+        if i != self.at + 1 or i >= self.most or above > i or not mode_ok(a.mode):
+            return False
+        if (i == 0 and where != self.name) or (above and not self.deep):
+            return False
+        self._complete()
+        self.at = i
+        self.name = where
+        self.dir = Listed(self.new + i, a)
+        return True
+
     def _complete(self) -> None:
         """The directory whose parts came is whole."""
         d, self.dir = self.dir, None
         if d is None:
             return
+        above, name = self.name
         if self.at == 0:
             self.first = d
         else:
-            name = self.names[self.at]
-            self.ahead.add_dir(self.parent, name, d)
-            self.coming.pop((self.parent, name), None)
+            self.ahead.add_dir(self.new + above - 1 if above else self.handle, name, d)
+        if not above:
+            self.left.discard(name)
 
     def lost(self) -> None:
         """No more will come; a directory that isn't whole is none."""
@@ -92,5 +117,5 @@ class Flight:
         if d is not None:
             for fd, _, _ in d.files.values():
                 os.close(fd)
-        for name in self.names[1:]:
-            self.coming.pop((self.parent, name), None)
+        self.left.clear()
+        self.over = True

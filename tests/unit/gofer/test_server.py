@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -204,6 +205,69 @@ def test_files_come_with_listings_only_while_files_are_read(tree: GoferClient) -
     assert not tree.ahead.walk_files()
 
 
+def visit(n: Node) -> dict[bytes, object]:
+    """All that is below, as find would list it."""
+    return {
+        name: visit(Node(n.client, n, name, e.attr())) if stat.S_ISDIR(e.mode) else None
+        for name, e in n.list_dir().items()
+    }
+
+
+def on_disk(p: Path) -> dict[bytes, object]:
+    return {
+        os.fsencode(e.name): on_disk(Path(e)) if e.is_dir(follow_symlinks=False) else None
+        for e in os.scandir(p)
+    }
+
+
+@pytest.fixture
+def deep(tmp_path: Path) -> Path:
+    for a in range(6):
+        for b in range(6):
+            for c in range(6):
+                (tmp_path / f"a{a}/b{b}/c{c}/d").mkdir(parents=True)
+                (tmp_path / f"a{a}/b{b}/c{c}/f").write_text("x")
+    (tmp_path / "a0/link").symlink_to("/")
+    return tmp_path
+
+
+@contextlib.contextmanager
+def serve(root: Path) -> Iterator[GoferClient]:
+    client, pid = start_gofer(str(root), True)
+    yield client
+    client.sock.close()
+    os.waitpid(pid, 0)
+
+
+def test_a_walk_brings_what_is_below(deep: Path) -> None:
+    with serve(deep) as c:
+        assert visit(c.roots[0]) == on_disk(deep)
+        assert requests(c) < 40  # for 474 directories
+
+
+def test_a_walk_that_does_not_go_down_asks_for_nothing_below(deep: Path) -> None:
+    with serve(deep) as c:
+        root = c.roots[0]
+        for name, e in root.list_dir().items():
+            if stat.S_ISDIR(e.mode):
+                Node(c, root, name, e.attr()).list_dir()
+        assert {key[0] for key in c.ahead.dirs} <= {0}
+
+
+def test_a_directory_replaced_since_it_was_listed_ahead_is_not_taken_for_the_new_one(
+    deep: Path,
+) -> None:
+    with serve(deep) as c:
+        a0 = child(c.roots[0], b"a0")
+        subdirs = [n for n, e in a0.list_dir().items() if stat.S_ISDIR(e.mode)]
+        visit(child(a0, subdirs[0]))
+        assert any(name == subdirs[1] for _, name in c.ahead.dirs)
+        where = deep / "a0" / os.fsdecode(subdirs[1])
+        where.rename(deep / "gone")
+        (where / "new").mkdir(parents=True)
+        assert visit(Node(c, a0, subdirs[1], a0.list_dir(True)[subdirs[1]].attr())) == {b"new": {}}
+
+
 def test_what_came_ahead_is_bounded(tree: GoferClient) -> None:
     root = tree.roots[0]
     before = len(os.listdir("/proc/self/fd"))
@@ -238,9 +302,11 @@ def test_a_walk_cannot_leave_the_directory_or_take_a_handle_in_use(served: Serve
         ([b"file"], 77, errno.ENOTDIR),
         ([b"dir"], 0, errno.EINVAL),
     ):
-        assert code(c.call, p.Walk(c.new_id(), 0, names, new)) in (err, errno.ENOTDIR)
-    got = c.finish(c.begin(p.Walk(c.new_id(), 0, [b"dir", b"..", b"link", b"file"], 77)))
-    assert [r.nums for r in got] == [[0]]
+        assert code(c.call, p.Walk(c.new_id(), 0, names, new, 1)) in (err, errno.ENOTDIR)
+    for deep in (False, True):
+        req = p.Walk(c.new_id(), 0, [b"dir", b"..", b"link", b"file"], 77 + deep, 4, deep)
+        got = c.finish(c.begin(req))
+        assert [r.nums for r in got] == [[0, 0]]
 
 
 def liar(answer: Any, then: Callable[[socket.socket, int], None] | None = None) -> GoferClient:
@@ -285,8 +351,12 @@ def test_a_lying_gofer_is_cut_off(answer: Any) -> None:
     c.sock.close()
 
 
-def walk_part(i: int, nums: list[int], attr: bool = True, **more: Any) -> bytes:
-    return p.encoder.encode(p.Reply(i, nums=nums, attrs=[DIR] if attr else [], **more))
+def walk_part(i: int, nums: list[int], name: bytes = b"", **more: Any) -> bytes:
+    """A part of a walk's answer, with ``name`` the first of a directory."""
+    first = [DIR] if name else []
+    return p.encoder.encode(
+        p.Reply(i, nums=nums, attrs=first, names=[name] if name else [], **more)
+    )
 
 
 DIR = p.Attr(1, 2, stat.S_IFDIR | 0o755, 1, 0, 0, 0, 0, 0, 0, 0, 0)
@@ -296,31 +366,34 @@ def test_a_directory_can_be_used_while_a_walk_goes_on() -> None:
     go = threading.Event()
 
     def rest(sock: socket.socket, id: int) -> None:
-        sock.send(walk_part(id, [1], more=True))
+        sock.send(walk_part(id, [1, 0], b"b", more=True))
         assert go.wait(10)
-        sock.send(walk_part(id, [1], attr=False, values=[RECORD, b"x"]))
+        sock.send(walk_part(id, [1], values=[RECORD, b"x"]))
 
-    c = liar(lambda i: walk_part(i, [0], more=True), rest)
+    c = liar(lambda i: walk_part(i, [0, 0], b"a", more=True), rest)
     root = c.roots[0]
     root.subdirs = Order([b"a", b"b", b"c"])
     first, second = Node(c, root, b"a", DIR), Node(c, root, b"b", DIR)
     assert first.list_dir() == {}
-    assert {n for _, n in c.coming} == {b"b", b"c"}
+    assert [flight.left for flight, _ in c.flights] == [{b"b", b"c"}]
     go.set()
     assert set(second.list_dir()) == {b"x"}
-    assert not c.coming  # "c" was left out
+    assert not c.flights  # "c" was left out
     c.sock.close()
 
 
 @pytest.mark.parametrize(
     "answer",
     [
-        lambda i: walk_part(i, []),
-        lambda i: walk_part(i, [1]),
-        lambda i: walk_part(i, [0], attr=False),
-        lambda i: walk_part(i, [0], fds=1),
-        lambda i: walk_part(i, [0], values=[b"x"]),
-        lambda i: walk_part(i, [0], more=True),
+        lambda i: walk_part(i, [], b"d"),
+        lambda i: walk_part(i, [0], b"d"),
+        lambda i: walk_part(i, [1, 0], b"d"),
+        lambda i: walk_part(i, [0, 1], b"d"),
+        lambda i: walk_part(i, [0, 0], b"other"),
+        lambda i: walk_part(i, [0]),
+        lambda i: walk_part(i, [0, 0], b"d", fds=1),
+        lambda i: walk_part(i, [0, 0], b"d", values=[b"x"]),
+        lambda i: walk_part(i, [0, 0], b"d", more=True),
     ],
 )
 def test_a_lying_walk_is_cut_off(answer: Any) -> None:
