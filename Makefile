@@ -54,7 +54,8 @@ nvidia-libs:
 	@$(PYTHON) tools/nvidia_libs.py
 
 bench: venv
-	@root=$$(tools/mkrootfs.sh $(CACHE) | tail -1) && mkdir -p build && $(PY) -m bench --rootfs "$$root" --json build/bench.json $(BENCH_ARGS)
+	@root=$$(tools/mkrootfs.sh $(CACHE) | tail -1) && programs=$$(tools/mkprograms.sh $(CACHE) | tail -1) && mkdir -p build && \
+	$(PY) -m bench --rootfs "$$root" --programs "$$programs" --json build/bench.json $(BENCH_ARGS)
 
 lint: venv
 	@$(VENV)/bin/ruff check nvsandbox tests tools bench

@@ -15,11 +15,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from . import report
-from .macro import SCRIPTS, script
+from .macro import PROGRAMS, SCRIPTS, script
 
 HERE = Path(__file__).resolve().parent
 NVSANDBOX = Path(sys.executable).parent / "nvsandbox"
@@ -42,9 +42,11 @@ def build(out: Path) -> Path:
 class Runtime:
     """How a command is run under one runtime."""
 
-    def __init__(self, name: str, prefix: list[str]) -> None:
+    def __init__(self, name: str, prefix: list[str], oci: str = "") -> None:
+        """``oci``: the command line of an OCI runtime."""
         self.name = name
         self.prefix = prefix
+        self.oci = oci
 
     def run(self, argv: list[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run([*self.prefix, *argv], capture_output=True, text=True, timeout=300)
@@ -54,17 +56,23 @@ def runc_prefix(runtime: str, rootfs: str, extra: Path) -> list[str]:
     return [sys.executable, "-m", "bench.ociwrap", runtime, rootfs, str(extra)]
 
 
-def runtimes(args: argparse.Namespace, bindir: Path) -> list[Runtime]:
-    chroot = ["chroot", args.rootfs]
-    out = [Runtime("native", chroot)]
+# A root of its own for a command without a sandbox: /tmp in memory, as everywhere else.
+NATIVE = """root=$1; shift
+for d in proc dev sys; do mount --rbind /$d "$root/$d"; done; mount -t tmpfs tmp "$root/tmp"
+exec chroot "$root" "$@" """
+
+
+def runtimes(args: argparse.Namespace, rootfs: str, bindir: Path) -> list[Runtime]:
+    out = [Runtime("native", ["unshare", "-m", "bash", "-c", NATIVE, "bash", rootfs])]
     for spec in args.runtime:
         name, _, path = spec.partition("=")
-        out.append(Runtime(name, runc_prefix(path or name, args.rootfs, bindir)))
+        out.append(Runtime(name, runc_prefix(path or name, rootfs, bindir), path or name))
     if not args.runtime and shutil.which("runc"):
-        out.append(Runtime("runc", runc_prefix("runc", args.rootfs, bindir)))
+        out.append(Runtime("runc", runc_prefix("runc", rootfs, bindir), "runc"))
     for platform in args.platform.split(","):
-        do = [str(NVSANDBOX), f"--platform={platform}", "do", "--rootfs", args.rootfs]
-        out.append(Runtime(f"nvsandbox-{platform}", [*do, "-v", f"{bindir}:/bench:ro", "--"]))
+        do = [str(NVSANDBOX), f"--platform={platform}", "do", "--rootfs", rootfs]
+        oci = f"{NVSANDBOX} --platform={platform}"
+        out.append(Runtime(f"nvsandbox-{platform}", [*do, "-v", f"{bindir}:/bench:ro", "--"], oci))
     return out
 
 
@@ -91,8 +99,8 @@ def wanted(name: str, args: argparse.Namespace) -> bool:
     return not args.only or any(o in name for o in args.only)
 
 
-def macro(rts: list[Runtime], args: argparse.Namespace, res: Results) -> None:
-    for name in ("start_true", *SCRIPTS):
+def macro(rts: list[Runtime], names: Iterable[str], args: argparse.Namespace, res: Results) -> None:
+    for name in names:
         if not wanted(name, args):
             continue
         for _ in range(args.repeat):
@@ -109,6 +117,22 @@ def macro(rts: list[Runtime], args: argparse.Namespace, res: Results) -> None:
                     )
                 else:
                     res.setdefault(name, {}).setdefault(rt.name, []).append(took)
+
+
+def started(rts: list[Runtime], args: argparse.Namespace, res: Results) -> None:
+    """A container of an OCI runtime: ``run`` of one, and ``exec`` of another program in one that runs."""
+    if not wanted("oci_run_true oci_exec_true", args):
+        return
+    binaries = {rt.name: rt.oci for rt in rts if rt.oci}
+    for _ in range(args.repeat):
+        for name, runtime in binaries.items():
+            r = subprocess.run(
+                [sys.executable, "-m", "bench.ociwrap", "--time", runtime, args.rootfs, "/tmp", "true"],
+                capture_output=True, text=True, timeout=120,
+            )  # fmt: skip
+            for line in r.stdout.splitlines():
+                row, _, value = line.partition(" ")
+                res.setdefault(row, {}).setdefault(name, []).append(float(value))
 
 
 def memory(rts: list[Runtime], args: argparse.Namespace, res: Results) -> None:
@@ -215,6 +239,7 @@ def main() -> int:
     p = argparse.ArgumentParser(prog="bench", description=__doc__)
     p.add_argument("--rootfs", required=True)
     p.add_argument("--json", default="build/bench.json")
+    p.add_argument("--programs", help="root file system with servers and tools, for their rows")
     p.add_argument("--runtime", action="append", default=[], metavar="NAME=PATH")
     p.add_argument("--platform", default="systrap")
     p.add_argument("--rows", dest="only", action="append", default=[], metavar="NAME")
@@ -226,10 +251,13 @@ def main() -> int:
     p.add_argument("--svg", metavar="FILE", help="plot of the ratios to native")
     args = p.parse_args()
     exe = build(Path("build/bench"))
-    rts = runtimes(args, exe.parent.resolve())
+    rts = runtimes(args, args.rootfs, exe.parent.resolve())
     res: Results = {}
     micro(rts, exe, args, res)
-    macro(rts, args, res)
+    macro(rts, ("start_true", *SCRIPTS), args, res)
+    if args.programs:
+        macro(runtimes(args, args.programs, exe.parent.resolve()), PROGRAMS, args, res)
+    started(rts, args, res)
     memory(rts, args, res)
     nvproxy(args, res)
     network(args, res)

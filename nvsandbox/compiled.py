@@ -12,21 +12,25 @@ import json
 import os
 import sys
 import zlib
-from pathlib import Path
 from typing import Final
 
-HERE: Final = Path(__file__).resolve().parent
-OUT: Final = HERE / "_compiled"
+HERE: Final = os.path.dirname(os.path.realpath(__file__))
+OUT: Final = f"{HERE}/_compiled"
 STAMP: Final = "stamp.json"
 
 
-def fingerprint(source: Path) -> list[int]:
+def _content(path: str) -> bytes:
+    with open(path, "rb") as f:
+        return f.read()
+
+
+def fingerprint(source: str) -> list[int]:
     """What changes when a source does: time of change (ns) and, for a copy of it, checksum of the content."""
-    return [source.stat().st_mtime_ns, zlib.crc32(source.read_bytes())]
+    return [os.stat(source).st_mtime_ns, zlib.crc32(_content(source))]
 
 
-def same(source: Path, was: list[int]) -> bool:
-    return source.stat().st_mtime_ns == was[0] or zlib.crc32(source.read_bytes()) == was[1]
+def same(source: str, was: list[int]) -> bool:
+    return os.stat(source).st_mtime_ns == was[0] or zlib.crc32(_content(source)) == was[1]
 
 
 @functools.cache
@@ -35,8 +39,9 @@ def fresh() -> bool:
     if os.environ.get("NVSANDBOX_COMPILED") == "0":
         return False
     try:
-        stamp = json.loads((OUT / STAMP).read_bytes())
-        return all(same(HERE.parent / f, was) for f, was in stamp.items())
+        stamp = json.loads(_content(f"{OUT}/{STAMP}"))
+        top = os.path.dirname(HERE)
+        return all(same(f"{top}/{f}", was) for f, was in stamp.items())
     except (OSError, ValueError, AttributeError, TypeError, IndexError):
         return False
 
@@ -44,6 +49,6 @@ def fresh() -> bool:
 def prefer(package: str, path: list[str]) -> None:
     """Puts the compiled modules of ``package`` before its sources in ``path`` (its ``__path__``), if they may be used."""
     if fresh():
-        if str(OUT) not in sys.path:
-            sys.path.append(str(OUT))  # the library that all of them share
-        path.insert(0, str(OUT / package.replace(".", "/")))
+        if OUT not in sys.path:
+            sys.path.append(OUT)  # the library that all of them share
+        path.insert(0, f"{OUT}/{package.replace('.', '/')}")

@@ -19,6 +19,8 @@ sys.path.insert(0, str(REPO))
 
 from nvsandbox import compiled  # noqa: E402
 
+OUT = Path(compiled.OUT)
+
 # A module outside the Sentry is here when it derives from a class that is compiled.
 ALSO = ["nvsandbox/nvproxy/devices.py"]
 GROUP = "nvsandbox_kernel"
@@ -50,16 +52,16 @@ def main() -> int:
     os.environ["NVSANDBOX_COMPILED"] = "0"
     if "CC" not in os.environ and shutil.which("ccache"):
         os.environ["CC"] = "ccache gcc"
-    stamp = {f: compiled.fingerprint(REPO / f) for f in sources()}
+    stamp = {f: compiled.fingerprint(str(REPO / f)) for f in sources()}
     table = rows()
     modules = [f for f in sources() if not f.endswith("__init__.py")]
-    shutil.rmtree(compiled.OUT, ignore_errors=True)
+    shutil.rmtree(OUT, ignore_errors=True)
     build(modules)
     for f in sources():
         if f.endswith("__init__.py") and f != "nvsandbox/sentry/__init__.py":
-            shutil.copy(REPO / f, compiled.OUT / f)
-    (compiled.OUT / "nvsandbox/sentry/syscalls/rows.json").write_text(json.dumps(table))
-    (compiled.OUT / compiled.STAMP).write_text(json.dumps(stamp))
+            shutil.copy(REPO / f, OUT / f)
+    (OUT / "nvsandbox/sentry/syscalls/rows.json").write_text(json.dumps(table))
+    (OUT / compiled.STAMP).write_text(json.dumps(stamp))
     return check()
 
 
@@ -69,7 +71,7 @@ def check() -> int:
     env = {k: v for k, v in os.environ.items() if k != "NVSANDBOX_COMPILED"}
     done = subprocess.run([sys.executable, "-c", load], env=env, cwd=REPO, check=False)
     if done.returncode:
-        shutil.rmtree(compiled.OUT)
+        shutil.rmtree(OUT)
         print("the compiled kernel can't be loaded", file=sys.stderr)
     return done.returncode
 
@@ -89,7 +91,7 @@ def build(modules: list[str]) -> None:
         packages=[],
         ext_modules=extensions,
         script_args=[
-            "-q", "build_ext", f"--build-lib={compiled.OUT}", f"--build-temp={work}",
+            "-q", "build_ext", f"--build-lib={OUT}", f"--build-temp={work}",
             f"--parallel={os.cpu_count()}",
         ],
     )  # fmt: skip

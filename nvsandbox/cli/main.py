@@ -16,7 +16,15 @@ def main(flags: Sequence[str] = ()) -> None:
 
     ``flags`` come before the command line's own.
     """
-    sys.exit(call([*flags, *sys.argv[1:]]))
+    code = call([*flags, *sys.argv[1:]])
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError as e:
+        if not isinstance(e, BrokenPipeError):
+            os.write(2, f"nvsandbox: write: {e.strerror}\n".encode())
+        code = code or 1
+    os._exit(code)  # there is nothing to clean up: taking the interpreter down costs more than many a call
 
 
 def call(argv: list[str]) -> int:
@@ -92,6 +100,13 @@ def _people(values: Values, rest: list[str]) -> int:
         return 1
     except click.Abort:
         return 130
+    except BrokenPipeError:
+        return 1
+    except OSError as e:
+        from ..failure import reason
+
+        fail(None, reason(e))
+        return 1
 
 
 def _version() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..nvproxy.options import CDI_DIRECTORIES
+from ..defaults import CDI_DIRECTORIES
 from .args import Cmd, opt
 
 ANY: Final = None  # options that are not looked at

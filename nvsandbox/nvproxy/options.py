@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
+
+from ..defaults import CDI_DIRECTORIES
 
 ANNOTATION: Final = "dev.nvsandbox.gpu."
 """OCI annotations of a container: ``.memory``, ``.capabilities``, ``.timeslice``, ``.priority``."""
 VISIBLE: Final = b"NVIDIA_VISIBLE_DEVICES="
 CDI_ANNOTATION: Final = "cdi.k8s.io/"
-CDI_DIRECTORIES: Final = ("/etc/cdi", "/var/run/cdi")
 HOOKS: Final = frozenset(
     ("nvidia-container-runtime-hook", "nvidia-container-toolkit", "nvidia-ctk", "nvidia-cdi-hook")
 )
 """Programs that prepare a container's root file system for GPUs: what they do is done here."""
 
 
-@dataclass(slots=True)
-class GpuOptions:
+class GpuOptions(msgspec.Struct):
     """What the operator and the container ask for. Strings as the user wrote them."""
 
     gpus: str = ""

@@ -6,6 +6,7 @@
 #include "ptrace.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <sched.h>
@@ -599,6 +600,14 @@ void nv_post(struct nv_task *t) {
 int nv_running(const struct nv_task *t) { return t->run >= 0 || (t->pt && nv_pt_running(t)); }
 
 uint32_t nv_slot_tid(struct nv_task *t) { return t->slot->host_tid; }
+
+int nv_fallocate(int fd, int mode, int64_t offset, int64_t length) {
+  int r;
+  do
+    r = fallocate(fd, mode, offset, length);
+  while (r < 0 && errno == EINTR);
+  return r < 0 ? -errno : 0;
+}
 
 void *nv_map(int fd, uint64_t len, int writable) {
   void *p = mmap(NULL, len, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED, fd, 0);

@@ -91,6 +91,8 @@ void nv_await(uint32_t n);
 /* Descriptors that nv_wait found ready: fd and events alternate. */
 int nv_ready(int32_t *out, int max);
 
+/* fallocate(2): 0 or -errno. */
+int nv_fallocate(int fd, int mode, int64_t offset, int64_t length);
 void *nv_map(int fd, uint64_t len, int writable);
 void nv_unmap(void *p, uint64_t len);
 /* A stub's socket and ours, whose receiver is told who sends. 0 or -errno. */

@@ -7,11 +7,11 @@ first write. ``size`` is the truth about the size; nothing but this module chang
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 from typing import TYPE_CHECKING, Final
 
+from ...platform.native._native import lib
 from ..errors import SysErr, from_oserror
 from ..kernel.remote import remap_shared
 from ..kernel.wait import WaitQueue
@@ -34,16 +34,13 @@ if TYPE_CHECKING:
 
 INLINE_MAX: Final = 64 << 10
 CHUNK: Final = 1 << 20
-_libc: Final = ctypes.CDLL(None, use_errno=True)
-_libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 
 
 def host_fallocate(fd: int, mode: int, offset: int, length: int) -> None:
     """fallocate(2), which os has not."""
-    while _libc.fallocate(fd, mode, offset, length) != 0:
-        e = ctypes.get_errno()
-        if e != errno.EINTR:
-            raise SysErr(e)
+    r = lib.nv_fallocate(fd, mode, offset, length)
+    if r < 0:
+        raise SysErr(-r)
 
 
 def _pages(size: int) -> int:

@@ -8,9 +8,9 @@ once, at import. The result is the value for rax: a negative errno or a value >=
 from __future__ import annotations
 
 import json
+import os
 import typing
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple, NewType
 
 CInt = Annotated[int, "i32"]
@@ -54,7 +54,8 @@ _rows: Final[dict[str, Any]] = {}
 
 def _compiled_rows() -> dict[str, Any]:
     if not _rows:
-        _rows.update(json.loads((Path(__file__).parent / "rows.json").read_bytes()))
+        with open(f"{os.path.dirname(__file__)}/rows.json", "rb") as f:
+            _rows.update(json.loads(f.read()))
     return _rows
 
 

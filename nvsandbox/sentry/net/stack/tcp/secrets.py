@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from hashlib import blake2s
+from _blake2 import blake2s  # hashlib would load all of OpenSSL at every start
 from typing import Final
 
 MASK: Final = 0xFFFFFFFF
