@@ -24,7 +24,9 @@ def main(flags: Sequence[str] = ()) -> None:
         if not isinstance(e, BrokenPipeError):
             os.write(2, f"nvsandbox: write: {e.strerror}\n".encode())
         code = code or 1
-    os._exit(code)  # there is nothing to clean up: taking the interpreter down costs more than many a call
+    os._exit(
+        code
+    )  # there is nothing to clean up: taking the interpreter down costs more than many a call
 
 
 def call(argv: list[str]) -> int:

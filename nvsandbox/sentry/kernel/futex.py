@@ -24,6 +24,7 @@ FUTEX_WAITERS: Final = 0x8000_0000
 ANY: Final = 0xFFFF_FFFF
 
 Key = tuple[int, int]
+WAIT: Final = 1
 
 
 @final
@@ -43,9 +44,10 @@ class FutexWaiter:
 class FutexTable:
     """All waiters of the sandbox."""
 
-    __slots__ = ("_keep", "queues")
+    __slots__ = ("_keep", "busy", "queues")
 
     def __init__(self) -> None:
+        self.busy: dict[Key, WaitQueue] = {}  # PI futexes that somebody is at
         self.queues: dict[Key, deque[FutexWaiter]] = {}
 
     def key(self, t: Task, addr: int, private: bool) -> Key:
@@ -168,61 +170,103 @@ class FutexTable:
             self.queues.pop(src, None)
         return n + moved
 
-    # Priority inheritance: correct ownership, no priorities
+    # Priority inheritance: correct ownership, no priorities. Looking at the word, changing it and the queue is one step for others
+    # of the kernel (Linux: the lock of the hash bucket); the application's own changes are found out by compare-and-exchange.
+    def _hold(self, t: Task, lock: Key) -> None:
+        while lock in self.busy:
+            t.wait(self.busy[lock], interruptible=False)
+        self.busy[lock] = WaitQueue()
+
+    def _release(self, lock: Key) -> None:
+        self.busy.pop(lock).wake()
+
     def lock_pi(
         self, t: Task, addr: int, deadline: int | None, private: bool, trylock: bool
     ) -> int:
-        key = self.key(t, addr, private)
-        while True:
-            word = t.thread.read_u32(addr)
-            owner = word & FUTEX_TID_MASK
-            if owner == t.nr:
-                return -errno.EDEADLK
-            if owner == 0:
-                new = (
-                    t.nr
-                    | (word & FUTEX_OWNER_DIED)
-                    | (FUTEX_WAITERS if self.queues.get(key) else 0)
-                )
-                if t.thread.cmpxchg(addr, word, new) == word:
-                    return 0
-                continue
-            if trylock:
-                return -errno.EAGAIN
-            if t.tg.pidns.task(owner) is None:
-                return -errno.ESRCH
-            if not word & FUTEX_WAITERS:
-                if t.thread.cmpxchg(addr, word, word | FUTEX_WAITERS) != word:
-                    continue
-            w = FutexWaiter(key, ANY, t)
-            w.lock = key
-            self.enqueue(w)
+        """FUTEX_LOCK_PI and FUTEX_TRYLOCK_PI. Raises Restart, EFAULT. May suspend."""
+        w = FutexWaiter(self.key(t, addr, private), ANY, t)
+        w.lock = w.key
+        r = self._try_pi(t, w, addr, trylock)
+        while r == WAIT:
             try:
                 while not w.woken:
                     if not t.wait(w.queue, deadline=deadline) and not w.woken:
+                        if self._gave_up(t, w, addr):
+                            return 0
                         return -errno.ETIMEDOUT
-                word = t.thread.read_u32(addr)
-                if word & FUTEX_TID_MASK == t.nr:
+            except Restart:
+                if self._gave_up(t, w, addr):
                     return 0
+                raise
             finally:
-                if not w.woken:
-                    self.dequeue(w)
+                self.dequeue(w)
+            w.woken = False
+            if t.thread.read_u32(addr) & FUTEX_TID_MASK == t.tid:
+                return 0
+            r = self._try_pi(t, w, addr, trylock)
+        return r
+
+    def _try_pi(self, t: Task, w: FutexWaiter, addr: int, trylock: bool) -> int:
+        """Takes the lock (0), or has ``w`` wait for it (WAIT), or fails. May suspend."""
+        key = w.key
+        self._hold(t, key)
+        try:
+            while True:
+                word = t.thread.read_u32(addr)
+                owner = word & FUTEX_TID_MASK
+                if owner == t.tid:
+                    return -errno.EDEADLK
+                if owner == 0:
+                    waiters = FUTEX_WAITERS if self.queues.get(key) else 0
+                    new = t.tid | (word & FUTEX_OWNER_DIED) | waiters
+                    if t.thread.cmpxchg(addr, word, new) == word:
+                        return 0
+                    continue
+                if trylock:
+                    return -errno.EAGAIN
+                if owner not in t.tg.pids.tasks:
+                    return -errno.ESRCH
+                if t.thread.cmpxchg(addr, word, word | FUTEX_WAITERS) == word:
+                    self.enqueue(w)
+                    return WAIT
+        finally:
+            self._release(key)
+
+    def _gave_up(self, t: Task, w: FutexWaiter, addr: int) -> bool:
+        """``w`` waits no longer. Whether it has become the owner meanwhile. May suspend."""
+        lock = w.lock
+        assert lock is not None
+        self._hold(t, lock)
+        try:
+            self.dequeue(w)
+            return t.thread.read_u32(addr) & FUTEX_TID_MASK == t.tid
+        finally:
+            self._release(lock)
 
     def unlock_pi(self, t: Task, addr: int, private: bool) -> int:
+        """FUTEX_UNLOCK_PI: the first who waits becomes the owner. Raises EFAULT. May suspend."""
         key = self.key(t, addr, private)
-        while True:
-            word = t.thread.read_u32(addr)
-            if word & FUTEX_TID_MASK != t.nr:
-                return -errno.EPERM
-            q = self.queues.get(key)
-            nxt = q[0] if q else None
-            new = 0
-            if nxt is not None and q is not None:
-                new = nxt.task.nr | (FUTEX_WAITERS if len(q) > 1 else 0)
-            if t.thread.cmpxchg(addr, word, new) == word:
-                if nxt is not None:
-                    self.wake(key, 1)
-                return 0
+        self._hold(t, key)
+        try:
+            while True:
+                word = t.thread.read_u32(addr)
+                if word & FUTEX_TID_MASK != t.tid:
+                    return -errno.EPERM
+                q = self.queues.get(key)
+                nxt = q[0] if q else None
+                new = 0
+                if nxt is not None and q is not None:
+                    new = nxt.task.tid | (FUTEX_WAITERS if len(q) > 1 else 0)
+                if t.thread.cmpxchg(addr, word, new) == word:
+                    if (
+                        nxt is not None
+                    ):  # if it has given up meanwhile, it finds that it is the owner
+                        self.dequeue(nxt)
+                        nxt.woken = True
+                        nxt.queue.wake()
+                    return 0
+        finally:
+            self._release(key)
 
     def has_pi(self, key: Key) -> bool:
         """Whether somebody waits there who is to own a PI futex: others must not wake or move him."""
@@ -239,11 +283,14 @@ class FutexTable:
         if w.lock == w.key:
             raise SysErr(errno.EINVAL)
         try:
-            return self._sleep(t, w, addr, value, deadline)
+            r = self._sleep(t, w, addr, value, deadline)
         except Restart:
             if w.key == first:
                 raise Restart(ERESTARTNOINTR) from None
-            return -errno.EAGAIN
+            r = -errno.EAGAIN
+        if r < 0 and w.key != first and self._gave_up(t, w, lock):
+            return 0
+        return r
 
     def cmp_requeue_pi(
         self, t: Task, addr: int, lock: int, value: int, move: int, private: bool
@@ -252,10 +299,19 @@ class FutexTable:
         src, dst = self.key(t, addr, private), self.key(t, lock, private)
         if src == dst:
             raise SysErr(errno.EINVAL)
+        self._hold(t, dst)
+        try:
+            return self._requeue_pi(t, addr, lock, value, 1 + move, src, dst)
+        finally:
+            self._release(dst)
+
+    def _requeue_pi(
+        self, t: Task, addr: int, lock: int, value: int, most: int, src: Key, dst: Key
+    ) -> int:
         if t.thread.read_u32(addr) != value:
             return -errno.EAGAIN
         n = 0
-        while n < 1 + move:
+        while n < most:
             q = self.queues.get(src)
             if not q:
                 break
@@ -271,7 +327,9 @@ class FutexTable:
             if t.thread.cmpxchg(lock, word, new) != word:
                 continue
             if w.woken or w.key != src or q is not self.queues.get(src) or q[0] is not w:
-                continue  # it has given up meanwhile
+                if not owner:  # it has given up meanwhile, and owns nothing
+                    t.thread.cmpxchg(lock, new, word)
+                continue
             q.popleft()
             if not q:
                 self.queues.pop(src, None)
