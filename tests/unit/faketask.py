@@ -162,6 +162,7 @@ class FakeGroup:
         self.pids = self.pidns = kernel
         self.container = kernel.container
         self.undo_sets: dict[Any, None] = {}
+        self.core_filter = 0x33
         self.pid = self.pgid = self.sid = pid
         self.tty: object | None = None
         self.mm: object | None = None

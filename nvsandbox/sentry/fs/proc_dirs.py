@@ -192,7 +192,10 @@ class ProcessDir(ProcDir):
         self.text(b"sessionid", b"4294967295")
         for name in (b"uid_map", b"gid_map", b"projid_map", b"setgroups"):
             self.makers[name] = (stat.S_IFREG, functools.partial(proc_ids.MapFile, fs, self, name))
-        self.text(b"coredump_filter", b"00000033\n")
+        self.gen(
+            b"coredump_filter", lambda t: b"%08x\n" % tg.core_filter, 0o644,
+            lambda t, d: proc_pid.core_filter_write(tg, d),
+        )  # fmt: skip
         self.place_link(b"exe", _exe)
         self.place_link(b"cwd", lambda u: u.fs.cwd)
         self.place_link(b"root", lambda u: u.fs.root)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, final
 from ..errors import SysErr
 from ..kernel.remote import access
 from ..mm.vma import (
+    DONTDUMP,
     DONTFORK,
     GROWS,
     LOCKED,
@@ -105,6 +106,7 @@ FLAGS: Final = (
     (GROWS, "gd"),
     (LOCKED, "lo"),
     (DONTFORK, "dc"),
+    (DONTDUMP, "dd"),
     (NORESERVE, "nr"),
     (WIPEONFORK, "wf"),
 )

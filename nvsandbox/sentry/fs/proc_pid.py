@@ -6,6 +6,7 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 from ..errors import SysErr
+from ..kernel.coredump import FILTERS
 from ..kernel.cputime import Usage, group_usage
 from ..kernel.creds import CAP_SYS_RESOURCE
 from ..vfs.path import path_name
@@ -233,6 +234,18 @@ def oom_score_adj_write(t: Task, tg: ThreadGroup, data: bytes) -> int:
     if v < tg.oom_score_adj and not t.creds.capable(CAP_SYS_RESOURCE):
         raise SysErr(errno.EACCES)
     tg.oom_score_adj = v
+    return len(data)
+
+
+def core_filter_write(tg: ThreadGroup, data: bytes) -> int:
+    """A number as C writes it. Raises EINVAL."""
+    try:
+        v = int(data.split(b"\0")[0].strip(), 0)
+    except ValueError:
+        raise SysErr(errno.EINVAL) from None
+    if not 0 <= v < 1 << 32:
+        raise SysErr(errno.EINVAL)
+    tg.core_filter = v & FILTERS
     return len(data)
 
 

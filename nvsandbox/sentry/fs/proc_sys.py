@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from ..errors import SysErr
 from ..ipc import mqueue, msg, sem
 from ..ipc.namespace import INIT_IPC, IpcNamespace
-from ..kernel import pids, seccomp
+from ..kernel import coredump, pids, seccomp
 from ..kernel.container import MAX_TASKS, RELEASE, VERSION
 from ..kernel.creds import CAP_LAST, CAP_SYS_ADMIN
 from ..kernel.userns import Namespace
@@ -43,8 +43,7 @@ FIXED: Final[dict[bytes, bytes]] = {
     b"kernel/ostype": b"Linux", b"kernel/osrelease": RELEASE, b"kernel/version": VERSION,
     b"kernel/threads-max": b"%d" % (2 * MAX_TASKS),
     b"kernel/cap_last_cap": b"%d" % CAP_LAST, b"kernel/overflowuid": b"65534",
-    b"kernel/overflowgid": b"65534", b"kernel/ngroups_max": b"65536", b"kernel/core_pattern": b"core",
-    b"kernel/core_uses_pid": b"0", b"kernel/tainted": b"0", b"kernel/randomize_va_space": b"2",
+    b"kernel/overflowgid": b"65534", b"kernel/ngroups_max": b"65536", b"kernel/tainted": b"0", b"kernel/randomize_va_space": b"2",
     b"kernel/sched_child_runs_first": b"0", b"kernel/sched_rt_runtime_us": b"950000",
     b"kernel/sched_rt_period_us": b"1000000", b"kernel/sched_autogroup_enabled": b"0",
     b"kernel/printk": b"4\t4\t1\t7", b"kernel/perf_event_paranoid": b"3",
@@ -142,6 +141,7 @@ SETTINGS: Final[dict[bytes, Setting]] = {
     b"kernel/shmmax": Setting(lambda ns: ns.shm_limits, "size", 0, (1 << 64) - 1),
     b"kernel/shmall": Setting(lambda ns: ns.shm_limits, "pages", 0, (1 << 64) - 1),
     b"kernel/shmmni": Setting(lambda ns: ns.shms, "limit", 0, 32768),
+    b"kernel/core_uses_pid": Setting(coredump.SETTINGS, "uses_pid", 0, 1),
     b"kernel/pid_max": Setting(pids, "pid_max", pids.RESERVED + 1, pids.PID_MAX_LIMIT),
     b"vm/max_map_count": Setting(mm.LIMITS, "areas", 0, mm.HARD_MAP_COUNT),
 }  # fmt: skip
@@ -213,6 +213,15 @@ class Live:
         t.tg.pidns.last_pid = _number(data, 0, pids.pid_max - 1)
         return len(data)
 
+    def set_core_pattern(self, t: Task, data: bytes) -> int:
+        """Raises EINVAL for a pipe: nobody outside the sandbox could run the program."""
+        _need_root(t)
+        pattern = data.split(b"\n")[0].split(b"\0")[0]
+        if pattern[:1] == b"|" or len(pattern) > coredump.PATTERN_LEN:
+            raise SysErr(errno.EINVAL)
+        coredump.SETTINGS.pattern = pattern
+        return len(data)
+
     def set_sem(self, t: Task, data: bytes) -> int:
         _need_root(t)
         set_sem(t.ns.ipc, data)
@@ -226,6 +235,7 @@ class Live:
             b"kernel/hostname": (lambda t: t.ns.uts.hostname, self.set_hostname),
             b"kernel/domainname": (lambda t: t.ns.uts.domainname, self.set_domainname),
             b"kernel/ns_last_pid": (lambda t: b"%d" % t.tg.pidns.last_pid, self.set_last_pid),
+            b"kernel/core_pattern": (lambda t: coredump.SETTINGS.pattern, self.set_core_pattern),
             b"kernel/sem": (lambda t: show_sem(t.ns.ipc), self.set_sem),
             b"kernel/random/uuid": (lambda t: random_uuid(), None),
             b"kernel/random/boot_id": (lambda t: BOOT_ID, None),

@@ -185,7 +185,7 @@ def _new_group(t: Task, a: CloneArgs, pid: int, pidns: PidNamespace) -> ThreadGr
         watch_cpu_limit(tg)
     tg.sighand = t.tg.sighand if f & CLONE_SIGHAND else t.tg.sighand.copy()
     tg.oom_score_adj = t.tg.oom_score_adj
-    tg.dumpable = t.tg.dumpable
+    tg.dumpable, tg.core_filter = t.tg.dumpable, t.tg.core_filter
     tg.loginuid = t.tg.loginuid
     return tg
 

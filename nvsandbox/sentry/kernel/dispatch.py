@@ -41,7 +41,7 @@ from ..errors import (
     SysErr,
     TaskExit,
 )
-from . import ptrace, seccomp
+from . import coredump, ptrace, seccomp
 from . import signal as sg
 from .cputime import look_last
 from .deliver import setup_frame
@@ -344,6 +344,8 @@ def exit_to_user(k: Kernel, t: Task, r: int, fault: tuple[int, int, int] = (0, 0
         if t.mm.visits:
             run_visits(t)
             continue
+        if t.tg.core is not None:
+            coredump.hold(t)
         if t.stop_pending:
             _stop(t)
             continue
@@ -428,7 +430,7 @@ def _default_action(k: Kernel, t: Task, info: sg.SigInfo) -> None:
         start_stop(t, sig)
         return
     status = sig
-    if b & sg.CORE and t.tg.rlimits[4][0] > 0 and t.tg.dumpable:
+    if b & sg.CORE and coredump.dump(t, info):
         status |= 0x80
     if b & sg.CORE and log.isEnabledFor(logging.DEBUG):
         log.debug(

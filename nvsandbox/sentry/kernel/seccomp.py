@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from ...platform.interface import R8, R9, R10, RAX, RDI, RDX, RIP, RSI
 from ..errors import NO_REPLY, SysErr, TaskExit
-from . import ptrace
+from . import coredump, ptrace
 from . import signal as sg
 
 if TYPE_CHECKING:
@@ -295,8 +295,9 @@ def check(t: Task, nr: int, again: bool) -> int:
     if action == RET_KILL_THREAD and len(t.tg.tasks) > 1:
         t.exit_code = sg.SIGSYS
         raise TaskExit
-    core = t.tg.rlimits[4][0] > 0 and t.tg.dumpable
-    t.tg.kill(sg.SIGSYS | 0x80 if core else sg.SIGSYS)
+    info = sg.SigInfo(sg.SIGSYS, sg.SYS_SECCOMP)
+    info.errno, info.addr, info.status = data, t.thread.regs[RIP], nr
+    t.tg.kill(sg.SIGSYS | 0x80 if coredump.dump(t, info) else sg.SIGSYS)
     raise TaskExit
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..vfs.file import FdTable
     from ..vfs.fs_context import FsContext
     from .container import Container
+    from .coredump import Hold
     from .creds import Credentials
     from .kernel import Kernel
     from .namespaces import NsProxy
@@ -71,6 +72,8 @@ class ThreadGroup:
         "children",
         "cont_reported",
         "container",
+        "core",
+        "core_filter",
         "dead",
         "dead_tracees",
         "did_exec",
@@ -157,6 +160,8 @@ class ThreadGroup:
         self.child_used = Usage()  # by children that were waited for
         self.loginuid = 0xFFFFFFFF
         self.dumpable = 1
+        self.core: Hold | None = None  # while its core is written
+        self.core_filter = 0x33  # /proc/PID/coredump_filter
         self.leader_cred: Credentials | None = None
         self.undo_sets: dict[SemSet, None] = {}  # System V semaphores it has changed with SEM_UNDO
 

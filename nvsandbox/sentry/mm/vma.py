@@ -31,6 +31,7 @@ NORESERVE: Final = 4
 WIPEONFORK: Final = 8
 WRITTEN: Final = 16  # a private file mapping that was writable: it may differ from the file
 GROWS: Final = 32  # MAP_GROWSDOWN
+DONTDUMP: Final = 64
 STACK_GAP: Final = 256 * PAGE  # kept free below an area that grows (Linux: stack_guard_gap)
 
 

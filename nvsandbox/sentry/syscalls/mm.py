@@ -15,6 +15,7 @@ from ..mm import mm as m
 from ..mm.mm import TASK_SIZE, page_up
 from ..mm.promoted import Promoted
 from ..mm.vma import (
+    DONTDUMP,
     DONTFORK,
     LOCKED,
     PAGE,
@@ -44,6 +45,8 @@ MADV_FREE: Final = 8
 MADV_REMOVE: Final = 9
 MADV_DONTFORK: Final = 10
 MADV_DOFORK: Final = 11
+MADV_DONTDUMP: Final = 16
+MADV_DODUMP: Final = 17
 MADV_WIPEONFORK: Final = 18
 MADV_KEEPONFORK: Final = 19
 MADV_KNOWN: Final = frozenset((*range(5), 8, 9, *range(10, 24)))
@@ -71,6 +74,13 @@ GROWS: Final = 0x03000000  # PROT_GROWSDOWN | PROT_GROWSUP
 PROT_GROWSUP: Final = 0x02000000
 MADV_POPULATE_READ: Final = 22
 MADV_POPULATE_WRITE: Final = 23
+
+
+# Advice that is a flag of the area: (which, whether it is set)
+MARKED: Final = {
+    MADV_DONTFORK: (DONTFORK, True), MADV_DOFORK: (DONTFORK, False), MADV_DONTDUMP: (DONTDUMP, True),
+    MADV_DODUMP: (DONTDUMP, False), MADV_WIPEONFORK: (WIPEONFORK, True), MADV_KEEPONFORK: (WIPEONFORK, False),
+}  # fmt: skip
 
 
 def _with_lock(t: Task) -> bool:
@@ -331,11 +341,10 @@ def sys_madvise(t: Task, addr: CULong, length: CULong, advice: CInt) -> int:
         lo, hi = max(v.start, addr), min(v.end, addr + size)
         if v.flags & LOCKED and advice in (MADV_DONTNEED, MADV_FREE, MADV_REMOVE):
             raise SysErr(errno.EINVAL)
-        if advice in (MADV_DONTFORK, MADV_DOFORK, MADV_WIPEONFORK, MADV_KEEPONFORK):
+        if advice in MARKED:
             if advice == MADV_WIPEONFORK and (v.file is not None or v.shared):
                 raise SysErr(errno.EINVAL)
-            bit = DONTFORK if advice in (MADV_DONTFORK, MADV_DOFORK) else WIPEONFORK
-            on = advice in (MADV_DONTFORK, MADV_WIPEONFORK)
+            bit, on = MARKED[advice]
             nv = v.part(lo, hi)
             nv.flags = v.flags | bit if on else v.flags & ~bit
             t.mm.map.replace(lo, hi, [nv])

@@ -12,28 +12,37 @@ from ...platform.interface import (
     R8,
     R9,
     R10,
-    R11,
-    R12,
-    R13,
-    R14,
-    R15,
     RAX,
-    RBP,
-    RBX,
-    RCX,
     RDI,
     RDX,
     RIP,
     RSI,
     RSP,
-    WIN_DATA,
 )
-from ..errors import SysErr, TaskExit
+from ..errors import SysErr
 from ..fs.proc_access import check_access
 from ..kernel import ptrace as pt
 from ..kernel import signal as sg
-from ..kernel.deliver import EFL_USER, checked_fp, fp_area
-from ..kernel.remote import access, run_now
+from ..kernel.deliver import EFL_USER, checked_fp
+from ..kernel.regset import (
+    ARCH_GET_FS,
+    ARCH_SET_FS,
+    FS_BASE,
+    FXSAVE,
+    GS_BASE,
+    M64,
+    NT_PRFPREG,
+    NT_PRSTATUS,
+    NT_X86_XSTATE,
+    ORIG_RAX,
+    REGS,
+    USER_REGS,
+    arch_prctl,
+    read_state,
+    state_area,
+    user_regs,
+)
+from ..kernel.remote import access
 from ..mm.mm import TASK_SIZE
 from .decode import CLong, CULong, Table, partial
 
@@ -41,24 +50,9 @@ if TYPE_CHECKING:
     from ..kernel.task import Task
     from ..mm.mm import MM
 
-# struct user_regs_struct (sys/user.h), as indexes of our registers; names are kept apart
-ORIG_RAX, CS, SS, FS_BASE, GS_BASE, ZERO = -1, -2, -3, -4, -5, -6
-USER_REGS: Final = (
-    R15, R14, R13, R12, RBP, RBX, R11, R10, R9, R8, RAX, RCX, RDX, RSI, RDI, ORIG_RAX, RIP, CS, EFL, RSP, SS,
-    FS_BASE, GS_BASE, ZERO, ZERO, ZERO, ZERO,
-)  # fmt: skip
-REGS: Final = struct.Struct("<27Q")
 USER_SIZE: Final = 912 + 16  # struct user
 DEBUG_REGS: Final = range(848, 912)
-FXSAVE: Final = 512
-NT_PRSTATUS: Final = 1
-NT_PRFPREG: Final = 2
-NT_X86_XSTATE: Final = 0x202
-NR_ARCH_PRCTL: Final = 158
-ARCH_SET_FS: Final = 0x1002
-ARCH_GET_FS: Final = 0x1003
 AUDIT_ARCH_X86_64: Final = 0xC000003E
-M64: Final = (1 << 64) - 1
 MAX_STATE: Final = 1 << 16
 
 Request = Callable[["Task", "Task", pt.Tracee, int, int], int]
@@ -188,26 +182,8 @@ def _memory(u: Task) -> MM:
 
 
 # Registers
-def _host(u: Task, code: int, value: int) -> int:
-    """arch_prctl of a stopped tracee's host thread; what it found for ARCH_GET_FS."""
-    th = u.thread
-    get = code == ARCH_GET_FS
-    th.host(NR_ARCH_PRCTL, code, th.window() if get else value)
-    run_now(u, th)
-    return int.from_bytes(th.mem[WIN_DATA : WIN_DATA + 8], "little") if get else 0
-
-
-def _regs(u: Task) -> list[int]:
-    """struct user_regs_struct of a stopped tracee."""
-    regs = u.thread.regs.tolist() if u.has_thread() else (u.lent or [0] * 18)
-    orig = u.orig_nr & M64
-    fs = _host(u, ARCH_GET_FS, 0) if u.has_thread() else 0
-    special = {ORIG_RAX: orig, CS: 0x33, SS: 0x2B, FS_BASE: fs, GS_BASE: u.gs_base, ZERO: 0}
-    return [special[i] if i < 0 else regs[i] for i in USER_REGS]
-
-
 def _set_regs(u: Task, new: list[int]) -> None:
-    old = _regs(u)
+    old = user_regs(u)
     regs = u.thread.regs if u.has_thread() else u.lent
     if regs is None:
         raise SysErr(errno.EIO)
@@ -224,11 +200,11 @@ def _set_regs(u: Task, new: list[int]) -> None:
             v &= 0xFFFFFFFF
             u.orig_nr = v - (1 << 32) if v >> 31 else v
         elif i == FS_BASE and v != old[n] and u.has_thread():
-            _host(u, ARCH_SET_FS, v)
+            arch_prctl(u, ARCH_SET_FS, v)
 
 
 def _getregs(t: Task, u: Task, tr: pt.Tracee, addr: int, data: int) -> int:
-    t.copy_out(data, REGS.pack(*_regs(u)))
+    t.copy_out(data, REGS.pack(*user_regs(u)))
     return 0
 
 
@@ -240,7 +216,7 @@ def _setregs(t: Task, u: Task, tr: pt.Tracee, addr: int, data: int) -> int:
 def _peekuser(t: Task, u: Task, tr: pt.Tracee, addr: int, data: int) -> int:
     if addr & 7 or addr >= USER_SIZE:
         raise SysErr(errno.EIO)
-    v = _regs(u)[addr // 8] if addr < REGS.size else 0
+    v = user_regs(u)[addr // 8] if addr < REGS.size else 0
     t.copy_out(data, v.to_bytes(8, "little"))
     return 0
 
@@ -249,7 +225,7 @@ def _pokeuser(t: Task, u: Task, tr: pt.Tracee, addr: int, data: int) -> int:
     if addr & 7 or addr >= USER_SIZE:
         raise SysErr(errno.EIO)
     if addr < REGS.size:
-        new = _regs(u)
+        new = user_regs(u)
         new[addr // 8] = data
         _set_regs(u, new)
     elif addr not in DEBUG_REGS or data:  # no hardware breakpoints
@@ -257,31 +233,8 @@ def _pokeuser(t: Task, u: Task, tr: pt.Tracee, addr: int, data: int) -> int:
     return 0
 
 
-def _state(u: Task) -> tuple[int, int]:
-    """(offset, size) of a stopped tracee's extended state in its slot."""
-    if not u.has_thread():
-        raise SysErr(errno.EIO)
-    try:
-        u.thread.load_fp()
-    except TaskExit:
-        raise SysErr(errno.ESRCH) from None
-    off, size = fp_area(u)
-    if size < FXSAVE:
-        raise SysErr(errno.EIO)
-    return off, size
-
-
-def _read_state(u: Task, kind: int) -> bytes:
-    off, size = _state(u)
-    raw = bytes(u.thread.mem[off : off + size])
-    if kind == NT_PRFPREG:
-        return raw[:464] + bytes(48)
-    # The place of the signal frame's own description holds the features (struct xstateregs)
-    return raw[:464] + raw[472:480] + bytes(40) + raw[512:-4]
-
-
 def _write_state(u: Task, kind: int, new: bytes) -> None:
-    off, size = _state(u)
+    off, size = state_area(u)
     th = u.thread
     old = bytes(th.mem[off : off + size])
     if kind == NT_PRFPREG:
@@ -295,7 +248,7 @@ def _write_state(u: Task, kind: int, new: bytes) -> None:
 
 
 def _getfpregs(t: Task, u: Task, tr: pt.Tracee, addr: int, data: int) -> int:
-    t.copy_out(data, _read_state(u, NT_PRFPREG))
+    t.copy_out(data, read_state(u, NT_PRFPREG))
     return 0
 
 
@@ -312,9 +265,9 @@ def _regset(t: Task, data: int) -> tuple[int, int]:
 def _getregset(t: Task, u: Task, tr: pt.Tracee, addr: int, data: int) -> int:
     base, size = _regset(t, data)
     if addr == NT_PRSTATUS:
-        raw = REGS.pack(*_regs(u))
+        raw = REGS.pack(*user_regs(u))
     elif addr in (NT_PRFPREG, NT_X86_XSTATE):
-        raw = _read_state(u, addr)
+        raw = read_state(u, addr)
     else:
         raise SysErr(errno.EINVAL)
     if size % 8:
@@ -345,7 +298,7 @@ def _setregset(t: Task, u: Task, tr: pt.Tracee, addr: int, data: int) -> int:
 def _arch_prctl(t: Task, u: Task, tr: pt.Tracee, addr: int, data: int) -> int:
     """PTRACE_ARCH_PRCTL: ``data`` is the code."""
     if data == ARCH_GET_FS:
-        t.copy_out(addr, _host(u, ARCH_GET_FS, 0).to_bytes(8, "little"))
+        t.copy_out(addr, arch_prctl(u, ARCH_GET_FS, 0).to_bytes(8, "little"))
         return 0
     raise SysErr(errno.EINVAL)
 
@@ -396,7 +349,7 @@ def _setsigmask(t: Task, u: Task, tr: pt.Tracee, addr: int, data: int) -> int:
 
 def _syscall_info(t: Task, u: Task, tr: pt.Tracee, addr: int, data: int) -> int:
     """PTRACE_GET_SYSCALL_INFO: ``addr`` is the size of the buffer."""
-    r = _regs(u)
+    r = user_regs(u)
     regs = dict(zip(USER_REGS[:22], r, strict=False))
     buf = struct.pack("<BxxxIQQ", tr.op, AUDIT_ARCH_X86_64, regs[RIP], regs[RSP])
     if tr.op in (pt.ENTRY, pt.SECCOMP):
