@@ -204,6 +204,11 @@ def config_of(spec: Spec, bundle: str, base: SandboxConfig) -> SandboxConfig:
     through = base.root.write_through
     base.root = HostMount(os.path.realpath(path), b"/", not through, through)
     base.root_readonly = spec.root.readonly
+    for i, m in enumerate(spec.mounts):
+        if m.type in ("proc", "sysfs") and os.path.islink(base.root.source + m.destination):
+            raise Failure(
+                f"$.mounts[{i}]: `{m.destination}` must be mounted on ordinary directory, not on a symbolic link"
+            )
     base.mounts, base.sequence = mounts_of(spec, bundle)
     base.hostname = os.fsencode(spec.hostname or os.uname().nodename)
     base.domainname = os.fsencode(spec.domainname)

@@ -278,3 +278,13 @@ def test_a_stub_is_killed_while_its_program_runs(rt: Runtime, platform: str) -> 
     wait_for(lambda: any(burnt(p) > 20 for p in family(ran.pid)), 30)
     os.kill(max(family(ran.pid), key=burnt), signal.SIGKILL)
     assert ran.communicate(timeout=30)[0] == "ended 137\n"
+
+
+@pytest.mark.parametrize("place", ["proc", "sys"])
+def test_proc_and_sys_on_a_symbolic_link(rt: Runtime, tmp_path: Path, place: str) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / place).symlink_to("/elsewhere")
+    b = rt.bundle(edit=lambda s: s["root"].update(path=str(tmp_path / "root")))
+    assert f"`/{place}` must be mounted on ordinary directory" in rt.failure(
+        rt("create", "-b", b, "x")
+    )
