@@ -24,13 +24,18 @@ FLAGS: Final = {
 CLEARS: Final = {
     "rw": 1, "suid": 2, "dev": 4, "exec": 8, "atime": 1024, "diratime": 2048, "nostrictatime": 1 << 24,
 }  # fmt: skip
+REC: Final = 1 << 14
+PROPAGATION: Final = {
+    "unbindable": 1 << 17, "private": 1 << 18, "slave": 1 << 19, "shared": 1 << 20, "runbindable": 1 << 17 | REC,
+    "rprivate": 1 << 18 | REC, "rslave": 1 << 19 | REC, "rshared": 1 << 20 | REC,
+}  # fmt: skip
 # What has no meaning inside, where nothing propagates and everything is written when the host writes it.
 IGNORED: Final = frozenset(
     (
-        "defaults", "relatime", "norelatime", "bind", "rbind", "private", "rprivate", "shared", "rshared",
-        "slave", "rslave", "unbindable", "runbindable", "newinstance", "sync", "async", "tmpcopyup", "dirsync",
+        "defaults", "relatime", "norelatime", "bind", "rbind", "newinstance", "sync", "async", "tmpcopyup", "dirsync",
         "lazytime", "nolazytime", "silent", "loud", "iversion", "noiversion", "mand", "nomand", "remount",
-        "nosymfollow", "symfollow", "z", "Z", "copy", "nocopy", "idmap", "ridmap", "rrw", "U", "acl", "noacl", "consistent", "cached", "delegated",
+        "nosymfollow", "symfollow", "z", "Z", "copy", "nocopy", "idmap", "ridmap", "rrw", "U", "acl", "noacl",
+        "consistent", "cached", "delegated",
     )
 )  # fmt: skip
 INNER: Final = ("tmpfs", "proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2")
@@ -45,6 +50,7 @@ def mounts_of(spec: Spec, bundle: str) -> tuple[list[HostMount], list[HostMount 
     for i, m in enumerate(spec.mounts):
         flags, data = options(m)
         target = os.fsencode(m.destination)
+        kind = next((PROPAGATION[o] for o in reversed(m.options) if o in PROPAGATION), 0)
         bind = m.type in ("bind", "rbind") or "bind" in m.options or "rbind" in m.options
         if bind:
             source = os.path.join(bundle, m.source)
@@ -53,18 +59,20 @@ def mounts_of(spec: Spec, bundle: str) -> tuple[list[HostMount], list[HostMount 
                     f"$.mounts[{i}]: mount `{m.source}` on `{m.destination}`: no such file or directory"
                 )
             ro = bool(flags & 1)
-            found = [HostMount(source, target, ro, not ro, flags)]
+            found = [HostMount(source, target, ro, not ro, flags, kind)]
             if ro and "rbind" in m.options and "rro" not in m.options:
                 found += _mounts_below(source, target, flags & ~1)
             host += found
             order += found
         elif m.type == "tmpfs" and m.destination == "/dev":
             order.append(
-                InnerMount(target, "dev", b"" if spec.process.terminal else b"noconsole", flags)
+                InnerMount(
+                    target, "dev", b"" if spec.process.terminal else b"noconsole", flags, "", kind
+                )
             )
         elif m.type in INNER:
             keep = data if m.type in ("tmpfs", "devpts") else []
-            order.append(InnerMount(target, m.type, ",".join(keep).encode(), flags, m.source))
+            order.append(InnerMount(target, m.type, ",".join(keep).encode(), flags, m.source, kind))
         else:
             raise Failure(
                 f"$.mounts[{i}]: mount `{m.destination}`: file system type `{m.type}` is not supported"
@@ -96,7 +104,7 @@ def options(m: Mount) -> tuple[int, list[str]]:
             flags |= FLAGS[o]
         elif o in CLEARS:
             flags &= ~CLEARS[o]
-        elif o not in IGNORED:
+        elif o not in IGNORED and o not in PROPAGATION:
             data.append(o)
     return flags, data
 
@@ -210,6 +218,7 @@ def config_of(spec: Spec, bundle: str, base: SandboxConfig) -> SandboxConfig:
                 f"$.mounts[{i}]: `{m.destination}` must be mounted on ordinary directory, not on a symbolic link"
             )
     base.mounts, base.sequence = mounts_of(spec, bundle)
+    base.root_propagation = PROPAGATION.get(spec.linux.rootfsPropagation, 0)
     base.hostname = os.fsencode(spec.hostname or os.uname().nodename)
     base.domainname = os.fsencode(spec.domainname)
     base.devices = [device_of(d, i) for i, d in enumerate(spec.linux.devices)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .. import __version__
 from .capabilities import NAMES
-from .convert import CLEARS, FLAGS, IGNORED
+from .convert import CLEARS, FLAGS, IGNORED, PROPAGATION
 from .seccomp import ACTIONS, NATIVE, OPERATORS
 from .spec import HOOK_KINDS
 
@@ -21,7 +21,7 @@ def features(_g: Globals, _v: Values, _args: list[str]) -> int:
         "ociVersionMin": "1.0.0",
         "ociVersionMax": "1.0.2",
         "hooks": list(HOOK_KINDS),
-        "mountOptions": sorted({*FLAGS, *CLEARS, *IGNORED}),
+        "mountOptions": sorted({*FLAGS, *CLEARS, *IGNORED, *PROPAGATION}),
         "linux": {
             "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "user", "uts"],
             "capabilities": [f"CAP_{n}" for n in NAMES],

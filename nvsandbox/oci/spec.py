@@ -241,6 +241,7 @@ class Spec(Struct):
     linux: Linux = msgspec.field(default_factory=Linux)
 
 
+ROOT_PROPAGATION: Final = ("", "shared", "slave", "private", "unbindable")
 NAMESPACES: Final = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time")
 
 
@@ -332,5 +333,9 @@ def check(spec: Spec, path: str) -> None:
         for i, h in enumerate(getattr(spec.hooks, kind) if spec.hooks else ()):
             if not h.path.startswith("/") or "\0" in h.path:
                 raise Failure(f"`{path}`: $.hooks.{kind}[{i}].path: `{h.path}` is not absolute")
+    if spec.linux.rootfsPropagation.removeprefix("r") not in ROOT_PROPAGATION:
+        raise Failure(
+            f"`{path}`: $.linux.rootfsPropagation: unknown `{spec.linux.rootfsPropagation}`"
+        )
     if ".." in spec.linux.cgroupsPath.split("/"):
         raise Failure(f"`{path}`: $.linux.cgroupsPath: `..` is not allowed")

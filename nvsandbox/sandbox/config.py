@@ -22,6 +22,9 @@ class HostMount(Struct):
     readonly: bool = True  # writes go to a memory overlay for the root, are refused elsewhere
     write_through: bool = False
     flags: int = 0  # MS_NOSUID, MS_NOEXEC… inside
+    propagation: int = (
+        0  # MS_SHARED, MS_SLAVE, MS_PRIVATE or MS_UNBINDABLE inside, MS_REC for those below
+    )
 
 
 class InnerMount(Struct):
@@ -32,6 +35,7 @@ class InnerMount(Struct):
     data: bytes = b""
     flags: int = 0
     source: str = ""  # as /proc/mounts shows it
+    propagation: int = 0
 
 
 class DeviceNode(Struct):
@@ -80,6 +84,7 @@ class SandboxConfig(Struct):
     uid_maps: list[IdMap] = field(default_factory=list)  # empty: the host's ids
     gid_maps: list[IdMap] = field(default_factory=list)
     root_readonly: bool = False  # inside, by the OCI spec
+    root_propagation: int = 0  # of the root, by the OCI spec
     domainname: bytes = b""
     seccomp: dict[str, Any] | None = None  # an OCI profile
     memory: int = 0  # bytes the application may see, 0: the host's

@@ -8,7 +8,7 @@ import msgspec
 
 from .config import DeviceNode, DeviceRule, HostMount, IdMap, InnerMount, SandboxConfig
 
-PLAIN = ("root_readonly", "memory", "pids", "cpu_max")
+PLAIN = ("root_readonly", "root_propagation", "memory", "pids", "cpu_max")
 BYTES = ("masked", "readonly_paths", "links", "files")
 
 
@@ -37,6 +37,7 @@ def decode(tree: dict[str, Any]) -> SandboxConfig:
     config.devices = msgspec.convert(tree["devices"], list[DeviceNode])
     config.device_rules = msgspec.convert(tree["device_rules"], list[DeviceRule])
     config.root_readonly = bool(tree["root_readonly"])
+    config.root_propagation = int(tree["root_propagation"])
     config.memory, config.pids = int(tree["memory"]), int(tree["pids"])
     config.cpu_max = msgspec.convert(tree["cpu_max"], tuple[int, int] | None)
     config.uid_maps = msgspec.convert(tree["uid_maps"], list[IdMap])

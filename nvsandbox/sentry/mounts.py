@@ -23,7 +23,11 @@ from .fs.tmpfs_inode import MemDir, MemNode
 from .fs.tty import session_leader_exit
 from .ipc.namespace import INIT_IPC
 from .net import sysctl
-from .vfs.path import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_RELATIME
+from .vfs.mount import MS_SHARED, MS_SLAVE, MS_UNBINDABLE
+from .vfs.path import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_RELATIME, Mount
+from .vfs.peers import make_private, make_shared, make_slave, subtree
+
+MS_REC: Final = 16384
 
 if TYPE_CHECKING:
     from ..sandbox.config import DeviceNode, HostMount, InnerMount, SandboxConfig
@@ -83,6 +87,8 @@ def mount_all(k: Kernel, b: Builder, config: SandboxConfig) -> None:
     for m in config.sequence or [*config.mounts, *config.inner]:
         try:
             _mount_one(k, b, config, m, served.get(id(m)))
+            if m.propagation:
+                set_propagation(b.place(m.target, True).mount, m.propagation)
         except SysErr as e:
             where, why = m.target.decode("utf-8", "replace"), os.strerror(e.errno).lower()
             raise Failure(f"mount on `{where}`: {why}") from None
@@ -97,6 +103,19 @@ def mount_all(k: Kernel, b: Builder, config: SandboxConfig) -> None:
     for path in config.readonly_paths:
         if exists(b, path):
             b.bind(path, path, MS_RELATIME | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    if config.root_propagation:
+        set_propagation(b.ns.root_path().mount, config.root_propagation)
+
+
+def set_propagation(m: Mount, kind: int) -> None:
+    """``kind``: MS_SHARED, MS_SLAVE, MS_PRIVATE or MS_UNBINDABLE, with MS_REC for the mounts below, too (mount(2))."""
+    for x in subtree(m) if kind & MS_REC else [m]:
+        if kind & MS_SHARED:
+            make_shared(x)
+        elif kind & MS_SLAVE:
+            make_slave(x)
+        else:
+            make_private(x, bool(kind & MS_UNBINDABLE))
 
 
 def _mount_one(

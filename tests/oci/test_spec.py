@@ -91,6 +91,43 @@ def test_mounts(rt: Runtime, tmp_path: Path) -> None:
     assert (tmp_path / "v" / "n").read_text() == "new\n"
 
 
+PEERS = """
+cd /; mkdir -p d m; mount --bind / d 2>/dev/null && echo bound || echo unbindable
+mount -t tmpfs none m && touch m/f; [ -e d/m/f ] && echo seen || echo apart
+awk '$5 == "/" || $5 == "/v" || $5 == "/t" { print $5, $7 == "-" ? "private" : $7 }' /proc/self/mountinfo | sed 's/:.*//'
+"""
+
+
+@pytest.mark.parametrize(
+    ("root", "seen"),
+    [("", ["bound", "apart", "/ private"]), ("rshared", ["bound", "seen", "/ shared"]),
+     ("slave", ["bound", "apart", "/ private"]), ("unbindable", ["unbindable", "apart", "/ unbindable"])],
+)  # fmt: skip
+def test_propagation_types(rt: Runtime, tmp_path: Path, root: str, seen: list[str]) -> None:
+    """Of the root and of mounts, among the mounts inside."""
+
+    def edit(s: dict[str, Any]) -> None:
+        s["linux"]["rootfsPropagation"] = root
+        s["mounts"] += [
+            {
+                "destination": "/v",
+                "type": "bind",
+                "source": str(tmp_path),
+                "options": ["bind", "shared"],
+            },
+            {"destination": "/t", "type": "tmpfs", "options": ["rprivate", "unbindable"]},
+        ]
+        for kind in ("bounding", "effective", "permitted"):
+            s["process"]["capabilities"][kind].append("CAP_SYS_ADMIN")
+
+    got = inside(rt, PEERS, edit).splitlines()
+    if root == "rshared":
+        assert "/v shared" in got and "/t shared" in got  # the root's type goes over those below
+    else:
+        assert "/v shared" in got and "/t unbindable" in got
+    assert [x for x in got if x in seen] == seen, got
+
+
 def test_readonly_bind_mounts_with_mounts_below(rt: Runtime, tmp_path: Path) -> None:
     """``ro`` is the first mount's, ``rro`` everybody's."""
     volume = tmp_path / "v"
