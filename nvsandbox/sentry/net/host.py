@@ -35,6 +35,8 @@ from ..abi.socket import (
     SO_REUSEADDR,
     SO_REUSEPORT,
     SO_SNDBUF,
+    SO_TIMESTAMP,
+    SO_TIMESTAMPNS,
     SOCK_DGRAM,
     SOCK_RAW,
     SOCK_STREAM,
@@ -42,6 +44,7 @@ from ..abi.socket import (
     SOL_IPV6,
     SOL_SOCKET,
     SOL_TCP,
+    SOL_UDP,
 )
 from ..errors import SysErr, from_oserror
 from ..fs.hostpoll import POLLRDHUP, HostPoll
@@ -51,7 +54,7 @@ from . import netlink
 from .ifioctl import SIOCGIFADDR, SIOCGIFCONF, forward
 from .inet_family import create_inet
 from .ports import parse_sockaddr
-from .socket import Received, Socket, Ucred, register_family
+from .socket import Control, Received, Socket, Ucred, register_family
 from .state import NET
 
 if TYPE_CHECKING:
@@ -66,19 +69,32 @@ IPPROTO_ICMP: Final = 1
 IPPROTO_ICMPV6: Final = 58
 # What passes to the host, by level. Waiting and identity (time-outs, types) are ours; in Socket.
 SOCKET_OPTIONS: Final = frozenset(
-    (SO_REUSEADDR, SO_BROADCAST, SO_SNDBUF, SO_RCVBUF, SO_KEEPALIVE, SO_OOBINLINE, SO_LINGER, SO_REUSEPORT)
+    (
+        SO_REUSEADDR, SO_BROADCAST, SO_SNDBUF, SO_RCVBUF, SO_KEEPALIVE, SO_OOBINLINE, SO_LINGER, SO_REUSEPORT, SO_TIMESTAMP,
+        SO_TIMESTAMPNS,
+    )
 )  # fmt: skip
 TCP_SET: Final = frozenset((1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 18, 23, 25))
 TCP_GET: Final = TCP_SET | {11, 13}  # TCP_INFO, TCP_CONGESTION
-IP_SET: Final = frozenset((1, 2, 10, 24, 32, 33, 34, 35, 36))  # TOS TTL MTU_DISCOVER multicast
+# TOS TTL PKTINFO MTU_DISCOVER RECVERR RECVTTL RECVTOS, multicast, MULTICAST_ALL
+IP_SET: Final = frozenset((1, 2, 8, 10, 11, 12, 13, 24, *range(32, 50)))
 IP_GET: Final = IP_SET | {14}
-IP6_SET: Final = frozenset((16, 17, 18, 19, 20, 21, 23, 26, 67))
+# hops, multicast, MTU_DISCOVER RECVERR V6ONLY MULTICAST_ALL, sources, RECVPKTINFO RECVHOPLIMIT RECVTCLASS TCLASS
+IP6_SET: Final = frozenset((16, 17, 18, 19, 20, 21, 23, 25, 26, 29, *range(42, 50), 51, 66, 67))
+UDP_SET: Final = frozenset((1, 101, 102, 103, 104))  # CORK NO_CHECK6_TX NO_CHECK6_RX SEGMENT GRO
+# Control messages that programs may send: PKTINFO, TTL and TOS; of UDP SEGMENT
+CONTROL: Final = frozenset(
+    ((SOL_IP, 1), (SOL_IP, 2), (SOL_IP, 8), (SOL_IPV6, 50), (SOL_IPV6, 52), (SOL_IPV6, 67), (SOL_UDP, 103))
+)  # fmt: skip
+CONTROL_LEVELS: Final = frozenset((SOL_SOCKET, SOL_IP, SOL_IPV6, SOL_UDP))
+CONTROL_ROOM: Final = 1024  # bytes
 IP6_GET: Final = IP6_SET | {24}
-IGNORED: Final = frozenset(
-    ((SOL_IP, 11), (SOL_IPV6, 25))
-)  # error queues: there is none, nothing changes
-SETTABLE: Final = {SOL_SOCKET: SOCKET_OPTIONS, SOL_TCP: TCP_SET, SOL_IP: IP_SET, SOL_IPV6: IP6_SET}
-GETTABLE: Final = {SOL_SOCKET: SOCKET_OPTIONS | {SO_ERROR}, SOL_TCP: TCP_GET, SOL_IP: IP_GET, SOL_IPV6: IP6_GET}  # fmt: skip
+SETTABLE: Final = {
+    SOL_SOCKET: SOCKET_OPTIONS, SOL_TCP: TCP_SET, SOL_IP: IP_SET, SOL_IPV6: IP6_SET, SOL_UDP: UDP_SET,
+}  # fmt: skip
+GETTABLE: Final = {
+    SOL_SOCKET: SOCKET_OPTIONS | {SO_ERROR}, SOL_TCP: TCP_GET, SOL_IP: IP_GET, SOL_IPV6: IP6_GET, SOL_UDP: UDP_SET,
+}  # fmt: skip
 # ioctls on struct ifreq that only read: NAME FLAGS ADDR DSTADDR BRDADDR NETMASK METRIC MTU HWADDR INDEX TXQLEN
 IFREQ: Final = (
     0x8910, 0x8913, 0x8915, 0x8917, 0x8919, 0x891B, 0x891D, 0x8921, 0x8927, 0x8933, 0x8942,
@@ -269,7 +285,9 @@ class HostSocket(Socket):
         got = b""
         while True:
             try:
-                data, _anc, _mflags, name = host_call(lambda: self.host.recvmsg(room, 0, how))  # noqa: B023
+                data, anc, _mflags, name = host_call(
+                    lambda: self.host.recvmsg(room, 0 if stream else CONTROL_ROOM, how)  # noqa: B023
+                )
             except BlockingIOError:
                 if self.dontwait(flags):
                     return Received(got) if got else -errno.EAGAIN
@@ -292,22 +310,53 @@ class HostSocket(Socket):
                 r.length = len(data)
                 r.flags = MSG_TRUNC if len(data) > size else 0
                 r.addr = self.sockaddr(name)
+                r.control = [c for c in anc if c[0] in CONTROL_LEVELS]
             if self.queue.waiters:
                 self.poll(None)
             return r
+
+    def send_with(
+        self, t: Task, data: bytes, addr: bytes | None, flags: int, control: list[Control]
+    ) -> int:
+        if any(c[:2] not in CONTROL for c in control):
+            raise SysErr(errno.EINVAL)
+        if self.type == SOCK_STREAM:
+            return self.send(t, data, addr, flags, [], None)
+        name = self.address(t, addr) if addr else None
+        how = MSG_DONTWAIT | socket.MSG_NOSIGNAL
+        deadline = self.snd_deadline(t)
+        while True:
+            try:
+                return host_call(lambda: self.host.sendmsg([data], control, how, name))
+            except BlockingIOError:
+                if self.dontwait(flags):
+                    return -errno.EAGAIN
+            self._wait(t, POLLOUT, deadline, self.sndtimeo is not None)
+
+    def recv_error(self, t: Task, size: int) -> Received | int:
+        how = socket.MSG_ERRQUEUE | MSG_DONTWAIT
+        try:
+            data, anc, flags, name = host_call(
+                lambda: self.host.recvmsg(min(size, MAX_DATAGRAM), CONTROL_ROOM, how)
+            )
+        except BlockingIOError:
+            return -errno.EAGAIN
+        r = Received(data)
+        r.flags = flags & (socket.MSG_ERRQUEUE | MSG_TRUNC)
+        r.addr = self.sockaddr(name)
+        r.control = [c for c in anc if c[0] in CONTROL_LEVELS]
+        return r
 
     # Options and ioctls
     def getsockopt(self, t: Task, level: int, opt: int) -> bytes:
         if opt in GETTABLE.get(level, ()):
             return host_call(lambda: self.host.getsockopt(level, opt, 256))
-        if (level, opt) in IGNORED:
-            return bytes(4)
         return super().getsockopt(t, level, opt) if level == SOL_SOCKET else _no_option()
 
     def setsockopt(self, t: Task, level: int, opt: int, data: bytes) -> None:
         if opt in SETTABLE.get(level, ()):
             host_call(lambda: self.host.setsockopt(level, opt, data))
-        elif (level, opt) not in IGNORED:
+        else:
             if level != SOL_SOCKET:
                 _no_option()
             super().setsockopt(t, level, opt, data)
