@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import struct
+import subprocess
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -138,6 +141,63 @@ def test_network_of_another_container(docker: Docker) -> None:
         ):
             assert fetch(f"http://{ip}/index.html") == b"hello\n"
             assert fetch(f"http://{ip}:81/index.html") == b"second\n"
+
+
+APT = (
+    "/etc/apt",
+    "/usr/share/keyrings",
+    "/etc/ssl/certs",
+    "/usr/share/ca-certificates",
+    "/usr/local/share/ca-certificates",
+)
+
+
+@pytest.fixture(scope="module")
+def debian(docker: Docker, rootfs: Path) -> Iterator[str]:
+    """An image of the Debian root file system that other tests use."""
+    with subprocess.Popen(["tar", "-C", rootfs, "-c", "."], stdout=subprocess.PIPE) as tar:
+        docker.ok("import", "-", "nvdebian:latest", stdin=tar.stdout, timeout=300)
+    yield "nvdebian"
+    docker("rmi", "nvdebian")
+
+
+PYTHON = """
+import http.server, sys, threading, urllib.request
+if sys.argv[1] == "serve":
+    http.server.ThreadingHTTPServer(("", 80), http.server.SimpleHTTPRequestHandler).serve_forever()
+for _ in range(100):
+    try:
+        data = urllib.request.urlopen("http://nvweb/big", timeout=5).read()
+        break
+    except OSError:
+        import time; time.sleep(0.2)
+print(len(data), data == bytes(5_000_000))
+"""
+
+
+@pytest.mark.timeout(600)
+def test_debian_services(docker: Docker, network: str, debian: str) -> None:
+    """Two services of a Debian image, by name; the same with a published port."""
+    port = free_port()
+    serve = f"cd /srv; head -c 5000000 /dev/zero > big; exec python3 -c '{PYTHON}' serve"
+    with running(docker, "--name", "nvweb", "--network", network, "-p", f"127.0.0.1:{port}:80", debian, "sh", "-c", serve):  # fmt: skip
+        ask = ("--network", network, debian, "python3", "-c", PYTHON, "ask")
+        assert docker.ok("run", "--rm", RUNTIME, *ask, timeout=120) == "5000000 True"
+        assert fetch(f"http://127.0.0.1:{port}/big") == bytes(5_000_000)
+
+
+@pytest.mark.timeout(900)
+def test_debian_package_lists(docker: Docker, debian: str) -> None:
+    """What runc gets from the configured mirrors through a bridge, we get."""
+    binds = [f"-v={p}:{p}:ro" for p in APT if os.path.exists(p)]
+    # The machine's own settings of names and proxies
+    env = [f"-e={k}" for k in os.environ if k.lower().endswith("_proxy")]
+    update = ("sh", "-c", "apt-get -q -o Acquire::Retries=0 -o Acquire::http::Timeout=20 update && ls /var/lib/apt/lists | grep -c Packages")  # fmt: skip
+    rest = ("--rm", *binds, *env, debian, *update)
+    native = docker("run", "--runtime=runc", *rest, timeout=300)
+    if native.returncode:
+        pytest.skip("the mirrors can't be reached through a bridge here")
+    assert docker.ok("run", RUNTIME, *rest, timeout=300).splitlines()[-1] == native.stdout.splitlines()[-1]  # fmt: skip
 
 
 def test_none_and_host(docker: Docker) -> None:
