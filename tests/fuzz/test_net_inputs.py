@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from nvsandbox.sentry.errors import SysErr
-from nvsandbox.sentry.kernel import seccomp
+from nvsandbox.sentry.kernel import cbpf
 from nvsandbox.sentry.net import configure, filter, membership, siblings
 from nvsandbox.sentry.net.link import split_udp
 from nvsandbox.sentry.net.packet_ring import Ring
@@ -40,7 +40,7 @@ def rounds(name: str) -> Iterator[random.Random]:
 
 
 def test_filters() -> None:
-    codes = sorted(seccomp.KNOWN | filter.LOADS)
+    codes = sorted(cbpf.KNOWN | cbpf.PACKET)
     accepted = 0
     for rng in rounds("filters"):
         program = b""
@@ -54,12 +54,12 @@ def test_filters() -> None:
             program += struct.pack("<HBBI", code, rng.randrange(left), rng.randrange(left), k)
         program += struct.pack("<HBBI", rng.choice((6, 0x16)), 0, 0, rng.getrandbits(16))
         try:
-            insns = seccomp.parse(program, filter.LOADS)
+            insns = cbpf.parse(program, True)
         except SysErr:
             continue
         accepted += 1
         data = rng.randbytes(rng.randrange(100))
-        kept = filter.run(insns, (data, rng.choice((0, 14)), 0x800, rng.randrange(5), 3))
+        kept = cbpf.run(insns, filter.View(data, rng.choice((0, 14)), 0x800, rng.randrange(5), 3))
         assert 0 <= kept <= 0xFFFFFFFF
     assert accepted > 10
 

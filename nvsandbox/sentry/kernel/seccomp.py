@@ -12,9 +12,10 @@ import struct
 from typing import TYPE_CHECKING, Final, final
 
 from ...platform.interface import R8, R9, R10, RAX, RDI, RDX, RIP, RSI
-from ..errors import NO_REPLY, SysErr, TaskExit
+from ..errors import NO_REPLY, TaskExit
 from . import coredump, ptrace
 from . import signal as sg
+from .cbpf import SECCOMP_DATA, Insn, run
 
 if TYPE_CHECKING:
     from .task import Task
@@ -37,61 +38,15 @@ NAMES: Final = b"kill_process kill_thread trap errno trace log allow"
 ACTION: Final = 0xFFFF0000
 DATA: Final = 0xFFFF
 MAX_ERRNO: Final = 4095
-MAX_INSNS: Final = 4096
 MAX_TOTAL: Final = 32768  # instructions of all filters of a task, four more counted for each
 MAX_CACHED: Final = 1024  # numbers whose answer is remembered
 STRICT: Final = (0, 1, 60, 15)  # read, write, exit, rt_sigreturn
-DATA_LEN: Final = 64  # struct seccomp_data
 ARGS: Final = 2  # words of it that are the same for every call of a number
 ENOSYS: Final = -errno.ENOSYS
 GO_ON: Final = NO_REPLY + 1
 CHANGED: Final = NO_REPLY + 2
 
-INSN: Final = struct.Struct("<HBBI")  # struct sock_filter
 WORDS: Final = struct.Struct("<iI7Q")
-U32: Final = 0xFFFF_FFFF
-# Classic BPF: class, size and mode, operation, source (linux/bpf_common.h)
-ST: Final = 2
-STX: Final = 3
-ALU: Final = 4
-JMP: Final = 5
-RET: Final = 6
-LD_ABS: Final = 0x20
-LD_LEN: Final = 0x80
-LDX_LEN: Final = 0x81
-LD_IMM: Final = 0x00
-LDX_IMM: Final = 0x01
-LD_MEM: Final = 0x60
-LDX_MEM: Final = 0x61
-TAX: Final = 0x07
-TXA: Final = 0x87
-NEG: Final = 0x84
-JA: Final = 0x05
-RET_K: Final = 0x06
-RET_A: Final = 0x16
-ADD: Final = 0x00
-SUB: Final = 0x10
-MUL: Final = 0x20
-DIV: Final = 0x30
-OR: Final = 0x40
-AND: Final = 0x50
-LSH: Final = 0x60
-RSH: Final = 0x70
-XOR: Final = 0xA0
-MOD: Final = 0x90
-JEQ: Final = 0x10
-JGT: Final = 0x20
-JGE: Final = 0x30
-JSET: Final = 0x40
-SOURCE_X: Final = 8
-ALU_OPS: Final = (ADD, SUB, MUL, DIV, OR, AND, LSH, RSH, XOR)
-JUMPS: Final = (JEQ, JGT, JGE, JSET)
-KNOWN: Final = frozenset((
-    LD_ABS, LD_LEN, LDX_LEN, LD_IMM, LDX_IMM, LD_MEM, LDX_MEM, ST, STX, TAX, TXA, NEG, JA, RET_K, RET_A,
-    *(ALU | op | x for op in ALU_OPS for x in (0, SOURCE_X)), *(JMP | op | x for op in JUMPS for x in (0, SOURCE_X)),
-))  # fmt: skip
-
-Insn = tuple[int, int, int, int]
 
 
 @final
@@ -114,129 +69,24 @@ class Filter:
         return f is self
 
 
-def parse(raw: bytes, loads: frozenset[int] = frozenset()) -> list[Insn]:
-    """The instructions, checked as Linux checks them before it runs any. ``loads``: those that only a socket's filter may have, none
-    for one of system calls. Raises EINVAL."""
-    program = [INSN.unpack_from(raw, at) for at in range(0, len(raw), INSN.size)]
-    n = len(program)
-    if n == 0 or program[-1][0] not in (RET_K, RET_A):
-        raise SysErr(errno.EINVAL)
-    # Which cells of memory are surely written when an instruction is reached
-    written = [0xFFFF] * n
-    now = 0
-    for pc, (code, jt, jf, k) in enumerate(program):
-        if code not in KNOWN and code not in loads:
-            raise SysErr(errno.EINVAL)
-        now &= written[pc]
-        if code == LD_ABS:
-            if not loads and (k >= DATA_LEN or k & 3):
-                raise SysErr(errno.EINVAL)
-        elif (code in (ALU | DIV, ALU | MOD) and k == 0) or (
-            code in (ALU | LSH, ALU | RSH) and k >= 32
-        ):
-            raise SysErr(errno.EINVAL)
-        elif code in (ST, STX):
-            if k >= 16:
-                raise SysErr(errno.EINVAL)
-            now |= 1 << k
-        elif code in (LD_MEM, LDX_MEM):
-            if k >= 16 or not now >> k & 1:
-                raise SysErr(errno.EINVAL)
-        elif code == JA:
-            if k >= n - pc - 1:
-                raise SysErr(errno.EINVAL)
-            written[pc + 1 + k] &= now
-            now = 0xFFFF
-        elif code & 7 == JMP:
-            if pc + 1 + max(jt, jf) >= n:
-                raise SysErr(errno.EINVAL)
-            written[pc + 1 + jt] &= now
-            written[pc + 1 + jf] &= now
-            now = 0xFFFF
-    return program
+@final
+class _Data:
+    """struct seccomp_data, little-endian, and whether the number alone decides what a program says."""
 
+    __slots__ = ("simple", "words")
 
-def _run(program: list[Insn], words: tuple[int, ...]) -> tuple[int, bool]:
-    """(what it returns, whether the number alone decided that). ``words``: struct seccomp_data's, little-endian."""
-    a = x = pc = 0
-    simple = True
-    mem = [0] * 16
-    while True:
-        code, jt, jf, k = program[pc]
-        pc += 1
-        kind = code & 7
-        if kind == JMP:
-            if code == JA:
-                pc += k
-                continue
-            v = x if code & SOURCE_X else k
-            op = code & 0x70
-            if op == JEQ:
-                yes = a == v
-            elif op == JGT:
-                yes = a > v
-            elif op == JGE:
-                yes = a >= v
-            else:
-                yes = bool(a & v)
-            pc += jt if yes else jf
-        elif code == LD_ABS:
-            k >>= 2
-            a = words[k]
-            if k >= ARGS:
-                simple = False
-        elif kind == RET:
-            return (k if code == RET_K else a), simple
-        elif kind == ALU:
-            if code == NEG:
-                a = -a & U32
-                continue
-            v = x if code & SOURCE_X else k
-            op = code & 0xF0
-            if op == DIV and v == 0:
-                return 0, simple
-            a = alu(op, a, v)
-        elif code == LD_IMM:
-            a = k
-        elif code == LDX_IMM:
-            x = k
-        elif code == LD_MEM:
-            a = mem[k]
-        elif code == LDX_MEM:
-            x = mem[k]
-        elif code == ST:
-            mem[k] = a
-        elif code == STX:
-            mem[k] = x
-        elif code == TAX:
-            x = a
-        elif code == TXA:
-            a = x
-        elif code == LD_LEN:
-            a = DATA_LEN
-        else:
-            x = DATA_LEN
+    def __init__(self, words: tuple[int, ...]) -> None:
+        self.words = words
+        self.simple = True
 
+    def length(self) -> int:
+        return SECCOMP_DATA
 
-def alu(op: int, a: int, v: int) -> int:
-    """An operation of the machine; the divisor is not 0."""
-    if op == ADD:
-        return (a + v) & U32
-    if op == SUB:
-        return (a - v) & U32
-    if op == MUL:
-        return (a * v) & U32
-    if op == DIV:
-        return a // v
-    if op == OR:
-        return a | v
-    if op == AND:
-        return a & v
-    if op == XOR:
-        return a ^ v
-    if op == LSH:
-        return (a << (v & 31)) & U32
-    return a >> (v & 31)
+    def load(self, at: int, size: int) -> int:
+        at >>= 2
+        if at >= ARGS:
+            self.simple = False
+        return self.words[at]
 
 
 def _verdict(t: Task, nr: int) -> tuple[int, bool]:
@@ -249,8 +99,9 @@ def _verdict(t: Task, nr: int) -> tuple[int, bool]:
         if r < 0:
             if not words:
                 words = _words(t, nr)
-            r, simple = _run(f.program, words)
-            if simple and len(f.cache) < MAX_CACHED:
+            data = _Data(words)
+            r = run(f.program, data)
+            if data.simple and len(f.cache) < MAX_CACHED:
                 f.cache[nr] = r
         if _rank(r) < _rank(result):
             result, logged = r, f.log

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Final, final
 
 from ..abi.socket import MSG_PEEK, MSG_TRUNC, SOCK_DGRAM, SOCK_RAW
 from ..errors import SysErr
+from ..kernel.cbpf import run
 from ..kernel.creds import CAP_NET_RAW
 from ..kernel.wait import POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
 from . import tcp_far
-from .filter import run
+from .filter import View
 from .packet_ring import REQUEST, SIZES, TPACKET_V1, Ring, RingMappable
 from .socket import Received, Socket, Ucred, register_family
 
@@ -84,7 +85,7 @@ class PacketSocket(Socket):
         """What the filter says."""
         if self.bpf is None:
             return len(data)
-        return run(self.bpf, (data, 14 if self.type == SOCK_RAW else 0, proto, kind, index))
+        return run(self.bpf, View(data, 14 if self.type == SOCK_RAW else 0, proto, kind, index))
 
     def filters(self) -> bool:
         return True

@@ -28,10 +28,11 @@ from ..abi.socket import (
     SOL_SOCKET,
 )
 from ..errors import SysErr
+from ..kernel.cbpf import run
 from ..kernel.wait import POLLERR, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
 from . import ancillary, inet
 from .ancillary import Packet
-from .filter import run
+from .filter import View
 from .inet import InetSocket
 from .ports import is_any, is_v4, make_sockaddr, parse_sockaddr
 from .socket import Control, Received, Ucred
@@ -118,7 +119,9 @@ class RawSocket(InetSocket):
                     return
                 p.data = p.data[at:]
         if self.bpf is not None:
-            n = run(self.bpf, (p.data, 0, 0x0800 if self.domain == AF_INET else 0x86DD, 0, p.index))
+            n = run(
+                self.bpf, View(p.data, 0, 0x0800 if self.domain == AF_INET else 0x86DD, 0, p.index)
+            )
             if not n:
                 return
             p.data = p.data[:n]

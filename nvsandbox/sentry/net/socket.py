@@ -57,7 +57,7 @@ from .filter import attach
 from .ifioctl import if_ioctl
 
 if TYPE_CHECKING:
-    from ..kernel.seccomp import Insn
+    from ..kernel.cbpf import Insn
     from ..kernel.task import Task
 
 SIGPIPE: Final = 13

@@ -23,6 +23,7 @@ from ..abi.socket import (
     SOL_UDP,
 )
 from ..errors import SysErr
+from ..kernel.cbpf import run
 from ..kernel.wait import (
     POLLERR,
     POLLHUP,
@@ -35,7 +36,7 @@ from ..kernel.wait import (
 )
 from . import ancillary, inet, resolver
 from .ancillary import Packet
-from .filter import run
+from .filter import View
 from .inet import InetSocket
 from .ports import V4, Addr, Ports, is_any, is_multicast, is_v4, make_sockaddr
 from .socket import Control, Received, Ucred
@@ -43,7 +44,7 @@ from .stack.members import Members
 from .state import NetState, mapped, unmapped
 
 if TYPE_CHECKING:
-    from ..kernel.seccomp import Insn
+    from ..kernel.cbpf import Insn
     from ..kernel.task import Task
     from ..vfs.file import FileDescription
     from .stack.multicast import Filter
@@ -178,7 +179,7 @@ class UdpSocket(InetSocket):
     def _passes(self, program: list[Insn], p: Packet) -> bool:
         """What the filter says; it sees the datagram with its header (RFC 768)."""
         head = struct.pack(">HHHH", p.src[1], self.local[1], 8 + len(p.data), 0)
-        n = run(program, (head + p.data, 0, 0x0800 if is_v4(p.dst) else 0x86DD, 0, p.index))
+        n = run(program, View(head + p.data, 0, 0x0800 if is_v4(p.dst) else 0x86DD, 0, p.index))
         if 0 < n < 8 + len(p.data):
             p.data = p.data[: max(n - 8, 0)]
         return n > 0

@@ -8,6 +8,7 @@ from typing import Final
 
 from ..errors import SysErr
 from ..kernel import seccomp as sc
+from ..kernel.cbpf import INSN, MAX_INSNS, parse
 from ..kernel.creds import CAP_SYS_ADMIN
 from ..kernel.task import Task
 from .decode import CUInt, Table, UserPtr, partial
@@ -41,11 +42,11 @@ def _add_filter(t: Task, flags: int, fprog: int) -> int:
     if flags & ~FLAGS:
         raise SysErr(errno.EINVAL)
     n, addr = FPROG.unpack(t.copy_in(fprog, FPROG.size))
-    if not 0 < n <= sc.MAX_INSNS:
+    if not 0 < n <= MAX_INSNS:
         raise SysErr(errno.EINVAL)
     if not t.creds.no_new_privs and not t.creds.has(CAP_SYS_ADMIN):
         raise SysErr(errno.EACCES)
-    program = sc.parse(t.copy_in(addr, n * sc.INSN.size))
+    program = parse(t.copy_in(addr, n * INSN.size), False)
     _may_assign(t, sc.MODE_FILTER)
     others = [u for u in t.tg.tasks.values() if u is not t and not u.exiting]
     if flags & FLAG_TSYNC:
