@@ -138,9 +138,16 @@ def test_network_of_another_container(docker: Docker) -> None:
             "sh",
             "-c",
             HTTPD.replace("80", "81").replace("hello", "second"),
-        ):
+        ) as second:
             assert fetch(f"http://{ip}/index.html") == b"hello\n"
             assert fetch(f"http://{ip}:81/index.html") == b"second\n"
+            # One loopback for both, and a port that neither has is refused
+            get = ("wget", "-qO-")
+            assert docker.ok("exec", c, *get, "http://127.0.0.1:81/index.html") == "second"
+            assert docker.ok("exec", second, *get, "http://127.0.0.1/index.html") == "hello"
+            assert "refused" in docker("exec", second, *get, "http://127.0.0.1:82/").stderr
+            with pytest.raises(OSError, match="refused"):
+                urllib.request.urlopen(f"http://{ip}:82/", timeout=20)
 
 
 APT = (

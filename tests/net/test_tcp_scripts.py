@@ -458,6 +458,26 @@ def test_delayed_and_immediate_acks() -> None:
     s.expect(". 1 ack 4381")
 
 
+def test_frames_of_a_batch_are_acknowledged_together() -> None:
+    s = Script()
+    s.connect()
+    s.s.begin_batch()
+    for i in range(8):
+        s.inject(".", 1 + 1460 * i, bytes(1460), ack=1)
+    s.silent()
+    s.s.end_batch()
+    s.expect(f". 1 ack {1 + 1460 * 8}")
+    # Not when that would hold up the peer, nor when something is out of order
+    s.s.begin_batch()
+    for i in range(8, 20):
+        s.inject(".", 1 + 1460 * i, bytes(1460), ack=1)
+    s.expect(f". 1 ack {1 + 1460 * 20}")
+    s.inject(".", 1 + 1460 * 21, bytes(1460), ack=1)
+    s.expect(f". 1 ack {1 + 1460 * 20}")
+    s.s.end_batch()
+    s.silent()
+
+
 def test_out_of_order_is_reported() -> None:
     s = Script()
     c = s.connect()

@@ -165,3 +165,28 @@ def test_packet_ring(wire: Wire) -> None:
     wire.until("ss -lun | grep -q :7600")
     native = wire.on_peer(f"ip netns exec {wire.box} python3 -c '{RING}'")
     assert wire.run(f"python3 -c '{RING}'") == native
+
+
+RAW_GROUP = """
+import socket, struct
+s = socket.socket(socket.AF_INET, socket.SOCK_RAW, 200)
+other = socket.socket(socket.AF_INET, socket.SOCK_RAW, 200); other.setsockopt(0, 49, 0); other.settimeout(0)
+s.settimeout(20)
+s.setsockopt(0, socket.IP_ADD_MEMBERSHIP, struct.pack("4s4si", socket.inet_aton("239.1.2.3"), bytes(4), socket.if_nametoindex("eth0")))
+print("up", flush=True)
+data, addr = s.recvfrom(1000)
+print(data[20:], addr[0], flush=True)
+try:
+    other.recv(100)
+except BlockingIOError:
+    print("not the other", flush=True)
+"""
+
+
+def test_raw_socket_in_a_group(wire: Wire) -> None:
+    p = wire.start(f"exec python3 -c '{RAW_GROUP}'")
+    assert wire.line(p) == "up"
+    send = 'import socket; s = socket.socket(socket.AF_INET, socket.SOCK_RAW, 200); s.setsockopt(0, 32, socket.inet_aton("10.99.0.1")); s.sendto(b"to routers", ("239.1.2.3", 0))'
+    wire.on_peer(f"python3 -c '{send}'")
+    assert wire.line(p) == "b'to routers' 10.99.0.1"
+    assert wire.line(p) == "not the other"

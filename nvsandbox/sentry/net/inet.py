@@ -39,6 +39,7 @@ from .ports import (
     parse_sockaddr,
 )
 from .socket import Socket
+from .stack.members import Members
 from .stack.output import find_path
 from .state import unmapped
 
@@ -97,7 +98,7 @@ class InetSocket(Socket):
     """An AF_INET or AF_INET6 socket; ``local`` and ``remote`` are (ip, port), port 0 while unset. ``device``: the interface it
     is bound to, or 0."""
 
-    __slots__ = ("device", "local", "mcast_if", "owner_uid", "remote", "v6only")
+    __slots__ = ("device", "local", "mcast_if", "members", "owner_uid", "remote", "v6only")
 
     def __init__(self, t: Task, domain: int, type: int, protocol: int) -> None:
         super().__init__(t, domain, type, protocol)
@@ -106,6 +107,7 @@ class InetSocket(Socket):
         self.remote: Addr = (any_ip, 0)
         self.v6only = False
         self.device = 0
+        self.members: Members | None = None
         self.mcast_if = 0  # interface that multicast leaves by, 0: by route
         self.owner_uid = t.creds.euid
 
@@ -213,22 +215,44 @@ class InetSocket(Socket):
 
     def option_set(self, level: int, opt: int, value: int) -> None:
         """Told of each option that was set to a number."""
+        everything = ((SOL_IP, IP_MULTICAST_ALL), (SOL_IPV6, IPV6_MULTICAST_ALL))
+        if (level, opt) in everything and self.max_send():
+            self.joined().all = value != 0
+
+    def joined(self) -> Members:
+        """What the socket has joined. Raises ENOPROTOOPT for streams."""
+        if not self.max_send():
+            raise SysErr(errno.ENOPROTOOPT)
+        if self.members is None:
+            self.members = Members(self.net.stack, self.net.groups)
+        return self.members
+
+    def leave_groups(self) -> None:
+        """The socket is closed."""
+        if self.members is not None:
+            self.members.close()
 
     def group(self, join: bool, ip: bytes, index: int) -> None:
         """Joins or leaves a multicast group (4 or 16 bytes) on an interface, 0: by route. Raises EINVAL, ENODEV…"""
-        raise SysErr(errno.ENOPROTOOPT)
+        if not join:
+            _check(self.joined().leave(ip, index))
+            return
+        _check(self.joined().join(ip, index or self.group_interface(ip)))
 
     def group_source(self, add: bool, include: bool, ip: bytes, src: bytes, index: int) -> None:
         """One source of a group: joined or left (``include``), blocked or not. Raises EINVAL, EADDRNOTAVAIL, ENODEV, ENOBUFS."""
-        raise SysErr(errno.ENOPROTOOPT)
+        _check(self.joined().source(add, include, ip, src, index or self.group_interface(ip)))
 
     def group_filter(self, ip: bytes, index: int) -> Filter:
         """Raises EADDRNOTAVAIL."""
-        raise SysErr(errno.ENOPROTOOPT)
+        f = self.joined().filters.get((ip, index or self.group_interface(ip)))
+        if f is None:
+            raise SysErr(errno.EADDRNOTAVAIL)
+        return f
 
     def set_group_filter(self, ip: bytes, index: int, f: Filter) -> None:
-        """Raises EINVAL, ENOBUFS."""
-        raise SysErr(errno.ENOPROTOOPT)
+        """Raises EINVAL, EADDRNOTAVAIL, ENOBUFS."""
+        _check(self.joined().replace(ip, index or self.group_interface(ip), f))
 
     def group_interface(self, ip: bytes) -> int:
         """Where a group is joined that names no interface. Raises ENODEV."""
@@ -384,3 +408,8 @@ def by_address(net: NetState, data: bytes) -> int:
         if a.ip == ip:
             return a.index
     raise SysErr(errno.EADDRNOTAVAIL)
+
+
+def _check(r: int) -> None:
+    if r < 0:
+        raise SysErr(-r)

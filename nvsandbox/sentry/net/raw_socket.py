@@ -34,7 +34,7 @@ from . import ancillary, inet
 from .ancillary import Packet
 from .filter import View
 from .inet import InetSocket
-from .ports import is_any, is_v4, make_sockaddr, parse_sockaddr
+from .ports import is_any, is_multicast, is_v4, make_sockaddr, parse_sockaddr
 from .socket import Control, Received, Ucred
 from .state import NetState, mapped, unmapped
 
@@ -108,6 +108,10 @@ class RawSocket(InetSocket):
         if self.remote[0] != self.any_ip() and p.src[0] != self.remote[0]:
             return
         if not is_any(self.local[0]) and p.dst != self.local[0]:
+            return
+        if is_multicast(p.dst) and not self.joined().hears(
+            p.index, unmapped(p.dst), unmapped(p.src[0])
+        ):
             return
         if self.protocol in (IPPROTO_ICMP, IPPROTO_ICMPV6):
             at = (p.data[0] & 15) * 4 if self.domain == AF_INET and p.data else 0
@@ -308,6 +312,7 @@ class RawSocket(InetSocket):
         return SOL_ICMPV6 if self.protocol == IPPROTO_ICMPV6 else -1
 
     def option_set(self, level: int, opt: int, value: int) -> None:
+        super().option_set(level, opt, value)
         far = self.far
         if far is None:
             return
@@ -324,6 +329,7 @@ class RawSocket(InetSocket):
 
     def release(self) -> None:
         ALL.pop(self, None)
+        self.leave_groups()
         if self.far is not None:
             self.far.close()
             self.far = None

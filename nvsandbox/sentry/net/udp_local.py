@@ -40,14 +40,12 @@ from .filter import View
 from .inet import InetSocket
 from .ports import V4, Addr, Ports, is_any, is_multicast, is_v4, make_sockaddr
 from .socket import Control, Received, Ucred
-from .stack.members import Members
 from .state import NetState, mapped, unmapped
 
 if TYPE_CHECKING:
     from ..kernel.cbpf import Insn
     from ..kernel.task import Task
     from ..vfs.file import FileDescription
-    from .stack.multicast import Filter
     from .stack.udp import UdpEndpoint
 
 MAX_PAYLOAD: Final = 65507
@@ -81,14 +79,13 @@ class UdpSocket(InetSocket):
     """``rx``: datagrams received; beyond SO_RCVBUF they are dropped, as the network may. ``far``: the stack's endpoint, once the
     socket has to do with something outside."""
 
-    __slots__ = ("cork", "far", "gone", "heard", "held", "members", "named", "rx", "rx_cost")
+    __slots__ = ("cork", "far", "gone", "heard", "held", "named", "rx", "rx_cost")
 
     def __init__(self, t: Task, domain: int, type: int, protocol: int) -> None:
         super().__init__(t, domain, type, protocol)
         self.rx: deque[Packet] = deque()
         self.rx_cost = 0
         self.far: UdpEndpoint | None = None
-        self.members: Members | None = None
         self.gone = False
         self.named = False  # bound by bind(2), so others may know the port
         self.cork = False
@@ -185,8 +182,7 @@ class UdpSocket(InetSocket):
         return n > 0
 
     def option_set(self, level: int, opt: int, value: int) -> None:
-        if (level, opt) in ((SOL_IP, inet.IP_MULTICAST_ALL), (SOL_IPV6, inet.IPV6_MULTICAST_ALL)):
-            self.joined().all = value != 0
+        super().option_set(level, opt, value)
         far = self.far
         if far is None:
             return
@@ -221,31 +217,6 @@ class UdpSocket(InetSocket):
     def device_set(self) -> None:
         if self.far is not None:
             self.far.iface = self.interface(self.device)
-
-    # Groups
-    def joined(self) -> Members:
-        """What the socket has joined."""
-        if self.members is None:
-            self.members = Members(self.net.stack, self.net.groups)
-        return self.members
-
-    def group(self, join: bool, ip: bytes, index: int) -> None:
-        if not join:
-            _check(self.joined().leave(ip, index))
-            return
-        _check(self.joined().join(ip, index or self.group_interface(ip)))
-
-    def group_source(self, add: bool, include: bool, ip: bytes, src: bytes, index: int) -> None:
-        _check(self.joined().source(add, include, ip, src, index or self.group_interface(ip)))
-
-    def group_filter(self, ip: bytes, index: int) -> Filter:
-        f = self.joined().filters.get((ip, index or self.group_interface(ip)))
-        if f is None:
-            raise SysErr(errno.EADDRNOTAVAIL)
-        return f
-
-    def set_group_filter(self, ip: bytes, index: int, f: Filter) -> None:
-        _check(self.joined().replace(ip, index or self.group_interface(ip), f))
 
     # Calls
     def connect(self, t: Task, addr: bytes) -> None:
@@ -549,18 +520,12 @@ class UdpSocket(InetSocket):
     def release(self) -> None:
         self.gone = True
         self._close_far()
-        if self.members is not None:
-            self.members.close()
+        self.leave_groups()
         if self.named and self.net.siblings is not None:
             self.net.siblings.disclaim(17, self.local)
         self.net.udp.release(self)
         self.rx.clear()
         self.queue.wake(WAKE_ALL)
-
-
-def _check(r: int) -> None:
-    if r < 0:
-        raise SysErr(-r)
 
 
 def _loopback(ip: bytes) -> bool:
