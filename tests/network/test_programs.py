@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 from pathlib import Path
 
@@ -368,6 +371,29 @@ def test_two_sandboxes_share_loopback_and_ports(wire: Wire) -> None:
     assert got[:5] == [f"{n} True True" for n in names]
     assert [line.split(",")[0] for line in got[5:11]] == ["(b'cba'"] * 6
     assert got[11:] == ["ECONNREFUSED EADDRINUSE"] * 2 + ["EADDRINUSE", "None ECONNREFUSED"]
+
+
+def test_two_sandboxes_one_is_killed(wire: Wire) -> None:
+    """The other's connection over loopback ends, though nobody is left to reset it."""
+    serve = 'import socket; s = socket.create_server(("127.0.0.1", 9100)); print("up", flush=True); c = s.accept()[0]; c.recv(9)'
+    first = wire.start(f"exec python3 -c '{serve}'")
+    assert wire.line(first) == "up"
+    ask = (
+        'import socket; c = socket.create_connection(("127.0.0.1", 9100)); print("joined", flush=True)\n'
+        "try: print(c.recv(1))\nexcept OSError as e: print(e.errno, flush=True)"
+    )
+    second = wire.start(f"exec python3 -c '{ask}'")
+    assert wire.line(second) == "joined"
+    name = f"nvt{os.getpid()}-1\0".encode()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            comm, args = (Path(f"/proc/{pid}/{f}").read_bytes() for f in ("comm", "cmdline"))
+            if comm == b"nv-sentry\n" and name in args:
+                os.kill(int(pid), signal.SIGKILL)
+                break
+    else:
+        raise AssertionError("no Sentry")
+    assert wire.line(second) == str(errno.ETIMEDOUT)
 
 
 def test_two_sandboxes_answer_once(wire: Wire) -> None:

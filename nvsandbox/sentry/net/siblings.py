@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import time
 from typing import TYPE_CHECKING, Final, final
 
 from .link import PacketLink
@@ -36,6 +37,7 @@ DROP: Final = 4
 MAX_ROWS: Final = 2048
 MAX_SIBLINGS: Final = 64
 MAX_HEARD: Final = 4096
+PATIENCE: Final = 2 * 10**9  # ns
 TURNS: Final = 8  # batches of frames read before a port is refused
 Claim = tuple[int, bytes, int]  # protocol, address (16 bytes), port
 
@@ -71,9 +73,20 @@ class SiblingLink:
 
 @final
 class Siblings:
-    """``claims``: what the others have, by their names. ``heard``: addresses that datagrams came from, newest last."""
+    """``claims``: what the others have, by their names; ``before``: what they had said before all were asked again, believed a
+    moment longer. ``heard``: addresses that datagrams came from, newest last."""
 
-    __slots__ = ("claims", "heard", "leader", "link", "mine", "name", "under")
+    __slots__ = (
+        "before",
+        "before_until",
+        "claims",
+        "heard",
+        "leader",
+        "link",
+        "mine",
+        "name",
+        "under",
+    )
 
     def __init__(self, sock: socket.socket) -> None:
         stack = NET.stack
@@ -81,6 +94,8 @@ class Siblings:
         self.name = b"\x02" + os.urandom(5)
         self.link = SiblingLink(sock, self.name)
         self.claims: dict[bytes, set[Claim]] = {}
+        self.before: dict[bytes, set[Claim]] = {}
+        self.before_until = 0
         self.heard: dict[Addr, None] = {}
         self.mine: dict[Claim, int] = {}
         self.leader = False
@@ -91,7 +106,8 @@ class Siblings:
     def changed(self, leader: bool) -> None:
         """Somebody has come or gone: everybody says again what is theirs."""
         self.leader = leader
-        self.claims.clear()
+        self.before, self.claims = self.claims, {}
+        self.before_until = time.monotonic_ns() + PATIENCE
         self.link.tell(HELLO, [])
         self.link.tell(ALL, list(self.mine))
 
@@ -124,7 +140,9 @@ class Siblings:
     def has(self, proto: int, ip: bytes, port: int) -> bool:
         """Whether another has somebody at an own address (16 bytes) and port."""
         wild = ANY4 if is_v4(ip) else ANY6
-        for theirs in self.claims.values():
+        if self.before and time.monotonic_ns() > self.before_until:
+            self.before = {}
+        for theirs in [*self.claims.values(), *self.before.values()]:
             if (proto, ip, port) in theirs or (proto, wild, port) in theirs:
                 return True
             if is_v4(ip) and (proto, ANY6, port) in theirs:

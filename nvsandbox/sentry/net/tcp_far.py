@@ -37,6 +37,8 @@ UNFINISHED: Final = (2, 4, 9, 11)  # SYN_SENT, FIN_WAIT1, LAST_ACK, CLOSING
 CHUNK: Final = 1 << 18  # bytes handed to the stack at once
 SECOND: Final = 10**9
 MS: Final = 10**6
+SIBLING_IDLE: Final = 10 * SECOND
+SIBLING_INTERVAL: Final = 2 * SECOND
 TCP_NODELAY: Final = 1
 TCP_MAXSEG: Final = 2
 TCP_CORK: Final = 3
@@ -60,6 +62,13 @@ def mask(events: int) -> int:
 
 def connecting(c: TcpConnection) -> bool:
     return c.state in (SYN_SENT, SYN_RECV)
+
+
+def watch_over(c: TcpConnection) -> None:
+    """A connection to another sandbox of the namespace: nobody resets it when that one is gone, so it is asked now and then."""
+    c.keepalive = True
+    c.keep_idle, c.keep_intvl, c.keep_cnt = SIBLING_IDLE, SIBLING_INTERVAL, 3
+    c.keepalive_changed()
 
 
 def apply(s: TcpSocket, c: TcpConnection) -> None:

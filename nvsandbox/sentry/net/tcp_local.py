@@ -223,6 +223,8 @@ class TcpSocket(InetSocket):
         self.far, self.state, self.shut, self.fin = c, FAR, 0, False
         self.remote = (mapped(c.remote[0]), c.remote[1])
         self.connecting = tcp_far.connecting(c)
+        if c.path.iface is c.stack.lo:
+            tcp_far.watch_over(c)
         c.notify = self._from_far
 
     def _await(self, t: Task, c: TcpConnection) -> None:
