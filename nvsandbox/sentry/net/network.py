@@ -171,7 +171,10 @@ class Network:
             receive(under, frame, good, gso)
 
         def readable(_events: int) -> None:
-            if not link.receive(deliver):
+            self.stack.begin_batch()
+            there = link.receive(deliver)
+            self.stack.end_batch()
+            if not there:
                 self.loop.unwatch_fd(sock.fileno())
 
         self.loop.watch_fd(sock.fileno(), select.EPOLLIN, readable)

@@ -191,6 +191,18 @@ class Stack:
             self.counters.errors += 1
             self.on_error(e)
 
+    def begin_batch(self) -> None:
+        """Frames that have come together follow; ``end_batch`` answers what can be answered together."""
+        self.tcp.begin_batch()
+
+    def end_batch(self) -> None:
+        """Never raises."""
+        try:
+            self.tcp.end_batch()
+        except Exception as e:
+            self.counters.errors += 1
+            self.on_error(e)
+
     def _receive(self, iface: Interface, frame: bytes, csum_ok: bool, gso_size: int) -> None:
         if not iface.up:
             return

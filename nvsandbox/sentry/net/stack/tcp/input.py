@@ -469,6 +469,12 @@ def acknowledge(c: TcpConnection, now: int) -> None:
         transmit.send_ack(c, now)
     elif c.rcv_nxt != c.rcv_wup:
         if c.ack_bytes >= 2 * c.rcv_mss or (c.quickack > 0 and not c.pingpong):
-            transmit.send_ack(c, now)
+            owed = c.stack.tcp.owed
+            # Frames that lie in the link's queue together are acknowledged together, as a merged one would be; not so many
+            # that the peer has to stop.
+            if owed is None or c.ack_bytes > c.rcvbuf >> 2:
+                transmit.send_ack(c, now)
+            else:
+                owed[c] = None
         else:
             timeouts.arm_delayed_ack(c, now)

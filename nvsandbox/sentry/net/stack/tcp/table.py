@@ -37,9 +37,10 @@ def make_key(remote: Addr, local: Addr) -> bytes:
 
 @final
 class TcpTable:
-    """``queued``: bytes received and not read, of all connections; beyond ``limit`` windows close (Linux: tcp_mem)."""
+    """``queued``: bytes received and not read, of all connections; beyond ``limit`` windows close (Linux: tcp_mem). ``owed``: during a
+    batch of frames, connections that have an ACK to send."""
 
-    __slots__ = ("conns", "limit", "listeners", "queued", "requests", "stack", "waits")
+    __slots__ = ("conns", "limit", "listeners", "owed", "queued", "requests", "stack", "waits")
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -49,6 +50,7 @@ class TcpTable:
         self.listeners: dict[int, list[TcpListener]] = {}
         self.queued = 0
         self.limit = QUEUED
+        self.owed: dict[TcpConnection, None] | None = None
 
     # Bookkeeping
     def connections(self) -> list[TcpConnection]:
@@ -56,6 +58,18 @@ class TcpTable:
 
     def time_waits(self) -> list[TimeWait]:
         return list(self.waits.values())
+
+    def begin_batch(self) -> None:
+        """More frames follow at once; what they have us acknowledge is sent by ``end_batch``."""
+        if self.owed is None:
+            self.owed = {}
+
+    def end_batch(self) -> None:
+        owed, self.owed = self.owed, None
+        now = self.stack.now()
+        for c in owed or ():
+            if not c.dead and c.rcv_nxt != c.rcv_wup:
+                transmit.send_ack(c, now)
 
     def add(self, c: TcpConnection) -> None:
         self.conns[c.key] = c
