@@ -223,6 +223,42 @@ def test_a_pod_of_two(cri: Cri, runtime: str) -> None:
         cri.call("RemovePodSandbox", (1, pod))
 
 
+@pytest.mark.parametrize("runtime", ["nvsandbox", "runc"])
+def test_figures_and_memory_are_a_containers_own(cri: Cri, runtime: str) -> None:
+    """CPU time is counted for who used it; who runs out of memory is OOMKilled, the pod goes on."""
+    config = pod_config(f"own-{runtime}")
+    pod = str(cri.call("RunPodSandbox", (1, config), (2, runtime))[1], "ascii")
+    try:
+        idle = container(cri, pod, config, "idle", "sleep", "1000")
+        busy = container(cri, pod, config, "busy", "sh", "-c", "while :; do :; done")
+        hungry = container(
+            cri,
+            pod,
+            config,
+            "hungry",
+            "sh",
+            "-c",
+            "sleep 1; cat /dev/zero | tail -n 1",
+            memory=64 << 20,
+        )
+
+        def cpu(ident: str) -> int:
+            stats = fields(cri.call("ContainerStats", (1, ident))[1])
+            return int(fields(fields(stats[2])[2])[1])
+
+        deadline = time.monotonic() + 30
+        while status(cri, hungry).get(3, 0) != EXITED or cpu(busy) < 10**9:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        ended = status(cri, hungry)
+        assert (ended.get(7), ended.get(10)) == (137, b"OOMKilled")
+        assert cpu(idle) < cpu(busy) / 2
+        assert execute(cri, idle, "echo", "on") == ("on\n", 0)
+    finally:
+        cri.call("StopPodSandbox", (1, pod))
+        cri.call("RemovePodSandbox", (1, pod))
+
+
 def test_its_containers_share_a_sentry(cri: Cri) -> None:
     config = pod_config("shared")
     pod = str(cri.call("RunPodSandbox", (1, config), (2, "nvsandbox"))[1], "ascii")
