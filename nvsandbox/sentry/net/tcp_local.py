@@ -28,7 +28,7 @@ from ..kernel.wait import (
     POLLRDNORM,
     POLLWRNORM,
 )
-from . import tcp_far, tcp_near
+from . import resolver, resolver_tcp, tcp_far, tcp_near
 from .inet import InetSocket
 from .ports import ANY6, BACKLOG, LO6, Addr, Ports, is_any, is_v4
 from .socket import Received, Ucred
@@ -37,6 +37,7 @@ from .state import NetState, mapped, unmapped
 if TYPE_CHECKING:
     from ..kernel.task import Task
     from ..vfs.file import FileDescription
+    from .resolver import Resolver
     from .socket import Socket
     from .stack.tcp.connection import TcpConnection
     from .stack.tcp.listener import TcpListener
@@ -158,6 +159,13 @@ class TcpSocket(InetSocket):
             if self.net.siblings.taken(6, dst[0], dst[1]):
                 self._connect_sibling(t, dst)
                 return
+        if (
+            dst == resolver.ADDRESS
+            and self.net.resolver is not None
+            and self._listener(dst) is None
+        ):
+            self._connect_resolver(t, dst, self.net.resolver)
+            return
         src = self.local[0] if self.local[1] else self.net.source_for(dst[0])
         if self.local[1] == 0:
             self.net.tcp.bind(t, self, src, 0)
@@ -201,6 +209,23 @@ class TcpSocket(InetSocket):
         self.local = (src, self.local[1])
         self._joined(c)
         self._await(t, c)
+
+    def _connect_resolver(self, t: Task, dst: Addr, to: Resolver) -> None:
+        """To Docker's resolver, whose part is played here."""
+        self.autobind(t, self.net.source_for(dst[0]))
+        if is_any(self.local[0]):
+            self.local = (self.net.source_for(dst[0]), self.local[1])
+        server = self._offspring(t)
+        ALL.pop(server, None)
+        self._pair(server, dst)
+        resolver_tcp.Service(server, to)
+        if self.dontwait(0):
+            self.connecting = True
+            raise SysErr(errno.EINPROGRESS)
+
+    def hang_up(self) -> None:
+        """Ends a connection in order, for who has no descriptor of it."""
+        self._abort(0)
 
     def _connect_sibling(self, t: Task, dst: Addr) -> None:
         """To another sandbox of the namespace (``siblings.py``)."""
@@ -281,15 +306,19 @@ class TcpSocket(InetSocket):
 
     def _establish(self, t: Task, other: TcpSocket, dst: tuple[bytes, int]) -> None:
         new = other._offspring(t)
+        self._pair(new, dst)
+        other.pending.append(new)
+        other.queue.wake(POLLIN | POLLRDNORM)
+        self.queue.wake(WAKE_ALL)
+
+    def _pair(self, new: TcpSocket, dst: Addr) -> None:
+        """The two ends of a connection within the sandbox."""
         new.local, new.remote = dst, self.local
         new.state = self.state = CONNECTED
         new.peer, self.peer = self, new
         self.remote = dst
         self.shut = 0
         self.fin = False
-        other.pending.append(new)
-        other.queue.wake(POLLIN | POLLRDNORM)
-        self.queue.wake(WAKE_ALL)
 
     def accept(self, t: Task, nonblock: bool) -> Socket:
         if self.state != LISTEN:

@@ -113,7 +113,7 @@ def recv(s: TcpSocket, t: Task, size: int, flags: int) -> Received | int:
             parts = [_peek(s, size)]
             got = len(parts[0])
         else:
-            got += _take(s, parts, size - got)
+            got += take(s, parts, size - got)
         if got >= target or s.fin or s.shut & SHUT_RD:
             if got == 0 and s.err:
                 return -s.take_error()
@@ -138,7 +138,8 @@ def recv(s: TcpSocket, t: Task, size: int, flags: int) -> Received | int:
     return out
 
 
-def _take(s: TcpSocket, parts: list[bytes], size: int) -> int:
+def take(s: TcpSocket, parts: list[bytes], size: int) -> int:
+    """Appends up to ``size`` received bytes to ``parts``; how many."""
     got = 0
     while s.rx and got < size:
         head = s.rx[0]
