@@ -18,7 +18,7 @@ import pytest
 
 from nvsandbox.sentry.errors import SysErr
 from nvsandbox.sentry.kernel import cbpf
-from nvsandbox.sentry.net import configure, filter, membership, siblings
+from nvsandbox.sentry.net import configure, filter, membership, resolver_tcp, siblings
 from nvsandbox.sentry.net.link import split_udp
 from nvsandbox.sentry.net.packet_ring import Ring
 from nvsandbox.sentry.net.stack.stack import Stack
@@ -190,3 +190,17 @@ def test_siblings() -> None:
         NET.put_addresses([])
         ours.close()
         theirs.close()
+
+
+def test_resolver_messages() -> None:
+    for rng in rounds("resolver"):
+        name = bytes((rng.randrange(5),)) + rng.randbytes(rng.randrange(6))
+        head = rng.randbytes(4) + struct.pack(">HHHH", rng.randrange(3), 0, 0, rng.randrange(3))
+        tail = rng.choice((b"", resolver_tcp.OPT, rng.randbytes(rng.randrange(30))))
+        query = head + name + rng.choice((b"\0", b"")) + bytes(4) + tail
+        query = query[: rng.randrange(len(query) + 1)] if rng.random() < 0.3 else query
+        bigger, added = resolver_tcp.enlarge(query)
+        assert len(bigger) - len(query) == (len(resolver_tcp.OPT) if added else 0)
+        if added:
+            assert resolver_tcp.without_option(bigger) == query
+        resolver_tcp.without_option(rng.randbytes(12) + tail)
