@@ -40,7 +40,7 @@ def without_option(answer: bytes) -> bytes:
     """The answer without the option record that answers ours, if it is the last one."""
     at = len(answer) - len(OPT)
     count = int.from_bytes(answer[10:12], "big")
-    if count and at > HEADER and answer[at : at + 3] == OPT[:3] and answer[-2:] == b"\0\0":
+    if count and at >= HEADER and answer[at : at + 3] == OPT[:3] and answer[-2:] == b"\0\0":
         return answer[:10] + (count - 1).to_bytes(2, "big") + answer[12:at]
     return answer
 
