@@ -21,8 +21,8 @@ from nvsandbox import compiled  # noqa: E402
 
 OUT = Path(compiled.OUT)
 
-# A module outside the Sentry is here when it derives from a class that is compiled.
-ALSO = ["nvsandbox/nvproxy/devices.py"]
+# A module outside the Sentry is here when a class of it derives from one that is compiled.
+ALSO = ["nvsandbox/nvproxy/devices.py", "nvsandbox/nvproxy/dmabuf.py"]
 GROUP = "nvsandbox_kernel"
 
 

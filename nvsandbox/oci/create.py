@@ -77,6 +77,9 @@ def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.E
     if base.gpu_options is not None:
         base.gpu_options.gpus = v.get("gpus") or ""
     config = convert.config_of(s, bundle, base)
+    if not foreground and not config.log_path:
+        # whoever called us waits for the end of our stderr, which the Sentry would keep
+        config.debug = config.strace = False
     sandbox = pods.sandbox_of(s.annotations)
     alone = sandbox and pods.without_infra(g.root, sandbox, s.linux.namespaces)
     pod = pods.check(g.root, sandbox) if sandbox and not alone else ""
@@ -205,6 +208,10 @@ def _groups(
     """The control group with its limits, and what of them the application shall see."""
     groups = cgroups.create(s.linux.cgroupsPath, ident, g.systemd_cgroup, rootless)
     undo.callback(_remove_groups, groups)
+    others = cgroups.pids(groups) if scope is None and groups else []
+    if others:
+        text = f"container's cgroup is not empty: {len(others)} process(es) found"
+        os.write(2, f"nvsandbox: warning: {text}\n".encode())
     r = s.linux.resources
     asked = r.memory.limit if r is not None and r.memory is not None else None
     if r is not None:
