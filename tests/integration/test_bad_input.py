@@ -105,9 +105,25 @@ def test_unknown_flag(platform: str, rootfs: Path) -> None:
     assert b"Traceback" not in got.stderr
 
 
-def test_stub_killed_from_outside(rootfs: Path, platform: str) -> None:
-    """Only the process in it dies; its parent sees SIGKILL and goes on."""
-    script = "sleep 100 & echo started; wait $!; echo status $?"
+THREADS = """
+import mmap, threading, time
+shared = mmap.mmap(-1, 4096)  # another process might wait for locks that die with this one
+def busy():
+    while True: pass
+threading.Thread(target=time.sleep, args=(100,)).start()
+x = threading.Thread(target=busy)
+x.start()
+print('started', flush=True)
+x.join()
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "mapped"), [("sleep 100 & echo started", "bin/sleep"), (f'python3 -c "{THREADS}" &', "bin/python3")]
+)  # fmt: skip
+def test_stub_killed_from_outside(rootfs: Path, platform: str, program: str, mapped: str) -> None:
+    """Only the process in it dies, with all its threads; its parent sees SIGKILL and goes on."""
+    script = program + "\nwait $!; echo status $?"
     p = subprocess.Popen(
         [*cli(platform, rootfs), "bash", "-c", script], stdout=subprocess.PIPE, cwd=REPO
     )
@@ -115,7 +131,7 @@ def test_stub_killed_from_outside(rootfs: Path, platform: str) -> None:
     assert p.stdout.readline() == b"started\n"
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        stubs = _stubs_of_sleep(p.pid)
+        stubs = _stubs_of(p.pid, mapped)
         if stubs:
             break
         time.sleep(0.02)
@@ -126,12 +142,13 @@ def test_stub_killed_from_outside(rootfs: Path, platform: str) -> None:
     assert p.returncode == 0
 
 
-def _stubs_of_sleep(pid: int) -> list[int]:
-    """Host processes that have mapped the sandbox's sleep program."""
+def _stubs_of(pid: int, program: str) -> list[int]:
+    """Host processes that have mapped a program of the sandbox."""
     found = []
     for c in children(pid):
         try:
-            if "bin/sleep" in Path(f"/proc/{c}/maps").read_text():
+            stub = "zygote" in Path(f"/proc/{c}/comm").read_text()
+            if stub and program in Path(f"/proc/{c}/maps").read_text():
                 found.append(c)
         except (FileNotFoundError, ProcessLookupError):
             continue

@@ -129,6 +129,7 @@ def do_clone(t: Task, a: CloneArgs) -> int:
     k.check_task_limit(t)
     pidns = ns.pids_for_children
     tid = pidns.allocate()
+    seen = t.tg.pidns.number(tid)
     tg = t.tg if f & CLONE_THREAD else _new_group(t, a, tid, pidns)
     child = Task(k, tg, tid)
     _inherit(t, child, f)
@@ -152,12 +153,14 @@ def do_clone(t: Task, a: CloneArgs) -> int:
         if t.tg.pids.tasks.get(tid) is child:
             _undo(t, child)
         raise
-    if f & CLONE_PARENT_SETTID and child.mm is not t.mm:
+    if (
+        f & CLONE_PARENT_SETTID and not f & CLONE_VM
+    ):  # a thread may have ended by now, and cleared the word
         _tell_parent(t, child, a)
     _give_pidfd(t, child, a)
     if t.tracee is not None:
         ptrace.clone_event(t, child, _event(a))
-    return t.tg.pidns.number(tid)
+    return seen
 
 
 def _event(a: CloneArgs) -> int:
@@ -215,6 +218,8 @@ def _inherit(t: Task, c: Task, f: int) -> None:
         c.fs = t.fs.fork()
     if not f & CLONE_VM or f & CLONE_VFORK:
         c.altstack = t.altstack
+    if not f & CLONE_VM:
+        c.rseq = t.rseq  # the host's clone keeps it
 
 
 def _undo(t: Task, c: Task) -> None:
@@ -379,7 +384,7 @@ def _vfork(t: Task, c: Task, a: CloneArgs) -> int:
     c.thread, c.mm = th, t.mm
     c.mm.users += 1
     done = WaitQueue()
-    tid = c.tid
+    seen = t.tg.pidns.number(c.tid)
     c.vfork_done = done
     if a.flags & CLONE_PARENT_SETTID:
         _tell_parent(t, c, a)
@@ -425,4 +430,4 @@ def _vfork(t: Task, c: Task, a: CloneArgs) -> int:
         raise TaskExit
     if t.tracee is not None:
         ptrace.clone_event(t, c, ptrace.EVENT_VFORK_DONE)
-    return t.tg.pidns.number(tid)
+    return seen

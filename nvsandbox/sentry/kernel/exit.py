@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ...platform.interface import OP_EXIT
+from ...platform.interface import OF_IGNORE, OP_EXIT
 from ...platform.native._native import lib
 from ..errors import SysErr, TaskExit
 from . import ptrace
@@ -21,6 +21,8 @@ FUTEX_TID_MASK: Final = 0x3FFF_FFFF
 FUTEX_OWNER_DIED: Final = 0x4000_0000
 FUTEX_WAITERS: Final = 0x8000_0000
 TICK: Final = 10_000_000  # ns
+NR_RSEQ: Final = 334
+RSEQ_FLAG_UNREGISTER: Final = 1
 
 
 def exit_task(t: Task) -> None:
@@ -111,8 +113,15 @@ def leave_mm(t: Task) -> None:
 
 
 def _release_memory_words(t: Task) -> None:
-    """What other threads wait for in memory: robust futexes and the tid word (pthread_join)."""
+    """What other threads wait for in memory: robust futexes and the tid word (pthread_join). Before that the host stops writing to the
+    thread's rseq area: whoever joins it may unmap its stack at once, and the host would kill the stub for not finding the area."""
     th = t.thread
+    if t.rseq is not None and t.vfork_done is None:
+        addr, size, sig = t.rseq
+        t.rseq = None
+        th.host(NR_RSEQ, addr, size, RSEQ_FLAG_UNREGISTER, sig, flags=OF_IGNORE)
+        if not t.clear_tid and not t.robust_list:
+            th.run()
     if t.robust_list:
         _robust(t)
     if t.clear_tid:

@@ -180,8 +180,9 @@ class Kernel:
         }
         log.warning("stub process %d died unexpectedly (wait status %#x)", space.pid, status)
         sig = status & 0x7F if os.WIFSIGNALED(status) else sg.SIGSEGV
+        ran = [u for tg in victims for u in tg.tasks.values() if u.runs_application()]
         for tg in victims:
-            tg.kill(sig)
+            tg.kill(sig, ran)
 
     def take_clean(self, t: Task) -> tuple[Space, HostThread]:
         """A clean stub for exec. May suspend. Raises PlatformError, OSError."""

@@ -222,17 +222,20 @@ class ThreadGroup:
             sg.send(p, None, info)
         p.child_queue.wake()
 
-    def kill(self, status: int) -> None:
-        """Begins the end of the group with wait status ``status``; every thread is made to leave."""
+    def kill(self, status: int, ran: list[Task] | None = None) -> None:
+        """Begins the end of the group with wait status ``status``; every thread is made to leave. ``ran``: the stub is gone, and these
+        threads were in the application."""
         if not self.exited:
             self.exited = True
             self.exit_code = status
         tasks = list(self.tasks.values())
-        running = [t for t in tasks if t.runs_application()]
+        running = ran if ran is not None else [t for t in tasks if t.runs_application()]
         for t in tasks:
             t.exiting = t.work = True
         mm = self.mm
-        if mm is not None and mm.users == sum(t.mm is mm for t in tasks):
+        if ran is not None and mm is not None:
+            mm.space.kill()
+        elif mm is not None and mm.users == sum(t.mm is mm for t in tasks):
             robust = mm.shares_memory() and any(t.robust_list for t in tasks)
             if not robust and all(t.vfork_done is None for t in tasks):
                 mm.space.kill()  # nobody else lives there, or must hear of the locks held

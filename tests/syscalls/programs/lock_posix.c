@@ -31,6 +31,7 @@ int main(void) {
   R(fcntl(fd, F_SETLK, 8));
   int p[2];
   pipe(p);
+  lk(fd, F_SETLK, F_WRLCK, 2000, 1); /* before there is a child that wants it */
   pid_t c = fork();
   if (!c) {
     lk(fd, F_SETLKW, F_WRLCK, 1000, 1);
@@ -38,7 +39,6 @@ int main(void) {
     _exit(lk(fd, F_SETLKW, F_WRLCK, 2000, 1) == -1 && errno == EDEADLK);
   }
   char x;
-  lk(fd, F_SETLK, F_WRLCK, 2000, 1);
   read(p[0], &x, 1);
   ms(100);
   int dead = lk(fd, F_SETLKW, F_WRLCK, 1000, 1) == -1 && errno == EDEADLK;
