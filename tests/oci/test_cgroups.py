@@ -185,12 +185,17 @@ def test_a_controller_of_version_2_beside_version_1(rt: Runtime) -> None:
 
 
 def test_a_group_that_others_are_in(rt: Runtime) -> None:
-    """It may be, with a warning."""
+    """It may be, with a warning, unless it is frozen."""
     b = rt.bundle(edit=lambda s: s["linux"].update(cgroupsPath=f"/{OWN}-shared/both"))
     for name, told in (("one", False), ("two", True)):
         assert rt.create(name, b).returncode == 0
         assert ("container's cgroup is not empty: " in (rt.base / "err").read_text()) == told
     groups = json.loads((rt.root / "one" / "state.json").read_text())["cgroup"]
+    cgroups.freeze(groups, True)
+    try:
+        assert "cgroup unexpectedly frozen" in rt.failure(rt("run", "-b", b, "three"))
+    finally:
+        cgroups.freeze(groups, False)
     rt.ok("delete", "--force", "one")
     rt.ok("delete", "--force", "two")
     for path in groups.values():
