@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -86,6 +88,9 @@ class Wire:
 
     def close(self) -> None:
         for p in self.running:
+            with contextlib.suppress(ProcessLookupError):
+                if os.getpgid(p.pid) == p.pid:  # what a script has started goes with it
+                    os.killpg(p.pid, signal.SIGKILL)
             p.kill()
             p.wait()
         for i in range(1, self.count + 1):
@@ -109,8 +114,9 @@ class Wire:
 
     def peer_start(self, script: str) -> subprocess.Popen[bytes]:
         p = subprocess.Popen(
-            ["ip", "netns", "exec", self.peer, "bash", "-ec", script], stdin=subprocess.DEVNULL
-        )
+            ["ip", "netns", "exec", self.peer, "bash", "-ec", script], stdin=subprocess.DEVNULL,
+            process_group=0,
+        )  # fmt: skip
         self.running.append(p)
         return p
 
