@@ -5,7 +5,6 @@ The mount namespace is the file context's (``FsContext.ns``), the user namespace
 
 from __future__ import annotations
 
-import copy
 import errno
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Final, final
@@ -102,7 +101,7 @@ class NsProxy:
         self.pids_for_children = pids
 
     def replace(self, **changes: Any) -> NsProxy:
-        new = copy.copy(self)
+        new = NsProxy(self.uts, self.ipc, self.net, self.cgroup, self.pids_for_children)
         for k, v in changes.items():
             setattr(new, k, v)
         return new
