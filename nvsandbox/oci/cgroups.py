@@ -117,7 +117,7 @@ def path_of(cgroups_path: str, ident: str, systemd: bool) -> str:
 
 
 def create(cgroups_path: str, ident: str, systemd: bool = False, rootless: bool = False) -> Groups:
-    """Makes the group in every hierarchy. Raises Failure; with ``rootless`` what is not permitted is left out."""
+    """Makes the group in every hierarchy. Raises Failure, also for one that is there already and frozen; with ``rootless`` what is not permitted is left out."""
     try:
         h = Hierarchies()
     except OSError as e:
@@ -130,6 +130,8 @@ def create(cgroups_path: str, ident: str, systemd: bool = False, rootless: bool 
             _make_v1(name, _join(mount, inner, h.own.get(name, "/")), mount, groups, made, rootless)
         if h.v2 and (not h.v1 or h.controllers_v2() or set(h.v1) == {"name=systemd"}):
             _make_v2(_join(h.v2, inner, h.own.get("", "/")), h.v2, groups, made, rootless)
+        if frozen(groups):  # whoever joins it would stop
+            raise Failure("container's cgroup unexpectedly frozen")
     except Failure:
         for path in reversed(made):
             with contextlib.suppress(OSError):

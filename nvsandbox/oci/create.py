@@ -207,11 +207,6 @@ def _groups(
 ) -> Groups:
     """The control group with its limits, and what of them the application shall see."""
     groups = cgroups.create(s.linux.cgroupsPath, ident, g.systemd_cgroup, rootless)
-    if cgroups.frozen(groups):  # whoever joins it would stop
-        for path in groups.values():  # those that are empty
-            with contextlib.suppress(OSError):
-                os.rmdir(path)
-        raise Failure("container's cgroup unexpectedly frozen")
     undo.callback(_remove_groups, groups)
     others = cgroups.pids(groups) if scope is None and groups else []
     if others:
