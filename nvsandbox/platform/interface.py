@@ -73,6 +73,7 @@ WIN_LEN: Final = int(lib.NV_WIN_LEN)
 STACK_OFF: Final = int(lib.NV_STACK_OFF)
 IN_MAXSTR: Final = int(lib.NV_IN_MAXSTR)
 IN_MAXBUF: Final = int(lib.NV_IN_MAXBUF)
+IN_GATHERED: Final = int(lib.NV_IN_GATHERED)
 IN_MAXWRITE: Final = int(lib.NV_IN_MAXWRITE)
 MAX_OPS: Final = int(lib.NV_MAXOPS)
 

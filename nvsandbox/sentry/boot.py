@@ -55,9 +55,21 @@ NR_IN: Final = {
         437: 1, 439: 1, 191: 0, 192: 0, 280: 1,
     },
     "str2": {82: (0, 1), 86: (0, 1), 88: (0, 1), 264: (1, 3), 316: (1, 3), 265: (1, 3), 266: (0, 2)},
-    "buf": (44,),
+    "buf": (42, 44, 49),
     "write": (1, 18),
+    "iov": (20, 296),
+    "iov_only": (19, 295),
+    "poll": (7, 271),
+    # structures: argument and size
+    "fixed": {
+        13: (1, 32), 14: (1, 8), 35: (0, 16), 38: (1, 32), 40: (2, 8), 43: (2, 4), 45: (5, 4), 46: (1, 56), 47: (1, 56), 51: (2, 4),
+        52: (2, 4), 54: (3, 4), 55: (4, 4), 131: (0, 24), 160: (1, 16), 202: (3, 16), 223: (2, 32), 230: (2, 16), 233: (3, 12),
+        286: (2, 32), 288: (2, 4), 302: (2, 16),
+    },
 }  # fmt: skip
+
+
+IN_SIZES: Final = (4, 8, 12, 16, 24, 32, 56, 64)  # proto.h, NV_IN_FIXED
 
 
 class CapSets(NamedTuple):
@@ -145,9 +157,13 @@ def set_inlining() -> None:
         lib.nv_set_intab(nr, 0x40 | i << 3 | j)
     for nr in bufs:
         lib.nv_set_intab(nr, 0x20)
-    writes: Any = NR_IN["write"]
-    for nr in writes:
-        lib.nv_set_intab(nr, 0x21)
+    for kind, code in (("write", 0x21), ("iov", 0x22), ("iov_only", 0x23), ("poll", 0x24)):
+        numbers: Any = NR_IN[kind]
+        for nr in numbers:
+            lib.nv_set_intab(nr, code)
+    fixed: Any = NR_IN["fixed"]
+    for nr, (i, size) in fixed.items():
+        lib.nv_set_intab(nr, 0x80 | i << 4 | IN_SIZES.index(size))
 
 
 class Boot:

@@ -176,6 +176,14 @@ struct nv_slot {
 #define NV_IN_STR2(i, j) (0x40u | (i) << 3 | (j)) /* paths in arguments i and j */
 #define NV_IN_BUF 0x20u                           /* buffer in argument 1, length in argument 2 */
 #define NV_IN_WRITE 0x21u                         /* the same, up to NV_IN_MAXWRITE */
+/* iovec array in argument 1, their number in argument 2, and what they point to */
+#define NV_IN_IOV 0x22u
+#define NV_IN_IOV_ONLY 0x23u /* the array alone */
+#define NV_IN_POLL 0x24u     /* struct pollfd in argument 0, their number in argument 1 */
+/* a structure in argument i, of size k: 4, 8, 12, 16, 24, 32, 56 or 64 bytes */
+#define NV_IN_FIXED(i, k) (0x80u | (i) << 4 | (k))
+#define NV_IN_MAXIOV 16u
+#define NV_IN_GATHERED 1u /* in_addr of what an iovec array points to, one part after the other */
 /* ioctl with the size in its number: the argument (2), and for NVIDIA's RM_CONTROL the parameters
  * that it points to */
 #define NV_IN_IOCTL 0x30u

@@ -578,6 +578,31 @@ INLINE void load_regs(const struct nv_slot *s, struct sigcontext_64 *mc) {
     g[i] = s->regs[i];
 }
 
+static void inline_one(struct nv_slot *s, uint64_t addr, uint64_t n) {
+  s->in_addr[0] = addr;
+  s->in_len[0] = (uint32_t)(n - nv_copy((char *)s + NV_WIN_OFF, (void *)addr, n));
+}
+
+static void inline_iov(struct nv_slot *s, int data) {
+  char *win = (char *)s + NV_WIN_OFF;
+  const volatile uint64_t *iov = (const volatile uint64_t *)win;
+  uint64_t n = s->regs[NV_RDX];
+  if (n > NV_IN_MAXIOV)
+    return;
+  inline_one(s, s->regs[NV_RSI], 16 * n);
+  if (!data || s->in_len[0] != 16 * n)
+    return;
+  uint32_t at = NV_IN_MAXSTR;
+  for (uint64_t i = 0; i < n; i++) {
+    uint64_t len = iov[2 * i + 1];
+    if (len > NV_IN_MAXBUF - at || nv_copy(win + at, (void *)iov[2 * i], len))
+      return;
+    at += (uint32_t)len;
+  }
+  s->in_addr[1] = NV_IN_GATHERED;
+  s->in_len[1] = at - NV_IN_MAXSTR;
+}
+
 /* Copies the inputs that the call will surely need into the window, so that the Sentry has them at
  * once. */
 static void inline_inputs(struct nv_slot *s, uint64_t nr) {
@@ -595,6 +620,22 @@ static void inline_inputs(struct nv_slot *s, uint64_t nr) {
       return;
     s->in_addr[0] = s->regs[NV_RSI];
     s->in_len[0] = (uint32_t)(n - nv_copy(win, (void *)s->regs[NV_RSI], n));
+    return;
+  }
+  if (t & 0x80) {
+    static const uint8_t sizes[8] = {4, 8, 12, 16, 24, 32, 56, 64};
+    uint64_t a = s->regs[argreg[(t >> 4 & 7) % 6]];
+    if (a >= 4096)
+      inline_one(s, a, sizes[t & 7]);
+    return;
+  }
+  if (t == NV_IN_POLL) {
+    if (s->regs[NV_RSI] <= NV_IN_MAXSTR / 8)
+      inline_one(s, s->regs[NV_RDI], 8 * s->regs[NV_RSI]);
+    return;
+  }
+  if (t == NV_IN_IOV || t == NV_IN_IOV_ONLY) {
+    inline_iov(s, t == NV_IN_IOV);
     return;
   }
   if (t == NV_IN_IOCTL) {

@@ -22,6 +22,7 @@ from ...platform.interface import (
     E_INLEN1,
     E_KIND,
     EV_CMDFAIL,
+    IN_GATHERED,
     IN_MAXBUF,
     IN_MAXSTR,
     OF_EFAULT,
@@ -157,6 +158,13 @@ class HostThread:
             n = min(DATA_LEN, size - off)
             parts.append(self._fetch(OP_COPYIN, addr + off, n, n))
         return b"".join(parts)
+
+    def gathered(self, size: int) -> bytes | None:
+        """What this call's iovec array points to, if it came with the trap."""
+        ev = self.ev
+        if ev[E_INADDR1] != IN_GATHERED or ev[E_INLEN1] != size:
+            return None
+        return bytes(self.mem[WIN_OFF + IN_MAXSTR : WIN_OFF + IN_MAXSTR + size])
 
     def _grow(self, addr: int) -> bool:
         """Whether ``addr`` lay below an area that grows, as of now is part of it."""

@@ -114,6 +114,9 @@ def _gather(t: Task, f: FileDescription, iov: Iov) -> bytes:
     """The bytes of ``iov``. Where a part isn't there, what a file of this kind takes of the rest; EFAULT if nothing."""
     if f.ignores_data():
         return bytes(sum(n for _, n in iov))
+    came = t.thread.gathered(sum(n for _, n in iov))
+    if came is not None:
+        return came
     try:
         if len(iov) == 1:
             return t.copy_in(*iov[0])
