@@ -89,9 +89,10 @@ class Runtime:
 OWN = f"oci-tests-{os.getpid()}"
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def own_groups() -> Iterator[None]:
-    """Control groups to be in: containers' groups lie below, so test runs beside each other can call theirs alike."""
+    """Control groups to be in: containers' groups lie below, so test runs beside each other can call theirs alike. Left after each
+    module: other tests would be in them, too, and a new group of `cpu` allows no real-time scheduling."""
     if os.geteuid() != 0:
         yield
         return

@@ -186,6 +186,14 @@ class FakeMM:
         return False
 
 
+class FakeThread:
+    """What handlers ask a task's thread for directly."""
+
+    def gathered(self, _size: int) -> bytes | None:
+        """Nothing comes with a trap here."""
+        return None
+
+
 class FakeTask:
     """One task of one process. Pass ``k`` to make several on the same kernel.
 
@@ -207,6 +215,7 @@ class FakeTask:
         self.comm = b"fake"
         self.creds = Credentials(uid, gid)
         self.files = FdTable()
+        self.thread = FakeThread()
         self.mm = FakeMM()
         self.mem = bytearray(SIZE)
         self.top = 0
