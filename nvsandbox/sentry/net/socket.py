@@ -16,6 +16,7 @@ from ..abi.socket import (
     AF_MAX,
     MSG_DONTWAIT,
     MSG_NOSIGNAL,
+    MSG_TRUNC,
     SO_ACCEPTCONN,
     SO_ATTACH_FILTER,
     SO_BROADCAST,
@@ -94,6 +95,14 @@ class Received:
         self.files: list[FileDescription] = []
         self.control: list[Control] = []
         self.flags = 0
+
+
+def received(parts: list[bytes], flags: int) -> Received:
+    """What a TCP socket has got; with MSG_TRUNC the bytes are dropped."""
+    data = parts[0] if len(parts) == 1 else b"".join(parts)
+    out = Received(b"" if flags & MSG_TRUNC else data)
+    out.length = len(data)
+    return out
 
 
 class Socket(FileDescription):
@@ -207,6 +216,20 @@ class Socket(FileDescription):
             if timed:
                 raise SysErr(errno.EINTR) from None
             raise
+
+    def go_on(self, t: Task, flags: int, sending: bool, deadline: int | None, done: int) -> int:
+        """A stream's transfer that has come to ``done`` bytes waits for more: 0 when it is to look again, else what the call returns,
+        those bytes or -EAGAIN. Raises as ``pause`` when there are none."""
+        if self.dontwait(flags):
+            return done or -errno.EAGAIN
+        limit = self.sndtimeo if sending else self.rcvtimeo
+        try:
+            self.pause(t, self.queue, deadline, limit is not None)
+        except (SysErr, Restart):
+            if done:
+                return done
+            raise
+        return 0
 
     def rcv_deadline(self, t: Task) -> int | None:
         return None if self.rcvtimeo is None else t.k.monotonic_ns() + self.rcvtimeo

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 from ..abi.socket import (
     MSG_OOB,
     MSG_PEEK,
-    MSG_TRUNC,
     MSG_WAITALL,
     SHUT_RD,
     SHUT_WR,
@@ -22,7 +21,7 @@ from ..abi.socket import (
 from ..errors import Restart, SysErr
 from ..kernel.wait import POLL_READ, POLL_WRITE, POLLIN, POLLOUT
 from . import inet
-from .socket import Received
+from .socket import Received, received
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -162,14 +161,9 @@ def send(s: TcpSocket, t: Task, c: TcpConnection, data: bytes, flags: int) -> in
             if r:
                 sent += r
                 continue
-        if s.dontwait(flags):
-            return sent or -errno.EAGAIN
-        try:
-            s.pause(t, s.queue, deadline, s.sndtimeo is not None)
-        except (SysErr, Restart):
-            if sent:
-                return sent
-            raise
+        r = s.go_on(t, flags, True, deadline, sent)
+        if r:
+            return r
 
 
 def recv(s: TcpSocket, t: Task, c: TcpConnection, size: int, flags: int) -> Received | int:
@@ -201,20 +195,12 @@ def recv(s: TcpSocket, t: Task, c: TcpConnection, size: int, flags: int) -> Rece
             break
         if c.eof():
             break
-        if s.dontwait(flags):
-            if got:
-                break
-            return -errno.EAGAIN
-        try:
-            s.pause(t, s.queue, deadline, s.rcvtimeo is not None)
-        except (SysErr, Restart):
-            if got:
-                break
-            raise
-    data = parts[0] if len(parts) == 1 else b"".join(parts)
-    out = Received(b"" if flags & MSG_TRUNC else data)
-    out.length = len(data)
-    return out
+        r = s.go_on(t, flags, False, deadline, got)
+        if r < 0:
+            return r
+        if r:
+            break
+    return received(parts, flags)
 
 
 def linger(s: TcpSocket, t: Task, c: TcpConnection, seconds: int) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Final
 
-from ..abi.socket import MSG_MORE, MSG_PEEK, MSG_TRUNC, MSG_WAITALL, SHUT_RD, SHUT_WR, SOL_TCP
-from ..errors import Restart, SysErr
+from ..abi.socket import MSG_MORE, MSG_PEEK, MSG_WAITALL, SHUT_RD, SHUT_WR, SOL_TCP
 from ..kernel.wait import (
     POLLERR,
     POLLHUP,
@@ -16,7 +15,7 @@ from ..kernel.wait import (
     POLLRDNORM,
     POLLWRNORM,
 )
-from .socket import Received
+from .socket import Received, received
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -70,14 +69,9 @@ def send(s: TcpSocket, t: Task, data: bytes, flags: int) -> int:
             p.queue.wake(POLLIN | POLLRDNORM)
             continue
         flush(s)
-        if s.dontwait(flags):
-            return sent or -errno.EAGAIN
-        try:
-            s.pause(t, s.queue, deadline, s.sndtimeo is not None)
-        except (SysErr, Restart):
-            if sent:
-                return sent
-            raise
+        r = s.go_on(t, flags, True, deadline, sent)
+        if r:
+            return r
 
 
 def _hold(s: TcpSocket, t: Task, p: TcpSocket, piece: bytes, flags: int) -> None:
@@ -122,20 +116,12 @@ def recv(s: TcpSocket, t: Task, size: int, flags: int) -> Received | int:
             if got:
                 break
             return -s.take_error()
-        if s.dontwait(flags):
-            if got:
-                break
-            return -errno.EAGAIN
-        try:
-            s.pause(t, s.queue, deadline, s.rcvtimeo is not None)
-        except (SysErr, Restart):
-            if got:
-                break
-            raise
-    data = parts[0] if len(parts) == 1 else b"".join(parts)
-    out = Received(b"" if flags & MSG_TRUNC else data)
-    out.length = len(data)
-    return out
+        r = s.go_on(t, flags, False, deadline, got)
+        if r < 0:
+            return r
+        if r:
+            break
+    return received(parts, flags)
 
 
 def take(s: TcpSocket, parts: list[bytes], size: int) -> int:

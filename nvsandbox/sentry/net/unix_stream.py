@@ -6,7 +6,7 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 from ..abi.socket import MSG_OOB, MSG_PEEK, MSG_WAITALL, SHUT_RD, SHUT_WR
-from ..errors import Restart, SysErr
+from ..errors import SysErr
 from ..kernel.wait import POLLIN, POLLRDNORM
 from .socket import Received, Ucred
 from .unix import CONNECTED, Message, UnixSocket
@@ -36,14 +36,9 @@ def send(
         return s.broken_pipe(t, flags)
     while sent < n:
         while s.wmem >= s.sndbuf:
-            if s.dontwait(flags):
-                return sent or -errno.EAGAIN
-            try:
-                s.pause(t, s.queue, deadline, s.sndtimeo is not None)
-            except (SysErr, Restart):
-                if sent:
-                    return sent
-                raise
+            r = s.go_on(t, flags, True, deadline, sent)
+            if r:
+                return r
             if s.shut & SHUT_WR:
                 return s.broken_pipe(t, flags, sent)
         p = s.peer
@@ -82,15 +77,10 @@ def recv(s: UnixSocket, t: Task, size: int, flags: int) -> Received | int:
             return -s.take_error()
         if s.shut & SHUT_RD:
             break
-        if s.dontwait(flags):
-            if not got:
-                return -errno.EAGAIN
-            break
-        try:
-            s.pause(t, s.queue, deadline, s.rcvtimeo is not None)
-        except (SysErr, Restart):
-            if not got:
-                raise
+        r = s.go_on(t, flags, False, deadline, got)
+        if r < 0:
+            return r
+        if r:
             break
     out.data = b"".join(parts)
     out.length = got
