@@ -180,10 +180,9 @@ class Entering:
             return
         c = self.creds
         _admin(c, ns)
-        mine = c.has(CAP_SYS_ADMIN)
-        p = self.proxy
-        if not mine and ns.flag != CLONE_NEWPID:
+        if not c.has(CAP_SYS_ADMIN):
             raise SysErr(errno.EPERM)
+        p = self.proxy
         if isinstance(ns, UtsNamespace):
             p.uts = ns
         elif ns.flag == CLONE_NEWIPC:
@@ -195,17 +194,16 @@ class Entering:
         elif isinstance(ns, CgroupNamespace):
             p.cgroup = ns
         elif ns.flag == CLONE_NEWPID:
-            self._pids(ns, mine)
+            self._pids(ns)
         elif ns.flag == CLONE_NEWNS:
             if not c.has(CAP_SYS_CHROOT):
                 raise SysErr(errno.EPERM)
             if t.fs.refs > 1:
                 raise SysErr(errno.EINVAL)
-            self.mnt = _mounts(ns)
+            mnt: Any = ns
+            self.mnt = mnt
 
-    def _pids(self, ns: Namespace, mine: bool) -> None:
-        if not mine:
-            raise SysErr(errno.EPERM)
+    def _pids(self, ns: Namespace) -> None:
         pids: Any = ns
         if not pids.is_within(self.t.tg.pidns):
             raise SysErr(errno.EINVAL)
@@ -219,11 +217,6 @@ class Entering:
             t.publish()
         if self.mnt is not None:
             t.fs.enter(self.mnt)
-
-
-def _mounts(ns: Any) -> MountNamespace:
-    found: MountNamespace = ns
-    return found
 
 
 def unshare_mount_namespace(t: Task) -> None:
