@@ -13,7 +13,6 @@ from typing import Final
 from ..platform.native._native import ffi, lib
 
 SYS_RENAMEAT2: Final = 316
-SYS_OPENAT2: Final = 437
 AT_EMPTY_PATH: Final = 0x1000
 RESOLVE: Final = 0x02 | 0x04 | 0x08  # NO_MAGICLINKS | NO_SYMLINKS | BENEATH
 RESOLVE_LAST: Final = (
@@ -38,18 +37,16 @@ def _check(r: int) -> int:
     return r
 
 
+def _native(r: int) -> int:
+    """What a function of the native module says: raises OSError for -errno."""
+    if r < 0:
+        raise OSError(-r, os.strerror(-r))
+    return r
+
+
 def openat2(dirfd: int, path: bytes, flags: int, mode: int = 0, resolve: int = RESOLVE) -> int:
     """Opens ``path`` beneath ``dirfd``; always O_CLOEXEC."""
-    how = struct.pack("<QQQ", flags | os.O_CLOEXEC, mode, resolve)
-    return _check(
-        _syscall(
-            ctypes.c_long(SYS_OPENAT2),
-            ctypes.c_long(dirfd),
-            ctypes.c_char_p(path),
-            ctypes.c_char_p(how),
-            ctypes.c_long(len(how)),
-        )
-    )
+    return _native(lib.nv_openat2(dirfd, path, flags, mode, resolve))
 
 
 def renameat2(old: int, old_name: bytes, new: int, new_name: bytes, flags: int) -> None:
@@ -93,24 +90,18 @@ def fstatfs(fd: int) -> list[int]:
 def listing(fd: int) -> tuple[bytes, bytes, bool]:
     """The next entries of the directory but . and ..: as many ``struct nv_entry`` (native/host.h) as there are, at most
     LIST_ENTRIES, the text of their names and targets, and whether these are the last."""
-    n = lib.nv_list(fd, _records, LIST_ENTRIES, _text, LIST_TEXT, _used)
-    if n < 0:
-        raise OSError(-n, os.strerror(-n))
+    n = _native(lib.nv_list(fd, _records, LIST_ENTRIES, _text, LIST_TEXT, _used))
     records = bytes(ffi.buffer(_records, n * ffi.sizeof("struct nv_entry")))
     return records, bytes(ffi.buffer(_text, _used[0])), bool(_used[1])
 
 
 def open_dir(at: int, name: bytes) -> tuple[int, bytes]:
     """Opens a directory beneath ``at``: a descriptor, and what it is as one ENTRY (protocol.py)."""
-    fd = lib.nv_open_dir(at, name, _own)
-    if fd < 0:
-        raise OSError(-fd, os.strerror(-fd))
+    fd = _native(lib.nv_open_dir(at, name, _own))
     return fd, bytes(ffi.buffer(_own))
 
 
 def open_file(at: int, name: bytes, flags: int, proc_fd: int) -> tuple[int, bytes]:
     """Opens a regular file, and nothing else, beneath ``at``: a descriptor, and what it is."""
-    fd = lib.nv_open_file(at, name, flags, proc_fd, _own)
-    if fd < 0:
-        raise OSError(-fd, os.strerror(-fd))
+    fd = _native(lib.nv_open_file(at, name, flags, proc_fd, _own))
     return fd, bytes(ffi.buffer(_own))

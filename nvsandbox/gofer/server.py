@@ -21,16 +21,6 @@ from . import protocol as p
 
 MAX_HANDLES: Final = 1 << 18
 
-# What the server calls once it runs, for its seccomp allow-list (x86-64 names).
-SYSCALLS: Final = (
-    "recvmsg", "sendmsg", "openat2", "openat", "close", "fstat", "newfstatat", "statx", "getdents64",
-    "lseek", "readlinkat", "mkdirat", "mknodat", "symlinkat", "linkat", "unlinkat", "renameat2", "fchmodat",
-    "fchmod", "chmod", "fchownat", "fchown", "ftruncate", "utimensat", "fchdir", "listxattr", "llistxattr", "lgetxattr",
-    "lsetxattr", "lremovexattr", "getxattr", "setxattr", "removexattr", "syncfs", "fstatfs", "memfd_create", "fcntl", "mmap", "munmap",
-    "mremap", "brk", "madvise", "futex", "rt_sigreturn", "rt_sigaction", "exit_group", "getrandom",
-    "clock_gettime", "read", "write", "sched_yield",
-)  # fmt: skip
-
 
 @final
 class Mount:

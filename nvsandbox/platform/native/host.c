@@ -96,10 +96,14 @@ static int describe(int fd, const char *name, int flags, struct nv_entry *e) {
   return 1;
 }
 
+int nv_openat2(int at, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve) {
+  struct open_how how = {.flags = flags | O_CLOEXEC, .mode = mode, .resolve = resolve};
+  return ret(syscall(SYS_openat2, at, path, &how, sizeof how));
+}
+
 static int open_beneath(int at, const char *name, uint64_t flags, uint64_t resolve) {
-  struct open_how how = {.flags = flags | O_CLOEXEC | O_NOFOLLOW,
-                         .resolve = resolve | RESOLVE_NO_MAGICLINKS | RESOLVE_BENEATH};
-  return ret(syscall(SYS_openat2, at, name, &how, sizeof how));
+  return nv_openat2(at, name, flags | O_NOFOLLOW, 0,
+                    resolve | RESOLVE_NO_MAGICLINKS | RESOLVE_BENEATH);
 }
 
 int nv_open_dir(int at, const char *name, struct nv_entry *e) {

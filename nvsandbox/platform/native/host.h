@@ -30,6 +30,8 @@ struct nv_entry {
  */
 int nv_list(int fd, struct nv_entry *records, unsigned max, uint8_t *text, unsigned size,
             unsigned *used);
+/* openat2(2), always O_CLOEXEC. */
+int nv_openat2(int at, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
 /* Opens directory `name` of at, not by a link, and describes it. */
 int nv_open_dir(int at, const char *name, struct nv_entry *e);
 /* Opens regular file `name` of at ("": at itself), and nothing else, by way of proc_fd
