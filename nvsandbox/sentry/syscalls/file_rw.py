@@ -112,9 +112,10 @@ def take(iov: Iov, want: int) -> tuple[Iov, Iov]:
 
 def _gather(t: Task, f: FileDescription, iov: Iov) -> bytes:
     """The bytes of ``iov``. Where a part isn't there, what a file of this kind takes of the rest; EFAULT if nothing."""
+    whole = sum(n for _, n in iov)
     if f.ignores_data():
-        return bytes(sum(n for _, n in iov))
-    came = t.thread.gathered(sum(n for _, n in iov))
+        return bytes(whole)
+    came = t.thread.gathered(whole)
     if came is not None:
         return came
     try:
