@@ -219,6 +219,21 @@ def test_readonly_root_masked_and_readonly_paths(rt: Runtime) -> None:
     assert out.split() == ["ro", "0", "0", "shm", "sys"]
 
 
+def test_masks_hold_in_a_user_namespace_of_one_s_own(rt: Runtime) -> None:
+    """A proc of one's own would show what the container's hides."""
+
+    def seen(masked: list[str], readonly: list[str]) -> str:
+        def edit(s: dict[str, Any]) -> None:
+            s["process"]["user"] = {"uid": 1000, "gid": 1000}
+            s["linux"].update(maskedPaths=masked, readonlyPaths=readonly)
+
+        return inside(rt, "unshare -Urpf --mount-proc ps -e -o pid= 2>&1 || true", edit).strip()
+
+    assert seen([], []) == "1"
+    refused = "unshare: mount /proc failed: Operation not permitted"
+    assert seen(["/proc/version"], []) == seen([], ["/proc/sys"]) == refused
+
+
 def test_a_readonly_dev(rt: Runtime) -> None:
     """Nodes are there and work; none can be made."""
 

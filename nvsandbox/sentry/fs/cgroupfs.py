@@ -114,4 +114,6 @@ def _factory(t: Task, source: bytes, data: bytes) -> tuple[FileSystem, Inode]:
     return fs, fs.root
 
 
-register_filesystem(b"cgroup2", _factory)
+register_filesystem(
+    b"cgroup2", _factory, (b"nsdelegate", b"favordynmods", b"memory_localevents", b"memory_recursiveprot")
+)  # fmt: skip

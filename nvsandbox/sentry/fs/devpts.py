@@ -199,4 +199,6 @@ def _factory(t: Task, source: bytes, data: bytes) -> tuple[FileSystem, Inode]:
     return fs, fs.root
 
 
-register_filesystem(b"devpts", _factory)
+register_filesystem(
+    b"devpts", _factory, (b"uid", b"gid", b"mode", b"ptmxmode", b"newinstance", b"max"), _options
+)

@@ -91,4 +91,4 @@ def _factory(t: Task, source: bytes, data: bytes) -> tuple[FileSystem, Inode]:
     return fs, fs.root
 
 
-register_filesystem(b"proc", _factory)
+register_filesystem(b"proc", _factory, (b"gid", b"hidepid", b"subset"))

@@ -37,13 +37,13 @@ def escape(name: bytes) -> bytes:
     return b"".join(ESCAPES.get(c, bytes([c])) for c in name)
 
 
-def _options(m: Mount) -> str:
-    out = ["ro" if m.flags & MS_RDONLY else "rw"]
+def _options(m: Mount, readonly: bool) -> str:
+    out = ["ro" if readonly else "rw"]
     return ",".join(out + [text for bit, text in FLAGS if m.flags & bit])
 
 
 def _super_options(m: Mount) -> str:
-    return "rw" + ("," + m.fs.options if m.fs.options else "")
+    return ("ro" if m.fs.readonly else "rw") + ("," + m.fs.options if m.fs.options else "")
 
 
 def visible(u: Task) -> list[tuple[Mount, bytes]]:
@@ -60,7 +60,7 @@ def visible(u: Task) -> list[tuple[Mount, bytes]]:
 def mounts(u: Task) -> bytes:
     lines = []
     for m, where in visible(u):
-        opts = _options(m) + ("," + m.fs.options if m.fs.options else "")
+        opts = _options(m, m.readonly) + ("," + m.fs.options if m.fs.options else "")
         lines.append(
             b"%s %s %s %s 0 0\n"
             % (escape(m.fs.source.encode()), escape(where), m.fs.type_name.encode(), opts.encode())
@@ -93,7 +93,7 @@ def mountinfo(u: Task) -> bytes:
             b"%d %d %d:%d %s %s %s%s - %s %s %s\n"
             % (
                 m.id, parent, m.fs.dev >> 8, m.fs.dev & 0xFF, escape(inner), escape(where),
-                _options(m).encode(), optional, m.fs.type_name.encode(),
+                _options(m, bool(m.flags & MS_RDONLY)).encode(), optional, m.fs.type_name.encode(),
                 escape(m.fs.source.encode()), _super_options(m).encode(),
             )
         )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from ..vfs.fstypes import register_filesystem
 from ..vfs.inode import FileSystem, Inode
-from ..vfs.synthetic import GenFile, StaticDir, SynthLink
+from ..vfs.synthetic import GenFile, MountPointDir, StaticDir, SynthLink
 from .sysfs_net import NetDir, NetLinks
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ DIRS: Final = (
     b"block", b"bus/pci/devices", b"bus/pci/drivers", b"bus/usb/devices", b"bus/cpu/devices",
     b"class/block", b"class/drm", b"class/input", b"class/tty", b"class/mem", b"class/hwmon",
     b"class/power_supply", b"class/thermal", b"dev/block", b"dev/char", b"devices/platform",
-    b"devices/virtual", b"firmware", b"fs/cgroup", b"hypervisor", b"kernel/debug", b"kernel/security",
-    b"kernel/iommu_groups", b"module", b"power",
+    b"devices/virtual", b"firmware", b"hypervisor", b"kernel/iommu_groups", b"module", b"power",
 )  # fmt: skip
+MOUNT_POINTS: Final = ((b"fs", b"cgroup"), (b"kernel", b"debug"), (b"kernel", b"security"))
 HUGE: Final = {
     b"enabled": b"always [madvise] never", b"defrag": b"always defer defer+madvise [madvise] never",
     b"shmem_enabled": b"always within_size advise [never] deny force", b"hpage_pmd_size": b"2097152",
@@ -50,6 +50,8 @@ class SysFs(FileSystem):
         self.root = StaticDir(self, 0o555)
         for path in DIRS:
             self.dir(path)
+        for at, point in MOUNT_POINTS:
+            self.dir(at).add(point, MountPointDir(self, 0o755))
         self._cpus(k.ncpu)
         self._node(k, container)
         self.dir(b"devices/virtual").add(b"net", NetDir(self))

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 _SUFFIX: Final = {b"k": 10, b"m": 20, b"g": 30, b"t": 40, b"p": 50, b"e": 60}
 F_SEAL_EXEC: Final = 0x20
+TMPFS_OPTIONS: Final = (
+    b"size", b"nr_inodes", b"nr_blocks", b"mode", b"uid", b"gid", b"huge", b"mpol", b"inode32", b"inode64", b"noswap",
+)  # fmt: skip
 _shm: Final[list[Mount]] = []  # where memory files without a name live (Linux: shm_mnt)
 
 
@@ -120,7 +123,9 @@ def register(pool: MemfdPool) -> None:
     """Makes tmpfs mountable and memfd_create work. Called once, before lock-down."""
     _shm[:] = [Mount(*_shm_parts(pool))]
     for name in (b"tmpfs", b"ramfs", b"devtmpfs"):
-        register_filesystem(name, lambda t, src, data: _mount(t, pool, src, data))
+        register_filesystem(
+            name, lambda t, src, data: _mount(t, pool, src, data), TMPFS_OPTIONS, parse_options
+        )
 
 
 def _shm_parts(pool: MemfdPool) -> tuple[MemFs, Dentry]:

@@ -21,6 +21,7 @@ from ..vfs.mount import (
     copy_tree,
     follow_mounts,
     is_busy,
+    keep_hidden,
     mount_of,
 )
 from ..vfs.namei import AT_FDCWD, walk_at
@@ -44,6 +45,7 @@ from .decode import CInt, CUInt, CULong, Table, UserPtr, full, partial
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
+    from ..vfs.inode import FileSystem, Inode
 
 MS_REMOUNT: Final = 32
 MS_BIND: Final = 4096
@@ -166,7 +168,7 @@ def may_mount(t: Task) -> None:
         raise SysErr(errno.EPERM)
 
 
-def _at_root(p: Path) -> Mount:
+def at_root(p: Path) -> Mount:
     """The mount whose root ``p`` is. Raises EINVAL."""
     if p.dentry is not p.mount.root:
         raise SysErr(errno.EINVAL)
@@ -174,21 +176,46 @@ def _at_root(p: Path) -> Mount:
 
 
 def _remount(t: Task, at: Path, flags: int, options: bytes) -> None:
-    m = _at_root(at)
+    m = at_root(at)
     if m.ns is not t.fs.ns:
         raise SysErr(errno.EINVAL)
     if not flags & ATIME_FLAGS:  # they stay as they are then
         flags |= m.flags & ATIME_FLAGS
     new = _per_mount(flags)
+    check_locked(m, new)
+    if not flags & MS_BIND:
+        reconfigure(t, m.fs, options, bool(flags & MS_RDONLY))
+    elif flags & MS_RDONLY and not m.flags & MS_RDONLY and m.writers:
+        raise SysErr(errno.EBUSY)
+    m.flags = new
+    t.fs.ns.changed()
+
+
+def check_locked(m: Mount, new: int) -> None:
+    """Raises EPERM if ``new`` flags lift what a more privileged namespace has restricted (Linux: can_change_locked_flags)."""
     kept = m.locked_flags
     if kept & ~new or (kept & ATIME_FLAGS and (new ^ m.flags) & ATIME_FLAGS):
         raise SysErr(errno.EPERM)
-    if not flags & MS_BIND:
-        if not t.creds.ns_capable(m.fs.owner, CAP_SYS_ADMIN):
-            raise SysErr(errno.EPERM)
-        m.fs.remount(t, options)
-    m.flags = new
-    t.fs.ns.changed()
+
+
+def reconfigure(t: Task, fs: FileSystem, options: bytes, readonly: bool) -> None:
+    """Other options for a file system that is mounted (Linux: reconfigure_super). Raises EPERM, EINVAL, EBUSY while files are open for
+    writing."""
+    if not t.creds.ns_capable(fs.owner, CAP_SYS_ADMIN):
+        raise SysErr(errno.EPERM)
+    if readonly and not fs.readonly and fs.writers:
+        raise SysErr(errno.EBUSY)
+    fs.remount(t, options)
+    fs.readonly = readonly
+
+
+def check_bindable(t: Task, old: Path) -> None:
+    """Raises EINVAL unless it may be bound elsewhere (Linux: may_copy_tree). A namespace's file (/proc/PID/ns/*) may, although it is in
+    no mount namespace."""
+    ns = old.mount.ns
+    ours = ns is t.fs.ns or (ns is not None and ns.origin is t.fs.ns)
+    if old.mount.unbindable or (not ours and old.inode.fs is not NSFS):
+        raise SysErr(errno.EINVAL)
 
 
 def _same_kind(a: Path, b: Path) -> None:
@@ -200,59 +227,80 @@ def _bind(t: Task, source: bytes, at: Path, recursive: bool) -> None:
     if not source:
         raise SysErr(errno.EINVAL)
     old = walk_at(t, AT_FDCWD, source)
-    if old.mount.unbindable or (old.mount.ns is not t.fs.ns and not _unmounted_ns(old)):
-        raise SysErr(errno.EINVAL)
+    check_bindable(t, old)
     _same_kind(old, at)
-    if not recursive and any(
-        c.locked and d.is_below(old.dentry) for d, c in old.mount.children.items()
-    ):
-        raise SysErr(errno.EINVAL)
+    graft(t.fs.ns, copy_of(old, recursive), at)
+
+
+def copy_of(old: Path, recursive: bool) -> Mount:
+    """A mount of what is at ``old``, nowhere yet. Raises EINVAL where something hidden would be seen."""
     if recursive:
-        new = copy_tree(old.mount, None, old.dentry)
-    else:
-        new = copy_mount(old.mount)
-        new.root = old.dentry
-    graft(t.fs.ns, new, at)
-
-
-def _unmounted_ns(p: Path) -> bool:
-    """A namespace's file (/proc/PID/ns/*) can be bound although it is in no mount namespace."""
-    return p.inode.fs is NSFS
+        return copy_tree(old.mount, None, old.dentry)
+    if any(c.locked and d.is_below(old.dentry) for d, c in old.mount.children.items()):
+        raise SysErr(errno.EINVAL)
+    new = copy_mount(old.mount)
+    new.root = old.dentry
+    return new
 
 
 def _propagation(at: Path, flags: int) -> None:
     kind = flags & MS_TYPES
     if kind & (kind - 1) or flags & ~(MS_TYPES | MS_REC | MS_SILENT):
         raise SysErr(errno.EINVAL)
-    top = _at_root(at)
+    top = at_root(at)
     for m in subtree(top) if flags & MS_REC else [top]:
-        if kind == MS_SHARED:
-            make_shared(m)
-        elif kind == MS_SLAVE:
-            make_slave(m)
-        else:
-            make_private(m, kind == MS_UNBINDABLE)
+        set_type(m, kind)
+
+
+def set_type(m: Mount, kind: int) -> None:
+    """``kind``: MS_SHARED, MS_SLAVE, MS_PRIVATE or MS_UNBINDABLE."""
+    if kind == MS_SHARED:
+        make_shared(m)
+    elif kind == MS_SLAVE:
+        make_slave(m)
+    else:
+        make_private(m, kind == MS_UNBINDABLE)
 
 
 def _move(t: Task, source: bytes, at: Path) -> None:
     if not source:
         raise SysErr(errno.EINVAL)
-    old = walk_at(t, AT_FDCWD, source)
-    m = _at_root(old)
-    if m.parent is None or m.ns is not t.fs.ns or m.locked or m.parent.group is not None:
+    move(t, walk_at(t, AT_FDCWD, source), at)
+
+
+def move(t: Task, old: Path, at: Path) -> None:
+    """A mount, or a tree that is nowhere yet, is put on ``at`` (Linux: do_move_mount). Raises EINVAL, ELOOP."""
+    m, ns = at_root(old), t.fs.ns
+    if at.mount.ns is not ns or m.ns is None or m.locked:
         raise SysErr(errno.EINVAL)
-    _same_kind(old, at)
+    if m.parent is None if m.ns is ns else m.ns.origin is None or m.parent is not None:
+        raise SysErr(errno.EINVAL)
+    if m.parent is not None and m.parent.group is not None:
+        raise SysErr(errno.EINVAL)
+    if old.inode.is_dir() != at.inode.is_dir():
+        raise SysErr(errno.EINVAL)
     if at.mount.group is not None and any(x.unbindable for x in subtree(m)):
         raise SysErr(errno.EINVAL)
     if at.mount in list(subtree(m)):
         raise SysErr(errno.ELOOP)
-    t.fs.ns.detach(m)
-    graft(t.fs.ns, m, at)
+    if m.parent is not None:
+        ns.detach(m)
+    graft(ns, m, at)
 
 
 def _new(t: Task, kind: bytes, source: bytes, at: Path, flags: int, options: bytes) -> None:
     if not kind:
         raise SysErr(errno.EINVAL)
+    fs, root = new_filesystem(t, kind, source, options)
+    if not at.inode.is_dir():
+        raise SysErr(errno.ENOTDIR)
+    if kind != b"mqueue":  # the namespace's one
+        fs.readonly = bool(flags & MS_RDONLY)
+    graft(t.fs.ns, first_mount(t, fs, root, _per_mount(flags)), at)
+
+
+def new_filesystem(t: Task, kind: bytes, source: bytes, options: bytes) -> tuple[FileSystem, Inode]:
+    """An instance of type ``kind`` and its root. Raises ENODEV, EINVAL, EPERM."""
     owner = t.creds.userns
     if owner is not INIT_USER and kind in FSTYPES and kind not in USERNS_MOUNT:
         raise SysErr(errno.EPERM)
@@ -263,11 +311,16 @@ def _new(t: Task, kind: bytes, source: bytes, at: Path, flags: int, options: byt
     fs, root = make_filesystem(t, kind, source, options)
     if kind not in OF_NAMESPACE:
         fs.owner = owner
-    if owner is not INIT_USER:
-        flags |= MS_NODEV
-    if not at.inode.is_dir():
-        raise SysErr(errno.ENOTDIR)
-    graft(t.fs.ns, mount_of(fs, root, _per_mount(flags)), at)
+        fs.nodev = owner is not INIT_USER
+    return fs, root
+
+
+def first_mount(t: Task, fs: FileSystem, root: Inode, flags: int) -> Mount:
+    """A mount of a new file system, nowhere yet. Raises EPERM if it would show too much."""
+    kept = keep_hidden(t.fs.ns, fs, flags)
+    m = mount_of(fs, root, flags)
+    m.locked_flags = kept
+    return m
 
 
 def sys_umount2(t: Task, target: UserPtr, flags: CInt) -> int:

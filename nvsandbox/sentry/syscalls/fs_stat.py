@@ -39,8 +39,7 @@ if TYPE_CHECKING:
     from ..kernel.task import Task
 
 _ST_FLAGS: Final = (
-    (MS_RDONLY, 1), (MS_NOSUID, 2), (MS_NODEV, 4), (MS_NOEXEC, 8), (MS_NOATIME, 1024),
-    (MS_NODIRATIME, 2048), (MS_NOSYMFOLLOW, 8192),
+    (MS_NOSUID, 2), (MS_NODEV, 4), (MS_NOEXEC, 8), (MS_NOATIME, 1024), (MS_NODIRATIME, 2048), (MS_NOSYMFOLLOW, 8192),
 )  # fmt: skip
 ST_RELATIME: Final = 4096
 
@@ -188,6 +187,8 @@ def _statfs(t: Task, i: Inode, m: Mount | None, buf: UserPtr) -> int:
         for ms, st in _ST_FLAGS:
             if m.flags & ms:
                 flags |= st
+        if m.readonly:
+            flags |= MS_RDONLY
         if not m.flags & (MS_NOATIME | MS_STRICTATIME):
             flags |= ST_RELATIME
     t.copy_out(buf, pack_statfs(i.fs.statfs(t), i.fs.dev, flags))

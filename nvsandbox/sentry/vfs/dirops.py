@@ -47,6 +47,7 @@ from .notify import (
 )
 from .path import Dentry, Path
 from .perm import may_create, may_delete, owner_or_capable
+from .propagation import check_covered, uncover
 from .regular import forget_map
 
 if TYPE_CHECKING:
@@ -171,10 +172,9 @@ def unlink(t: Task, dirfd: int, path: bytes) -> None:
 def unlink_dentry(t: Task, dir: Path, d: Dentry) -> None:
     i = d.node()
     may_delete(t, dir.dentry, i, False)
-    if d.mounts:
-        raise SysErr(errno.EBUSY)
+    check_covered(t, d)
     dir.inode.unlink(t, d.name, i)
-    _removed(dir, d, i, 0)
+    _removed(t, dir, d, i, 0)
 
 
 def rmdir(t: Task, dirfd: int, path: bytes) -> None:
@@ -189,15 +189,15 @@ def rmdir(t: Task, dirfd: int, path: bytes) -> None:
     if i is None:
         raise SysErr(errno.ENOENT)
     may_delete(t, last.dir.dentry, i, True)
-    if d.mounts:
-        raise SysErr(errno.EBUSY)
+    check_covered(t, d)
     last.dir.inode.rmdir(t, d.name, i)
-    _removed(last.dir, d, i, IN_ISDIR)
+    _removed(t, last.dir, d, i, IN_ISDIR)
 
 
-def _removed(dir: Path, d: Dentry, i: Inode, isdir: int) -> None:
+def _removed(t: Task, dir: Path, d: Dentry, i: Inode, isdir: int) -> None:
     dir.dentry.drop_child(d.name)
     d.unlinked = True
+    uncover(t, d)
     forget_map(i)
     if active():
         if not isdir:
@@ -235,10 +235,12 @@ def rename(
     if oi is ni:
         return
     _rename_permissions(t, src, dst, oi, ni, flags)
-    if od.mounts or nd.mounts:
-        raise SysErr(errno.EBUSY)
+    check_covered(t, od)
+    check_covered(t, nd)
     sd, dd = src.dir.inode, dst.dir.inode
     sd.rename(t, src.name, oi, dd, dst.name, ni, flags)
+    if ni is not None and not flags & RENAME_EXCHANGE:
+        uncover(t, nd)
     _renamed(src, dst, od, nd, flags)
 
 

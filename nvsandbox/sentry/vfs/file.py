@@ -60,6 +60,15 @@ class FileDescription:
         self.asyncs: Async | None = None  # O_ASYNC
         if path is not None:
             path.mount.users += 1
+            if flags & 3 and self.writes_to_mount():
+                path.mount.writers += 1
+                path.mount.fs.writers += 1
+
+    def writes_to_mount(self) -> bool:
+        """Whether it is a file of the file system it was opened in, no device, FIFO or socket."""
+        p = self.path
+        i = p.dentry.inode if p is not None else None
+        return i is not None and i.mode & 0o170000 == 0o100000
 
     # What kind of file it is
     @property
@@ -187,7 +196,11 @@ class FileDescription:
                 self.asyncs.stop()
             self.release()
             if self.path is not None:
-                self.path.mount.users -= 1
+                m = self.path.mount
+                m.users -= 1
+                if self.flags & 3 and self.writes_to_mount():
+                    m.writers -= 1
+                    m.fs.writers -= 1
 
 
 @final

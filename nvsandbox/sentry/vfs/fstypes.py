@@ -16,16 +16,38 @@ if TYPE_CHECKING:
 Factory = Callable[["Task", bytes, bytes], "tuple[FileSystem, Inode]"]
 
 FSTYPES: Final[dict[bytes, Factory]] = {}
+OPTIONS: Final[dict[bytes, frozenset[bytes]]] = {}  # the names of those a type has
+CHECKS: Final[dict[bytes, Callable[[bytes], object]]] = {}  # of an option string's values
 
 
-def register_filesystem(name: bytes, factory: Factory) -> None:
-    """Makes ``mount -t name`` possible inside the sandbox."""
+def register_filesystem(
+    name: bytes,
+    factory: Factory,
+    options: tuple[bytes, ...] = (),
+    check: Callable[[bytes], object] | None = None,
+) -> None:
+    """Makes ``mount -t name`` possible inside the sandbox. ``check`` raises EINVAL for an option string with a bad value."""
     FSTYPES[name] = factory
+    OPTIONS[name] = frozenset(options)
+    if check is not None:
+        CHECKS[name] = check
+
+
+def split_options(data: bytes) -> list[tuple[bytes, bytes]]:
+    """The (name, value) pairs of an option string."""
+    out = []
+    for item in data.split(b","):
+        if item:
+            key, _, value = item.partition(b"=")
+            out.append((key, value))
+    return out
 
 
 def make_filesystem(t: Task, name: bytes, source: bytes, data: bytes) -> tuple[FileSystem, Inode]:
-    """A new instance. Raises ENODEV for an unknown type."""
+    """A new instance. Raises ENODEV for an unknown type, EINVAL for an option that it doesn't have."""
     f = FSTYPES.get(name)
     if f is None:
         raise SysErr(errno.ENODEV)
+    if any(key not in OPTIONS[name] for key, _ in split_options(data)):
+        raise SysErr(errno.EINVAL)
     return f(t, source, data)

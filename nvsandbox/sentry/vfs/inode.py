@@ -120,7 +120,18 @@ def alloc_dev() -> int:
 class FileSystem:
     """A mounted file system instance (super block)."""
 
-    __slots__ = ("blksize", "dev", "next_ino", "nodev", "options", "owner", "source", "type_name")
+    __slots__ = (
+        "blksize",
+        "dev",
+        "next_ino",
+        "nodev",
+        "options",
+        "owner",
+        "readonly",
+        "source",
+        "type_name",
+        "writers",
+    )
 
     magic: ClassVar[int] = 0
     xattr_user_ok: ClassVar[bool] = True
@@ -133,6 +144,8 @@ class FileSystem:
         self.next_ino = 0
         self.blksize = 4096
         self.nodev = False
+        self.readonly = False  # wherever it is mounted
+        self.writers = 0  # descriptions that may write to a file of it
         self.owner: UserNamespace = INIT_USER  # who may administer it
 
     def new_ino(self) -> int:
@@ -162,6 +175,7 @@ class Inode:
 
     volatile: ClassVar[bool] = False
     noatime: ClassVar[bool] = False  # reads never touch atime (procfs, sysfs, pipes)
+    always_empty: ClassVar[bool] = False  # a directory that is there to be mounted on
 
     def __init__(self, fs: FileSystem, mode: int, uid: int = 0, gid: int = 0, ino: int = 0) -> None:
         self.fs = fs

@@ -26,7 +26,7 @@ from .path import (
     Mount,
     Path,
 )
-from .peers import copy_type, make_slave, subtree
+from .peers import copy_type, make_private, make_slave, subtree
 
 if TYPE_CHECKING:
     from .fs_context import FsContext
@@ -36,9 +36,9 @@ MS_SHARED: Final = 1 << 20
 MS_SLAVE: Final = 1 << 19
 MS_PRIVATE: Final = 1 << 18
 MS_UNBINDABLE: Final = 1 << 17
-LOCKABLE: Final = (
-    MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME | MS_RELATIME
-)
+ATIME_FLAGS: Final = MS_NOATIME | MS_NODIRATIME | MS_RELATIME
+LOCKABLE: Final = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | ATIME_FLAGS
+RESTRICTED: Final = ("proc", "sysfs")
 
 _next_id = 20
 
@@ -59,7 +59,7 @@ def mount_of(fs: FileSystem, root: Inode, flags: int = 0) -> Mount:
 class MountNamespace(Namespace):
     """A tree of mounts."""
 
-    __slots__ = ("contexts", "queue", "root", "version")
+    __slots__ = ("contexts", "origin", "queue", "root", "version")
 
     kind: ClassVar[bytes] = b"mnt"
     flag: ClassVar[int] = 0x00020000
@@ -70,7 +70,24 @@ class MountNamespace(Namespace):
         self.version = 0  # of the tree: poll on /proc/mounts
         self.queue = WaitQueue()
         self.contexts: set[FsContext] = set()
+        self.origin: MountNamespace | None = None  # of a tree that is nowhere yet: who made it
         root.ns = self
+
+    @staticmethod
+    def nowhere(root: Mount, origin: MountNamespace) -> MountNamespace:
+        """The namespace of a tree that no process can be in (Linux: alloc_mnt_ns, anonymous): of fsmount(2) and open_tree(2)."""
+        ns = MountNamespace(root, origin.owner or INIT_USER)
+        ns.origin = origin
+        for m in subtree(root):
+            m.ns = ns
+        return ns
+
+    def dissolve(self) -> None:
+        """Nobody can reach a tree that is nowhere any more; one that has been moved somewhere stays."""
+        if self.root.ns is self:
+            for m in subtree(self.root):
+                m.ns = None
+                make_private(m)
 
     def root_path(self) -> Path:
         """The root directory, mounts on top of it included."""
@@ -144,6 +161,25 @@ def lock_tree(top: Mount) -> None:
     for m in subtree(top):
         m.locked = m is not top
         m.locked_flags = m.flags & LOCKABLE
+
+
+def keep_hidden(ns: MountNamespace, fs: FileSystem, flags: int) -> int:
+    """The per-mount flags that a new mount of ``fs`` with ``flags`` must keep, in a namespace of a less privileged owner (Linux:
+    mount_too_revealing): proc and sysfs show no more than what is mounted there already. Raises EPERM."""
+    if ns.owner is INIT_USER or fs.type_name not in RESTRICTED:
+        return 0
+    for m in ns.mounts():
+        if m.fs.type_name == fs.type_name and m.root.parent is m.root and not _hides(m):
+            kept = m.locked_flags | (MS_RDONLY if m.fs.readonly else 0)
+            atime = (m.flags ^ flags) & ATIME_FLAGS and kept & ATIME_FLAGS
+            if not (kept & MS_RDONLY and not flags & MS_RDONLY) and not atime:
+                return kept & (MS_RDONLY | ATIME_FLAGS)
+    raise SysErr(errno.EPERM)
+
+
+def _hides(m: Mount) -> bool:
+    """Whether something of it is covered for good."""
+    return any(c.locked and not at.node().always_empty for at, c in m.children.items())
 
 
 def copy_mount(m: Mount) -> Mount:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, final
 from ..errors import SysErr
 from .inode import MAY_EXEC, NAME_MAX, Inode
 from .mount import follow_mounts
-from .path import MS_NODIRATIME, MS_NOSYMFOLLOW, MS_RDONLY, MS_STRICTATIME, Dentry, Mount, Path
+from .path import MS_NODIRATIME, MS_NOSYMFOLLOW, MS_STRICTATIME, Dentry, Mount, Path
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -279,7 +279,7 @@ def touch_atime(t: Task, p: Path) -> None:
     """A read happened: atime by the relatime rule (Linux: touch_atime, relatime_need_update)."""
     i = p.inode
     flags = p.mount.flags
-    if i.noatime or flags & (MS_RDONLY | 1024):
+    if i.noatime or flags & 1024 or p.mount.readonly:
         return
     if flags & MS_NODIRATIME and i.mode & 0o170000 == 0o040000:
         return

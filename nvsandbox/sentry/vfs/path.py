@@ -97,7 +97,7 @@ class Mount:
 
     __slots__ = (
         "children", "flags", "fs", "group", "id", "locked", "locked_flags", "master", "mountpoint", "ns", "parent",
-        "root", "unbindable", "users",
+        "root", "unbindable", "users", "writers",
     )  # fmt: skip
 
     def __init__(self, fs: FileSystem, root: Dentry, flags: int = 0, mnt_id: int = 0) -> None:
@@ -110,6 +110,7 @@ class Mount:
         self.children: dict[Dentry, Mount] = {}  # the top mount on each mount point
         self.ns: MountNamespace | None = None
         self.users = 0  # open files; umount without MNT_DETACH is refused while there are any
+        self.writers = 0  # of these, those that may write: it can't be made read-only
         self.group: PeerGroup | None = None  # of a shared mount
         self.master: PeerGroup | None = None  # of a slave that is not shared
         self.unbindable = False
@@ -118,8 +119,18 @@ class Mount:
 
     def want_write(self) -> None:
         """Raises EROFS on a read-only mount."""
-        if self.flags & MS_RDONLY:
+        if self.readonly:
             raise SysErr(errno.EROFS)
+
+    @property
+    def readonly(self) -> bool:
+        """Here, or the whole file system."""
+        return bool(self.flags & MS_RDONLY) or self.fs.readonly
+
+    @property
+    def nodev(self) -> bool:
+        """Here, or the whole file system."""
+        return bool(self.flags & MS_NODEV) or self.fs.nodev
 
 
 @final

@@ -23,7 +23,7 @@ from .inode import (
     Attrs,
     Inode,
 )
-from .path import MS_NODEV, MS_NOEXEC, MS_RDONLY, Path
+from .path import MS_NOEXEC, Path
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -82,7 +82,7 @@ def may_open(t: Task, p: Path, flags: int, mask: int) -> None:
             raise SysErr(errno.EISDIR)
         if mask & MAY_EXEC:
             raise SysErr(errno.EACCES)
-    elif (kind in (stat.S_IFCHR, stat.S_IFBLK) and p.mount.flags & MS_NODEV) or (
+    elif (kind in (stat.S_IFCHR, stat.S_IFBLK) and p.mount.nodev) or (
         mask & MAY_EXEC and (kind != stat.S_IFREG or p.mount.flags & MS_NOEXEC)
     ):
         raise SysErr(errno.EACCES)
@@ -99,11 +99,7 @@ def path_permission(t: Task, p: Path, mask: int) -> None:
     if mask & MAY_EXEC and kind == stat.S_IFREG and p.mount.flags & MS_NOEXEC:
         raise SysErr(errno.EACCES)
     i.permission(t, mask)
-    if (
-        mask & MAY_WRITE
-        and p.mount.flags & MS_RDONLY
-        and kind in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
-    ):
+    if mask & MAY_WRITE and p.mount.readonly and kind in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
         raise SysErr(errno.EROFS)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
+from ..errors import SysErr
 from .mount import copy_tree, lock_tree
 from .path import Path
 from .peers import PeerGroup, lives, make_private, make_shared, make_slave, subtree
 
 if TYPE_CHECKING:
+    from ..kernel.task import Task
     from .mount import MountNamespace
     from .path import Dentry, Mount
 
@@ -96,3 +99,25 @@ def unmount(ns: MountNamespace, m: Mount) -> None:
     ns.detach(m)
     for x in tree:
         make_private(x)
+        # Who still stands in one of them sees nothing on top of it any more.
+        if x.parent is not None and not x.locked:
+            ns.unhook(x)
+
+
+# Removing what is a mount point: in one's own namespace one may not, in others the mount goes.
+def check_covered(t: Task, d: Dentry) -> None:
+    """Raises EBUSY for a mount point of the caller's namespace (Linux: is_local_mountpoint)."""
+    if d.mounts and any(m.mountpoint is d for m in t.fs.ns.mounts()):
+        raise SysErr(errno.EBUSY)
+
+
+def uncover(t: Task, d: Dentry) -> None:
+    """``d`` is no more (Linux: detach_mounts)."""
+    if not d.mounts:
+        return
+    for ns in {u.fs.ns for u in t.k.every_task()}:
+        for m in [m for m in ns.mounts() if m.mountpoint is d]:
+            if m.ns is ns:
+                ns.detach(m)
+                for x in subtree(m):
+                    make_private(x)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import SysErr
 from .device_rules import check_device
-from .path import MS_NODEV
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -45,7 +44,7 @@ def open_special(t: Task, path: Path, flags: int) -> FileDescription:
     if kind == stat.S_IFIFO and _FIFO:
         return _FIFO[0](t, path, flags)
     if kind in (stat.S_IFCHR, stat.S_IFBLK):
-        if path.mount.flags & MS_NODEV:
+        if path.mount.nodev:
             raise SysErr(errno.EACCES)
         check_device(t, i, ("r", "w", "rw", "rw")[flags & 3])
     if kind == stat.S_IFCHR:

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from ..errors import SysErr
 from .file import FileDescription
@@ -83,6 +83,14 @@ class StaticDir(SynthDir):
 
     def names(self, t: Task) -> list[tuple[bytes, int, int]]:
         return [(n, i.ino, i.mode) for n, i in self.entries.items()]
+
+
+@final
+class MountPointDir(SynthDir):
+    """Nothing is ever in it: a file system is mounted there (Linux: make_empty_dir_inode)."""
+
+    __slots__ = ()
+    always_empty: ClassVar[bool] = True
 
 
 class DynDir(SynthDir):
