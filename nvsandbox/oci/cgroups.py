@@ -23,6 +23,7 @@ V1: Final = (
     "net_prio", "perf_event", "rdma", "misc", "name=systemd",
 )  # fmt: skip
 PATIENCE: Final = 10.0  # seconds for frozen, thawed, empty
+STRAGGLE: Final = 1.0  # seconds for processes that end by themselves
 
 
 class Hierarchies:
@@ -254,14 +255,43 @@ def freeze(groups: Groups, on: bool) -> None:
         raise Failure("pausing needs a freezer control group, and the container has none")
 
 
-def kill_all(groups: Groups) -> None:
-    """SIGKILL to whatever is left in the group."""
+def _stat(pid: int) -> list[str]:
+    """Fields of /proc/PID/stat behind the name: state, parent, group, session…; empty when it is gone."""
+    return read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+
+
+def session(pid: int) -> int:
+    """0 for a process that is gone."""
+    fields = _stat(pid)
+    return int(fields[3]) if fields else 0
+
+
+def sessions_below(groups: Groups, pid: int) -> set[int]:
+    """Sessions of a process and of its descendants in the group: those of a container's pid-file process are the container's, since
+    no program inside makes one on the host."""
+    parents = {p: int(f[1]) for p in pids(groups) if (f := _stat(p))}
+    found = {pid}
+    for p in parents:
+        chain = [p]
+        while chain[-1] in parents and chain[-1] != pid:
+            chain.append(parents[chain[-1]])
+        if chain[-1] == pid:
+            found |= {session(q) for q in chain}
+    return found - {0}
+
+
+def _left(groups: Groups, sessions: set[int] | None) -> list[int]:
+    own = os.getpid()
+    return [p for p in pids(groups) if p != own and (sessions is None or session(p) in sessions)]
+
+
+def kill_all(groups: Groups, sessions: set[int] | None = None) -> None:
+    """SIGKILL to whatever is left in the group, of ``sessions`` if they are given: containers may share a group."""
     if groups and frozen(groups):
         with contextlib.suppress(Failure):
             freeze(groups, False)
     deadline = time.monotonic() + PATIENCE
-    own = os.getpid()
-    while left := [p for p in pids(groups) if p != own]:
+    while left := _left(groups, sessions):
         for pid in left:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
@@ -270,16 +300,22 @@ def kill_all(groups: Groups) -> None:
         time.sleep(0.005)
 
 
-def remove(groups: Groups) -> None:
-    """Removes the group, in every hierarchy, with the groups below it. Raises Failure when processes don't leave."""
-    deadline = time.monotonic() + PATIENCE
+def remove(groups: Groups, sessions: set[int] | None = None) -> None:
+    """Removes the group, in every hierarchy, with the groups below it; it stays when others than ``sessions`` are in it. Raises
+    Failure when processes don't leave."""
+    start = time.monotonic()
     todo = set(groups.values())
     while todo:
         todo = {path for path in todo if not _rmdir(path)}
-        if todo and time.monotonic() > deadline:
+        if not todo:
+            return
+        took = time.monotonic() - start
+        # what is in no session of ours ends with the container, like an exec's process, or belongs to somebody else
+        if sessions and took > STRAGGLE and pids(groups) and not _left(groups, sessions):
+            return
+        if took > PATIENCE:
             raise Failure(f"cgroup `{sorted(todo)[0]}` cannot be removed: processes are left in it")
-        if todo:
-            time.sleep(0.01)
+        time.sleep(0.01)
 
 
 def _rmdir(path: str) -> bool:

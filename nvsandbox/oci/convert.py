@@ -47,11 +47,16 @@ def mounts_of(spec: Spec, bundle: str) -> tuple[list[HostMount], list[HostMount 
     """(the gofer's, all in their order). Raises Failure for a type we don't have or a source that isn't there."""
     host: list[HostMount] = []
     order: list[HostMount | InnerMount] = []
+    groups: list[str] = []  # where control groups are mounted
     for i, m in enumerate(spec.mounts):
         flags, data = options(m)
         target = os.fsencode(m.destination)
         kind = next((PROPAGATION[o] for o in reversed(m.options) if o in PROPAGATION), 0)
         bind = m.type in ("bind", "rbind") or "bind" in m.options or "rbind" in m.options
+        if bind and any(m.destination.startswith(g + "/") for g in groups):
+            continue  # podman's `--systemd` on hosts with version 1; inside there is version 2 alone
+        if m.type in ("cgroup", "cgroup2"):
+            groups.append(m.destination)
         if bind:
             source = os.path.join(bundle, m.source)
             if not os.path.exists(source):
@@ -123,7 +128,7 @@ def process_of(p: Process) -> control.Message:
     more = {"rows": size.height, "cols": size.width} if size is not None and size.height else {}
     return control.process(
         [os.fsencode(a) for a in p.args], [os.fsencode(e) for e in p.env], os.fsencode(p.cwd),
-        p.user.uid, p.user.gid, groups=list(p.user.additionalGids),
+        p.user.uid, p.user.gid, groups=list(dict.fromkeys(p.user.additionalGids)),
         umask=0o022 if p.user.umask is None else p.user.umask & 0o777,
         rlimits={str(RLIMITS[r.type]): (r.soft, r.hard) for r in p.rlimits},
         caps=None if p.capabilities is None else capability_sets(p.capabilities),

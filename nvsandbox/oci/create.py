@@ -135,6 +135,7 @@ def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.E
     ours.send(b"go")
     _expect(ours, b"created")
     st["status"] = state.CREATED
+    st["sessions"] = sorted(cgroups.sessions_below(groups, pid))
     state.save(directory, st)
     if v["pid_file"]:
         undo.callback(_unlink, v["pid_file"])
@@ -229,15 +230,16 @@ def _groups(
 
 def _remove_groups(groups: Groups) -> None:
     with contextlib.suppress(Failure):
-        cgroups.remove(groups)
+        cgroups.remove(groups, {os.getpid()})  # others may be in it
 
 
 def _destroy(pid: int, groups: Groups) -> None:
     """A half-made container: its processes are killed and reaped."""
+    sessions = cgroups.sessions_below(groups, pid)
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     if groups:
-        cgroups.kill_all(groups)
+        cgroups.kill_all(groups, sessions)
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, 0)
 

@@ -49,14 +49,24 @@ def remove_container(g: Globals, ident: str, force: bool) -> None:
             if not wait_gone(st, cgroups.PATIENCE):
                 raise Failure(f"container {ident} does not die")
         if groups:
-            cgroups.kill_all(groups)
+            sessions = _sessions(g.root, st)
+            cgroups.kill_all(groups, sessions)
             if st.get("unit"):
                 from .systemd import stop
 
                 stop(st["unit"])
-            cgroups.remove(groups)
+            cgroups.remove(groups, sessions)
         _poststop(st)
         state.remove(state.directory(g.root, ident))
+
+
+def _sessions(root: str, st: state.State) -> set[int] | None:
+    """Those of the container's processes; stubs of a pod's containers are in the pod's. None: whatever is in its group."""
+    sessions = set(st.get("sessions") or ())
+    if st.get("pod"):
+        with contextlib.suppress(Failure):
+            sessions |= set(state.load(root, os.path.basename(st["pod"])).get("sessions") or ())
+    return sessions or None
 
 
 def _stop_creation(root: str, ident: str) -> None:

@@ -38,6 +38,7 @@ def execute(g: Globals, v: Values, args: list[str]) -> int:
     stdio, terminal, pump = _streams(v, bool(process.get("terminal")))
     directory, name = state.control(g.root, ident, st)
     process["container"] = name
+    process["make_cwd"] = False  # as with runc: only create makes it
     _join(st)
     if not v["detach"]:
         return _foreground(directory, process, stdio, terminal, pump, v["pid_file"])

@@ -36,7 +36,9 @@ def apply(groups: Groups, r: Resources, rootless: bool = False) -> None:
     m = r.memory
     if m is not None and m.limit is not None and 0 < m.limit < SMALL_MEMORY:
         swap = m.swap + OWN_MEMORY if m.swap is not None and m.swap > 0 else m.swap
-        r.memory = Memory(m.limit + OWN_MEMORY, m.reservation, swap, swappiness=m.swappiness)
+        r.memory = Memory(
+            m.limit + OWN_MEMORY, m.reservation, swap, swappiness=m.swappiness, disableOOMKiller=m.disableOOMKiller,
+        )  # fmt: skip
     try:
         if UNIFIED in groups and "memory" not in groups:
             _apply_v2(groups[UNIFIED], r)

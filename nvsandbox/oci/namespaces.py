@@ -26,16 +26,18 @@ IFF_UP: Final = 1
 def check(namespaces: list[Namespace], pod: bool) -> None:
     """Refuses what would silently share less than was asked for. Raises Failure."""
     for n in namespaces:
-        if n.path and n.type in ("pid", "ipc") and not pod and not is_own(n):
+        # Every pid-file process is in the host's pid namespace: one that is named is another container's
+        other = n.type == "pid" or (n.type == "ipc" and not is_own(n))
+        if n.path and other and not pod:
             raise Failure(
-                f"$.linux.namespaces: joining the {n.type} namespace `{n.path}` of another sandbox is not supported"
+                f"$.linux.namespaces: joining the {n.type} namespace `{n.path}` of another container is supported in pods only"
             )
         if n.path and not os.path.exists(n.path):
             raise Failure(f"$.linux.namespaces: `{n.path}`: no such file or directory")
 
 
 def is_own(n: Namespace) -> bool:
-    """Whether a path names the namespace we are in ourselves (--pid=host)."""
+    """Whether a path names the namespace we are in ourselves."""
     kind = {"network": "net"}.get(n.type, n.type)
     try:
         a, b = os.stat(n.path), os.stat(f"/proc/self/ns/{kind}")

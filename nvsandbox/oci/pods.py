@@ -42,11 +42,11 @@ def sandbox_of(annotations: dict[str, str]) -> str:
 
 
 def without_infra(root: str, sandbox: str, namespaces: list[Namespace]) -> bool:
-    """Whether a pod has no sandbox container (`podman pod create --infra=false`): its containers then share nothing, and there is no
-    container of that name."""
-    return not any(n.path for n in namespaces) and not os.path.exists(
-        state.directory(root, sandbox)
-    )
+    """Whether a pod has no sandbox container (`podman pod create --infra=false`): its containers then share no namespace of ours,
+    and there is no container of that name."""
+    return not any(
+        n.path and n.type in ("ipc", "pid", "uts") for n in namespaces
+    ) and not os.path.exists(state.directory(root, sandbox))
 
 
 def is_sandbox(annotations: dict[str, str]) -> bool:

@@ -292,7 +292,7 @@ def load_process(path: str) -> Process:
 
 def check_process(p: Process, path: str, at: str) -> None:
     """What types can't say about a process. Raises Failure naming the JSON path."""
-    if not p.args or not p.args[0]:
+    if not p.args:
         raise Failure(f"`{path}`: {at}.args: a program is needed")
     if not p.cwd.startswith("/"):
         raise Failure(f"`{path}`: {at}.cwd: `{p.cwd}` is not absolute")

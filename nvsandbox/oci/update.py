@@ -40,6 +40,7 @@ def update(g: Globals, v: Values, args: list[str]) -> int:
             order: dict[str, Any] = {
                 "op": "limits",
                 "memory": asked or limits.memory_limit(groups) or None,
+                "cpu_max": limits.cpu_max(groups),
             }
             if r.pids is not None and r.pids.limit:
                 order["pids"] = r.pids.limit

@@ -256,7 +256,9 @@ class SentryServer:
         if init:
             c.init = t.tg
         failed: list[tuple[int, str]] = []
-        start_program(t, spec, lambda e, s: failed.append((e, s)), check_only=hold)
+        start_program(
+            t, spec, lambda e, s: failed.append((e, s)), hold, bool(p.get("make_cwd", True))
+        )
         if failed:
             self._abandon(peer, t, ident, *failed[0])
             return
@@ -417,6 +419,9 @@ class SentryServer:
             c.container.limit(
                 memory if isinstance(memory, int) else 0, pids if isinstance(pids, int) else 0
             )
+            if "cpu_max" in msg:
+                quota = msg["cpu_max"]
+                c.container.cpu_max = (int(quota[0]), int(quota[1])) if quota else None
 
     def _stats(self, name: str) -> control.Message:
         return {

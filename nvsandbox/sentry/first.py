@@ -76,16 +76,22 @@ def _make_directory(t: Task, path: bytes) -> None:
 
 
 def start_program(
-    t: Task, spec: ProcessSpec, report: Callable[[int, str], None], check_only: bool = False
+    t: Task,
+    spec: ProcessSpec,
+    report: Callable[[int, str], None],
+    check_only: bool = False,
+    make_cwd: bool = True,
 ) -> None:
     """Runs in the loop: the first exec. ``report(errno, text)`` when it can't be done.
 
-    ``check_only``: as far as can be known without doing it (OCI create; start does it).
+    ``check_only``: as far as can be known without doing it (OCI create; start does it). ``make_cwd``: a working directory that is
+    not there is made.
     """
     argv = list(spec.argv)
     envp = with_home(t, spec)
     try:
-        _make_directory(t, spec.cwd)
+        if make_cwd:
+            _make_directory(t, spec.cwd)
         if spec.cwd != b"/":
             t.fs.cwd = walk(t, t.fs.root, spec.cwd)
             if not t.fs.cwd.inode.is_dir():
@@ -103,7 +109,8 @@ def start_program(
                 err = e.errno if e.errno != errno.ENOTDIR else err
     shown = argv[0].decode("utf-8", "replace")
     if prog is None:
-        why = "executable file not found in $PATH" if err == errno.ENOENT else _why(err)
+        on_path = err == errno.ENOENT and "/" not in shown
+        why = "executable file not found in $PATH" if on_path else _why(err)
         report(err, f'exec: "{shown}": {why}')
         return
     if check_only:
@@ -121,8 +128,8 @@ def start_program(
 
 
 def candidates(name: bytes, envp: Sequence[bytes]) -> list[bytes]:
-    """Where ``name`` may be: itself if it has a slash, else along PATH."""
-    if b"/" in name:
-        return [name]
+    """Where ``name`` may be: itself if it has a slash, else along PATH; an empty one is nowhere."""
+    if b"/" in name or not name:
+        return [name] if name else []
     path = next((e[5:] for e in envp if e.startswith(b"PATH=")), DEFAULT_PATH)
     return [(d or b".").rstrip(b"/") + b"/" + name for d in path.split(b":")]

@@ -80,6 +80,10 @@ CASES = [
         "ulimit -n; ulimit -Hn",
     ),
     ("missing program", [], None),
+    ("systemd", ["--systemd=always"], "echo $container; mount | grep -c 'tmpfs on /run '"),
+    ("init", ["--init"], "cat /proc/1/comm; exit 3"),
+    ("preserved descriptors", ["--preserve-fds", "0", "--tz", "UTC"], "date +%Z"),
+    ("mask and unmask", ["--security-opt", "mask=/etc/group"], "wc -c </etc/group"),
     ("sysctl", ["--sysctl", "net.core.somaxconn=99"], "cat /proc/sys/net/core/somaxconn"),
 ]
 
@@ -159,6 +163,28 @@ def test_pod(podman: Podman, runtime: str) -> None:
         podman.ok("pod", "stop", "-t", "1", pod)
     finally:
         podman("pod", "rm", "-f", pod, timeout=120)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_pod_without_infra(podman: Podman, runtime: str) -> None:
+    name = f"bare-{runtime}"
+    podman.ok("pod", "create", "--name", name, "--infra=false", runtime=runtime)
+    try:
+        assert podman.ok("run", "--rm", "--pod", name, "busybox", "echo", "in", runtime=runtime) == "in"  # fmt: skip
+    finally:
+        podman("pod", "rm", "-f", name, runtime=runtime)
+
+
+def test_what_is_refused_says_so(podman: Podman) -> None:
+    c = podman.ok("run", "-d", "busybox", "sleep", "100")
+    try:
+        for flags in (["--pid", f"container:{c}"], ["--ipc", f"container:{c}"]):
+            got = podman("run", "--rm", *flags, "busybox", "true")
+            assert got.returncode == 126 and "supported in pods only" in got.stderr
+        got = podman("container", "checkpoint", c)
+        assert got.returncode == 125 and len(got.stderr.splitlines()) == 1, got.stderr
+    finally:
+        podman("rm", "-f", "-t", "0", c)
 
 
 def test_build(podman: Podman, tmp_path: Path) -> None:

@@ -196,7 +196,14 @@ def test_a_group_that_others_are_in(rt: Runtime) -> None:
         assert "cgroup unexpectedly frozen" in rt.failure(rt("run", "-b", b, "three"))
     finally:
         cgroups.freeze(groups, False)
+    rt.ok("start", "two")
     rt.ok("delete", "--force", "one")
+    assert rt.ok("exec", "two", "echo", "alive") == "alive\n"
+    with_others = rt.bundle(
+        "/no/such", edit=lambda s: s["linux"].update(cgroupsPath=f"/{OWN}-shared/both")
+    )
+    assert rt.create("four", with_others).returncode == 1
+    assert rt.ok("exec", "two", "echo", "alive") == "alive\n"
     rt.ok("delete", "--force", "two")
     for path in groups.values():
         Path(path).parent.rmdir()

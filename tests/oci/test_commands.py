@@ -140,6 +140,9 @@ def test_exec_flags(rt: Runtime) -> None:
         == "2\n"
     )
     assert "not a number" in rt.failure(rt("exec", "-u", "root", "e1", "true"))
+    missing = rt.failure(rt("exec", "--cwd", "/no/such", "e1", "true"))
+    assert missing == "exec failed: chdir to `/no/such`: no such file or directory"
+    assert rt("exec", "e1", "ls", "/no").returncode != 0  # nor is it made
 
 
 def test_exec_detached_with_a_process_file(rt: Runtime) -> None:
@@ -287,6 +290,9 @@ def test_update_and_events(rt: Runtime) -> None:
         json.loads(rt.ok("events", "--stats", "u1"))["data"]["memory"]["usage"]["limit"]
         == 300 << 20
     )
+    rt.ok("update", "u1", "--cpu-quota", "150000", "--cpu-period", "100000", "--pids-limit", "77")
+    show = ("sh", "-c", "cd /sys/fs/cgroup; cat cpu.max pids.max memory.max")
+    assert rt.ok("exec", "u1", *show).split() == ["150000", "100000", "77", str(300 << 20)]
     assert "stdin" in rt.failure(rt("update", "--resources", "-", "u1", input='{"memory": 1}'))
     assert "duration" in rt.failure(rt("events", "--interval", "x", "u1"))
 

@@ -148,7 +148,7 @@ def test_a_pod_that_is_not_there(rt: Runtime, style: tuple[str, str]) -> None:
         s["annotations"] = {style[0]: "container", style[1]: "nope"}
         s["linux"]["namespaces"] = [
             {"type": "mount"},
-            {"type": "network", "path": "/proc/self/ns/net"},
+            {"type": "ipc", "path": "/proc/self/ns/ipc"},
         ]
 
     b = rt.bundle(edit=stray)

@@ -24,7 +24,7 @@ def inside(rt: Runtime, script: str, edit: Any = None, status: int = 0) -> str:
 def test_process(rt: Runtime) -> None:
     def edit(s: dict[str, Any]) -> None:
         s["process"].update(
-            user={"uid": 1000, "gid": 1001, "umask": 0o77, "additionalGids": [50, 7]}, cwd="/made/here", oomScoreAdj=77,
+            user={"uid": 1000, "gid": 1001, "umask": 0o77, "additionalGids": [50, 7, 50]}, cwd="/made/here", oomScoreAdj=77,
             noNewPrivileges=True, rlimits=[{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}], env=["PATH=/usr/bin:/bin", "X=y"],
         )  # fmt: skip
         caps = ["CAP_CHOWN", "CAP_KILL"]

@@ -100,8 +100,6 @@ class Builder:
             (b"ptmx", b"pts/ptmx"),
         ):  # fmt: skip
             dev.add(name, MemLink(fs, target, 0, 0, 0, now))
-        for name, perm in ((b"pts", 0o755), (b"shm", 0o1777), (b"mqueue", 0o1777)):
-            dev.add(name, MemDir(fs, perm, 0, 0, 0, now))
         return dev
 
     @staticmethod
