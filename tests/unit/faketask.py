@@ -22,6 +22,7 @@ from nvsandbox.sentry.abi.resource import RLIM_INFINITY, RLIMIT_NOFILE
 from nvsandbox.sentry.errors import Restart, SysErr
 from nvsandbox.sentry.kernel.container import Container
 from nvsandbox.sentry.kernel.creds import Credentials
+from nvsandbox.sentry.kernel.keys import TaskKeys
 from nvsandbox.sentry.kernel.namespaces import UtsNamespace, first_namespaces
 from nvsandbox.sentry.kernel.userns import INIT_USER, UserNamespace
 from nvsandbox.sentry.kernel.wait import POLL_ALL, Waiter, WaitQueue
@@ -212,6 +213,7 @@ class FakeTask:
         self.tg = FakeGroup(self.tid, kernel)
         self.nr = self.tid
         self.ns = kernel.container.ns
+        self.keys = TaskKeys()
         self.comm = b"fake"
         self.creds = Credentials(uid, gid)
         self.files = FdTable()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from ..kernel.container import RELEASE, VERSION
+from ..kernel.keys import VIEW, quota_of
 from ..vfs.fstypes import FSTYPES
 from .proc_pid import mm_of
 
@@ -163,6 +164,57 @@ def interrupts(k: Kernel) -> bytes:
     return (" " * 11 + "".join(f"CPU{n:<8}" for n in range(k.ncpu)) + "\n").encode()
 
 
+def keys(t: Task) -> bytes:
+    """The keys that the reader may see (keyrings(7), "/proc/keys")."""
+    table, users = t.tg.container.keys(t.k), t.creds.userns
+    table.sweep()
+    now, lines = table.now(), []
+    for _, k in sorted(table.keys.items()):
+        if not k.allows(t.creds, VIEW, table.possessed(t.keys, t.creds, k)):
+            continue
+        flags = b"IR-Q--" if k.revoked else b"I--Q--"
+        what = b"%s: %d" % (k.description, len(k.payload))
+        if k.links is not None:
+            what = b"%s: %s" % (k.description, b"%d" % len(k.links) if k.links else b"empty")
+        lines.append(
+            b"%08x %s- %5d %4s %08x %5d %5d %-9.9s %s\n"
+            % (
+                k.serial, flags, 1, _left(k.expiry, now), k.perm,
+                users.uid_out(k.uid), k.group_seen(users), k.kind, what,
+            )
+        )  # fmt: skip
+    return b"".join(lines)
+
+
+def _left(expiry: int, now: int) -> bytes:
+    if not expiry:
+        return b"perm"
+    if now >= expiry:
+        return b"expd"
+    left = (expiry - now) // 10**9
+    for size, unit, below in (
+        (1, b"s", 60),
+        (60, b"m", 3600),
+        (3600, b"h", 86400),
+        (86400, b"d", 604800),
+    ):
+        if left < below:
+            return b"%d%s" % (left // size, unit)
+    return b"%dw" % (left // 604800)
+
+
+def key_users(t: Task) -> bytes:
+    """Who has how many keys, and of how many bytes (keyrings(7), "/proc/key-users")."""
+    table, users = t.tg.container.keys(t.k), t.creds.userns
+    table.sweep()
+    return b"".join(
+        b"%5d: %5d %d/%d %d/%d %d/%d\n"
+        % (users.uid_out(uid), n + 1, n, n, n, quota_of(uid).keys, size, quota_of(uid).bytes)
+        for uid, (n, size) in sorted(table.used.items())
+        if n and users.has_uid(uid)
+    )
+
+
 def files(k: Kernel) -> dict[bytes, Callable[[Task], bytes]]:
     """Name and content of every file directly in /proc."""
     return {
@@ -191,5 +243,6 @@ def files(k: Kernel) -> dict[bytes, Callable[[Task], bytes]]:
         b"ioports": lambda t: b"",
         b"iomem": lambda t: b"",
         b"execdomains": lambda t: b"0-0\tLinux           \t[kernel]\n",
-        b"key-users": lambda t: b"",
+        b"keys": keys,
+        b"key-users": key_users,
     }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from ..errors import SysErr
 from ..ipc import mqueue, msg, sem
 from ..ipc.namespace import INIT_IPC, IpcNamespace
-from ..kernel import coredump, pids, seccomp
+from ..kernel import coredump, keys, pids, seccomp
 from ..kernel.container import MAX_TASKS, RELEASE, VERSION
 from ..kernel.creds import CAP_LAST, CAP_SYS_ADMIN
 from ..kernel.userns import Namespace
@@ -51,7 +51,8 @@ FIXED: Final[dict[bytes, bytes]] = {
     b"kernel/unprivileged_bpf_disabled": b"2", b"kernel/seccomp/actions_avail": seccomp.NAMES,
     b"kernel/yama/ptrace_scope": b"0", b"kernel/shm_rmid_forced": b"0", b"kernel/modules_disabled": b"1", b"kernel/sysrq": b"0",
     b"kernel/random/entropy_avail": b"256", b"kernel/random/poolsize": b"256",
-    b"kernel/keys/maxkeys": b"200", b"kernel/io_uring_disabled": b"2",
+    b"kernel/keys/gc_delay": b"0", b"kernel/keys/persistent_keyring_expiry": b"%d" % keys.PERSISTENT_SECONDS,
+    b"kernel/io_uring_disabled": b"2",
     b"kernel/cad_pid": b"1", b"kernel/panic": b"0", b"kernel/unprivileged_userns_clone": b"1",
     b"vm/overcommit_memory": b"0", b"vm/overcommit_ratio": b"50",
     b"vm/mmap_min_addr": b"1048576", b"vm/swappiness": b"60", b"vm/nr_hugepages": b"0",
@@ -142,6 +143,10 @@ SETTINGS: Final[dict[bytes, Setting]] = {
     b"kernel/shmall": Setting(lambda ns: ns.shm_limits, "pages", 0, (1 << 64) - 1),
     b"kernel/shmmni": Setting(lambda ns: ns.shms, "limit", 0, 32768),
     b"kernel/core_uses_pid": Setting(coredump.SETTINGS, "uses_pid", 0, 1),
+    b"kernel/keys/maxkeys": Setting(keys.USER_QUOTA, "keys", 0, (1 << 31) - 1),
+    b"kernel/keys/maxbytes": Setting(keys.USER_QUOTA, "bytes", 0, (1 << 31) - 1),
+    b"kernel/keys/root_maxkeys": Setting(keys.ROOT_QUOTA, "keys", 0, (1 << 31) - 1),
+    b"kernel/keys/root_maxbytes": Setting(keys.ROOT_QUOTA, "bytes", 0, (1 << 31) - 1),
     b"kernel/pid_max": Setting(pids, "pid_max", pids.RESERVED + 1, pids.PID_MAX_LIMIT),
     b"vm/max_map_count": Setting(mm.LIMITS, "areas", 0, mm.HARD_MAP_COUNT),
 }  # fmt: skip

@@ -196,6 +196,9 @@ def _new_group(t: Task, a: CloneArgs, pid: int, pidns: PidNamespace) -> ThreadGr
 def _inherit(t: Task, c: Task, f: int) -> None:
     c.comm = t.comm
     c.creds = t.creds
+    c.keys = t.keys.inherit(c.tg is t.tg)
+    if t.keys.thread is not None and c.tg is t.tg:
+        c.keys.thread = t.tg.container.keys(t.k).of_thread(c.creds)
     c.blocked = t.saved_mask if t.saved_mask is not None else t.blocked
     c.nice, c.policy, c.rt_priority, c.ioprio = t.nice, t.policy, t.rt_priority, t.ioprio
     if t.reset_on_fork:  # sched(7), "Resetting scheduling policy for child processes"

@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final, final
 
+from .keys import KeyTable
 from .klog import KernelLog
 
 if TYPE_CHECKING:
     from ..syscalls.decode import Row
     from ..vfs.device_rules import DeviceRule
+    from .kernel import Kernel
     from .namespaces import NsProxy
     from .pids import PidNamespace
     from .stubs import StubPool
@@ -29,6 +31,7 @@ class Container:
     """``table`` is what its calls are answered by: the sandbox's, under the container's profile."""
 
     __slots__ = (
+        "_keys",
         "_log",
         "cpu_max",
         "device_rules",
@@ -68,6 +71,7 @@ class Container:
         self.stubs: StubPool | None = None  # of its own, in a pod
         self.device_rules: list[DeviceRule] = []  # none: every device
         self._log: KernelLog | None = None
+        self._keys: KeyTable | None = None
         # Files of device drivers: path -> content, path -> target
         self.proc_files: dict[bytes, bytes] = {}
         self.sys_files: dict[bytes, bytes] = {}
@@ -78,6 +82,14 @@ class Container:
         if self._log is None:
             self._log = KernelLog(BANNER)
         return self._log
+
+    def keys(self, k: Kernel) -> KeyTable:
+        """Its keys and keyrings. Linux has one table for all containers."""
+        if self._keys is None:
+            self._keys = KeyTable(
+                k.realtime_ns, lambda: [t.keys for t in k.every_task() if t.tg.container is self]
+            )
+        return self._keys
 
     def limit(self, memory: int, pids: int) -> None:
         """Limits in bytes and tasks, 0: as before."""

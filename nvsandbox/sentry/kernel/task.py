@@ -15,6 +15,7 @@ from ...platform.native._native import lib
 from ..errors import ERESTARTSYS, Restart, TaskExit
 from . import signal as sg
 from .cputime import Usage, group_ns, task_ns
+from .keys import TaskKeys
 from .thread import PATH_MAX, HostThread
 from .wait import POLL_ALL, Waiter, WaitQueue
 
@@ -276,6 +277,7 @@ class Task:
         "gs_base",
         "ioprio",
         "k",
+        "keys",
         "lent",
         "mm",
         "newborn",
@@ -321,6 +323,7 @@ class Task:
         self.files: FdTable = None  # type: ignore[assignment]  # set before it runs
         self.fs: FsContext = None  # type: ignore[assignment]  # set before it runs
         self.ns: NsProxy = tg.container.ns
+        self.keys = TaskKeys()
         self.pending = sg.Pending()
         self.blocked = 0
         self.saved_mask: int | None = None  # sigsuspend, ppoll…: restored on the way out

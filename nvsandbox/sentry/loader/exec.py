@@ -287,6 +287,7 @@ def _reset(t: Task, prog: Program, secure: bool) -> None:
     tg.sighand = tg.sighand.copy()
     tg.sighand.reset_for_exec()
     t.altstack = (0, 2, 0)
+    t.keys = t.keys.inherit(False)
     t.comm = prog.execfn.rsplit(b"/", 1)[-1][:15]
     t.clear_tid = t.robust_list = 0
     t.rseq = None

@@ -29,9 +29,11 @@ def graft(ns: MountNamespace, m: Mount, at: Path) -> None:
 
 
 def _spread(g: PeerGroup, at: Path, like: Mount, done: Mount | None, first: Mount) -> None:
-    """Copies of ``like`` on every receiver of ``g`` but ``done``. ``first``: what was mounted by the program."""
+    """Copies of ``like`` on every receiver of ``g`` but ``done``. ``first``: what was mounted by the program; nothing is mounted on
+    itself, although it may be of the same group."""
+    fresh = set(subtree(first))
     for p in list(g.peers):
-        if p is not done and _hears(p, at):
+        if p is not done and p not in fresh and _hears(p, at):
             _place(p, at.dentry, copy_tree(like), first)
     for s in list(g.slaves):
         if _hears(s, at):

@@ -65,6 +65,10 @@ static void propagation(void) {
   put("b/y/late", "");
   write(m[1], "", 1);
   wait(0);
+  R(mkdir("b/y/self", 0755));
+  R(mount("b/y", "b/y/self", 0, MS_BIND, 0)); /* of one group with what it is mounted on */
+  there("a/y/self/self"), there("a/y/self/self/self");
+  R(umount("b/y/self"));
   R(mount(0, "d", 0, MS_UNBINDABLE, 0));
   mkdir("e/q", 0755);
   R(mount("d", "e", 0, MS_BIND, 0));
