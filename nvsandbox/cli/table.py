@@ -35,7 +35,8 @@ GLOBAL: Final = (
     ),
     opt("pcap", "str", "Write what crosses the interfaces to a file (--network=sandbox).", metavar="FILE"),
     opt(
-        "overlay2", "str", "root:self keeps writes to the root in memory, none writes through.",
+        "overlay2", "str",
+        "root:self keeps writes to the root aside, of containers on the root's disk, root:memory in memory, none writes through.",
         "root:self", metavar="WHAT",
     ),
     opt("nvproxy", "str", "GPUs: auto gives a container those it asks for.", "auto", choices=("auto", "off")),

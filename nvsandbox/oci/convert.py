@@ -215,7 +215,8 @@ def config_of(spec: Spec, bundle: str, base: SandboxConfig) -> SandboxConfig:
         raise Failure(f"rootfs `{path}`: {why}")
     _cdi(spec, base)
     through = base.root.write_through
-    base.root = HostMount(os.path.realpath(path), b"/", not through, through)
+    on_disk = base.root.on_disk and not spec.root.readonly
+    base.root = HostMount(os.path.realpath(path), b"/", not through, through, on_disk=on_disk)
     base.root_readonly = spec.root.readonly
     for i, m in enumerate(spec.mounts):
         if m.type in ("proc", "sysfs") and os.path.islink(base.root.source + m.destination):

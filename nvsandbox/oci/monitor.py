@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..sandbox.launch import RunningSandbox
     from ..sandbox.takeover import Takeover
 
+OWN_SHARE: Final = 64 << 20  # bytes, more than a Sentry has
 PATIENCE: Final = 5.0  # seconds for create to read why it failed
 
 
@@ -108,6 +109,29 @@ def _oom_score(adj: int | None) -> None:
             f.write(str(adj))
 
 
+def stubs_die_first(pids: list[int], limit: int) -> None:
+    """Of a container that has used up its memory the kernel is to take a program, not the Sentry that all of it depends on: its stubs
+    count for OWN_SHARE more (proc_pid_oom_score_adj(5): thousandths of what the group may have). ``limit``: bytes, 0: none."""
+    if not limit:
+        return
+    for pid in pids:
+        with contextlib.suppress(OSError, ValueError):
+            path = f"/proc/{pid}/oom_score_adj"
+            with open(path) as f:
+                now = int(f.read())
+            with open(path, "w") as f:
+                f.write(str(min(now + 1000 * OWN_SHARE // limit + 1, 1000)))
+
+
+def children(pid: int) -> list[int]:
+    """Of its first thread; none where the kernel doesn't tell."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as f:
+            return [int(p) for p in f.read().split()]
+    except OSError:
+        return []
+
+
 def _take_over(sb: RunningSandbox, auto: bool, sysctl: dict[str, str]) -> Takeover | None:
     """Gives the Sentry the namespace we are in. ``auto``: if that can't be, the sandbox has loopback only. Raises Failure."""
     from ..sandbox.takeover import DEFAULT_RANGE, Takeover
@@ -136,6 +160,7 @@ def _run(plan: Plan, link: socket.socket, auto: bool) -> None:
     if hooked:
         wait_for_hooks(link)
     sb = RunningSandbox(plan.config, plan.listener, own_name="nv-init")
+    stubs_die_first(children(sb.sentry_pid), plan.config.memory)
     plan.listener.close()
     if not hooked:
         wait_for_hooks(link)
@@ -147,12 +172,14 @@ def _run(plan: Plan, link: socket.socket, auto: bool) -> None:
         raise Failure("create was interrupted")
     link.close()
     relay.detach_stdio()
-    keep = {sb.ctl.fileno(), plan.terminal, *sb.kept_fds()}
+    disk = relay.open_disk(plan.config)
+    keep = {sb.ctl.fileno(), plan.terminal, disk, *sb.kept_fds()}
     if takeover is not None:
         keep |= takeover.fds()
     relay.close_except(keep)
     relay.set_title([control.raw(a) for a in plan.process["argv"]])
     r = relay.Relay(sb.ctl, ident, plan.terminal)
+    r.disk = disk
     watched = [os.pidfd_open(sb.gofer_pid), os.pidfd_open(sb.sentry_pid)]
     if plan.terminal >= 0:
         r.resize()  # it may have changed meanwhile

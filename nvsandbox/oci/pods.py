@@ -72,6 +72,7 @@ def start(
     """A gofer for a container, known to the pod's Sentry, and the container's stubs in its control group: (control connection,
     the gofer's pid). Raises Failure."""
     from ..sandbox import launch
+    from .monitor import stubs_die_first
 
     gofer, pid, ready = launch.start_gofer(config)
     try:
@@ -93,7 +94,9 @@ def start(
             if answer.get("ev") != "done":
                 raise Failure(str(answer.get("msg")))
             if groups:
-                cgroups.join(groups, _host_pid(fds))
+                zygote = _host_pid(fds)
+                cgroups.join(groups, zygote)
+                stubs_die_first([zygote], config.memory)
         finally:
             for fd in fds:
                 os.close(fd)
@@ -163,9 +166,11 @@ def run(plan: Plan, link: socket.socket) -> None:
         raise Failure("create was interrupted")
     link.close()
     relay.detach_stdio()
-    relay.close_except({sock.fileno(), plan.terminal})
+    disk = relay.open_disk(plan.config)
+    relay.close_except({sock.fileno(), plan.terminal, disk})
     relay.set_title([control.raw(a) for a in plan.process["argv"]])
     r = relay.Relay(sock, 1, plan.terminal)
+    r.disk = disk
     if plan.terminal >= 0:
         r.resize()
     status = r.run([os.pidfd_open(gofer)])

@@ -13,10 +13,13 @@ import signal
 import socket
 import struct
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..failure import Failure
 from ..sandbox import control
+
+if TYPE_CHECKING:
+    from ..sandbox.config import SandboxConfig
 
 # SIGCHLD is the relay's own; the kernel sends SIGHUP and SIGWINCH for a terminal.
 OWN: Final = frozenset((signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD))
@@ -35,6 +38,7 @@ class Relay:
         self.terminal = terminal
         self.window_changed: Callable[[], None] | None = None
         self.network: tuple[int, Callable[[], None]] | None = None
+        self.disk = -1  # a directory on whose file system the Sentry gets files
         self.wake, self.wake_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self.wake_in, warn_on_full_buffer=False)
         for s in signal.valid_signals() - OWN:
@@ -105,7 +109,21 @@ class Relay:
             if self.network is None:  # nothing was taken over: there is no news
                 self._send({"op": "network", "failed": ""})
             self._changed()
+        if msg.get("ev") == "files":
+            self._files()
         return msg.get("ev") == "dead", None
+
+    def _files(self) -> None:
+        """Files for the Sentry; none is an answer, too, so it must get there."""
+        from ..sandbox import disk_files
+
+        fds = disk_files.make(self.disk) if self.disk >= 0 else []
+        self.sock.setblocking(True)
+        with contextlib.suppress(OSError):
+            control.send(self.sock, {"op": "files"}, tuple(fds))
+        self.sock.setblocking(False)
+        for fd in fds:
+            os.close(fd)
 
     def _signals(self) -> None:
         try:
@@ -212,6 +230,16 @@ def end_as(status: int | None, before: Callable[[], None] | None = None) -> None
 def exit_code(status: int) -> int:
     """A shell's: 128 + signal for a program killed."""
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def open_disk(config: SandboxConfig) -> int:
+    """The directory for ``Relay.disk``; -1 if files of the root's overlay are to be in memory."""
+    if not config.root.on_disk:
+        return -1
+    try:
+        return os.open(config.root.source, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return -1
 
 
 def note_exit(directory: str, status: int | None) -> None:

@@ -25,6 +25,9 @@ class HostMount(Struct):
     propagation: int = (
         0  # MS_SHARED, MS_SLAVE, MS_PRIVATE or MS_UNBINDABLE inside, MS_REC for those below
     )
+    on_disk: bool = (
+        False  # the root's overlay has its files on the disk the root is on (sandbox/disk_files.py)
+    )
 
 
 class InnerMount(Struct):

@@ -11,13 +11,15 @@ To the Sentry:
   {"op": "signal", "id": N, "sig": S}
   {"op": "kill", "sig": S, "all": bool, "container": C}     its first program, or all of its processes
   {"op": "resize", "id": N, "rows": R, "cols": C}   of a process with "terminal"
-  {"op": "ps", "container": C} · {"op": "stats"} · {"op": "limits", "container": C, "memory": BYTES or null, "pids": N or null}
+  {"op": "ps", "container": C} · {"op": "stats"} · {"op": "limits", "container": C, "memory": BYTES or null, "pids": N or null,
+      "cpu_max": [QUOTA, PERIOD] or null}
   {"op": "network", "links": […], "addresses": […], …}     all there is now (sandbox/takeover.py), with sockets
+  {"op": "files"}     with pairs of descriptors, read-write and read-only, of fresh files (sandbox/disk_files.py)
   {"op": "stop"}
 From the Sentry:
   {"ev": "ready"} · {"ev": "started", "id": N, "pid": P} · {"ev": "failed", "id": N, "errno": E, "msg": TEXT} ·
   {"ev": "exited", "id": N, "status": wait status} · {"ev": "done", …}: answer to start, kill, ps, stats, limits ·
-  {"ev": "network"}: asks the launcher for a "network"
+  {"ev": "network"}: asks the launcher for a "network" · {"ev": "files"}: for "files"
 Bytes travel as latin-1 text, so that every name is representable.
 """
 

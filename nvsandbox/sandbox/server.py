@@ -29,6 +29,7 @@ from ..sentry.strace import Strace
 from ..sentry.vfs.mount import MountNamespace
 from . import control, figures, isolate, tree
 from .config import Failure, SandboxConfig
+from .disk_files import DiskFiles
 
 if TYPE_CHECKING:
     from ..nvproxy.attach import Gpus
@@ -67,11 +68,12 @@ class Peer:
 class Hosted:
     """A container with its file tree and first program; a plain sandbox has one, named ""."""
 
-    __slots__ = ("container", "held", "init", "ns")
+    __slots__ = ("container", "files", "held", "init", "ns")
 
-    def __init__(self, ns: MountNamespace, container: Container) -> None:
+    def __init__(self, ns: MountNamespace, container: Container, files: DiskFiles | None) -> None:
         self.ns = ns
         self.container = container
+        self.files = files
         self.init: ThreadGroup | None = None
         self.held: tuple[Peer, int, Task, ProcessSpec] | None = None  # created, not started
 
@@ -119,7 +121,9 @@ class SentryServer:
                 self.k.loop, self.config.pcap_fd, self.config.egress, self.config.nameservers,
                 self.config.net_rate,
             )  # fmt: skip
-        self.containers[""] = Hosted(self.boot.build(self.config), k.container)
+        files = DiskFiles(self.boot.client.refill_memfds) if self.config.root.on_disk else None
+        ns = self.boot.build(self.config, files.refill if files is not None else None)
+        self.containers[""] = Hosted(ns, k.container, files)
         self.phases.done("files")
         self.boot.client.attach_loop(k.loop)
         k.start_platform()
@@ -216,6 +220,8 @@ class SentryServer:
         elif op == "limits":
             self._limits(msg)
             peer.tell({"ev": "done"})
+        elif op == "files":
+            self._files(peer).answer(fds)
         elif op == "network" and self.network is not None:
             self.network.apply(msg, fds)
             for token in self.asked:
@@ -281,14 +287,17 @@ class SentryServer:
                         "GPUs: the pod's sandbox was started without a driver, or with --nvproxy=off"
                     )
                 self.gpus.join(name, base64.b64decode(msg["gpu"]), fds[1:], container)
-            ns = self.boot.build_another(tree.decode(msg["tree"]), gofer, container)
+            config = tree.decode(msg["tree"])
+            files = DiskFiles(self.boot.client.refill_memfds) if config.root.on_disk else None
+            refill = files.refill if files is not None else None
+            ns = self.boot.build_another(config, gofer, container, refill)
             stubs = container.stubs = self.k.stubs.another()
         except (
             SysErr, TaskExit, Failure, KeyError, TypeError, ValueError, OSError, PlatformError,
         ) as e:  # fmt: skip
             peer.tell({"ev": "failed", "errno": 22, "msg": f"container in a pod: {e}"})
             return
-        self.containers[name] = Hosted(ns, container)
+        self.containers[name] = Hosted(ns, container, files)
         peer.container = name
         # the other side moves the zygote into the container's control group
         peer.tell({"ev": "done"}, (stubs.pidfd(),))
@@ -326,6 +335,8 @@ class SentryServer:
                 peer.tell({"ev": "failed", "errno": 3, "msg": "container not running"})
                 return
         (owner, _ident, t, spec), c.held = c.held, None
+        if c.files is not None:  # its pid-file process listens from now on
+            c.files.ask = lambda: owner.tell({"ev": "files"})
         failed: list[tuple[int, str]] = []
         start_program(t, spec, lambda e, s: failed.append((e, s)))
         if failed:
@@ -422,6 +433,13 @@ class SentryServer:
             if "cpu_max" in msg:
                 quota = msg["cpu_max"]
                 c.container.cpu_max = (int(quota[0]), int(quota[1])) if quota else None
+
+    def _files(self, peer: Peer) -> DiskFiles:
+        """Raises ValueError for a connection that is no container's own."""
+        c = self.containers.get(peer.container) if peer.primary or peer.container else None
+        if c is None or c.files is None:
+            raise ValueError("files")
+        return c.files
 
     def _stats(self, name: str) -> control.Message:
         return {

@@ -22,7 +22,7 @@ from . import seccomp
 from .console import Console
 from .fs.gofer_client import GoferClient
 from .fs.hostfd_tty import open_stdio
-from .fs.memfd_pool import MemfdPool
+from .fs.memfd_pool import MemfdPool, Refill
 from .fs.proc_mem import register_reader
 from .fs.rootfs import Builder
 from .ipc import proc_sysvipc, sem
@@ -181,24 +181,29 @@ class Boot:
         self.k.exit_hooks.append(sem.exit_process)
         self.client = GoferClient(gofer)
 
-    def build(self, config: SandboxConfig) -> MountNamespace:
-        """The file tree of ``config``. Raises SysErr, Failure."""
+    def build(self, config: SandboxConfig, refill: Refill | None = None) -> MountNamespace:
+        """The file tree of ``config``; ``refill`` gives host files for what is written to the root, if those are to be others than
+        memory. Raises SysErr, Failure."""
         if config.network == "host":
             hostnet.register(self.k.loop)
         self._limit(self.k.container, config)
-        b = self._builder(config, self.client, None, self.k.container)
+        b = self._builder(config, self.client, None, self.k.container, refill)
         self.pool = b.pool
         self.k.mnt_ns = b.ns
         mount_all(self.k, b, config)
         return b.ns
 
     def build_another(
-        self, config: SandboxConfig, gofer: socket.socket, container: Container
+        self,
+        config: SandboxConfig,
+        gofer: socket.socket,
+        container: Container,
+        refill: Refill | None = None,
     ) -> MountNamespace:
         """The file tree of one more container, with a gofer of its own. Blocks until it stands. Raises SysErr, Failure."""
         self._limit(container, config)
         client = GoferClient(gofer)
-        b = self._builder(config, client, self.pool, container)
+        b = self._builder(config, client, self.pool, container, refill)
         mount_all(self.k, b, config)
         client.attach_loop(self.k.loop)
         return b.ns
@@ -240,13 +245,14 @@ class Boot:
         client: GoferClient,
         pool: MemfdPool | None,
         container: Container,
+        refill: Refill | None,
     ) -> Builder:
         tg = ThreadGroup(self.k, 0, None, container)
         t = Task(self.k, tg, 0)
         t.creds = Credentials()
         t.files = FdTable()
         through = config.root.write_through
-        b = Builder(client, t, overlay=not through, readonly=config.root_readonly, pool=pool)
+        b = Builder(client, t, not through, config.root_readonly, pool, refill)
         root = b.ns.root_path()
         t.fs = FsContext(b.ns, root, root, 0o022)
         return b

@@ -71,6 +71,18 @@ CASES = [
     Case("network bridge", "--network bridge", "echo up"),
     Case("publish", "-p 127.0.0.1::80", "echo up"),
     Case("memory", "-m 64m", "echo fine"),
+    Case(
+        "out of memory",
+        "-m 64m --memory-swap 64m",
+        "dd if=/dev/zero of=/dev/null bs=100M count=1 2>/dev/null; echo $?; dd if=/dev/zero of=/dev/shm/x bs=1M count=100 2>/dev/null; echo $?",
+    ),
+    Case(
+        "files larger than memory",
+        "-m 64m --memory-swap 64m",
+        "dd if=/dev/zero of=/tmp/x bs=1M count=200 2>/dev/null; echo $?; stat -c %s /tmp/x; md5sum /tmp/x",
+    ),
+    Case("exec of a directory", "--group-add 5 --group-add 5 -u user", "id -G; /etc; echo $?"),
+    Case("no ipc", "--ipc none", "ls -d /dev/shm; echo $?"),
     Case("cpus", "--cpus 0.5", "echo fine"),
     Case("cpuset", "--cpuset-cpus 0", "nproc"),
     Case("cpu-shares", "--cpu-shares 100", "echo fine"),
@@ -121,6 +133,7 @@ FAILURES = [
     Case("program not on PATH", "", "nosuchprogram"),
     Case("program without x", "", "/etc/passwd"),
     Case("directory", "", "/etc"),
+    Case("no name", "", ""),
     Case("missing workdir made", "-w /fresh", "pwd"),
 ]
 

@@ -511,3 +511,32 @@ def test_seccomp_profiles_that_are_refused(rt: Runtime) -> None:
     ):
         b = rt.bundle(edit=lambda s, p=bad: s["linux"].update(seccomp=p))
         assert why in rt.failure(rt("create", "-b", b, "bad"))
+
+
+WRITE = """
+import mmap, os, sys
+with open("/big", "wb") as f:
+    for _ in range(150):
+        f.write(os.urandom(1 << 20))
+with open("/big", "r+b") as f, mmap.mmap(f.fileno(), 0) as m:
+    m[5 << 20 : (5 << 20) + 3] = b"abc"
+    f.seek(5 << 20)
+    print(f.read(3), os.fstat(f.fileno()).st_size >> 20, os.fstat(f.fileno()).st_nlink)
+with open("/sparse", "wb") as f:
+    f.truncate(1 << 30)
+    os.pwrite(f.fileno(), b"x", 1 << 29)
+    print(os.fstat(f.fileno()).st_blocks < 100, os.lseek(f.fileno(), 0, os.SEEK_DATA) == 1 << 29)
+os.unlink("/big")
+"""
+
+
+def test_what_is_written_to_the_root_fills_no_memory(rt: Runtime) -> None:
+    """A limit that is smaller than the files: they are on the root's disk, and nothing of them is seen there."""
+
+    def edit(s: dict[str, Any]) -> None:
+        s["linux"]["resources"] = {"memory": {"limit": 96 << 20, "swap": 96 << 20}}
+
+    before = sorted(os.listdir(rt.rootfs))
+    got = rt("run", "-b", rt.bundle("python3", "-c", WRITE, edit=edit), "w1")
+    assert (got.returncode, got.stdout) == (0, "b'abc' 150 1\nTrue True\n"), got.stderr
+    assert sorted(os.listdir(rt.rootfs)) == before

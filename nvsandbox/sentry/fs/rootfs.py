@@ -19,7 +19,7 @@ from . import tmpfs
 from .dev_nodes import NODES, mode_and_rdev
 from .gofer_client import GoferClient
 from .gofer_fs import GoferFs
-from .memfd_pool import MemfdPool
+from .memfd_pool import MemfdPool, Refill
 from .overlay import make_overlay
 from .tmpfs_file import MemReg
 from .tmpfs_inode import MemDir, MemFs, MemLink, MemNode
@@ -41,8 +41,10 @@ class Builder:
         overlay: bool = True,
         readonly: bool = False,
         pool: MemfdPool | None = None,
+        refill: Refill | None = None,
     ) -> None:
-        """The gofer's mount 0 becomes the root: below a memory overlay, or written through."""
+        """The gofer's mount 0 becomes the root: below an overlay, whose big files are ``refill``'s (else in memory), or written
+        through."""
         self.client = client
         self.boot = boot
         self.pool = pool or MemfdPool(client.refill_memfds)
@@ -50,7 +52,9 @@ class Builder:
         fs: FileSystem
         root: Inode
         if overlay:
-            ofs = make_overlay(client.roots[0], self.pool)
+            ofs = make_overlay(
+                client.roots[0], MemfdPool(refill) if refill is not None else self.pool
+            )
             assert ofs.root is not None
             fs, root = ofs, ofs.root
         else:
