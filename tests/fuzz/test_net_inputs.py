@@ -117,6 +117,9 @@ class Group:
 
     net = NET
 
+    def max_send(self) -> int:
+        return 65507
+
     def group(self, *a: Any) -> None: ...
     def group_source(self, *a: Any) -> None: ...
     def set_group_filter(self, *a: Any) -> None: ...

@@ -46,3 +46,10 @@ def test_udp(wire: Wire, host: str) -> None:
         inside
         == wire.on_peer(f"ip netns exec {wire.box} python3 {HERE}/probe_udp.py {host}").splitlines()
     )
+
+
+def test_options(wire: Wire) -> None:
+    command = f"python3 {HERE}/probe_options.py"
+    inside = wire.run(command).splitlines()
+    native = wire.on_peer(f"ip netns exec {wire.box} {command}").splitlines()
+    assert [(a, b) for a, b in zip(inside, native, strict=True) if a != b] == []

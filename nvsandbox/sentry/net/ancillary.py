@@ -12,7 +12,11 @@ from ..abi.socket import (
     MSG_ERRQUEUE,
     MSG_TRUNC,
     SO_TIMESTAMP,
+    SO_TIMESTAMP_NEW,
+    SO_TIMESTAMPING,
+    SO_TIMESTAMPING_NEW,
     SO_TIMESTAMPNS,
+    SO_TIMESTAMPNS_NEW,
     SOL_IP,
     SOL_IPV6,
     SOL_SOCKET,
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from .inet import InetSocket
     from .stack.udp import SocketError
 
+RX_SOFTWARE: Final = 0x18  # SOF_TIMESTAMPING_RX_SOFTWARE, to be told by SOF_TIMESTAMPING_SOFTWARE
 EXTENDED_ERROR: Final = struct.Struct("<IBBBxII")  # struct sock_extended_err, linux/errqueue.h
 
 
@@ -105,14 +110,8 @@ def _number(body: bytes) -> int:
 
 def incoming(s: InetSocket, p: Packet) -> list[Control]:
     """What the socket's options ask for about a datagram."""
-    out: list[Control] = []
     opts = s.opts
-    if opts.get((SOL_SOCKET, SO_TIMESTAMP)) or opts.get((SOL_SOCKET, SO_TIMESTAMPNS)):
-        sec, nsec = divmod(p.when, 10**9)
-        if opts.get((SOL_SOCKET, SO_TIMESTAMPNS)):
-            out.append((SOL_SOCKET, SO_TIMESTAMPNS, struct.pack("<qq", sec, nsec)))
-        else:
-            out.append((SOL_SOCKET, SO_TIMESTAMP, struct.pack("<qq", sec, nsec // 1000)))
+    out = stamps(opts, p.when)
     v4 = is_v4(p.dst)
     if v4:
         if opts.get((SOL_IP, inet.IP_PKTINFO)):
@@ -122,6 +121,9 @@ def incoming(s: InetSocket, p: Packet) -> list[Control]:
             out.append((SOL_IP, inet.IP_TTL, struct.pack("<i", p.ttl)))
         if opts.get((SOL_IP, inet.IP_RECVTOS)):
             out.append((SOL_IP, inet.IP_TOS, bytes((p.tos,))))
+        if opts.get((SOL_IP, inet.IP_RECVORIGDSTADDR)):
+            to = make_sockaddr((p.dst, s.local[1]), AF_INET)
+            out.append((SOL_IP, inet.IP_RECVORIGDSTADDR, to))
     if s.domain == AF_INET6:
         if opts.get((SOL_IPV6, inet.IPV6_RECVPKTINFO)):
             out.append((SOL_IPV6, inet.IPV6_PKTINFO, p.dst + struct.pack("<I", p.index)))
@@ -129,6 +131,23 @@ def incoming(s: InetSocket, p: Packet) -> list[Control]:
             out.append((SOL_IPV6, inet.IPV6_HOPLIMIT, struct.pack("<i", p.ttl)))
         if opts.get((SOL_IPV6, inet.IPV6_RECVTCLASS)):
             out.append((SOL_IPV6, inet.IPV6_TCLASS, struct.pack("<i", p.tos)))
+        if opts.get((SOL_IPV6, inet.IPV6_RECVORIGDSTADDR)):
+            to = make_sockaddr((p.dst, s.local[1]), AF_INET6, p.index)
+            out.append((SOL_IPV6, inet.IPV6_RECVORIGDSTADDR, to))
+    return out
+
+
+def stamps(opts: dict[tuple[int, int], int], when: int) -> list[Control]:
+    """When something was received (ns since the epoch), in the forms asked for (socket(7); the kernel's timestamping.rst)."""
+    out: list[Control] = []
+    sec, nsec = divmod(when, 10**9)
+    for opt in (SO_TIMESTAMP, SO_TIMESTAMP_NEW, SO_TIMESTAMPNS, SO_TIMESTAMPNS_NEW):
+        if opts.get((SOL_SOCKET, opt)):
+            part = nsec // 1000 if opt in (SO_TIMESTAMP, SO_TIMESTAMP_NEW) else nsec
+            out.append((SOL_SOCKET, opt, struct.pack("<qq", sec, part)))
+    for opt in (SO_TIMESTAMPING, SO_TIMESTAMPING_NEW):
+        if opts.get((SOL_SOCKET, opt), 0) & RX_SOFTWARE == RX_SOFTWARE:
+            out.append((SOL_SOCKET, opt, struct.pack("<6q", sec, nsec, 0, 0, 0, 0)))
     return out
 
 

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Final
 from ..abi.socket import (
     AF_INET,
     AF_INET6,
-    SO_BINDTODEVICE,
+    SO_ATTACH_REUSEPORT_CBPF,
+    SO_DETACH_REUSEPORT_BPF,
     SO_REUSEADDR,
     SO_REUSEPORT,
+    SOCK_RAW,
     SOCK_STREAM,
     SOL_IP,
     SOL_IPV6,
@@ -24,7 +26,8 @@ from ..abi.socket import (
 )
 from ..errors import SysErr
 from ..kernel.creds import CAP_NET_RAW
-from . import membership
+from . import membership, options
+from .filter import attach
 from .ports import (
     ANY4,
     ANY6,
@@ -54,7 +57,18 @@ if TYPE_CHECKING:
 IP_TOS: Final = 1
 IP_TTL: Final = 2
 IP_PKTINFO: Final = 8
+IP_HDRINCL: Final = 3
+IP_OPTIONS: Final = 4
+IP_ROUTER_ALERT: Final = 5
+IP_PKTOPTIONS: Final = 9
 IP_MTU_DISCOVER: Final = 10
+IP_RECVORIGDSTADDR: Final = 20
+IP_NODEFRAG: Final = 22
+IPV6_RECVORIGDSTADDR: Final = 74
+IP_UNICAST_IF: Final = 50
+IPV6_PATHMTU: Final = 61
+IPV6_UNICAST_IF: Final = 76
+EXTENSION_HEADERS: Final = (54, 55, 57, 59)  # IPV6_HOPOPTS, RTHDRDSTOPTS, RTHDR, DSTOPTS
 IP_RECVERR: Final = 11
 IP_RECVTTL: Final = 12
 IP_RECVTOS: Final = 13
@@ -78,27 +92,21 @@ IPV6_PKTINFO: Final = 50
 IPV6_RECVHOPLIMIT: Final = 51
 IPV6_HOPLIMIT: Final = 52
 IPV6_RECVRTHDR: Final = 56
-IPV6_RTHDR: Final = 57
 IPV6_RECVTCLASS: Final = 66
 IPV6_TCLASS: Final = 67
-SO_MARK: Final = 36
-# Options that are a number kept and read back, with their defaults; which of them do something see ``Far``.
-IP_KEPT: Final = {
-    IP_TOS: 0, IP_TTL: 64, IP_PKTINFO: 0, IP_MTU_DISCOVER: 1, IP_RECVERR: 0, IP_RECVTTL: 0, IP_RECVTOS: 0,
-    IP_MULTICAST_TTL: 1, IP_MULTICAST_LOOP: 1, IP_MULTICAST_ALL: 1, 24: 0, 15: 0, 6: 0, 7: 0,
-}  # fmt: skip
-IP6_KEPT: Final = {
-    IPV6_UNICAST_HOPS: 64, IPV6_MULTICAST_HOPS: 1, IPV6_MULTICAST_LOOP: 1, IPV6_MTU_DISCOVER: 1, IPV6_TCLASS: 0,
-    IPV6_MULTICAST_IF: 0, IPV6_RECVERR: 0, IPV6_RECVPKTINFO: 0, IPV6_RECVHOPLIMIT: 0, IPV6_RECVTCLASS: 0, 62: 0,
-    70: 1, 72: 2, 78: 0, IPV6_MULTICAST_ALL: 1, 53: 0, IPV6_RECVRTHDR: 0, 58: 0,
-}  # fmt: skip
+
+NONLOCAL: Final = (
+    (SOL_IP, 15),
+    (SOL_IP, 19),
+    (SOL_IPV6, 75),
+    (SOL_IPV6, 78),
+)  # FREEBIND, TRANSPARENT
 
 
 class InetSocket(Socket):
-    """An AF_INET or AF_INET6 socket; ``local`` and ``remote`` are (ip, port), port 0 while unset. ``device``: the interface it
-    is bound to, or 0."""
+    """An AF_INET or AF_INET6 socket; ``local`` and ``remote`` are (ip, port), port 0 while unset."""
 
-    __slots__ = ("device", "local", "mcast_if", "members", "owner_uid", "remote", "v6only")
+    __slots__ = ("local", "mcast_if", "members", "owner_uid", "remote", "v6only")
 
     def __init__(self, t: Task, domain: int, type: int, protocol: int) -> None:
         super().__init__(t, domain, type, protocol)
@@ -106,13 +114,15 @@ class InetSocket(Socket):
         self.local: Addr = (any_ip, 0)
         self.remote: Addr = (any_ip, 0)
         self.v6only = False
-        self.device = 0
         self.members: Members | None = None
         self.mcast_if = 0  # interface that multicast leaves by, 0: by route
         self.owner_uid = t.creds.euid
 
     def ports(self) -> Ports:
         raise NotImplementedError
+
+    def shares_ports(self) -> bool:
+        return True
 
     def may_share(self) -> tuple[bool, bool]:
         return (
@@ -136,7 +146,9 @@ class InetSocket(Socket):
             self.device = struct.unpack_from("<I", addr.ljust(28, b"\0"), 24)[0]
 
     def _may_bind(self, ip: bytes) -> bool:
-        """Datagram sockets are bound to groups and broadcast addresses too."""
+        """Datagram sockets are bound to groups and broadcast addresses too, with IP_FREEBIND or IP_TRANSPARENT all to any."""
+        if self.opts and any(self.opts.get(o) for o in NONLOCAL):
+            return True
         if not self.max_send():
             return False
         return is_multicast(ip) or any(
@@ -179,7 +191,11 @@ class InetSocket(Socket):
             index = struct.unpack_from("<I", addr, 24)[0]
         if index and self.device and index != self.device:
             raise SysErr(errno.EINVAL)
-        return index or self.device or (self.mcast_if if is_multicast(ip) else 0)
+        index = index or self.device or (self.mcast_if if is_multicast(ip) else 0)
+        if not index and self.opts:
+            level, opt = (SOL_IP, IP_UNICAST_IF) if is_v4(ip) else (SOL_IPV6, IPV6_UNICAST_IF)
+            index = self.opts.get((level, opt), 0)
+        return index
 
     def source(self, ip: bytes, via: Interface | None) -> bytes:
         """The own address towards a destination elsewhere. Raises ENETUNREACH."""
@@ -210,8 +226,7 @@ class InetSocket(Socket):
     # Options
     def value(self, level: int, opt: int) -> int:
         """A kept option."""
-        table = IP_KEPT if level == SOL_IP else IP6_KEPT
-        return self.opts.get((level, opt), table.get(opt, 0))
+        return self.opts.get((level, opt), options.first(level, opt))
 
     def option_set(self, level: int, opt: int, value: int) -> None:
         """Told of each option that was set to a number."""
@@ -276,76 +291,176 @@ class InetSocket(Socket):
         return route.mtu or route.iface.link.mtu
 
     def getsockopt(self, t: Task, level: int, opt: int) -> bytes:
-        if level == SOL_SOCKET and opt == SO_BINDTODEVICE:
-            i = self.net.ifaces.get(self.device)
-            return i.name.encode("latin-1") + b"\0" if i is not None else b""
-        if level == SOL_IP and opt == IP_MULTICAST_IF:
-            a = self.net.primary(self.mcast_if)
-            return a.ip if a is not None else bytes(4)
-        if (level, opt) in ((SOL_IP, IP_MTU), (SOL_IPV6, IPV6_MTU)):
-            return struct.pack("<i", self.path_mtu())
-        if level == SOL_IP and opt in IP_KEPT:
-            return struct.pack("<i", self.value(level, opt))
+        if level == SOL_IP:
+            return self._ip_option_value(opt)
         if level == SOL_IPV6 and self.domain == AF_INET6:
-            if opt == IPV6_ADDRFORM:
-                if not self.remote[1]:
-                    raise SysErr(errno.ENOTCONN)
-                return struct.pack("<i", self.domain)
-            if opt == IPV6_RTHDR:
-                return b""
-            if opt == IPV6_V6ONLY:
-                return struct.pack("<i", int(self.v6only))
-            if opt in IP6_KEPT:
-                return struct.pack("<i", self.value(level, opt))
-        if level == SOL_IPV6 and self.domain == AF_INET:
-            raise SysErr(errno.EOPNOTSUPP)
-        if level in (SOL_IP, SOL_IPV6):
-            raise SysErr(errno.ENOPROTOOPT)
+            return self._ipv6_option_value(opt)
+        if level != SOL_SOCKET:
+            raise SysErr(errno.EOPNOTSUPP if self.domain == AF_INET else errno.ENOPROTOOPT)
         return super().getsockopt(t, level, opt)
 
+    def _ip_option_value(self, opt: int) -> bytes:
+        """Raises ENOPROTOOPT, ENOTCONN."""
+        if opt == IP_MULTICAST_IF:
+            a = self.net.primary(self.mcast_if)
+            return a.ip if a is not None else bytes(4)
+        if opt == IP_MTU:
+            return struct.pack("<i", self.path_mtu())
+        if opt == IP_UNICAST_IF:
+            return struct.pack(">I", self.opts.get((SOL_IP, opt), 0))
+        if opt == IP_OPTIONS or (opt == IP_PKTOPTIONS and not self.max_send()):
+            return b""
+        if opt in options.IP_RULES or opt in (IP_HDRINCL, IP_ROUTER_ALERT, IP_NODEFRAG):
+            return struct.pack("<i", self.value(SOL_IP, opt))
+        raise SysErr(errno.ENOPROTOOPT)
+
+    def _ipv6_option_value(self, opt: int) -> bytes:
+        """Raises ENOPROTOOPT, ENOTCONN."""
+        if opt in (IPV6_MTU, IPV6_PATHMTU):
+            mtu = self.path_mtu()
+            if opt == IPV6_MTU:
+                return struct.pack("<i", mtu)
+            return make_sockaddr(self.remote, AF_INET6, self.device) + struct.pack("<I", mtu)
+        if opt == IPV6_ADDRFORM:
+            if not self.may_be_ipv4():
+                raise SysErr(errno.ENOPROTOOPT)
+            if not self.remote[1]:
+                raise SysErr(errno.ENOTCONN)
+            return struct.pack("<i", self.domain)
+        if opt in EXTENSION_HEADERS:
+            return b""
+        if opt == IPV6_V6ONLY:
+            return struct.pack("<i", int(self.v6only))
+        if opt == IPV6_MULTICAST_IF:
+            return struct.pack("<i", self.mcast_if)
+        if opt == IPV6_UNICAST_IF:
+            return struct.pack(">I", self.opts.get((SOL_IPV6, opt), 0))
+        if opt in options.IPV6_RULES:
+            return struct.pack("<i", self.value(SOL_IPV6, opt))
+        raise SysErr(errno.ENOPROTOOPT)
+
     def getsockopt_from(self, t: Task, level: int, opt: int, val: int, room: int) -> bytes:
-        if level in (SOL_IP, SOL_IPV6) and opt in membership.FILTERS:
+        if level == SOL_IPV6 and opt == IPV6_PATHMTU and room < 32 and self.domain == AF_INET6:
+            raise SysErr(errno.EINVAL)
+        if opt in membership.FILTERS and level == (SOL_IP if self.domain == AF_INET else SOL_IPV6):
             return membership.filter_of(self, level, opt, t.copy_in(val, min(room, 144)))
         return super().getsockopt_from(t, level, opt, val, room)
 
     def setsockopt(self, t: Task, level: int, opt: int, data: bytes) -> None:
-        if level == SOL_SOCKET and opt == SO_BINDTODEVICE:
-            self._bind_device(t, data)
+        if level == SOL_SOCKET:
+            self._socket_option(t, opt, data)
             return
-        if level not in (SOL_IP, SOL_IPV6):
-            super().setsockopt(t, level, opt, data)
-            if level == SOL_SOCKET and (level, opt) in self.opts:
-                self.option_set(level, opt, self.opts[level, opt])
+        if level == SOL_IPV6 and self.domain != AF_INET6:
+            raise SysErr(errno.ENOPROTOOPT)
+        if level == SOL_IPV6 and opt in EXTENSION_HEADERS:
+            self._extension_header(t, data)
             return
-        if level == SOL_IPV6 and opt == IPV6_RTHDR and self.domain == AF_INET6:
-            self._routing_header(t, data)
-            return
-        if not data:
-            raise SysErr(errno.EINVAL)
-        if level == SOL_IPV6 and opt == IPV6_ADDRFORM and self.domain == AF_INET6:
+        if level == SOL_IPV6 and opt == IPV6_ADDRFORM:
             self._to_ipv4(data)
             return
-        if self._membership(level, opt, data):
+        if level in (SOL_IP, SOL_IPV6) and self._structured(t, level, opt, data):
             return
-        value = struct.unpack("<i", data[:4])[0] if len(data) >= 4 else data[0]
-        if level == SOL_IPV6 and self.domain == AF_INET6 and opt == IPV6_V6ONLY:
-            if len(data) < 4 or self.local[1]:
+        stream = not self.max_send()
+        if level == SOL_IP and opt in options.IP_RULES:
+            if stream and opt in options.IP_DATAGRAM:
                 raise SysErr(errno.EINVAL)
-            self.v6only = value != 0
-            return
-        kept = IP_KEPT if level == SOL_IP else IP6_KEPT
-        if opt not in kept or (level == SOL_IPV6 and self.domain != AF_INET6):
+        elif level == SOL_IPV6 and opt in options.IPV6_RULES:
+            if stream and opt in options.IPV6_DATAGRAM:
+                raise SysErr(errno.ENOPROTOOPT)
+        else:
             raise SysErr(errno.ENOPROTOOPT)
-        if (level, opt) == (SOL_IPV6, IPV6_MULTICAST_IF):
-            if value and value not in self.net.ifaces:
-                raise SysErr(errno.ENODEV)
-            self.mcast_if = value
-        elif not -1 <= value <= 255 or (value == 0 and (level, opt) == (SOL_IP, IP_TTL)):
-            raise SysErr(errno.EINVAL)
-        if value != -1 and (level, opt) in ((SOL_IP, IP_TOS), (SOL_IPV6, IPV6_TCLASS)):
+        value = options.number(level, opt, data)
+        if (level, opt) == (SOL_IPV6, IPV6_TCLASS) and value == -1:
+            value = 0
+        value = options.checked(t, self.net, level, opt, value)
+        if (level, opt) in ((SOL_IP, IP_TOS), (SOL_IPV6, IPV6_TCLASS)):
             value &= 0xFC if self.type == SOCK_STREAM else 0xFF  # ECN's bits are TCP's own
-        self.opts[level, opt] = kept[opt] if value == -1 else value
-        self.option_set(level, opt, self.opts[level, opt])
+        self.opts[level, opt] = value
+        self.option_set(level, opt, value)
+
+    def _socket_option(self, t: Task, opt: int, data: bytes) -> None:
+        if opt in (SO_ATTACH_REUSEPORT_CBPF, SO_DETACH_REUSEPORT_BPF):
+            self._reuseport_filter(t, opt, data)
+        else:
+            super().setsockopt(t, SOL_SOCKET, opt, data)
+            if (SOL_SOCKET, opt) in self.opts:
+                self.option_set(SOL_SOCKET, opt, self.opts[SOL_SOCKET, opt])
+
+    def _structured(self, t: Task, level: int, opt: int, data: bytes) -> bool:
+        """Options that are no plain number; False: it is none of them. Raises EINVAL, ENODEV, EADDRNOTAVAIL, EPERM…"""
+        if opt == (IP_UNICAST_IF if level == SOL_IP else IPV6_UNICAST_IF):
+            if len(data) != 4:
+                raise SysErr(errno.EINVAL)
+            index = int.from_bytes(data, "big")
+            if index and index not in self.net.ifaces:
+                raise SysErr(errno.EADDRNOTAVAIL)
+            self.opts[level, opt] = index
+        elif level == SOL_IP and opt == IP_OPTIONS:
+            self._ip_options(data)
+        elif level == SOL_IP and opt == IP_ROUTER_ALERT:
+            raise SysErr(errno.EINVAL)
+        elif level == SOL_IPV6 and opt == IPV6_MULTICAST_IF:
+            if not self.max_send():
+                raise SysErr(errno.ENOPROTOOPT)
+            index = options.number(level, opt, data)
+            if index and index not in self.net.ifaces:
+                raise SysErr(errno.ENODEV)
+            self.mcast_if = index
+        elif level == SOL_IPV6 and opt == IPV6_V6ONLY:
+            if len(data) < 4 or self.local[1] or self.type == SOCK_RAW:
+                raise SysErr(errno.EINVAL)
+            self.v6only = data[:4] != bytes(4)
+        elif level == SOL_IPV6 and opt == IPV6_MTU:
+            value = options.number(level, opt, data)
+            if value and value < 1280:
+                raise SysErr(errno.EINVAL)
+        elif level == SOL_IPV6 and opt == IPV6_PKTINFO:
+            self._default_source(data)
+        elif level == SOL_IP and opt == IP_MULTICAST_IF:
+            if not self.max_send():
+                raise SysErr(errno.EINVAL)
+            self.mcast_if = by_address(self.net, data[4:12] if len(data) >= 8 else data)
+        else:
+            return membership.option(self, level, opt, data)
+        return True
+
+    def _ip_options(self, data: bytes) -> None:
+        """IP_OPTIONS: nothing but padding can be asked for; routers drop the others (RFC 7126). Raises EINVAL."""
+        if len(data) > 40:
+            raise SysErr(errno.EINVAL)
+        for kind in data:
+            if kind == 0:  # the end of the list
+                break
+            if kind != 1:
+                raise SysErr(errno.EINVAL)
+
+    def _default_source(self, data: bytes) -> None:
+        """IPV6_PKTINFO as an option: the interface for what is sent (RFC 3542 section 6.2). Raises EINVAL, ENODEV."""
+        if len(data) < 20:
+            raise SysErr(errno.EINVAL)
+        index = struct.unpack_from("<I", data, 16)[0]
+        if index and index not in self.net.ifaces:
+            raise SysErr(errno.ENODEV)
+        self.opts[SOL_IPV6, IPV6_UNICAST_IF] = index
+
+    def _reuseport_filter(self, t: Task, opt: int, data: bytes) -> None:
+        """SO_ATTACH_REUSEPORT_CBPF: the program chooses among the sockets of a port. Raises EINVAL, ENOENT."""
+        if len(data) < 4:
+            raise SysErr(errno.EINVAL)
+        if opt == SO_DETACH_REUSEPORT_BPF:
+            if not self.opts.get((SOL_SOCKET, SO_REUSEPORT)):
+                raise SysErr(errno.EINVAL)
+            if not self.ports().choose(self.local[1], None):
+                raise SysErr(errno.ENOENT)
+            return
+        if len(data) != 16:
+            raise SysErr(errno.EINVAL)
+        program = attach(t, data)
+        if not self.opts.get((SOL_SOCKET, SO_REUSEPORT)):
+            raise SysErr(errno.EINVAL)
+        if not self.local[1]:  # Linux makes a group of one; it is this socket's until others join
+            raise SysErr(errno.EINVAL)
+        self.ports().choose(self.local[1], program)
 
     def _to_ipv4(self, data: bytes) -> None:
         """IPV6_ADDRFORM: a socket that talks to an IPv4 address becomes one of IPv4 (ipv6(7)). Raises EINVAL, ENOTCONN, EADDRNOTAVAIL."""
@@ -361,38 +476,18 @@ class InetSocket(Socket):
         """Whether IPV6_ADDRFORM is for this kind."""
         return True
 
-    def _routing_header(self, t: Task, data: bytes) -> None:
-        """IPV6_RTHDR (RFC 3542 section 7.5): there is none, so it can be taken away only. Raises EPERM, EINVAL."""
+    def _extension_header(self, t: Task, data: bytes) -> None:
+        """IPV6_HOPOPTS, RTHDR, DSTOPTS (RFC 3542): there is none, so it can be taken away only. Raises EPERM, EINVAL."""
         if data and not t.creds.ns_capable(self.net.administrator(), CAP_NET_RAW):
             raise SysErr(errno.EPERM)
-        if data:  # type 0 is refused by Linux too (RFC 5095); others need routers that know them
+        if (
+            data
+        ):  # routing type 0 is refused by Linux too (RFC 5095); others need routers that know them
             raise SysErr(errno.EINVAL)
-
-    def _bind_device(self, t: Task, data: bytes) -> None:
-        if self.device and not t.creds.ns_capable(self.net.administrator(), CAP_NET_RAW):
-            raise SysErr(errno.EPERM)
-        name = data[:15].split(b"\0")[0].decode("latin-1")
-        i = self.net.by_name(name)
-        if name and i is None:
-            raise SysErr(errno.ENODEV)
-        self.device = i.index if i is not None else 0
-        self.device_set()
-
-    def device_set(self) -> None:
-        """Told when SO_BINDTODEVICE was set."""
-
-    def _membership(self, level: int, opt: int, data: bytes) -> bool:
-        """The multicast options that are structures; False: it is none of them. Raises EINVAL, ENODEV, EADDRNOTAVAIL…"""
-        if level == SOL_IP and opt == IP_MULTICAST_IF:
-            self.mcast_if = by_address(self.net, data)
-            return True
-        return membership.option(self, level, opt, data)
 
 
 def by_address(net: NetState, data: bytes) -> int:
-    """The interface that IP_MULTICAST_IF and struct ip_mreqn name: by index, by an address of its, or 0. Raises EINVAL…"""
-    if len(data) >= 12:  # struct ip_mreqn
-        data = data[4:]
+    """The interface that the second half of struct ip_mreqn, or an address alone, names: its index, or 0. Raises EINVAL…"""
     if len(data) >= 8:
         index: int = struct.unpack_from("<i", data, 4)[0]
         if index:

@@ -32,7 +32,7 @@ PING_GROUPS: Final = [1, 0]
 
 def create_inet(t: Task, domain: int, type: int, protocol: int) -> Socket:
     """Raises EPROTONOSUPPORT, ESOCKTNOSUPPORT, EPERM."""
-    if not 0 <= protocol < 256:
+    if not 0 <= protocol < 263:  # MPTCP is 262
         raise SysErr(errno.EINVAL)
     if type == SOCK_STREAM:
         if protocol not in (0, IPPROTO_TCP):

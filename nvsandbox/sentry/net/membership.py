@@ -20,6 +20,8 @@ IP_DROP_MEMBERSHIP: Final = 36
 IP_MSFILTER: Final = 41
 IPV6_JOIN_GROUP: Final = 20
 IPV6_LEAVE_GROUP: Final = 21
+IP_JOINS: Final = (IP_ADD_MEMBERSHIP, IP_DROP_MEMBERSHIP)
+IPV6_JOINS: Final = (IPV6_JOIN_GROUP, IPV6_LEAVE_GROUP)
 MCAST_JOIN_GROUP: Final = 42
 MCAST_LEAVE_GROUP: Final = 45
 MCAST_MSFILTER: Final = 48
@@ -27,12 +29,16 @@ FILTERS: Final = (IP_MSFILTER, MCAST_MSFILTER)
 # Option: (add, include). IP_ADD_SOURCE_MEMBERSHIP and so on, MCAST_JOIN_SOURCE_GROUP and so on.
 SOURCE4: Final = {39: (True, True), 40: (False, True), 38: (True, False), 37: (False, False)}
 SOURCE: Final = {46: (True, True), 47: (False, True), 43: (True, False), 44: (False, False)}
+MULTICAST: Final = frozenset((*FILTERS, *SOURCE, MCAST_JOIN_GROUP, MCAST_LEAVE_GROUP))
 STORAGE: Final = 128  # sizeof(struct sockaddr_storage)
 INCLUDE: Final = 1  # MCAST_INCLUDE
 
 
 def _ip(raw: bytes, level: int) -> bytes:
-    return unmapped(parse_sockaddr(raw, AF_INET if level == SOL_IP else AF_INET6)[0])
+    try:
+        return unmapped(parse_sockaddr(raw, AF_INET if level == SOL_IP else AF_INET6)[0])
+    except SysErr:
+        raise SysErr(errno.EINVAL if level == SOL_IP else errno.EADDRNOTAVAIL) from None
 
 
 def _need(data: bytes, size: int) -> None:
@@ -44,12 +50,18 @@ def option(s: InetSocket, level: int, opt: int, data: bytes) -> bool:
     """False: the option is none of these. Raises EINVAL, ENODEV, EADDRNOTAVAIL, EADDRINUSE, ENOBUFS."""
     from .inet import by_address
 
+    if not s.max_send() and opt in (IPV6_JOINS if level == SOL_IPV6 else IP_JOINS):
+        if level == SOL_IPV6:
+            _need(data, 20)
+        raise SysErr(errno.EPROTO)  # streams have no groups
     if level == SOL_IP and opt in (IP_ADD_MEMBERSHIP, IP_DROP_MEMBERSHIP):
         _need(data, 8)
-        s.group(opt == IP_ADD_MEMBERSHIP, data[:4], by_address(s.net, data[4:]))
+        s.group(opt == IP_ADD_MEMBERSHIP, data[:4], by_address(s.net, data[4:12]))
     elif level == SOL_IPV6 and opt in (IPV6_JOIN_GROUP, IPV6_LEAVE_GROUP):
         _need(data, 20)
         s.group(opt == IPV6_JOIN_GROUP, data[:16], struct.unpack_from("<I", data, 16)[0])
+    elif not s.max_send() and (opt in MULTICAST or (level == SOL_IP and opt in SOURCE4)):
+        raise SysErr(errno.EINVAL)
     elif level == SOL_IP and opt in SOURCE4:
         _need(data, 12)  # struct ip_mreq_source
         add, include = SOURCE4[opt]

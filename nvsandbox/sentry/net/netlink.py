@@ -16,14 +16,18 @@ from ..abi.socket import (
     MSG_OOB,
     MSG_PEEK,
     MSG_TRUNC,
+    SO_PASSCRED,
     SOCK_DGRAM,
     SOCK_RAW,
     SOL_NETLINK,
+    SOL_SOCKET,
 )
 from ..errors import SysErr
+from ..kernel.cbpf import run
 from ..kernel.creds import CAP_NET_ADMIN
 from ..kernel.wait import POLLERR, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
 from . import configure, rtnetlink, sock_diag
+from .filter import View
 from .socket import Received, Socket, Ucred, register_family
 from .state import NET
 
@@ -43,6 +47,16 @@ PACKET: Final = 8192
 MAX_QUEUE: Final = 256
 ADD_MEMBERSHIP: Final = 1
 DROP_MEMBERSHIP: Final = 2
+LIST_MEMBERSHIPS: Final = 9
+FLAGS: Final = (
+    3,
+    4,
+    5,
+    8,
+    10,
+    11,
+    12,
+)  # PKTINFO, BROADCAST_ERROR, NO_ENOBUFS, LISTEN_ALL_NSID, CAP_ACK, EXT_ACK, GET_STRICT_CHK
 MAX_GROUP: Final = 36  # __RTNLGRP_MAX
 _used: dict[int, NetlinkSocket] = {}
 ALL: Final[dict[NetlinkSocket, None]] = {}
@@ -169,6 +183,10 @@ class NetlinkSocket(Socket):
 
     def deliver(self, data: bytes) -> None:
         """One more datagram to read."""
+        if self.bpf is not None:
+            data = data[: run(self.bpf, View(data, 0, 0, 0, 0))]
+            if not data:
+                return
         if len(self.rx) >= MAX_QUEUE:
             self.err = errno.ENOBUFS
         else:
@@ -189,6 +207,7 @@ class NetlinkSocket(Socket):
         if len(data) > size:
             out.flags |= MSG_TRUNC
         out.addr = self.peername()
+        out.creds = (0, 0, 0)  # the kernel's
         return out
 
     def tell(self, groups: int, kind: int, body: bytes) -> None:
@@ -212,12 +231,36 @@ class NetlinkSocket(Socket):
                 raise SysErr(errno.EINVAL)
             bit = 1 << (group - 1)
             self.groups = self.groups | bit if opt == ADD_MEMBERSHIP else self.groups & ~bit
-            return
-        if level == SOL_NETLINK:
-            if opt not in (10, 11, 12):  # CAP_ACK, EXT_ACK, GET_STRICT_CHK
+        elif level == SOL_NETLINK:
+            if opt not in FLAGS:
                 raise SysErr(errno.ENOPROTOOPT)
-            return
-        super().setsockopt(t, level, opt, data)
+            self.opts[level, opt] = int(len(data) >= 4 and data[:4] != bytes(4))
+        elif (level, opt) == (SOL_SOCKET, SO_PASSCRED):
+            if len(data) < 4:
+                raise SysErr(errno.EINVAL)
+            self.opts[level, opt] = int(data[:4] != bytes(4))
+        else:
+            super().setsockopt(t, level, opt, data)
+
+    def getsockopt(self, t: Task, level: int, opt: int) -> bytes:
+        if (level == SOL_NETLINK and opt in FLAGS) or (level, opt) == (SOL_SOCKET, SO_PASSCRED):
+            return struct.pack("<i", self.opts.get((level, opt), 0))
+        if level == SOL_NETLINK and opt == LIST_MEMBERSHIPS:
+            return struct.pack("<Q", self.groups) if self.groups else b""
+        if level != SOL_SOCKET:
+            raise SysErr(errno.ENOPROTOOPT)
+        return super().getsockopt(t, level, opt)
+
+    def filters(self) -> bool:
+        return True
+
+    def getsockopt_from(self, t: Task, level: int, opt: int, val: int, room: int) -> bytes:
+        if level == SOL_NETLINK and opt in FLAGS and 0 < room < 4:
+            raise SysErr(errno.EINVAL)
+        return super().getsockopt_from(t, level, opt, val, room)
+
+    def passcred(self) -> bool:
+        return bool(self.opts and self.opts.get((SOL_SOCKET, SO_PASSCRED)))
 
     def release(self) -> None:
         _used.pop(self.portid, None)

@@ -44,6 +44,12 @@ def _claims() -> list[tuple[int, Addr]]:
     return tcp + [(17, s.local) for s in udp_local.sockets(NET) if s.named]
 
 
+def _choose(protocol: int, port: int, data: bytes, count: int, spread: int) -> int:
+    """Which of the endpoints that share a port gets a packet (SO_REUSEPORT)."""
+    ports = NET.tcp if protocol == 6 else NET.udp
+    return ports.pick(port, data, count, spread)
+
+
 @final
 class Network:
     """The one of a sandbox; ``apply`` is its only input but packets."""
@@ -62,6 +68,7 @@ class Network:
         self.stack = Stack(time.monotonic_ns, os.urandom)
         self.stack.set_on_timer(self._arm)
         self.stack.on_error = _failed
+        self.stack.choose = _choose
         NET.stack = self.stack
         NET.egress = Egress(egress, [packed(n) for n in nameservers]) if egress else None
 

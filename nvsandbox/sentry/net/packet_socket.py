@@ -10,7 +10,7 @@ import struct
 import time
 from typing import TYPE_CHECKING, Final, final
 
-from ..abi.socket import MSG_PEEK, MSG_TRUNC, SOCK_DGRAM, SOCK_RAW
+from ..abi.socket import MSG_PEEK, MSG_TRUNC, SO_PROTOCOL, SOCK_DGRAM, SOCK_RAW, SOL_SOCKET
 from ..errors import SysErr
 from ..kernel.cbpf import run
 from ..kernel.creds import CAP_NET_RAW
@@ -36,6 +36,11 @@ PACKET_STATISTICS: Final = 6
 PACKET_VERSION: Final = 10
 PACKET_HDRLEN: Final = 11
 PACKET_RESERVE: Final = 12
+PACKET_ROLLOVER_STATS: Final = 21
+# PACKET_COPY_THRESH ORIGDEV LOSS TIMESTAMP TX_HAS_OFF QDISC_BYPASS
+KEPT: Final = (7, 9, 14, 17, 19, 20)
+FLAGS: Final = (9, 14, 19, 20)
+LOOSE: Final = (9,)  # the others must have four bytes exactly
 TPACKET_AUXDATA: Final = struct.Struct("<IIIHHHH")
 TP_STATUS_USER: Final = 1
 MAX_FRAME: Final = 65600
@@ -185,8 +190,14 @@ class PacketSocket(Socket):
                 return struct.pack("<i", self.version)
             if opt == PACKET_RESERVE:
                 return struct.pack("<I", self.reserve)
-            if opt == PACKET_AUXDATA:
+            if opt == PACKET_AUXDATA or opt in KEPT:
                 return struct.pack("<i", self.opts.get((level, opt), 0))
+            if opt == PACKET_ROLLOVER_STATS:
+                raise SysErr(errno.EINVAL)
+            raise SysErr(errno.ENOPROTOOPT)
+        if (level, opt) == (SOL_SOCKET, SO_PROTOCOL):
+            return bytes(4)
+        if level != SOL_SOCKET:
             raise SysErr(errno.ENOPROTOOPT)
         return super().getsockopt(t, level, opt)
 
@@ -215,12 +226,37 @@ class PacketSocket(Socket):
                         raise SysErr(errno.EINVAL)
                     self.reserve = value
                 return
-            # Our interfaces get what the host's get: promiscuity adds nothing, all groups are heard.
-            if opt not in (PACKET_ADD_MEMBERSHIP, PACKET_DROP_MEMBERSHIP):
+            if opt in (PACKET_ADD_MEMBERSHIP, PACKET_DROP_MEMBERSHIP):
+                self._membership(opt == PACKET_ADD_MEMBERSHIP, data)
+            elif opt in KEPT:
+                self._keep(opt, data)
+            else:
                 raise SysErr(errno.ENOPROTOOPT)
             return
         super().setsockopt(t, level, opt, data)
         self._settings()
+
+    def _membership(self, add: bool, data: bytes) -> None:
+        """PACKET_ADD_MEMBERSHIP: our interfaces get what the host's get, so promiscuity adds nothing, and all groups are heard.
+        Raises EINVAL, ENODEV."""
+        if len(data) < 16:  # struct packet_mreq
+            raise SysErr(errno.EINVAL)
+        index, kind, size = struct.unpack_from("<iHH", data)
+        if size > 8 or len(data) < 8 + size:
+            raise SysErr(errno.EINVAL)
+        if add and index not in self.net.ifaces:
+            raise SysErr(errno.ENODEV)
+        if add and kind > 3:  # PACKET_MR_UNICAST
+            raise SysErr(errno.EINVAL)
+
+    def _keep(self, opt: int, data: bytes) -> None:
+        """Options without an effect here. Raises EINVAL."""
+        if len(data) < 4 or (opt not in LOOSE and len(data) != 4):
+            raise SysErr(errno.EINVAL)
+        value = struct.unpack_from("<i", data)[0]
+        if opt in FLAGS:
+            value = int(value != 0)
+        self.opts[SOL_PACKET, opt] = value
 
     def _set_ring(self, t: Task, data: bytes) -> None:
         """PACKET_RX_RING. Raises EINVAL, EBUSY, ENOMEM."""

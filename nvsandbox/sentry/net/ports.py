@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Final, Protocol, final
 
 from ..abi.socket import AF_INET, AF_INET6
 from ..errors import SysErr
+from ..kernel.cbpf import run
 from ..kernel.creds import CAP_NET_BIND_SERVICE
+from .filter import View
 
 if TYPE_CHECKING:
+    from ..kernel.cbpf import Insn
     from ..kernel.task import Task
     from .state import NetState
 
@@ -104,10 +107,11 @@ def _overlap(a: Bound, ip: bytes, v6only: bool) -> bool:
 class Ports:
     """Who is bound to which port of a protocol (IPPROTO_TCP, IPPROTO_UDP)."""
 
-    __slots__ = ("bound", "proto")
+    __slots__ = ("bound", "choosers", "proto")
 
     def __init__(self, proto: int) -> None:
         self.proto = proto
+        self.choosers: dict[int, list[Insn]] = {}  # SO_ATTACH_REUSEPORT_CBPF, by port
         self.bound: dict[int, list[Bound]] = {}
 
     def bind(self, t: Task, s: Bound, ip: bytes, port: int) -> None:
@@ -157,6 +161,23 @@ class Ports:
             here.remove(s)
             if not here:
                 del self.bound[port]
+                self.choosers.pop(port, None)
+
+    def choose(self, port: int, program: list[Insn] | None) -> bool:
+        """Sets the program that chooses among those who share a port, or takes it away (False: there was none)."""
+        had = self.choosers.pop(port, None) is not None
+        if program is not None:
+            self.choosers[port] = program
+        return had
+
+    def pick(self, port: int, data: bytes, count: int, spread: int) -> int:
+        """Which of ``count`` sockets that share a port gets a packet with this payload: what the program says, or by ``spread``."""
+        program = self.choosers.get(port)
+        if program is not None:
+            n = run(program, View(data, 0, 0, 0, 0))
+            if n < count:
+                return n
+        return spread % count
 
     def lookup(self, ip: bytes, port: int) -> list[Bound]:
         """Sockets that traffic to ``ip``:``port`` may go to, the closest match first."""

@@ -21,6 +21,7 @@ from ..abi.socket import (
     MSG_TRUNC,
     SHUT_RD,
     SO_BROADCAST,
+    SO_REUSEADDR,
     SOCK_DGRAM,
     SOCK_RAW,
     SOL_IP,
@@ -30,7 +31,7 @@ from ..abi.socket import (
 from ..errors import SysErr
 from ..kernel.cbpf import run
 from ..kernel.wait import POLLERR, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
-from . import ancillary, inet
+from . import ancillary, inet, options
 from .ancillary import Packet
 from .filter import View
 from .inet import InetSocket
@@ -277,13 +278,25 @@ class RawSocket(InetSocket):
 
     # Options
     def getsockopt(self, t: Task, level: int, opt: int) -> bytes:
+        if level == SOL_IP and self.domain == AF_INET6:
+            raise SysErr(errno.ENOPROTOOPT)
         if level == self._filter_level() and opt == FILTER:
             return self.filter.to_bytes(4 if self.domain == AF_INET else 32, "little")
         if level == SOL_IP and opt == IP_HDRINCL and self.type == SOCK_RAW:
             return struct.pack("<i", self.opts.get((level, opt), int(self.protocol == IPPROTO_RAW)))
+        if opt == IPV6_CHECKSUM and level in (SOL_IPV6, SOL_RAW) and self.domain == AF_INET6:
+            return struct.pack("<i", self.far.checksum if self.far is not None else -1)
+        if level == SOL_SOCKET and opt == SO_REUSEADDR:
+            return struct.pack("<i", self.opts.get((level, opt), 1))
+        if level == SOL_RAW and opt == FILTER and self.type == SOCK_RAW and self.domain == AF_INET:
+            raise SysErr(errno.EOPNOTSUPP)  # ICMP's only
+        if level in (SOL_RAW, SOL_ICMPV6):
+            raise SysErr(errno.ENOPROTOOPT)
         return super().getsockopt(t, level, opt)
 
     def setsockopt(self, t: Task, level: int, opt: int, data: bytes) -> None:
+        if level == SOL_IP and self.domain == AF_INET6:
+            raise SysErr(errno.ENOPROTOOPT)
         if level == self._filter_level() and opt == FILTER and self.type == SOCK_RAW:
             self.filter = int.from_bytes(data[: 4 if self.domain == AF_INET else 32], "little")
         elif (
@@ -292,13 +305,18 @@ class RawSocket(InetSocket):
             and self.type == SOCK_RAW
             and self.domain == AF_INET
         ):
-            if len(data) < 4:
-                raise SysErr(errno.EINVAL)
-            self.opts[level, opt] = int(data[:4] != bytes(4))
+            value = options.number(level, opt, data)
+            self.opts[level, opt] = int(value != 0)
             if self.far is not None:
-                self.far.hdrincl = data[:4] != bytes(4)
+                self.far.hdrincl = value != 0
+        elif (level, opt) == (SOL_IP, inet.IP_NODEFRAG) and self.type == SOCK_RAW:
+            self.opts[level, opt] = int(options.number(level, opt, data) != 0)
+        elif level == SOL_RAW and opt == FILTER and self.domain == AF_INET:
+            raise SysErr(errno.EOPNOTSUPP)
         elif opt == IPV6_CHECKSUM and level in (SOL_IPV6, SOL_RAW) and self.domain == AF_INET6:
-            value = struct.unpack_from("<i", data.ljust(4, b"\0"))[0]
+            if self.protocol == IPPROTO_ICMPV6 and level == SOL_IPV6:
+                raise SysErr(errno.EINVAL)  # RFC 3542 section 3.1
+            value = options.number(level, opt, data)
             if value > 0 and value % 2:
                 raise SysErr(errno.EINVAL)
             if self.far is not None and self.protocol != IPPROTO_ICMPV6:

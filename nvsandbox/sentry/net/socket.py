@@ -7,6 +7,7 @@ sockets and a full TCP/IP stack are interchangeable through that table.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import struct
 from collections.abc import Callable
@@ -18,17 +19,31 @@ from ..abi.socket import (
     MSG_NOSIGNAL,
     MSG_TRUNC,
     SO_ACCEPTCONN,
+    SO_ATTACH_BPF,
     SO_ATTACH_FILTER,
+    SO_ATTACH_REUSEPORT_CBPF,
+    SO_ATTACH_REUSEPORT_EBPF,
+    SO_BINDTODEVICE,
+    SO_BINDTOIFINDEX,
+    SO_BPF_EXTENSIONS,
     SO_BROADCAST,
+    SO_BSDCOMPAT,
+    SO_CNX_ADVICE,
+    SO_COOKIE,
     SO_DEBUG,
     SO_DETACH_FILTER,
+    SO_DETACH_REUSEPORT_BPF,
     SO_DOMAIN,
     SO_DONTROUTE,
     SO_ERROR,
     SO_KEEPALIVE,
     SO_LINGER,
     SO_LOCK_FILTER,
+    SO_MAX_PACING_RATE,
+    SO_MEMINFO,
     SO_OOBINLINE,
+    SO_PEERCRED,
+    SO_PEERNAME,
     SO_PRIORITY,
     SO_PROTOCOL,
     SO_RCVBUF,
@@ -44,16 +59,23 @@ from ..abi.socket import (
     SO_SNDTIMEO,
     SO_SNDTIMEO_NEW,
     SO_TIMESTAMP,
+    SO_TIMESTAMP_NEW,
+    SO_TIMESTAMPING,
+    SO_TIMESTAMPING_NEW,
     SO_TIMESTAMPNS,
+    SO_TIMESTAMPNS_NEW,
+    SO_TXTIME,
     SO_TYPE,
     SOL_SOCKET,
+    UCRED,
 )
 from ..errors import Restart, SysErr
 from ..fs.anon import socket_inode
-from ..kernel.creds import CAP_NET_ADMIN
+from ..kernel.creds import CAP_NET_ADMIN, CAP_NET_RAW
 from ..kernel.wait import WaitQueue
 from ..vfs.file import FileDescription
 from ..vfs.inode import Inode
+from . import options
 from .filter import attach
 from .ifioctl import if_ioctl
 
@@ -71,10 +93,17 @@ SIOCOUTQ: Final = 0x5411
 SIOCATMARK: Final = 0x8905
 FLAG_OPTIONS: Final = frozenset(
     {
-        SO_DEBUG, SO_REUSEADDR, SO_DONTROUTE, SO_BROADCAST, SO_KEEPALIVE, SO_OOBINLINE, SO_REUSEPORT, SO_TIMESTAMP,
-        SO_TIMESTAMPNS,
+        SO_DEBUG, SO_REUSEADDR, SO_DONTROUTE, SO_BROADCAST, SO_KEEPALIVE, SO_OOBINLINE, SO_REUSEPORT,
     }
 )  # fmt: skip
+TIMESTAMPS: Final = (
+    SO_TIMESTAMP,
+    SO_TIMESTAMPNS,
+    SO_TIMESTAMP_NEW,
+    SO_TIMESTAMPNS_NEW,
+)  # one of them is on
+ZEROS: Final = (SO_BSDCOMPAT, 56)  # obsolete, and SO_INCOMING_NAPI_ID
+TXTIME_FLAGS: Final = 3
 TIMEOUTS_RCV: Final = (SO_RCVTIMEO, SO_RCVTIMEO_NEW)
 TIMEOUTS_SND: Final = (SO_SNDTIMEO, SO_SNDTIMEO_NEW)
 Ucred = tuple[int, int, int]  # pid, uid, gid
@@ -109,7 +138,7 @@ class Socket(FileDescription):
     """Base of all families: options, blocking, and read/write as receive/send."""
 
     __slots__ = (
-        "bpf", "domain", "err", "linger", "net", "node", "opts", "protocol", "rcvbuf", "rcvtimeo", "shut", "sndbuf",
+        "bpf", "cookie", "device", "domain", "err", "linger", "net", "node", "opts", "protocol", "rcvbuf", "rcvtimeo", "shut", "sndbuf",
         "sndtimeo", "type",
     )  # fmt: skip
 
@@ -128,6 +157,8 @@ class Socket(FileDescription):
         self.linger = (0, 0)
         self.opts: dict[tuple[int, int], int] = {}
         self.bpf: list[Insn] | None = None  # SO_ATTACH_FILTER
+        self.device = 0  # the interface it is bound to, by index; 0: none
+        self.cookie = 0  # SO_COOKIE, once asked for
 
     @property
     def inode(self) -> Inode:
@@ -303,7 +334,7 @@ class Socket(FileDescription):
         }
         if opt in values:
             return struct.pack("<i", values[opt])
-        if opt in FLAG_OPTIONS:
+        if opt in FLAG_OPTIONS or opt in TIMESTAMPS or opt in ZEROS:
             return struct.pack("<i", self.opts.get((level, opt), 0))
         if opt == SO_ERROR:
             return struct.pack("<i", self.take_error())
@@ -312,21 +343,71 @@ class Socket(FileDescription):
         if opt in TIMEOUTS_RCV or opt in TIMEOUTS_SND:
             ns = (self.rcvtimeo if opt in TIMEOUTS_RCV else self.sndtimeo) or 0
             return struct.pack("<qq", ns // 10**9, ns % 10**9 // 1000)
+        return self._rare_option(t, opt)
+
+    def _rare_option(self, t: Task, opt: int) -> bytes:
+        """What few programs ask for. Raises ENOPROTOOPT."""
+        kept = self.opts.get((SOL_SOCKET, opt), options.first(SOL_SOCKET, opt))
+        if opt in (SO_TIMESTAMPING, SO_TIMESTAMPING_NEW):
+            return struct.pack("<ii", kept, 0)  # struct so_timestamping
+        if opt in options.SOCKET_RULES:
+            return struct.pack("<i", kept)
+        if opt == SO_MAX_PACING_RATE:
+            return struct.pack("<q", self.opts.get((SOL_SOCKET, opt), -1))
+        if opt == SO_TXTIME:
+            return struct.pack("<Q", self.opts.get((SOL_SOCKET, opt), 0))
+        if opt == SO_BINDTODEVICE:
+            i = self.net.ifaces.get(self.device)
+            return i.name.encode("latin-1") + b"\0" if i is not None else b""
+        if opt == SO_BINDTOIFINDEX:
+            return struct.pack("<i", self.device)
+        if opt == SO_PEERCRED:
+            return UCRED.pack(0, 0xFFFFFFFF, 0xFFFFFFFF)
+        if opt == SO_PEERNAME:
+            return self.peername()
+        if opt == SO_COOKIE:
+            if not self.cookie:
+                self.cookie = next(_cookies)
+            return struct.pack("<Q", self.cookie)
+        if opt == SO_MEMINFO:  # SK_MEMINFO_*: only the limits and what waits are counted
+            return struct.pack(
+                "<9I", self.queued(), self.rcvbuf, self.unsent(), self.sndbuf, 0, 0, 0, 0, 0
+            )
+        if opt == SO_BPF_EXTENSIONS:
+            return struct.pack("<i", 64)  # SKF_AD_MAX
+        if opt == SO_ATTACH_FILTER:  # SO_GET_FILTER
+            return b""
         raise SysErr(errno.ENOPROTOOPT)
 
     def getsockopt_from(self, t: Task, level: int, opt: int, val: int, room: int) -> bytes:
-        """As ``getsockopt``, for options that look at what is in the caller's buffer. Raises EFAULT too."""
+        """As ``getsockopt``, for options that look at what is in the caller's buffer, or at its size. Raises EFAULT too."""
+        if level == SOL_SOCKET and opt == SO_COOKIE and room < 8:
+            raise SysErr(errno.EINVAL)
+        if level == SOL_SOCKET and opt == SO_PEERNAME and len(self.peername()) < room:
+            raise SysErr(errno.EINVAL)
         return self.getsockopt(t, level, opt)
 
     def setsockopt(self, t: Task, level: int, opt: int, data: bytes) -> None:
         """Raises EINVAL, EDOM, ENOPROTOOPT, EPERM."""
         if level != SOL_SOCKET:
             raise SysErr(errno.ENOPROTOOPT)
+        if opt == SO_BINDTODEVICE:
+            self._bind_device(t, data)
+            return
         if len(data) < 4:
             raise SysErr(errno.EINVAL)
         value = struct.unpack_from("<i", data)[0]
+        if opt == SO_REUSEPORT and value and not self.shares_ports():
+            raise SysErr(errno.EOPNOTSUPP)
         if opt in FLAG_OPTIONS:
             self.opts[level, opt] = int(value != 0)
+        elif opt in TIMESTAMPS:
+            for o in TIMESTAMPS:
+                self.opts.pop((level, o), None)
+            if value:
+                self.opts[level, opt] = 1
+        elif opt in options.SOCKET_RULES:
+            self.opts[level, opt] = options.checked(t, self.net, level, opt, value)
         elif opt in (SO_SNDBUF, SO_RCVBUF, SO_SNDBUFFORCE, SO_RCVBUFFORCE):
             self._set_buffer(t, opt, value)
         elif opt == SO_LINGER:
@@ -345,11 +426,75 @@ class Socket(FileDescription):
                 raise SysErr(errno.EPERM)
             self.opts[level, opt] = value
         elif opt == SO_RCVLOWAT:
-            self.opts[level, opt] = max(value, 1)
+            self.opts[level, opt] = (value & 0x7FFFFFFF if value >= 0 else options.INT_MAX) or 1
+        elif opt == SO_MAX_PACING_RATE:
+            rate = struct.unpack_from("<Q", data)[0] if len(data) >= 8 else value & 0xFFFFFFFF
+            self.opts[level, opt] = (
+                -1 if rate in (0xFFFFFFFF, (1 << 64) - 1) else min(rate, 1 << 62)
+            )
+        elif opt == SO_TXTIME:
+            self._set_txtime(t, data)
+        elif opt == SO_BINDTOIFINDEX:
+            if value < 0:
+                raise SysErr(errno.EINVAL)
+            self._bind_index(t, value)
+        elif opt in (
+            SO_ATTACH_BPF,
+            SO_ATTACH_REUSEPORT_EBPF,
+        ):  # there are no eBPF programs, so no descriptor is one
+            if len(data) == 4:
+                t.files.get_any(value)
+            raise SysErr(errno.EINVAL)
+        elif opt in (SO_ATTACH_REUSEPORT_CBPF, SO_DETACH_REUSEPORT_BPF):
+            raise SysErr(errno.EINVAL)  # of inet sockets alone
+        elif opt in ZEROS[:1] or opt == SO_CNX_ADVICE:
+            pass
+        elif opt == SO_DETACH_FILTER and not self.filters():
+            raise SysErr(errno.ENOENT)
         elif opt in (SO_ATTACH_FILTER, SO_DETACH_FILTER, SO_LOCK_FILTER) and self.filters():
             self._set_filter(t, opt, data, value)
         else:
             raise SysErr(errno.ENOPROTOOPT)
+
+    def _bind_device(self, t: Task, data: bytes) -> None:
+        """SO_BINDTODEVICE: a name, or nothing. Raises ENODEV, EPERM."""
+        name = data[:15].split(b"\0")[0].decode("latin-1")
+        i = self.net.by_name(name)
+        if name and i is None:
+            raise SysErr(errno.ENODEV)
+        self._bind_index(t, i.index if i is not None else 0)
+
+    def _bind_index(self, t: Task, index: int) -> None:
+        """Raises ENODEV, EPERM."""
+        if self.device and not t.creds.ns_capable(self.net.administrator(), CAP_NET_RAW):
+            raise SysErr(errno.EPERM)
+        if index and index not in self.net.ifaces:
+            raise SysErr(errno.ENODEV)
+        self.device = index
+        self.device_set()
+
+    def device_set(self) -> None:
+        """Told when SO_BINDTODEVICE was set."""
+
+    def shares_ports(self) -> bool:
+        """Whether SO_REUSEPORT means something to this kind."""
+        return False
+
+    def _set_txtime(self, t: Task, data: bytes) -> None:
+        """SO_TXTIME (struct sock_txtime): kept; as without a queueing discipline that knows it packets leave at once. Raises EINVAL,
+        EPERM."""
+        if len(data) != 8:
+            raise SysErr(errno.EINVAL)
+        clock, flags = struct.unpack("<iI", data)
+        if flags & ~TXTIME_FLAGS or clock not in (
+            0,
+            1,
+            11,
+        ):  # CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_TAI
+            raise SysErr(errno.EINVAL)
+        if clock != 1 and not t.creds.ns_capable(self.net.administrator(), CAP_NET_ADMIN):
+            raise SysErr(errno.EPERM)
+        self.opts[SOL_SOCKET, SO_TXTIME] = struct.unpack("<Q", data)[0]
 
     def _set_buffer(self, t: Task, opt: int, value: int) -> None:
         force = opt in (SO_SNDBUFFORCE, SO_RCVBUFFORCE)
@@ -397,6 +542,7 @@ def _timeout(data: bytes) -> int | None:
     return min(sec, 1 << 32) * 10**9 + usec * 1000 or None
 
 
+_cookies: Final = itertools.count(4097)
 Creator = Callable[["Task", int, int], Socket]
 FAMILIES: Final[dict[int, Creator]] = {}
 

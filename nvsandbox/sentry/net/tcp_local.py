@@ -16,6 +16,9 @@ from ..abi.socket import (
     MSG_OOB,
     SHUT_RD,
     SHUT_WR,
+    SO_RCVBUF,
+    SO_SNDBUF,
+    SOL_SOCKET,
     SOL_TCP,
 )
 from ..errors import SysErr
@@ -28,10 +31,10 @@ from ..kernel.wait import (
     POLLRDNORM,
     POLLWRNORM,
 )
-from . import resolver, resolver_tcp, tcp_far, tcp_near
+from . import options, resolver, resolver_tcp, tcp_far, tcp_near
 from .inet import InetSocket
 from .ports import ANY6, BACKLOG, LO6, Addr, Ports, is_any, is_v4
-from .socket import Received, Ucred
+from .socket import RCVBUF_MIN, Received, Ucred
 from .state import NetState, mapped, unmapped
 
 if TYPE_CHECKING:
@@ -54,11 +57,20 @@ TCP_MAXSEG: Final = 2
 TCP_INFO: Final = 11
 TCP_CONGESTION: Final = 13
 TCP_ULP: Final = 31
-# NODELAY CORK KEEPIDLE KEEPINTVL KEEPCNT SYNCNT LINGER2 DEFER_ACCEPT WINDOW_CLAMP QUICKACK USER_TIMEOUT FASTOPEN
-# FASTOPEN_CONNECT FASTOPEN_NO_COOKIE
-KEPT: Final = {
-    1: 0, 3: 0, 4: 7200, 5: 75, 6: 9, 7: 6, 8: 60, 9: 0, 10: 0, 12: 1, 18: 0, 23: 0, 30: 0, 34: 0,
-}  # fmt: skip
+TCP_WINDOW_CLAMP: Final = 10
+TCP_REPAIR: Final = (
+    19,
+    20,
+    21,
+    22,
+    29,
+)  # REPAIR, REPAIR_QUEUE, QUEUE_SEQ, REPAIR_OPTIONS, REPAIR_WINDOW
+TCP_TIMESTAMP: Final = 24
+TCP_EMPTY: Final = (26, 28, 31, 33)  # CC_INFO, SAVED_SYN, ULP, FASTOPEN_KEY: read as nothing
+TCP_FASTOPEN_KEY: Final = 33
+INFO_SIZE: Final = 232  # struct tcp_info of Linux 6.1
+WMEM: Final = 16384  # net.ipv4.tcp_wmem, tcp_rmem: buffers of a socket that isn't connected
+RMEM: Final = 131072
 
 
 @final
@@ -301,6 +313,9 @@ class TcpSocket(InetSocket):
         found = [
             o for o in self.net.tcp.lookup(*dst) if isinstance(o, TcpSocket) and o.state == LISTEN
         ]
+        if len(found) > 1 and dst[1] in self.net.tcp.choosers:
+            found = [o for o in found if o.local == found[0].local]
+            return found[self.net.tcp.pick(dst[1], b"", len(found), hash(self.local))]
         # Listeners that share the port (SO_REUSEPORT) take turns by load.
         return min(found, key=lambda o: len(o.pending), default=None)
 
@@ -497,10 +512,15 @@ class TcpSocket(InetSocket):
 
     # Options
     def getsockopt(self, t: Task, level: int, opt: int) -> bytes:
+        if level == SOL_SOCKET and self.state in (CLOSED, LISTEN):
+            if opt == SO_SNDBUF and not self.sndbuf_set:
+                return struct.pack("<i", WMEM)
+            if opt == SO_RCVBUF and not self.rcvbuf_set:
+                return struct.pack("<i", RMEM)
         if level != SOL_TCP:
             return super().getsockopt(t, level, opt)
-        if opt in KEPT:
-            return struct.pack("<i", self.opts.get((level, opt), KEPT[opt]))
+        if opt in options.TCP_RULES:
+            return struct.pack("<i", self.value(level, opt))
         if opt == TCP_MAXSEG:
             if self.far is not None:
                 return self.far.info()[16:20]  # tcpi_snd_mss
@@ -510,7 +530,15 @@ class TcpSocket(InetSocket):
         if opt == TCP_INFO:
             if self.far is not None:
                 return self.far.info()
-            return bytes([self.tcp_state()]).ljust(104, b"\0")
+            return bytes([self.tcp_state()]).ljust(INFO_SIZE, b"\0")
+        if opt in TCP_EMPTY:
+            return b""
+        if opt == TCP_TIMESTAMP:
+            return struct.pack("<I", t.k.monotonic_ns() // 10**6 & 0xFFFFFFFF)
+        if opt == TCP_REPAIR[0]:
+            return struct.pack("<i", 0)
+        if opt in TCP_REPAIR:
+            raise SysErr(errno.EINVAL)
         raise SysErr(errno.ENOPROTOOPT)
 
     def setsockopt(self, t: Task, level: int, opt: int, data: bytes) -> None:
@@ -520,6 +548,8 @@ class TcpSocket(InetSocket):
         if opt == TCP_ULP:
             raise SysErr(errno.ENOENT if data else errno.EINVAL)  # there is no upper layer protocol
         if opt == TCP_CONGESTION:
+            if not data:
+                raise SysErr(errno.EINVAL)
             name = data.rstrip(b"\0")
             if name not in (b"cubic", b"reno"):
                 raise SysErr(errno.ENOENT)
@@ -530,24 +560,24 @@ class TcpSocket(InetSocket):
             raise SysErr(errno.EINVAL)
         value = struct.unpack_from("<i", data)[0]
         if opt == TCP_MAXSEG:
-            if not 88 <= value <= 32767:
+            if value and not 88 <= value <= 32767:
                 raise SysErr(errno.EINVAL)
-            self.opts[level, opt] = value
-        elif opt in KEPT:
-            if opt in (1, 3, 12):
-                value = int(value != 0)
-            elif opt in (30, 34):
-                if value not in (0, 1):
-                    raise SysErr(errno.EINVAL)
-            elif opt == TCP_DEFER_ACCEPT:
-                value = _defer(value)
-            elif opt == TCP_LINGER2:
-                value = max(value, -1)
-            elif value < 0 or (opt in (4, 5, 6) and not 1 <= value <= 32767):
+        elif opt in TCP_REPAIR or opt == TCP_TIMESTAMP:
+            raise SysErr(errno.EPERM)
+        elif opt == TCP_FASTOPEN_KEY:
+            raise SysErr(errno.EINVAL)
+        elif opt == TCP_DEFER_ACCEPT:
+            value = _defer(value)
+        elif opt == TCP_WINDOW_CLAMP:
+            if not value and self.state != CLOSED:
                 raise SysErr(errno.EINVAL)
-            self.opts[level, opt] = value
+            value = max(value & 0x7FFFFFFF, RCVBUF_MIN // 2) if value >= 0 else RCVBUF_MIN // 2
+            value = value if data[:4] != bytes(4) else 0
         else:
-            raise SysErr(errno.ENOPROTOOPT)
+            value = options.checked(t, self.net, level, opt, value)
+            if opt == TCP_LINGER2:
+                value = -1 if value < 0 else value or 60
+        self.opts[level, opt] = value
         self.option_set(level, opt, self.opts[level, opt])
 
     def option_set(self, level: int, opt: int, value: int) -> None:

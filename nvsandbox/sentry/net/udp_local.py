@@ -17,6 +17,7 @@ from ..abi.socket import (
     SHUT_RD,
     SHUT_WR,
     SO_BROADCAST,
+    SO_RXQ_OVFL,
     SOL_IP,
     SOL_IPV6,
     SOL_SOCKET,
@@ -56,6 +57,7 @@ MAX_HEARD: Final = 1024
 UDP_CORK: Final = 1
 UDP_NO_CHECK6_TX: Final = 101
 UDP_NO_CHECK6_RX: Final = 102
+UDP_ENCAP: Final = 100
 UDP_SEGMENT: Final = 103
 UDP_GRO: Final = 104
 MAX_SEGMENTS: Final = 128  # UDP_MAX_SEGMENTS
@@ -79,12 +81,13 @@ class UdpSocket(InetSocket):
     """``rx``: datagrams received; beyond SO_RCVBUF they are dropped, as the network may. ``far``: the stack's endpoint, once the
     socket has to do with something outside."""
 
-    __slots__ = ("cork", "far", "gone", "heard", "held", "named", "rx", "rx_cost")
+    __slots__ = ("cork", "drops", "far", "gone", "heard", "held", "named", "rx", "rx_cost")
 
     def __init__(self, t: Task, domain: int, type: int, protocol: int) -> None:
         super().__init__(t, domain, type, protocol)
         self.rx: deque[Packet] = deque()
         self.rx_cost = 0
+        self.drops = 0
         self.far: UdpEndpoint | None = None
         self.gone = False
         self.named = False  # bound by bind(2), so others may know the port
@@ -164,7 +167,10 @@ class UdpSocket(InetSocket):
         if self.bpf is not None and not self._passes(self.bpf, p):
             return
         cost = len(p.data) + OVERHEAD
-        if self.gone or self.rx_cost + cost > self.rcvbuf or self.shut & SHUT_RD:
+        if self.gone or self.shut & SHUT_RD:
+            return
+        if self.rx_cost + cost > self.rcvbuf:
+            self.drops += 1
             return
         self.rx.append(p)
         self.rx_cost += cost
@@ -384,6 +390,7 @@ class UdpSocket(InetSocket):
 
     def _deliver(self, data: bytes, src: Addr, dst: Addr) -> None:
         best: UdpSocket | None = None
+        equals: list[UdpSocket] = []
         for o in self.net.udp.lookup(*dst):
             if not isinstance(o, UdpSocket):
                 continue
@@ -391,8 +398,11 @@ class UdpSocket(InetSocket):
                 if o.remote == src:
                     best = o
                     break
-            elif best is None:
-                best = o
+            elif not equals or o.local == equals[0].local:
+                equals.append(o)
+        if best is None and equals:
+            n = len(equals)
+            best = equals[self.net.udp.pick(dst[1], data, n, hash(src)) if n > 1 else 0]
         if best is not None:
             best.put(Packet(data, src, dst[0], 1, time.time_ns(), 64, 0))
             return
@@ -437,6 +447,10 @@ class UdpSocket(InetSocket):
         out.addr = make_sockaddr(p.src, self.domain, p.index)
         if self.opts:
             out.control = ancillary.incoming(self, p)
+            if self.drops and self.opts.get((SOL_SOCKET, SO_RXQ_OVFL)):
+                out.control.append(
+                    (SOL_SOCKET, SO_RXQ_OVFL, struct.pack("<I", self.drops & 0xFFFFFFFF))
+                )
             if len(data) > one:
                 out.control.append((SOL_UDP, UDP_GRO, struct.pack("<i", one)))
         return out
@@ -487,7 +501,7 @@ class UdpSocket(InetSocket):
         if level == SOL_UDP:
             if opt == UDP_CORK:
                 return struct.pack("<i", int(self.cork))
-            if opt in (UDP_SEGMENT, UDP_GRO, UDP_NO_CHECK6_TX, UDP_NO_CHECK6_RX):
+            if opt in (UDP_ENCAP, UDP_SEGMENT, UDP_GRO, UDP_NO_CHECK6_TX, UDP_NO_CHECK6_RX):
                 return struct.pack("<i", self.opts.get((level, opt), 0))
             raise SysErr(errno.ENOPROTOOPT)
         return super().getsockopt(t, level, opt)
@@ -513,7 +527,7 @@ class UdpSocket(InetSocket):
                 raise SysErr(errno.EINVAL)
         elif opt in (UDP_GRO, UDP_NO_CHECK6_TX, UDP_NO_CHECK6_RX):
             value = int(value != 0)
-        else:
+        elif opt != UDP_ENCAP or value:  # no IPsec, no L2TP
             raise SysErr(errno.ENOPROTOOPT)
         self.opts[SOL_UDP, opt] = value
 

@@ -20,6 +20,7 @@ from ..abi.socket import (
     SHUT_RD,
     SHUT_WR,
     SO_PASSCRED,
+    SO_PASSSEC,
     SO_PEERCRED,
     SO_PEERGROUPS,
     SOCK_DGRAM,
@@ -373,6 +374,9 @@ class UnixSocket(Socket):
     def passcred(self) -> bool:
         return self.pass_creds
 
+    def filters(self) -> bool:
+        return self.type != SOCK_STREAM
+
     def max_send(self) -> int:
         return 0 if self.type == SOCK_STREAM else max(self.sndbuf - 32, 1)
 
@@ -381,6 +385,8 @@ class UnixSocket(Socket):
         if level == SOL_SOCKET:
             if opt == SO_PASSCRED:
                 return struct.pack("<i", int(self.pass_creds))
+            if opt == SO_PASSSEC:
+                return struct.pack("<i", self.opts.get((level, opt), 0))
             if opt == SO_PEERCRED:
                 pid, uid, gid = self.peer_cred
                 if uid == -1:
@@ -400,6 +406,11 @@ class UnixSocket(Socket):
             if len(data) < 4:
                 raise SysErr(errno.EINVAL)
             self.pass_creds = data[:4] != bytes(4)
+            return
+        if opt == SO_PASSSEC:
+            if len(data) < 4:
+                raise SysErr(errno.EINVAL)
+            self.opts[level, opt] = int(data[:4] != bytes(4))
             return
         super().setsockopt(t, level, opt, data)
 

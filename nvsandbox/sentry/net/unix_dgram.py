@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import time
 from typing import TYPE_CHECKING
 
 from ..abi.socket import (
@@ -15,7 +16,10 @@ from ..abi.socket import (
     SOCK_SEQPACKET,
 )
 from ..errors import SysErr
+from ..kernel.cbpf import run
 from ..kernel.wait import POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
+from .ancillary import stamps
+from .filter import View
 from .socket import Received, Ucred
 from .unix import CONNECTED, DGRAM_QLEN, FAMILY, Message, UnixSocket, find, parse_name
 
@@ -66,6 +70,14 @@ def send(
         if s.dontwait(flags):
             return -errno.EAGAIN
         s.pause(t, to.queue if full else s.queue, deadline, s.sndtimeo is not None)
+    if to.bpf is not None:
+        n = run(to.bpf, View(data, 0, 0, 0, 0))
+        if not n:
+            return len(data)
+        sent, data = len(data), data[:n]
+        to.rx.append(Message(s, data, files, s.creds_for(t, to, creds)))
+        to.queue.wake(POLLIN | POLLRDNORM)
+        return sent
     to.rx.append(Message(s, data, files, s.creds_for(t, to, creds)))
     to.queue.wake(POLLIN | POLLRDNORM)
     return len(data)
@@ -104,6 +116,8 @@ def recv(s: UnixSocket, t: Task, size: int, flags: int) -> Received | int:
     out = Received(m.data[:size] if len(m.data) > size else m.data)
     out.length = len(m.data)
     out.creds = m.creds
+    if s.opts:
+        out.control = stamps(s.opts, time.time_ns())
     if len(m.data) > size:
         out.flags |= MSG_TRUNC
     if s.type == SOCK_DGRAM and m.addr is not None:

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 IDENTS: Final = 256
 
 
+def _by_hash(protocol: int, port: int, data: bytes, count: int, spread: int) -> int:
+    return spread % count
+
+
 def _ignore_error(e: Exception) -> None:
     pass
 
@@ -39,7 +43,8 @@ def _ignore_error(e: Exception) -> None:
 @final
 class Stack:
     """``now``: monotonic ns. ``random``: n random bytes. ``on_error``: told of an exception that handling a frame or a
-    timer raised (a bug of ours, also counted).
+    timer raised (a bug of ours, also counted). ``choose``: asked (protocol, port, payload, how many, a hash) which of several endpoints
+    of a port gets a packet.
 
     ``own``: addresses of all interfaces and how many have each. ``pmtu``: what routers said, by destination, with when
     it ends. ``lo``: leads to other stacks with the same addresses (``siblings.py``), which ``others`` knows. ``notify`` callbacks of
@@ -47,7 +52,7 @@ class Stack:
     """
 
     __slots__ = (
-        "counters", "fragments", "icmp_limit", "idents", "interfaces", "lo", "now", "on_error", "others", "own", "packets", "pmtu",
+        "choose", "counters", "fragments", "icmp_limit", "idents", "interfaces", "lo", "now", "on_error", "others", "own", "packets", "pmtu",
         "random", "raws", "routes", "secret", "tcp", "timers", "udp_ports",
     )  # fmt: skip
 
@@ -55,6 +60,7 @@ class Stack:
         self.now = now
         self.random = random
         self.on_error: Callable[[Exception], None] = _ignore_error
+        self.choose: Callable[[int, int, bytes, int, int], int] = _by_hash
         self.lo: Interface | None = None
         self.others: Others | None = None
         self.interfaces: list[Interface] = []

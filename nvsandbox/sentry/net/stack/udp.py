@@ -289,7 +289,10 @@ def receive(stack: Stack, p: Packet) -> bool:
         p.buf[p.start + 8 : p.end], (p.src, sport), (p.dst, dport), p.iface.index, stack.now(), p.ttl, p.tos,
     )  # fmt: skip
     if p.local:
-        e = found[0] if len(found) == 1 else found[hash((p.src, sport, dport)) % len(found)]
+        e = found[0]
+        if len(found) > 1:
+            spread = hash((p.src, sport, dport))
+            e = found[stack.choose(17, dport, d.data, len(found), spread)]
         if e.take(d):
             mib.InDatagrams += 1
         return True

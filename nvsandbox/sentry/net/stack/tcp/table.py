@@ -220,7 +220,8 @@ class TcpTable:
             elif rank == most:
                 best.append(lst)
         if len(best) > 1:
-            return best[hash((p.src, seg.sport)) % len(best)]
+            spread = hash((p.src, seg.sport))
+            return best[self.stack.choose(6, seg.dport, seg.data, len(best), spread)]
         return best[0] if best else None
 
     # Segments
