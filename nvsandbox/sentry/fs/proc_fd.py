@@ -10,7 +10,7 @@ from ..errors import SysErr
 from ..vfs.file import FileDescription
 from ..vfs.inode import FileSystem, Inode
 from ..vfs.mount import mount_of
-from ..vfs.path import Dentry, Path, path_name
+from ..vfs.path import ANON_MOUNT_ID, Dentry, Path, path_name
 from ..vfs.synthetic import DynDir, GenFile, SynthLink
 from .anon import ANONFS, AnonFile, AnonInode, fd_label
 from .proc_pid import check_access, leader
@@ -160,6 +160,6 @@ class FdInfoDir(FdDir):
 def fdinfo(tg: ThreadGroup, fd: int, f: FileDescription) -> bytes:
     table = files_of(tg)
     flags = f.flags | (O_CLOEXEC if table is not None and fd in table.cloexec else 0)
-    mnt = f.path.mount.id if f.path is not None else 15
+    mnt = f.path.mount.id if f.path is not None else ANON_MOUNT_ID
     head = b"pos:\t%d\nflags:\t0%o\nmnt_id:\t%d\nino:\t%d\n" % (f.offset, flags, mnt, f.inode.ino)
     return head + (f.fdinfo() if isinstance(f, AnonFile) else b"")

@@ -1,25 +1,20 @@
-"""Syncing, allocating, advising; memory files and file handles."""
+"""Syncing, allocating, advising; memory files."""
 
 from __future__ import annotations
 
 import errno
 import stat
-import struct
 from typing import TYPE_CHECKING, Final
 
-from ..abi.fcntl import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_FOLLOW
 from ..errors import SysErr
 from ..fs import tmpfs
-from ..kernel.creds import CAP_DAC_READ_SEARCH
 from ..vfs.file import FileDescription
-from ..vfs.namei import walk_at
 from .decode import CInt, CLong, CUInt, CULong, Table, UserPtr, full
 from .fs_open import install
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
 
-MAX_HANDLE_SZ: Final = 128
 FALLOC_KNOWN: Final = 0x7F
 FALLOC_FL_KEEP_SIZE: Final = 0x01
 FALLOC_FL_PUNCH_HOLE: Final = 0x02
@@ -138,33 +133,6 @@ def sys_memfd_create(t: Task, name: UserPtr, flags: CUInt) -> int:
     return install(t, f, bool(flags & MFD_CLOEXEC))
 
 
-def sys_name_to_handle_at(
-    t: Task, dirfd: CInt, path: UserPtr, handle: UserPtr, mount_id: UserPtr, flags: CInt
-) -> int:
-    """name_to_handle_at(2): our file systems export no handles."""
-    if flags & ~(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH):
-        raise SysErr(errno.EINVAL)
-    name = t.copy_in_path(path)
-    if name or not flags & AT_EMPTY_PATH:
-        walk_at(t, dirfd, name, bool(flags & AT_SYMLINK_FOLLOW))
-    elif dirfd != AT_FDCWD:
-        t.files.get_any(dirfd)
-    raise SysErr(errno.EOPNOTSUPP)
-
-
-def sys_open_by_handle_at(t: Task, mount_fd: CInt, handle: UserPtr, flags: CInt) -> int:
-    """open_by_handle_at(2): there are no handles."""
-    if not t.creds.capable(CAP_DAC_READ_SEARCH):
-        raise SysErr(errno.EPERM)
-    size, _kind = struct.unpack("<Ii", t.copy_in(handle, 8))
-    if not 0 < size <= MAX_HANDLE_SZ:
-        raise SysErr(errno.EINVAL)
-    t.copy_in(handle + 8, size)
-    if mount_fd != AT_FDCWD:
-        t.files.get_any(mount_fd)
-    raise SysErr(errno.ESTALE)
-
-
 TABLE: Final[Table] = {
     74: full("fsync", sys_fsync),
     75: full("fdatasync", sys_fdatasync),
@@ -173,8 +141,6 @@ TABLE: Final[Table] = {
     221: full("fadvise64", sys_fadvise64),
     277: full("sync_file_range", sys_sync_file_range),
     285: full("fallocate", sys_fallocate),
-    303: full("name_to_handle_at", sys_name_to_handle_at),
-    304: full("open_by_handle_at", sys_open_by_handle_at),
     306: full("syncfs", sys_syncfs),
     319: full("memfd_create", sys_memfd_create),
 }

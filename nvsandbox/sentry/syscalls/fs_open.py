@@ -33,7 +33,7 @@ CLOSE_RANGE_UNSHARE: Final = 2
 CLOSE_RANGE_CLOEXEC: Final = 4
 
 
-def _check_flags(flags: int, mode: int, strict: bool) -> int:
+def check_flags(flags: int, mode: int, strict: bool) -> int:
     """build_open_flags: what openat2 refuses and open(2) forgives."""
     if strict:
         if flags & ~VALID_OPEN_FLAGS:
@@ -93,7 +93,7 @@ def sys_creat(t: Task, path: UserPtr, mode: CUInt) -> int:
 
 def sys_openat(t: Task, dirfd: CInt, path: UserPtr, flags: CInt, mode: CUInt) -> int:
     """openat(2)."""
-    flags = _check_flags(flags, 0, False)
+    flags = check_flags(flags, 0, False)
     return do_open(t, dirfd, t.copy_in_path(path), flags, mode & 0o7777)
 
 
@@ -109,7 +109,7 @@ def sys_openat2(t: Task, dirfd: CInt, path: UserPtr, how: UserPtr, size: CULong)
     flags, mode, resolve = struct.unpack_from("<QQQ", raw)
     if resolve & ~RESOLVE_ALL or (resolve & RESOLVE_BENEATH and resolve & RESOLVE_IN_ROOT):
         raise SysErr(errno.EINVAL)
-    flags = _check_flags(flags, mode, True)
+    flags = check_flags(flags, mode, True)
     if resolve & RESOLVE_CACHED and flags & (os.O_TRUNC | os.O_CREAT | O_TMPFILE_BIT):
         raise SysErr(errno.EAGAIN)
     walk_bits = (

@@ -20,6 +20,7 @@ from ..vfs.device_rules import check_device
 from ..vfs.inode import Inode
 from ..vfs.namei import start_at, touch_atime, walk, walk_at
 from ..vfs.path import (
+    ANON_MOUNT_ID,
     MS_NOATIME,
     MS_NODEV,
     MS_NODIRATIME,
@@ -106,7 +107,8 @@ def sys_statx(t: Task, dirfd: CInt, path: UserPtr, flags: CUInt, mask: CUInt, bu
         raise SysErr(errno.EINVAL)
     i, p = find(t, dirfd, path, flags, True)
     at_root = p is not None and p.dentry is p.mount.root
-    t.copy_out(buf, pack_statx(i.getattr(t), t.creds.userns, p.mount.id if p else 0, at_root))
+    mount = p.mount.id if p is not None else ANON_MOUNT_ID
+    t.copy_out(buf, pack_statx(i.getattr(t), t.creds.userns, mount, at_root))
     return 0
 
 

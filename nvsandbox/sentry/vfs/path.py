@@ -28,6 +28,7 @@ MS_NOATIME: Final = 1024
 MS_NODIRATIME: Final = 2048
 MS_RELATIME: Final = 1 << 21
 MS_STRICTATIME: Final = 1 << 24
+ANON_MOUNT_ID: Final = 15  # of files that are nowhere: pipes, sockets, eventfds
 
 
 @final
