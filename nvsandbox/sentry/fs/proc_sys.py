@@ -20,6 +20,7 @@ from ..kernel.userns import Namespace
 from ..mm import mm
 from ..vfs import leases
 from ..vfs.inode import MAY_EXEC
+from ..vfs.perm import PROTECTED
 from ..vfs.synthetic import GenFile, StaticDir
 from . import aio, inotify, pipe
 
@@ -60,8 +61,7 @@ FIXED: Final[dict[bytes, bytes]] = {
     b"vm/legacy_va_layout": b"0", b"vm/overcommit_kbytes": b"0",
     b"fs/file-max": b"9223372036854775807", b"fs/nr_open": b"1048576",
     b"fs/aio-max-nr": b"%d" % aio.MAX_NR,
-    b"fs/leases-enable": b"1", b"fs/protected_symlinks": b"1", b"fs/protected_hardlinks": b"1",
-    b"fs/protected_fifos": b"1", b"fs/protected_regular": b"2", b"fs/suid_dumpable": b"0",
+    b"fs/leases-enable": b"1", b"fs/suid_dumpable": b"0",
     b"fs/overflowuid": b"65534", b"fs/overflowgid": b"65534", b"fs/epoll/max_user_watches": b"262144",
     b"fs/pipe-user-pages-soft": b"%d" % pipe.SOFT_PAGES, b"fs/pipe-user-pages-hard": b"0",
     b"fs/mount-max": b"100000", b"user/max_user_namespaces": b"1000",
@@ -128,6 +128,10 @@ SETTINGS: Final[dict[bytes, Setting]] = {
     b"fs/inotify/max_queued_events": Setting(inotify, "max_queued", 0, inotify.HARD_MAX),
     b"fs/inotify/max_user_instances": Setting(inotify, "max_instances", 0, inotify.HARD_MAX),
     b"fs/lease-break-time": Setting(leases, "break_seconds", 0, (1 << 31) - 1),
+    b"fs/protected_fifos": Setting(PROTECTED, "fifos", 0, 2),
+    b"fs/protected_hardlinks": Setting(PROTECTED, "hardlinks", 0, 1),
+    b"fs/protected_regular": Setting(PROTECTED, "regular", 0, 2),
+    b"fs/protected_symlinks": Setting(PROTECTED, "symlinks", 0, 1),
     b"fs/mqueue/msg_max": Setting(_mq, "msg_max", 1, mqueue.HARD_MSG_MAX),
     b"fs/mqueue/msgsize_max": Setting(_mq, "msgsize_max", 128, mqueue.HARD_MSGSIZE_MAX),
     b"fs/mqueue/msg_default": Setting(_mq, "msg_default", 1, mqueue.HARD_MSG_MAX),

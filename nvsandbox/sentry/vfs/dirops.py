@@ -46,7 +46,7 @@ from .notify import (
     notify_inode,
 )
 from .path import Dentry, Path
-from .perm import may_create, may_delete, owner_or_capable
+from .perm import PROTECTED, may_create, may_delete, owner_or_capable
 from .propagation import check_covered, uncover
 from .regular import forget_map
 
@@ -144,8 +144,8 @@ def link_tmpfile(t: Task, old: Path, dirfd: int, path: bytes) -> None:
 
 
 def _protected_hardlink(t: Task, i: Inode) -> None:
-    """fs.protected_hardlinks=1: others' files only if they are plain and writable (Linux: may_linkat)."""
-    if owner_or_capable(t, i):
+    """Others' files only if they are plain and writable (Linux: may_linkat)."""
+    if not PROTECTED.hardlinks or owner_or_capable(t, i):
         return
     if not i.is_reg() or i.mode & stat.S_ISUID or i.mode & 0o2010 == 0o2010:
         raise SysErr(errno.EPERM)

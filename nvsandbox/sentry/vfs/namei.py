@@ -14,6 +14,7 @@ from ..errors import SysErr
 from .inode import MAY_EXEC, NAME_MAX, Inode
 from .mount import follow_mounts
 from .path import MS_NODIRATIME, MS_NOSYMFOLLOW, MS_STRICTATIME, Dentry, Mount, Path
+from .perm import may_follow_link
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -119,6 +120,8 @@ def walk(t: Task, base: Path, path: bytes, follow: bool = True, scope: Scope | N
         if ni.mode & 0o170000 == 0o120000 and (follow or names):
             if scope is None:
                 scope = Scope(t.fs.root)
+            if not names or (names == [b"."] and path[-1] == 47):
+                may_follow_link(t, inode, ni)
             m, d = _follow(t, m, d, nd, ni, names, scope)
             continue
         d = nd

@@ -18,7 +18,15 @@ from .mount import follow_mounts
 from .namei import LAST_NORM, Scope, lookup_last, read_link, walk, walk_parent
 from .notify import IN_OPEN, notify
 from .path import MS_NOEXEC, Dentry, Path
-from .perm import MAY_WX, access_mask, may_create, may_open, truncate
+from .perm import (
+    MAY_WX,
+    access_mask,
+    may_create,
+    may_create_in_sticky,
+    may_follow_link,
+    may_open,
+    truncate,
+)
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -94,6 +102,7 @@ def _find_or_create(
         p = follow_mounts(Path(last.dir.mount, d))
         if not i.is_lnk() or flags & (os.O_EXCL | os.O_NOFOLLOW):
             return p, False
+        may_follow_link(t, last.dir.inode, i)
         target = read_link(t, p.mount, i, scope)
         if isinstance(target, Path):
             return target, False
@@ -109,6 +118,7 @@ def open_found(t: Task, p: Path, flags: int, made: bool) -> FileDescription:
             raise SysErr(errno.EEXIST)
         if kind == stat.S_IFDIR:
             raise SysErr(errno.EISDIR)
+        may_create_in_sticky(t, p.dentry.parent.node(), i)
     if flags & os.O_DIRECTORY and kind != stat.S_IFDIR:
         raise SysErr(errno.ENOTDIR)
     trunc = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, final
 
 from ..errors import SysErr
 from ..kernel.creds import CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID
@@ -30,6 +30,21 @@ if TYPE_CHECKING:
     from .path import Dentry
 
 MAY_WX: Final = MAY_WRITE | MAY_EXEC
+
+
+@final
+class Protection:
+    """/proc/sys/fs/protected_*: what is refused in directories where everybody may write (proc_sys_fs(5)). The values are Debian's."""
+
+    __slots__ = ("fifos", "hardlinks", "regular", "symlinks")
+
+    def __init__(self) -> None:
+        self.symlinks = self.hardlinks = self.fifos = 1
+        self.regular = 2
+
+
+PROTECTED: Final[Protection] = Protection()
+STICKY_AND_OPEN: Final = 0o1002
 
 OMIT: Final = -(1 << 100)  # a time that stays
 
@@ -90,6 +105,26 @@ def may_open(t: Task, p: Path, flags: int, mask: int) -> None:
         i.permission(t, mask)
     if flags & os.O_NOATIME and not owner_or_capable(t, i):
         raise SysErr(errno.EPERM)
+
+
+def may_follow_link(t: Task, dir: Inode, link: Inode) -> None:
+    """A link at the end of a path, in ``dir``: in /tmp and its like only one's own, or the directory's owner's. Raises EACCES."""
+    if (
+        dir.mode & STICKY_AND_OPEN == STICKY_AND_OPEN
+        and link.uid not in (t.creds.fsuid, dir.uid)
+        and PROTECTED.symlinks
+    ):
+        raise SysErr(errno.EACCES)
+
+
+def may_create_in_sticky(t: Task, dir: Inode, i: Inode) -> None:
+    """O_CREAT met ``i`` in ``dir``, which somebody else may have put there in wait. Raises EACCES."""
+    mode, kind = dir.mode, i.mode & 0o170000
+    level = {stat.S_IFREG: PROTECTED.regular, stat.S_IFIFO: PROTECTED.fifos}.get(kind, 1)
+    if not mode & stat.S_ISVTX or not level or i.uid in (dir.uid, t.creds.fsuid):
+        return
+    if mode & 0o002 or (mode & 0o020 and level >= 2):
+        raise SysErr(errno.EACCES)
 
 
 def path_permission(t: Task, p: Path, mask: int) -> None:
