@@ -10,6 +10,8 @@ import os
 import re
 import signal
 import subprocess
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,18 @@ def files(tmp_path: Path) -> Path:
     (d / "big").write_bytes(os.urandom(1 << 20) * MIB)
     (d / "small").write_text("hello\n")
     return d
+
+
+@contextlib.contextmanager
+def at_the_other_end(wire: Wire) -> Iterator[Wire]:
+    """Sandboxes in the namespace of the peer."""
+    other = Wire.__new__(Wire)
+    other.__dict__.update(wire.__dict__, box=wire.peer, base=wire.base / "other", count=0)
+    other.base.mkdir()
+    try:
+        yield other
+    finally:
+        other.running = []
 
 
 def digest(path: Path) -> str:
@@ -96,6 +110,144 @@ async def main():
     print("done")
 asyncio.run(main())
 """
+
+
+def _wheel(where: Path) -> None:
+    """A package of Python in a simple repository (PEP 503)."""
+    index = where / "simple" / "nvtest-package"
+    index.mkdir(parents=True)
+    name = "nvtest_package-1.0-py3-none-any.whl"
+    info = "nvtest_package-1.0.dist-info"
+    with zipfile.ZipFile(index / name, "w") as z:
+        z.writestr("nvtest_package.py", f"DATA = {'x' * 2_000_000!r}\n")
+        z.writestr(
+            f"{info}/METADATA", "Metadata-Version: 2.1\nName: nvtest-package\nVersion: 1.0\n"
+        )
+        z.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n")  # fmt: skip
+        z.writestr(f"{info}/RECORD", f"nvtest_package.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")  # fmt: skip
+    sha = digest(index / name)
+    (index / "index.html").write_text(f'<a href="{name}#sha256={sha}">{name}</a>')
+
+
+def test_pip_install(wire: Wire, tmp_path: Path) -> None:
+    _wheel(tmp_path / "index")
+    wire.peer_start(f"cd {tmp_path}/index; {SERVE}")
+    wire.until("ss -ltn | grep -q :8000")
+    got = wire.run(
+        "for h in 10.99.0.1 '[fd99::1]'; do rm -rf /tmp/site; env -u PIP_FIND_LINKS PIP_CONFIG_FILE=/dev/null python3 -m pip -q install"
+        " --index-url http://$h:8000/simple/ --trusted-host $h --no-cache-dir --target /tmp/site nvtest-package 2>/dev/null;"
+        " PYTHONPATH=/tmp/site python3 -c 'import nvtest_package; print(len(nvtest_package.DATA))'; done"
+    )
+    assert got == "2000000\n" * 2
+
+
+def test_apt_update_and_install(wire: Wire, tmp_path: Path) -> None:
+    """From a repository at the other end, with its own lists and status: the real apt and dpkg."""
+    repo, tree = tmp_path / "repo", tmp_path / "tree"
+    (tree / "DEBIAN").mkdir(parents=True)
+    (tree / "usr/share/nvtest").mkdir(parents=True)
+    (tree / "usr/share/nvtest/data").write_bytes(os.urandom(2_000_000))
+    control = "Package: nvtest-data\nVersion: 1.0\nArchitecture: all\nMaintainer: t <t@example.org>\nDescription: a test\n"
+    (tree / "DEBIAN/control").write_text(control)
+    repo.mkdir()
+    sh("dpkg-deb", "--build", "--root-owner-group", tree, repo / "nvtest.deb")
+    deb = repo / "nvtest.deb"
+    (repo / "Packages").write_text(
+        f"{control}Filename: ./nvtest.deb\nSize: {deb.stat().st_size}\nSHA256: {digest(deb)}\n\n"
+    )
+    wire.peer_start(f"cd {repo}; {SERVE}")
+    wire.until("ss -ltn | grep -q :8000")
+    got = wire.run(
+        "mkdir -p /tmp/apt/lists/partial /tmp/apt/archives/partial; echo 'deb [trusted=yes] http://10.99.0.1:8000/ ./' > /tmp/apt/list;"
+        "opts='-o Dir::Etc::SourceList=/tmp/apt/list -o Dir::Etc::SourceParts=- -o Dir::State::Lists=/tmp/apt/lists"
+        " -o Dir::Cache::Archives=/tmp/apt/archives -o Acquire::http::Proxy=false -o APT::Sandbox::User=root -qq';"
+        "apt-get $opts update >/dev/null; apt-get $opts install -y nvtest-data >/dev/null 2>&1;"
+        "dpkg-query -W nvtest-data; sha256sum < /usr/share/nvtest/data"
+    )
+    assert got.split() == ["nvtest-data", "1.0", digest(tree / "usr/share/nvtest/data"), "-"]
+
+
+DNS = """
+import socket, struct, sys, threading
+RECORDS = {1: bytes((192, 0, 2, 9)), 28: bytes(15) + bytes((9,)), 16: b"".join(bytes((200,)) + b"x" * 200 for _ in range(20))}
+def answer(q, room):
+    end = q.index(0, 12) + 5
+    kind, = struct.unpack(">H", q[end - 4 : end - 2])
+    data = RECORDS.get(kind)
+    record = bytes((192, 12)) + struct.pack(">HHIH", kind, 1, 60, len(data)) + data if data else b""
+    cut = len(record) + end > room
+    flags = 0x8580 | (0x0200 if cut else 0)
+    return q[:2] + struct.pack(">HHHHH", flags, 1, int(bool(record and not cut)), 0, 0) + q[12:end] + (b"" if cut else record)
+s = socket.create_server(("::", 53), family=socket.AF_INET6, dualstack_ipv6=True)
+u = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); u.setsockopt(41, 26, 0); u.bind(("::", 53))
+def tcp():
+    while True:
+        c = s.accept()[0]
+        q = c.recv(2, socket.MSG_WAITALL); q = c.recv(int.from_bytes(q, "big"), socket.MSG_WAITALL)
+        a = answer(q, 65535); c.sendall(len(a).to_bytes(2, "big") + a); c.close()
+threading.Thread(target=tcp, daemon=True).start()
+print("up", flush=True)
+while True:
+    q, addr = u.recvfrom(4096); u.sendto(answer(q, 512), addr)
+"""
+
+
+def test_dig(wire: Wire) -> None:
+    """Over UDP, and over TCP where the answer is cut; the server outside and inside."""
+    ask = "for s in {0}; do dig +short @$s a.example.org; dig +short @$s -t aaaa a.example.org; dig +short @$s -t txt a.example.org | wc -c; done"
+    want = ["192.0.2.9", "::9", str(20 * 203)] * 2
+    wire.peer_start(f"exec python3 -c '{DNS}' >/dev/null")
+    wire.until("ss -ltn | grep -q :53")
+    assert wire.run(ask.format("10.99.0.1 fd99::1")).split() == want
+    p = wire.start(f"exec python3 -c '{DNS}'")
+    assert wire.line(p) == "up"
+    assert wire.on_peer(ask.format("10.99.0.2 fd99::2")).split() == want
+
+
+PIPE = """
+import hashlib, os, socket, sys
+size = int(sys.argv[2]) << 20
+def send(c):
+    block, h = os.urandom(1 << 20), hashlib.sha256()
+    for _ in range(size >> 20):
+        c.sendall(block); h.update(block)
+    c.shutdown(1)
+    assert c.recv(32, socket.MSG_WAITALL) == h.digest()
+def take(c):
+    h, n = hashlib.sha256(), 0
+    while data := c.recv(1 << 18):
+        h.update(data); n += len(data)
+    c.sendall(h.digest())
+    assert n == size, n
+if sys.argv[1] == "serve":
+    s = socket.create_server(("::", 9300), family=socket.AF_INET6, dualstack_ipv6=True)
+    print("up", flush=True)
+    while True:
+        c = s.accept()[0]
+        take(c); send(s.accept()[0])
+for host in sys.argv[3:]:
+    send(socket.create_connection((host, 9300))); take(socket.create_connection((host, 9300)))
+    print(host, "both ways")
+"""
+
+
+def test_transfers_with_checksums(wire: Wire) -> None:
+    """Sandbox to host and back, sandbox to sandbox, and inside one: every byte arrives (NVSANDBOX_TEST_MIB)."""
+    serve, ask = f"python3 -c '{PIPE}' serve {MIB}", f"python3 -c '{PIPE}' ask {MIB}"
+    wire.peer_start(f"exec {serve} >/dev/null")
+    wire.until("ss -ltn | grep -q :9300")
+    assert wire.run(f"{ask} 10.99.0.1 fd99::1", timeout=500).count("both ways") == 2
+    p = wire.start(f"exec {serve}")
+    assert wire.line(p) == "up"
+    assert wire.on_peer(f"{ask} 10.99.0.2", timeout=500).count("both ways") == 1
+    with at_the_other_end(wire) as other:
+        assert other.run(f"{ask} 10.99.0.2", timeout=500).count("both ways") == 1
+    got = wire.run(
+        f"{serve.replace('9300', '9301')} > /tmp/up & while ! grep -q up /tmp/up; do sleep 0.1; done;"
+        f"{ask.replace('9300', '9301')} 127.0.0.1 10.99.0.2; kill %1",
+        timeout=500,
+    )
+    assert got.count("both ways") == 2
 
 
 def test_asyncio_both_ways(wire: Wire) -> None:
@@ -227,15 +379,10 @@ def test_ssh_and_rsync(wire: Wire, tmp_path: Path, files: Path) -> None:
 
 def test_two_sandboxes_on_a_bridge(wire: Wire) -> None:
     """The other end gets a sandbox of its own."""
-    other = Wire.__new__(Wire)
-    other.__dict__.update(wire.__dict__, box=wire.peer, base=wire.base / "other", count=0)
-    other.base.mkdir()
     p = wire.start(f"exec python3 -c '{ASYNCIO}' serve")
     assert wire.line(p) == "up"
-    try:
+    with at_the_other_end(wire) as other:
         assert other.run(f"ping -c 1 10.99.0.2 >/dev/null; python3 -c '{ASYNCIO}' 10.99.0.2; python3 -c '{ASYNCIO}' fd99::2") == "done\ndone\n"  # fmt: skip
-    finally:
-        other.running = []
 
 
 def test_within_one(wire: Wire) -> None:

@@ -38,7 +38,7 @@ for opts in ((29,), (35,), (63,), (64,), (29, 35), (35, 63), (64, 29), (35, 0)):
     print(
         opts,
         [b.getsockopt(1, o) for o in (29, 35, 64)],
-        [(l, k, len(d)) for l, k, d in b.recvmsg(9, 200)[1]],
+        [(lv, k, len(d)) for lv, k, d in b.recvmsg(9, 200)[1]],
     )
 for flags in (0x18, 0x08):
     b, a = udp(), udp()
@@ -48,19 +48,19 @@ for flags in (0x18, 0x08):
     print(
         "timestamping",
         hex(flags),
-        [(l, k, len(d), [v != 0 for v in struct.unpack("6q", d)][2:]) for l, k, d in got],
+        [(lv, k, len(d), [v != 0 for v in struct.unpack("6q", d)][2:]) for lv, k, d in got],
     )
 # Where a datagram was sent to
 b, a = udp("0.0.0.0"), udp()
 b.setsockopt(0, 20, 1)
 a.sendto(b"x", ("127.0.0.9", b.getsockname()[1]))
-((l, k, d),) = b.recvmsg(9, 200)[1]
-print("original", l, k, d[:2], d[2:4] == struct.pack("!H", b.getsockname()[1]), d[4:8], len(d))
+((lv, k, d),) = b.recvmsg(9, 200)[1]
+print("original", lv, k, d[:2], d[2:4] == struct.pack("!H", b.getsockname()[1]), d[4:8], len(d))
 b, a = udp("::1", socket.AF_INET6), udp("::1", socket.AF_INET6)
 b.setsockopt(41, 74, 1)
 a.sendto(b"x", b.getsockname())
-((l, k, d),) = b.recvmsg(9, 200)[1]
-print("original", l, k, d[:2], d[8:24], len(d))
+((lv, k, d),) = b.recvmsg(9, 200)[1]
+print("original", lv, k, d[:2], d[8:24], len(d))
 # How many were lost
 b, a = udp(), udp()
 b.setsockopt(1, 40, 1)
@@ -77,7 +77,8 @@ while True:
 b.settimeout(10)
 a.sendto(b"after", b.getsockname())
 print(
-    "lost", [(l, k, len(d), int.from_bytes(d, "little") > 100) for l, k, d in b.recvmsg(9, 200)[1]]
+    "lost",
+    [(lv, k, len(d), int.from_bytes(d, "little") > 100) for lv, k, d in b.recvmsg(9, 200)[1]],
 )
 # Addresses that are not ours
 for opt in (15, 19):
@@ -154,7 +155,7 @@ with tempfile.TemporaryDirectory() as d:
     s.setsockopt(1, 29, 1)
     a.connect(d + "/s")
     a.send(b"x")
-    print([(l, k, len(v)) for l, k, v in s.recvmsg(9, 200)[1]])
+    print([(lv, k, len(v)) for lv, k, v in s.recvmsg(9, 200)[1]])
 # Sockets that know each other, and their numbers
 a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
 print(
