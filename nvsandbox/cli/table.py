@@ -45,7 +45,10 @@ GLOBAL: Final = (
         "compute,utility", metavar="LIST",
     ),
     opt("nvproxy-driver-version", "str", "Speak to the driver as this release.", metavar="VERSION"),
-    opt("nvproxy-policy", "str", "Policy file that narrows or widens what passes.", metavar="FILE"),
+    opt(
+        "nvproxy-policy", "str", "Policy file that narrows or widens what passes, or a directory of them for containers to choose from.",
+        metavar="FILE",
+    ),
     opt("nvproxy-driver-root", "str", "Where the driver's user-space lies, or none.", metavar="DIR"),
     opt("nvproxy-audit", "str", "Where refusals and calls are written as JSON lines.", metavar="FILE"),
     opt("nvproxy-trace", "flag", "Write every forwarded call, decoded, to the audit file."),

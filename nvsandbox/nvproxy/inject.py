@@ -49,8 +49,9 @@ def apply(config: SandboxConfig, env: Sequence[bytes] | Mapping[str, str], o: Gp
         log.warning(choice.warning)
     release = database().release(choice.abi)
     rules = policy.make(
-        o.capabilities or variables.get("NVIDIA_DRIVER_CAPABILITIES"), o.allowed, o.policy_file
-    )
+        o.capabilities or variables.get("NVIDIA_DRIVER_CAPABILITIES"), o.allowed,
+        policy.choose(o.policy_file, o.policy), o.deny,
+    )  # fmt: skip
     if not rules.capabilities:
         raise Failure(
             "--gpus: no driver capability is left: the container asks for "
@@ -93,7 +94,7 @@ def stand_by(config: SandboxConfig) -> None:
         return
     try:
         choice = drivers.choose(drivers.host_version(), o.driver_version)
-        rules = policy.make("all", o.allowed, o.policy_file)
+        rules = policy.most(o.allowed, o.policy_file)
     except Failure as e:
         log.warning("no GPUs for the pod's containers: %s", e)
         return
@@ -226,6 +227,8 @@ def for_spec(config: SandboxConfig, spec: Spec) -> None:
     o.capabilities = spec.annotations.get(f"{ANNOTATION}capabilities", o.capabilities)
     o.timeslice = spec.annotations.get(f"{ANNOTATION}timeslice", o.timeslice)
     o.priority = spec.annotations.get(f"{ANNOTATION}priority", o.priority)
+    o.policy = spec.annotations.get(f"{ANNOTATION}policy", "")
+    o.deny = spec.annotations.get(f"{ANNOTATION}deny", "")
     if any(re.search(r"/lib(cuda|nvidia-ml)\.so\.", m.destination) for m in spec.mounts):
         o.driver_root = "none"  # the engine's CDI specification has mounted them
     for h in hooks:

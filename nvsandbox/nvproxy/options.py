@@ -10,7 +10,7 @@ import msgspec
 from ..defaults import CDI_DIRECTORIES
 
 ANNOTATION: Final = "dev.nvsandbox.gpu."
-"""OCI annotations of a container: ``.memory``, ``.capabilities``, ``.timeslice``, ``.priority``."""
+"""OCI annotations of a container: ``.memory``, ``.capabilities``, ``.timeslice``, ``.priority``, ``.policy``, ``.deny``."""
 VISIBLE: Final = b"NVIDIA_VISIBLE_DEVICES="
 CDI_ANNOTATION: Final = "cdi.k8s.io/"
 HOOKS: Final = frozenset(
@@ -36,6 +36,11 @@ class GpuOptions(msgspec.Struct):
     """``--gpu-priority``: low, medium, high."""
     driver_version: str = ""
     policy_file: str = ""
+    """``--nvproxy-policy``: a file, or a directory of which ``policy`` chooses one."""
+    policy: str = ""
+    """Annotation ``.policy``: NAME of the directory's NAME.toml; "": default."""
+    deny: str = ""
+    """Annotation ``.deny``: names and patterns that are taken away besides."""
     driver_root: str = "/"
     """Where the driver's user-space lies; "none": the image has its own."""
     audit: str = ""

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import fnmatch
 import functools
+import os
+import re
 import tomllib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from ..failure import Failure
+from .options import ANNOTATION
 
 CAPABILITIES: Final = (
     "compute", "utility", "graphics", "video", "display", "profiling", "rdma", "imex",
@@ -27,6 +30,8 @@ KINDS: Final = ("frontend", "uvm", "control", "class")
 UNPUBLISHED: Final = "UNPUBLISHED"
 """The name under which commands that no header names are allowed or denied together."""
 _TABLE: Final = Path(__file__).with_name("data") / "policy.toml"
+_CHOICE: Final = f"annotation {ANNOTATION}policy"
+_MAX_NAMES: Final = 256
 _FILE_KEYS: Final = frozenset(("capabilities", "allow", "deny"))
 
 
@@ -100,11 +105,39 @@ def _match(patterns: Sequence[str], name: str) -> str:
     return next((p for p in patterns if p == name or fnmatch.fnmatchcase(name, p)), "")
 
 
-def make(asked: str | None, allowed: str, path: str = "") -> Policy:
+def choose(where: str, name: str) -> str:
+    """The policy file of a container: ``where`` itself (--nvproxy-policy), or if it is a directory the container's choice of what the
+    operator has put there (annotation dev.nvsandbox.gpu.policy); without a choice default.toml, if there is one. Raises Failure."""
+    if not os.path.isdir(where):
+        if name:
+            raise Failure(
+                f"{_CHOICE} `{name}`: --nvproxy-policy must name a directory for containers to choose from"
+            )
+        return where
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}|", name):
+        raise Failure(f"{_CHOICE} `{name[:80]}`: not a name")
+    path = os.path.join(where, f"{name or 'default'}.toml")
+    if name and not os.path.isfile(path):
+        there = sorted(p.removesuffix(".toml") for p in os.listdir(where) if p.endswith(".toml"))
+        raise Failure(f"{_CHOICE} `{name}`: there are {', '.join(there) or 'none'}")
+    return path if os.path.isfile(path) else ""
+
+
+def most(allowed: str, where: str) -> Policy:
+    """What any container may get: of the files that it can choose from, all that they allow. Raises Failure."""
+    if not os.path.isdir(where):
+        return make("all", allowed, where)
+    paths = [os.path.join(where, p) for p in sorted(os.listdir(where)) if p.endswith(".toml")]
+    files = [make("all", allowed, p) for p in paths]
+    allow = tuple(dict.fromkeys(n for f in files for n in f.allow))
+    return replace(make("all", allowed), allow=allow, source=f"`{where}`")
+
+
+def make(asked: str | None, allowed: str, path: str = "", without: str = "") -> Policy:
     """The policy of a sandbox.
 
     ``asked``: NVIDIA_DRIVER_CAPABILITIES of the container, None or empty when it says nothing. ``allowed``: what the operator
-    permits. ``path``: a policy file, or "". Raises Failure.
+    permits. ``path``: a policy file, or "". ``without``: names and patterns that are denied besides. Raises Failure.
     """
     permitted = parse_capabilities(allowed, "--nvproxy-allowed-driver-capabilities")
     wanted = parse_capabilities(asked, "NVIDIA_DRIVER_CAPABILITIES") if asked else DEFAULT
@@ -116,7 +149,12 @@ def make(asked: str | None, allowed: str, path: str = "") -> Policy:
         narrowed, allow, deny = _read(path)
         if narrowed is not None:
             permitted &= narrowed
-    return Policy(wanted & permitted, allow, deny, f"`{path}`" if path else "", wanted - permitted)
+    less = tuple(without.replace(",", " ").split())
+    if len(less) > _MAX_NAMES:
+        raise Failure(f"annotation {ANNOTATION}deny: more than {_MAX_NAMES} names")
+    _check_known(less, f"annotation {ANNOTATION}deny")
+    source = f"`{path}`" if path else f"annotation {ANNOTATION}deny"
+    return Policy(wanted & permitted, allow, (*deny, *less), source, wanted - permitted)
 
 
 def _read(path: str) -> tuple[frozenset[str] | None, tuple[str, ...], tuple[str, ...]]:
@@ -137,7 +175,7 @@ def _read(path: str) -> tuple[frozenset[str] | None, tuple[str, ...], tuple[str,
     if "capabilities" in raw:
         narrowed = parse_capabilities(",".join(lists["capabilities"]), f"policy file `{path}`")
     for key in ("allow", "deny"):
-        _check_known(lists[key], path, key)
+        _check_known(lists[key], f"policy file `{path}`: {key}")
     return narrowed, lists["allow"], lists["deny"]
 
 
@@ -147,7 +185,7 @@ def _strings(value: object, path: str, key: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _check_known(names: Iterable[str], path: str, key: str) -> None:
+def _check_known(names: Iterable[str], what: str) -> None:
     """A misspelt name would silently allow or deny nothing. Asks every release only for what the newest doesn't know."""
     from .abi import database
 
@@ -156,7 +194,7 @@ def _check_known(names: Iterable[str], path: str, key: str) -> None:
             if n == UNPUBLISHED or any(fnmatch.fnmatchcase(k, n) for k in _names(version)):
                 break
         else:
-            raise Failure(f"policy file `{path}`: {key}: `{n}` names nothing in any driver release")
+            raise Failure(f"{what}: `{n}` names nothing in any driver release")
 
 
 @functools.cache

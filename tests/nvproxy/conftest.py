@@ -19,6 +19,7 @@ from nvsandbox.nvproxy.abi.view import Layouts, View
 from nvsandbox.nvproxy.plan import escape_cmd
 
 DRIVER = "535.261.03"
+NVSIM = Path(__file__).resolve().parents[1] / "nvsim"
 PLAYER = Path(__file__).with_name("player.py")
 
 
@@ -104,6 +105,18 @@ class Inside:
         err = done.stderr.decode("utf-8", "replace")
         assert "Traceback" not in err and done.returncode == 0, err[-3000:]
         return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="session")
+def clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where nvsim's own CUDA programs are."""
+    out = tmp_path_factory.mktemp("bin")
+    for name in ("cuda_client", "memory_client", "calls_client"):
+        source = NVSIM / f"{name}.c"
+        subprocess.run(
+            ["gcc", "-O1", "-o", str(out / name), str(source), "-ldl", "-lpthread"], check=True
+        )
+    return out
 
 
 @pytest.fixture(scope="session")

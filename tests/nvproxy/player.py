@@ -4,6 +4,7 @@ import ctypes
 import json
 import mmap
 import os
+import socket
 import sys
 import threading
 import time
@@ -179,6 +180,25 @@ def step(s):
             os.close(w)
             with os.fdopen(r, "rb") as f:
                 data = f.read()
+            os.waitpid(pid, 0)
+            return {"r": 0, "steps": json.loads(data or b"[]")}
+        if (
+            op == "pass"
+        ):  # a child that has no descriptor but the one it is sent over a socket plays the steps with it
+            ours, theirs = socket.socketpair()
+            pid = os.fork()
+            if pid == 0:
+                for fd in list(fds.values()):
+                    os.close(fd)
+                fds.clear()
+                _, got, _, _ = socket.recv_fds(theirs, 1, 1)
+                fds[s["as"]] = got[0]
+                theirs.send(json.dumps([step(x) for x in s["steps"]]).encode())
+                os._exit(0)
+            socket.send_fds(ours, [b"x"], [fds[s["fd"]]])
+            os.close(fds.pop(s["fd"]))
+            theirs.close()
+            data = ours.recv(1 << 20)
             os.waitpid(pid, 0)
             return {"r": 0, "steps": json.loads(data or b"[]")}
         if op == "spawn":  # another process of the sandbox, with its own interpreter

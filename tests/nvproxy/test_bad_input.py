@@ -238,3 +238,39 @@ def test_policies_explain_themselves() -> None:
     )
     assert policy.make("all", "compute,utility").capabilities == {"compute", "utility"}
     assert policy.make(None, "all").capabilities == {"compute", "utility"}
+
+
+def test_containers_choose_among_the_operators_policies(tmp_path: Path) -> None:
+    (tmp_path / "strict.toml").write_text('deny = ["NV2080_CTRL_CMD_NVLINK_*"]\n')
+    (tmp_path / "debug.toml").write_text('allow = ["NV2080_CTRL_CMD_GPU_EXEC_REG_OPS"]\n')
+    where = str(tmp_path)
+    assert policy.choose("", "") == "" == policy.choose(where, "")  # nothing chosen, no default
+    (tmp_path / "default.toml").write_text("deny = []\n")
+    assert policy.choose(where, "") == f"{tmp_path}/default.toml"
+    assert policy.choose(where, "strict") == f"{tmp_path}/strict.toml"
+    for name, told in (
+        ("other", "there are debug, default, strict"),
+        ("../x", "not a name"),
+        ("a/b", "not a name"),
+    ):
+        with pytest.raises(Failure, match=told):
+            policy.choose(where, name)
+    with pytest.raises(Failure, match="must name a directory"):
+        policy.choose(f"{tmp_path}/strict.toml", "debug")
+    most = policy.most("compute,utility", where)
+    assert most.judge("control", "NV2080_CTRL_CMD_GPU_EXEC_REG_OPS").allowed
+    assert most.judge("control", "NV2080_CTRL_CMD_NVLINK_GET_NVLINK_STATUS").allowed
+
+
+def test_a_container_denies_itself_more() -> None:
+    less = policy.make(None, "all", "", "NV2080_CTRL_CMD_NVLINK_*, NV01_DEVICE_0")
+    for kind, name in (
+        ("control", "NV2080_CTRL_CMD_NVLINK_GET_NVLINK_STATUS"),
+        ("class", "NV01_DEVICE_0"),
+    ):
+        verdict = less.judge(kind, name)
+        assert not verdict.allowed and "annotation dev.nvsandbox.gpu.deny" in verdict.why
+    with pytest.raises(Failure, match="`NV_NO_SUCH` names nothing"):
+        policy.make(None, "all", "", "NV_NO_SUCH")
+    with pytest.raises(Failure, match="more than 256 names"):
+        policy.make(None, "all", "", "NV01_DEVICE_0 " * 257)

@@ -3,6 +3,7 @@ CDI, which is left to us (ctr by annotation, the CRI by its containers' annotati
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -27,6 +28,13 @@ from tests.engines.test_podman import Podman
 from .conftest import Inside, nvidia_libs
 from .test_ladder import clean
 
+QUERY = "--query-gpu=index,name,memory.total,compute_cap,pci.bus_id,serial,uuid"
+LADDER = [
+    ("nvidia-smi",), ("nvidia-smi", "-q"), ("nvidia-smi", "-q", "-x"), ("nvidia-smi", "topo", "-m"), ("nvidia-smi", "nvlink", "-s"),
+    ("nvidia-smi", QUERY, "--format=csv"), ("/b/cuda_client",), ("/b/memory_client",), ("/b/memory_client", "kernel"),
+    ("/b/memory_client", "fill"),
+]  # fmt: skip
+"""What nvsim answers natively and every engine's containers are to print, too (test_ladder.py has all of it, for ``do``)."""
 LIBC = ("libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1")
 
 
@@ -116,6 +124,16 @@ def gpu_docker(
             d.stop()
 
 
+@functools.cache
+def rung(command: tuple[str, ...], programs: Path) -> tuple[int, bytes]:
+    """Status and output of a command of LADDER without a sandbox."""
+    machine = Inside(nvidia_libs(), Path("/"), "")
+    first = machine.smi if command[0] == "nvidia-smi" else command[0].replace("/b", str(programs))
+    done = machine.native([first, *command[1:]], ["--count", "2"])
+    assert done.stdout
+    return done.returncode, clean(done.stdout)
+
+
 def native(args: list[str]) -> bytes:
     libs = nvidia_libs()
     env = {
@@ -154,6 +172,15 @@ def test_docker_gpus_all(gpu_docker: GpuDocker) -> None:
     assert shown.encode() + b"\n" == native(["-L"])
     shown = gpu_docker.ok(*run, "--gpus", "device=1", "gpu", "nvidia-smi", "-L")
     assert shown.count("\n") == 0 and "GPU 0" in shown
+
+
+@pytest.mark.parametrize("command", LADDER, ids=" ".join)
+def test_the_ladder_in_docker(
+    gpu_docker: GpuDocker, clients: Path, command: tuple[str, ...]
+) -> None:
+    run = ("run", "--rm", "--runtime=nvsandbox", "--network=none", "--gpus", "all", "-v", f"{clients}:/b:ro", "gpu")  # fmt: skip
+    got = gpu_docker(*run, *command)
+    assert (got.returncode, clean(got.stdout.encode())) == rung(command, clients), got.stderr
 
 
 def test_docker_says_what_is_wrong(gpu_docker: GpuDocker) -> None:
@@ -223,6 +250,28 @@ def test_a_bundle_with_cdi_nodes(first: Inside, tmp_path: Path) -> None:
     )
     want = native(["-L"]).decode().splitlines()[1].replace("GPU 1:", "GPU 0:")
     assert done.stdout.decode().splitlines() == [want], done.stderr.decode()[-2000:]
+
+
+def test_annotations_narrow_and_choose(first: Inside, tmp_path: Path) -> None:
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "nameless.toml").write_text(
+        'deny = ["NV2080_CTRL_CMD_GPU_GET_NAME_STRING"]\n'
+    )
+    cmd = [sys.executable, "-m", "nvsandbox.cli.main"]
+    shown = {}
+    for what, value in (("deny", "NV2080_CTRL_CMD_GPU_GET_NAME_*"), ("policy", "nameless"), ("policy", "none"), ("", "")):  # fmt: skip
+        config = bundle(tmp_path, first.rootfs, ["nvidia-smi", "--query-gpu=name", "--format=csv"])
+        config["annotations"] = {f"dev.nvsandbox.gpu.{what}": value} if what else {}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        flags = ["--root", str(tmp_path / "state"), "--nvproxy-policy", str(tmp_path / "policies")]
+        done = subprocess.run(
+            [*cmd, "gpu", "sim", "--count", "2", "--", *cmd, *flags, "run", "--bundle", str(tmp_path), "policy-test"],
+            capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": str(REPO)},
+        )  # fmt: skip
+        shown[value] = done.stdout + done.stderr
+    assert "H100" in shown[""]
+    assert "H100" not in shown["nameless"] and "H100" not in shown["NV2080_CTRL_CMD_GPU_GET_NAME_*"]
+    assert "annotation dev.nvsandbox.gpu.policy `none`: there are nameless" in shown["none"]
 
 
 def test_run_gpus(first: Inside, tmp_path: Path) -> None:
@@ -304,12 +353,13 @@ class GpuPodman(Podman):
         return sh([*cli, "podman", *self.flags, "--runtime", runtime, *args], env=self.env, **kw)
 
 
-def test_podman_with_cdi(
+@pytest.fixture(scope="module")
+def gpu_podman(
     engines: None,  # noqa: F811
     rootfs: Path,
     tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    """The specification that `nvsandbox gpu cdi` makes, read by podman."""
+) -> Iterator[GpuPodman]:
+    """podman, and the specification that `nvsandbox gpu cdi` makes where it looks for one."""
     tmp_path = tmp_path_factory.mktemp("pm")
     p = GpuPodman(tmp_path)
     install(
@@ -333,16 +383,30 @@ def test_podman_with_cdi(
             check=True,
             env=p.env,
         )
-        run = ("run", "--rm", "--network=none")
-        every = p.ok(*run, "--device", "nvidia.com/gpu=all", "gpu", "nvidia-smi", "-L")
-        assert every.encode() + b"\n" == native(["-L"])
-        one = p.ok(*run, "--device", "nvidia.com/gpu=1", "gpu", "nvidia-smi", "-L")
-        assert one == native(["-L"]).decode().splitlines()[1].replace("GPU 1:", "GPU 0:")
-        assert p.ok(*run, "gpu", "sh", "-c", "ls /dev | grep -c nvidia; true") == "0"
+        yield p
     finally:
         spec.unlink(missing_ok=True)
         if not there and spec.parent.exists():
             spec.parent.rmdir()
+
+
+def test_podman_with_cdi(gpu_podman: GpuPodman) -> None:
+    p = gpu_podman
+    run = ("run", "--rm", "--network=none")
+    every = p.ok(*run, "--device", "nvidia.com/gpu=all", "gpu", "nvidia-smi", "-L")
+    assert every.encode() + b"\n" == native(["-L"])
+    one = p.ok(*run, "--device", "nvidia.com/gpu=1", "gpu", "nvidia-smi", "-L")
+    assert one == native(["-L"]).decode().splitlines()[1].replace("GPU 1:", "GPU 0:")
+    assert p.ok(*run, "gpu", "sh", "-c", "ls /dev | grep -c nvidia; true") == "0"
+
+
+@pytest.mark.parametrize("command", LADDER, ids=" ".join)
+def test_the_ladder_in_podman(
+    gpu_podman: GpuPodman, clients: Path, command: tuple[str, ...]
+) -> None:
+    run = ("run", "--rm", "--network=none", "--device", "nvidia.com/gpu=all", "-v", f"{clients}:/b:ro", "gpu")  # fmt: skip
+    got = gpu_podman(*run, *command)
+    assert (got.returncode, clean(got.stdout.encode())) == rung(command, clients), got.stderr
 
 
 @pytest.fixture(scope="module")
@@ -393,6 +457,18 @@ def test_containerd_with_cdi(gpu_containerd: Cri) -> None:
     assert run("cdi-none", "", "sh", "-c", "ls /dev | grep -c nvidia; true").stdout == "0\n"
     got = run("cdi-bad", "nvidia.com/gpu=7", "true")
     assert got.returncode != 0 and "CDI device `nvidia.com/gpu=7`: not in" in got.stderr
+
+
+@pytest.mark.parametrize("command", LADDER, ids=" ".join)
+def test_the_ladder_in_containerd(
+    gpu_containerd: Cri, clients: Path, command: tuple[str, ...]
+) -> None:
+    got = gpu_containerd.ctr(
+        "run", "--rm", "--runtime", "io.containerd.runc.v2", "--runc-binary", gpu_containerd.runtime,
+        "--env", "PATH=/bin:/usr/bin", "--annotation", "cdi.k8s.io/test=nvidia.com/gpu=all",
+        "--mount", f"type=bind,src={clients},dst=/b,options=rbind:ro", IMAGE, "ladder", *command,
+    )  # fmt: skip
+    assert (got.returncode, clean(got.stdout.encode())) == rung(command, clients), got.stderr
 
 
 def test_a_pod_with_cdi(gpu_containerd: Cri) -> None:

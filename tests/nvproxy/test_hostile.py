@@ -409,3 +409,43 @@ def test_a_policy_file_narrows_and_widens(first: Inside, tmp_path: Path) -> None
     got, rows = play(first, c, tmp_path, flags=["--nvproxy-policy", str(rules)])
     assert c.status(got[4], "NVOS54_PARAMETERS") == NOT_SUPPORTED
     assert [r[1] for r in rows if r[0] == "control"] == [0x20800122]
+
+
+def test_descriptors_are_shared_as_on_linux(inside: Inside, tmp_path: Path) -> None:
+    """dup, fork and sending over a socket: the same open file, so the same client; it lives as long as anybody has it."""
+    ask = "NV2080_CTRL_CMD_GPU_GET_NAME_STRING"
+    c = base()
+    c.add(op="dup", fd="ctl", **{"as": "copy"}).control("copy", ROOT, SUB, ask)
+    c.add(op="fork", steps=Calls().control("ctl", ROOT, SUB, ask).steps)
+    c.add(op="close", fd="copy")
+    sent = Calls().control("got", ROOT, SUB, ask).add(op="close", fd="got")
+    c.add(op="pass", fd="ctl", **{"as": "got"}, steps=sent.steps)  # the last there is
+    c.open("/dev/nvidiactl", "ctl").root("ctl", ROOT)  # its handle is free again
+    got, rows = play(inside, c, tmp_path)
+    for answer in (got[5], got[6]["steps"][0], got[8]["steps"][0]):
+        assert c.status(answer, "NVOS54_PARAMETERS") == 0, got
+    assert c.status(got[-1], "NVOS64_PARAMETERS") == 0, got
+    command = c.release.command_named(ask)
+    assert command is not None and [r[1] for r in rows].count(command.id) == 3
+
+
+def test_devices_of_which_nothing_is_forwarded(first: Inside, tmp_path: Path) -> None:
+    """nvidia-uvm-tools opens, its ioctls are refused and named; there is no nvidia-modeset, whoever makes a node of it."""
+    audit = tmp_path / "audit"
+    script = """
+import fcntl, os, stat
+f = os.open("/dev/nvidia-uvm-tools", os.O_RDWR)
+for cmd in (56, 62):
+    try: print(fcntl.ioctl(f, cmd, bytes(256)))
+    except OSError as e: print(e.errno)
+print(os.path.exists("/dev/nvidia-modeset"))
+os.mknod("/tmp/m", stat.S_IFCHR | 0o666, os.makedev(195, 254))
+try: os.open("/tmp/m", os.O_RDWR)
+except OSError as e: print(e.errno)
+"""
+    ran = first.run(["python3", "-c", script], flags=[*NONE, "--nvproxy-audit", str(audit)])
+    assert ran.stdout.split() == [b"25", b"25", b"False", b"6"]
+    rows = [json.loads(line) for line in audit.read_text().splitlines()]
+    assert [(r["ev"], r["kind"], r["name"]) for r in rows] == [
+        ("refused", "uvm-tools", f"ioctl {n:#x}") for n in (56, 62)
+    ]

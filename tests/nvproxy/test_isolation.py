@@ -15,7 +15,7 @@ from inside import REPO
 
 from .conftest import PLAYER, Calls, Inside
 from .test_hostile import DEVICE, INVALID_ARGUMENT, INVALID_DEVICE, MEM, NONE, ROOT, SUB, base
-from .test_ladder import clean, clients  # noqa: F401  a fixture
+from .test_ladder import clean
 
 MIB = 1 << 20
 NO_MEMORY = 0x51
@@ -136,7 +136,7 @@ def test_hidden_cards_are_out_of_reach(first: Inside) -> None:
     ]
 
 
-def test_the_quota_shows_as_the_cards_size(inside: Inside, clients: Path) -> None:  # noqa: F811
+def test_the_quota_shows_as_the_cards_size(inside: Inside, clients: Path) -> None:
     query = ["--query-gpu=memory.total", "--format=csv,noheader"]
     assert (
         inside.run(["nvidia-smi", *query], do_flags=["--gpu-memory", "4g"]).stdout == b"4096 MiB\n"

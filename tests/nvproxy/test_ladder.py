@@ -11,7 +11,6 @@ import pytest
 
 from .conftest import Inside
 
-NVSIM = Path(__file__).resolve().parents[1] / "nvsim"
 PYNVML = "/usr/lib/python3/dist-packages/pynvml.py"
 GETTERS = """
 import inspect, pynvml as n
@@ -35,17 +34,6 @@ n.nvmlDeviceRegisterEvents(h, n.nvmlEventTypeXidCriticalError, s)
 e = n.nvmlEventSetWait_v2(s, 10000)
 print(e.eventType == n.nvmlEventTypeXidCriticalError, e.eventData)
 """
-
-
-@pytest.fixture(scope="session")
-def clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("bin")
-    for name in ("cuda_client", "memory_client", "calls_client"):
-        source = NVSIM / f"{name}.c"
-        subprocess.run(
-            ["gcc", "-O1", "-o", str(out / name), str(source), "-ldl", "-lpthread"], check=True
-        )
-    return out
 
 
 def clean(out: bytes) -> bytes:
