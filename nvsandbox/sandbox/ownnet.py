@@ -1,8 +1,8 @@
 """A network namespace for a sandbox that no engine has made one for (`nvsandbox do`, the Python library).
 
-A helper process makes it; slirp4netns, an ordinary program of the host's, is its way out: a TAP device inside, sockets of the user who
-started it outside. Nothing of the host's configuration is changed, and no privilege is needed. The helper tells the launcher what
-the namespace then has (``takeover.py``), and ends: packet sockets and slirp4netns keep the namespace.
+A helper process makes it; slirp4netns or pasta, ordinary programs of the host's, are its way out: a TAP device inside, sockets of the user
+who started it outside. Nothing of the host's configuration is changed, and no privilege is needed. The helper tells the launcher what
+the namespace then has (``takeover.py``), and ends: packet sockets and the way out keep the namespace.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import socket
+import time
 from typing import Final, final
 
 from ..failure import Failure, reason
@@ -18,48 +20,43 @@ from ..platform.native._native import lib
 from . import control, isolate
 from .takeover import PORT_RANGE, Takeover
 
-RESOLVER: Final = b"nameserver 10.0.2.3\n"  # slirp4netns's own, which asks the host's
+NAMESERVER: Final = "10.0.2.3"  # slirp4netns's own, which asks the host's; pasta gets the same one
+RESOLVER: Final = f"nameserver {NAMESERVER}\n".encode()
 PATIENCE: Final = 10.0  # seconds
 MTU: Final = "65520"
 
 
 @final
 class OwnNetwork:
-    """``order``: for the Sentry, with its descriptors. ``close`` ends slirp4netns, as the launcher's death does."""
+    """``order``: for the Sentry, with its descriptors. ``close`` ends the way out, as the launcher's death does."""
 
     def __init__(self) -> None:
         """Raises Failure."""
-        program = shutil.which("slirp4netns")
-        if program is None:
+        slirp = shutil.which("slirp4netns")
+        pasta = shutil.which("pasta") if slirp is None else None
+        if slirp is None and pasta is None:
             raise Failure(
-                "--network=sandbox: slirp4netns is not installed (it connects the sandbox to the host's network)"
+                "--network=sandbox: neither slirp4netns nor pasta is installed (one connects the sandbox to the host's network)"
             )
         if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
             raise Failure("--network=sandbox: `/dev/net/tun` can't be opened")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ready, ready_in = os.pipe()
-        stays, self._stays = os.pipe()  # slirp4netns ends when our end is closed
+        stays, self._stays = os.pipe()  # the way out ends when our end is closed
         pid = os.fork()
         if pid == 0:
-            for fd in (ours.detach(), ready, ready_in, stays, self._stays):
+            for fd in (ours.detach(), stays, self._stays):
                 os.close(fd)
             _helper(theirs)
         theirs.close()
-        self._slirp = 0
+        self._way = 0
         try:
             ours.settimeout(PATIENCE)
-            _expect(ours, "made")
-            argv = [
-                program, "--configure", f"--mtu={MTU}", "--disable-host-loopback", f"--ready-fd={ready_in}",
-                f"--exit-fd={stays}", str(pid), "eth0",
-            ]  # fmt: skip
-            self._slirp = _start(argv, {ready_in, stays})
-            os.close(ready_in)
-            ready_in = -1
-            with os.fdopen(ready, "rb") as f:
-                ready = -1
-                if f.read(1) != b"1":
-                    raise Failure("--network=sandbox: slirp4netns did not start")
+            door = int(str(_expect(ours, "made")[0]["made"]))
+            if slirp is not None:
+                self._way = _slirp(slirp, pid, stays)
+            elif pasta is not None:
+                self._way = _start(_pasta_argv(pasta, door), {stays}, stays)
+                _wait_for_route(pid)
             control.send(ours, {})
             self.order, self.fds = _expect(ours, "")
         except TimeoutError:
@@ -69,21 +66,57 @@ class OwnNetwork:
             raise
         finally:
             ours.close()
-            for fd in (ready, ready_in, stays):
-                if fd >= 0:
-                    os.close(fd)
+            os.close(stays)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
 
     def close(self) -> None:
-        """Ends slirp4netns."""
+        """Ends slirp4netns or pasta."""
         if self._stays >= 0:
             os.close(self._stays)
             self._stays = -1
-        if self._slirp:
+        if self._way:
             with contextlib.suppress(ChildProcessError):
-                os.waitpid(self._slirp, 0)
-            self._slirp = 0
+                os.waitpid(self._way, 0)
+            self._way = 0
+
+
+def _slirp(program: str, pid: int, stays: int) -> int:
+    """Starts slirp4netns for a process's namespace; its process, when it is ready. Raises Failure."""
+    ready, ready_in = os.pipe()
+    argv = [
+        program, "--configure", f"--mtu={MTU}", "--disable-host-loopback", f"--ready-fd={ready_in}",
+        f"--exit-fd={stays}", str(pid), "eth0",
+    ]  # fmt: skip
+    way = _start(argv, {ready_in, stays})
+    os.close(ready_in)
+    with os.fdopen(ready, "rb") as f:
+        if f.read(1) != b"1":
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(way, 0)
+            raise Failure("--network=sandbox: slirp4netns did not start")
+    return way
+
+
+def _pasta_argv(program: str, pid: int) -> list[str]:
+    """No port is forwarded either way, and the host's loopback is out of reach (pasta(1)). ``pid``: a process of the namespace."""
+    none = [x for option in ("-t", "-u", "-T", "-U") for x in (option, "none")]
+    return [
+        program, "--foreground", "--quiet", "--config-net", "-I", "eth0", *none, "--no-map-gw", "--dns-forward", NAMESERVER, "--runas", "0",
+        "--netns-only", "--netns", f"/proc/{pid}/ns/net",
+    ]  # fmt: skip
+
+
+def _wait_for_route(pid: int) -> None:
+    """pasta tells nobody that it is ready: its default route does. Raises Failure."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        for name in ("route", "ipv6_route"):
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/net/{name}") as f:
+                if any("eth0" in line for line in f):
+                    return
+        time.sleep(0.01)
+    raise Failure("--network=sandbox: pasta did not start (it needs a default route on the host)")
 
 
 def _expect(sock: socket.socket, key: str) -> tuple[control.Message, list[int]]:
@@ -97,14 +130,18 @@ def _expect(sock: socket.socket, key: str) -> tuple[control.Message, list[int]]:
     return msg, fds
 
 
-def _start(argv: list[str], keep: set[int]) -> int:
-    """Starts a program with these descriptors besides 0–2."""
+def _start(argv: list[str], keep: set[int], until: int = -1) -> int:
+    """Starts a program with these descriptors besides 0–2. ``until``: a pipe whose end of file ends it, which a process of its own
+    watches."""
     pid = os.fork()
     if pid:
         return pid
     try:
         os.setsid()
         isolate.reset_signals()
+        signal.signal(
+            signal.SIGPIPE, signal.SIG_DFL
+        )  # Python ignores it; pasta wants to find it untouched
         null = os.open("/dev/null", os.O_RDWR)
         os.dup2(null, 0)
         os.dup2(null, 1)
@@ -115,11 +152,33 @@ def _start(argv: list[str], keep: set[int]) -> int:
             if fd > 2 and fd not in keep:
                 with contextlib.suppress(OSError):
                     os.close(fd)
+        if until >= 0:
+            child = os.fork()
+            if child:
+                os.read(until, 1)
+                os.kill(child, signal.SIGTERM)
+                os.waitpid(child, 0)
+                os._exit(0)
+            keep = keep - {until}
+            os.close(until)
         for fd in keep:
             os.set_inheritable(fd, True)
         os.execv(argv[0], argv)
     finally:
         os._exit(127)
+
+
+def _door() -> int:
+    """A process of the namespace without capabilities, by which pasta, which has given up its own, may enter; it ends with this one."""
+    stays, ours = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(ours)
+        lib.nv_set_caps(0)
+        os.read(stays, 1)
+        os._exit(0)
+    os.close(stays)
+    return pid
 
 
 def _helper(sock: socket.socket) -> None:
@@ -132,7 +191,7 @@ def _helper(sock: socket.socket) -> None:
         from ..oci.namespaces import loopback_up
 
         loopback_up()
-        control.send(sock, {"made": True})
+        control.send(sock, {"made": _door()})
         if control.receive(sock) is None:
             os._exit(1)
         order, sockets = Takeover(resolver=False).order()

@@ -1,4 +1,4 @@
-"""--network=sandbox without an engine: `nvsandbox do` and the library, connected by slirp4netns."""
+"""--network=sandbox without an engine: `nvsandbox do` and the library, connected by slirp4netns or pasta."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import http.server
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,6 +68,24 @@ def test_do(server: str) -> None:
     assert slirps() <= before
 
 
+def test_do_with_pasta(server: str, tmp_path: Path) -> None:
+    """Where there is no slirp4netns."""
+    (tmp_path / "pasta").symlink_to("/usr/bin/pasta")
+    env = {**os.environ, "PATH": str(tmp_path)}
+    script = f"PATH={PATH}; curl -sf {server}; cat /etc/resolv.conf; ip -br -4 addr show eth0; ip -4 route"
+    argv = [NVSANDBOX, "--network=sandbox", "do", "--", "/bin/bash", "-c", script]
+    done = subprocess.run(argv, capture_output=True, text=True, env=env, timeout=240)
+    if not sh("ip", "route", "show", "default"):
+        assert done.stderr.endswith("(it needs a default route on the host)\n")
+        return
+    assert done.stdout.startswith("hello\nnameserver 10.0.2.3\neth0             UP "), done
+    assert "default via" in done.stdout
+    deadline = time.monotonic() + 30  # it ends a moment after its sandbox
+    while subprocess.run(["pgrep", "-f", f"^{tmp_path}/pasta"], capture_output=True).stdout:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_library(server: str) -> None:
     before = slirps()
     with Sandbox(network="sandbox") as sb:
@@ -100,7 +119,7 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
         env=env,
     )
     assert done.returncode and done.stderr == (
-        "nvsandbox: --network=sandbox: slirp4netns is not installed (it connects the sandbox to the host's network)\n"
+        "nvsandbox: --network=sandbox: neither slirp4netns nor pasta is installed (one connects the sandbox to the host's network)\n"
     )
 
 
