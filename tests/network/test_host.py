@@ -55,3 +55,31 @@ def test_control_messages_and_errors(wire: Wire, platform: str) -> None:
     native = wire.on_peer(f"ip netns exec {wire.box} python3 -c '{PROGRAM}'")
     flags = ("--network=host", f"--platform={platform}")
     assert wire.run(f"python3 -c '{PROGRAM}'", *flags) == native
+
+
+EDGES = """
+import select, socket
+def told(ep, wait=10):
+    return [hex(e) for _, e in ep.poll(wait)]
+s = socket.create_server(("127.0.0.1", 0)); c = socket.create_connection(s.getsockname()); a = s.accept()[0]
+ep = select.epoll(); ep.register(a, select.EPOLLIN | select.EPOLLET | select.EPOLLRDHUP)
+for _ in range(3):
+    c.send(b"x"); print(told(ep), told(ep, 0))
+print(a.recv(1), told(ep, 0))
+c.send(b"y"); print(told(ep), a.recv(100))
+c.shutdown(1); print(told(ep), told(ep, 0))
+u, v = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+v.bind(("127.0.0.1", 0)); ep.register(v, select.EPOLLIN | select.EPOLLET)
+for _ in range(3):
+    u.sendto(b"x", v.getsockname()); print(told(ep), told(ep, 0))
+ep.register(s, select.EPOLLIN | select.EPOLLET); kept = []
+for _ in range(3):
+    kept.append(socket.create_connection(s.getsockname())); print(told(ep), told(ep, 0))
+"""
+
+
+@pytest.mark.parametrize("network", ["host", "sandbox"])
+def test_edges(wire: Wire, network: str) -> None:
+    """An edge-triggered epoll is told of each arrival, whether or not what came before was read."""
+    native = wire.on_peer(f"ip netns exec {wire.box} python3 -c '{EDGES}'")
+    assert wire.run(f"python3 -c '{EDGES}'", f"--network={network}") == native

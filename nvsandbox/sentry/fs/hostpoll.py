@@ -1,6 +1,6 @@
 """Readiness of a host descriptor, for the file description that owns it.
 
-It is asked at once, and told by the event loop, one shot at a time, while somebody waits.
+It is asked at once, and told by the event loop while somebody waits: one shot at a time, or of each change.
 """
 
 from __future__ import annotations
@@ -28,18 +28,20 @@ class Loop(Protocol):
 @final
 class HostPoll:
     """``queue``: who waits; ``wanted``: the host events that waiters may be told of; ``woken`` is called with those that came, after
-    the descriptor is no longer watched. ``loop`` None: it is only asked."""
+    the descriptor is no longer watched. ``loop`` None: it is only asked. ``edges``: each arrival is told, also of what holds already,
+    as edge-triggered epolls want it."""
 
-    __slots__ = ("armed", "fd", "loop", "poller", "queue", "wanted", "woken")
+    __slots__ = ("armed", "edges", "fd", "loop", "poller", "queue", "wanted", "woken")
 
     def __init__(
-        self, fd: int, queue: WaitQueue, loop: Loop | None, wanted: int, woken: Callable[[int], None]
+        self, fd: int, queue: WaitQueue, loop: Loop | None, wanted: int, woken: Callable[[int], None], edges: bool = False
     ) -> None:  # fmt: skip
         self.fd = fd
         self.queue = queue
         self.loop = loop
         self.wanted = wanted
         self.woken = woken
+        self.edges = edges
         self.armed = 0  # what the loop watches for
         self.poller = select.poll()
         self.poller.register(fd, ASKED)
@@ -56,7 +58,9 @@ class HostPoll:
             mask |= POLL_READ
         if mask & POLLOUT:
             mask |= POLL_WRITE
-        if self.queue.waiters:
+        if self.queue.waiters and self.edges:
+            self.listen(self.wanted | select.EPOLLET)
+        elif self.queue.waiters:
             want = 0
             for w in self.queue.waiters:
                 want |= w.mask
@@ -75,7 +79,9 @@ class HostPoll:
 
     def also(self, events: int) -> None:
         """Has the loop watch for these too: for a waiter that is not in the queue yet."""
-        if not self.armed & events:
+        if self.edges:
+            self.listen(self.wanted | select.EPOLLET)
+        elif not self.armed & events:
             self.listen(self.armed | events)
 
     def close(self) -> None:
@@ -84,7 +90,8 @@ class HostPoll:
         self.woken = _nobody
 
     def _ready(self, events: int) -> None:
-        self.listen(0)
+        if not self.edges:
+            self.listen(0)
         self.woken(events)
 
 

@@ -135,7 +135,12 @@ class HostSocket(Socket):
         self.is_listening = False
         self.connecting = False
         self.ready = HostPoll(
-            self.host.fileno(), self.queue, _loop[0], POLLIN | POLLOUT | POLLRDHUP, self._woken
+            self.host.fileno(),
+            self.queue,
+            _loop[0],
+            POLLIN | POLLOUT | POLLRDHUP,
+            self._woken,
+            True,
         )
 
     # Readiness
