@@ -8,6 +8,7 @@ import socket
 
 from ..platform.native._native import lib
 from ..sentry.boot import prepare
+from ..sentry.net import hostproc
 from . import control, isolate
 from .config import Failure, SandboxConfig
 from .figures import Phases
@@ -74,5 +75,7 @@ def _confine(config: SandboxConfig, keep: set[int], ident: int) -> None:
         flags |= isolate.CLONE_NEWNET
     isolate.check("unshare", lib.nv_unshare(flags))
     uid = isolate.spare_uid(ident)  # asked while /proc is there
+    if config.network == "host":
+        hostproc.open_files()
     isolate.enter_tree(isolate.private_tree())
     isolate.drop_to_nobody(uid)

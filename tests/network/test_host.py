@@ -83,3 +83,14 @@ def test_edges(wire: Wire, network: str) -> None:
     """An edge-triggered epoll is told of each arrival, whether or not what came before was read."""
     native = wire.on_peer(f"ip netns exec {wire.box} python3 -c '{EDGES}'")
     assert wire.run(f"python3 -c '{EDGES}'", f"--network={network}") == native
+
+
+def test_proc_net_is_the_namespaces(wire: Wire) -> None:
+    script = (
+        "cat /proc/net/route /proc/net/if_inet6 /proc/net/dev_mcast; awk '{print $1}' /proc/net/dev;"
+        'python3 -c \'import socket; s = socket.create_server(("10.99.0.2", 8123)); print(":1FBB 00000000:0000 0A" in open("/proc/net/tcp").read())\''
+    )
+    native = wire.on_peer(
+        f"ip netns exec {wire.box} bash -ec '{script.replace(chr(39), chr(39) + chr(92) + chr(39) + chr(39))}'"
+    )
+    assert "True" in native and wire.run(script, "--network=host") == native

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from ..abi.socket import AF_INET
-from ..net import netlink, proc, tcp_local, udp_local, unix
+from ..abi.socket import AF_INET, AF_INET6
+from ..net import hostproc, netlink, proc, tcp_local, udp_local, unix
+from ..net.state import NET
 from ..vfs.synthetic import GenFile, StaticDir
 
 if TYPE_CHECKING:
+    from ..kernel.task import Task
     from ..net.inet import InetSocket
     from ..net.state import NetState
     from .proc import ProcFs
@@ -89,6 +92,16 @@ def netlink_sockets(net: NetState) -> bytes:
     return b"".join(out)
 
 
+def _nothing(_net: NetState) -> bytes:
+    return b""
+
+
+def _text(t: Task, make: Callable[[NetState], bytes], fd: int) -> bytes:
+    """Of the reader's namespace; ``fd``: the host's file for the sandbox's own, with --network=host."""
+    net = t.ns.net
+    return hostproc.read(fd) if fd >= 0 and net is NET else make(net)
+
+
 def make_net(fs: ProcFs) -> StaticDir:
     """One directory for all processes: it shows the reader's network namespace."""
     d = StaticDir(fs)
@@ -100,14 +113,15 @@ def make_net(fs: ProcFs) -> StaticDir:
         b"wireless": b"Inter-| sta-|   Quality        |   Discarded packets               | Missed | WE\n",
         b"dev_mcast": b"", b"igmp": b"Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n",
     }  # fmt: skip
-    for name, value in texts.items():
-        d.add(name, GenFile(fs, lambda t, v=value: v))  # type: ignore[misc]  # the default binds the loop's value
-    for name, make in proc.FILES.items():
-        d.add(name, GenFile(fs, lambda t, m=make: m(t.ns.net)))  # type: ignore[misc]  # as above
-    d.add(b"tcp", GenFile(fs, lambda t: tcp(t.ns.net, AF_INET)))
-    d.add(b"tcp6", GenFile(fs, lambda t: tcp(t.ns.net, 10)))
-    d.add(b"udp", GenFile(fs, lambda t: udp(t.ns.net, AF_INET)))
-    d.add(b"udp6", GenFile(fs, lambda t: udp(t.ns.net, 10)))
+    own: dict[bytes, Callable[[NetState], bytes]] = {
+        **{name: lambda _net, v=value: v for name, value in texts.items()},  # type: ignore[misc]  # the default binds the loop's value
+        **proc.FILES,
+        b"tcp": lambda net: tcp(net, AF_INET), b"tcp6": lambda net: tcp(net, AF_INET6),
+        b"udp": lambda net: udp(net, AF_INET), b"udp6": lambda net: udp(net, AF_INET6),
+    }  # fmt: skip
+    for name in {**own, **hostproc.FILES}:
+        make, fd = own.get(name, _nothing), hostproc.FILES.get(name, -1)
+        d.add(name, GenFile(fs, lambda t, m=make, fd=fd: _text(t, m, fd)))  # type: ignore[misc]  # as above
     d.add(b"unix", GenFile(fs, lambda t: unix_sockets(t.ns.net)))
     d.add(b"netlink", GenFile(fs, lambda t: netlink_sockets(t.ns.net)))
     return d
