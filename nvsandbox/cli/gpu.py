@@ -185,7 +185,10 @@ def abi_check(repo: Path, tags: Sequence[str]) -> None:
 @click.option("--memory", default=None, help="Memory of a card, e.g. 16g or 8192m.")
 @click.option("--mig", default=None, help="MIG instances of each card, e.g. 1g.10gb,2g.20gb or 7.")
 @click.option(
-    "--fault", "faults", multiple=True, help="xid:N, ecc[:N], lost, alloc-fail[:N], slow:MS."
+    "--fault",
+    "faults",
+    multiple=True,
+    help="xid:N, ecc[:N], lost, alloc-fail[:N], slow:MS, no-node, no-uvm.",
 )
 @click.option("--bridged", is_flag=True, help="Links join cards in pairs, not by switches.")
 @click.option(

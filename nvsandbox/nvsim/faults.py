@@ -1,7 +1,7 @@
 """Faults on request, for tests of other people's error handling.
 
 ``--fault xid:N[@GPU]``, ``ecc[:N][@GPU]``, ``lost[@GPU]``, ``alloc-fail[:N]`` (after N
-allocations), ``slow:MS``. A leading ``after=SECONDS,`` delays xid, ecc and lost.
+allocations), ``slow:MS``, ``no-node[@GPU]`` (a card without a device node), ``no-uvm``. A leading ``after=SECONDS,`` delays xid, ecc and lost.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .rm.manager import Manager
 
 _FORM: Final = re.compile(
-    r"(?:after=(?P<after>\d+(?:\.\d+)?),)?(?P<kind>xid|ecc|lost|alloc-fail|slow)"
+    r"(?:after=(?P<after>\d+(?:\.\d+)?),)?(?P<kind>xid|ecc|lost|alloc-fail|slow|no-node|no-uvm)"
     r"(?::(?P<arg>\d+))?(?:@(?P<gpu>\d+))?"
 )
 _NOTIFIER_RC_ERROR: Final = 37  # cl2080_notification.h
@@ -44,7 +44,7 @@ def parse(text: str) -> Fault:
     m = _FORM.fullmatch(text)
     if m is None or (m["kind"] in ("xid", "slow") and m["arg"] is None):
         raise SimError(
-            f"--fault `{text}`: use xid:N, ecc[:N], lost, alloc-fail[:N] or slow:MS, with @GPU"
+            f"--fault `{text}`: use xid:N, ecc[:N], lost, alloc-fail[:N], slow:MS, no-node or no-uvm, with @GPU"
         )
     due = time.monotonic() + float(m["after"] or 0)
     return Fault(m["kind"], int(m["arg"] or 0), int(m["gpu"] or 0), due)
@@ -56,6 +56,10 @@ class Faults:
     def __init__(self, faults: list[Fault]) -> None:
         self._waiting = [f for f in faults if f.kind in ("xid", "ecc", "lost")]
         self._slow = sum(f.arg for f in faults if f.kind == "slow") / 1000
+        self.missing = {f"/dev/nvidia{f.gpu}" for f in faults if f.kind == "no-node"}
+        """Device nodes that are not there."""
+        if any(f.kind == "no-uvm" for f in faults):
+            self.missing.add("/dev/nvidia-uvm")
         fails = [f.arg for f in faults if f.kind == "alloc-fail"]
         self._allocations_left = min(fails) if fails else None
 

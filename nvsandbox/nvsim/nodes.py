@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -169,8 +170,8 @@ def _directories(nodes: dict[str, Node], merged: set[str]) -> None:
             )
 
 
-def build(rm: Manager, proc_devices: str) -> dict[str, Node]:
-    """Every path we answer for. ``proc_devices`` is the host's own ``/proc/devices``."""
+def build(rm: Manager, proc_devices: str, missing: Collection[str] = ()) -> dict[str, Node]:
+    """Every path we answer for. ``proc_devices`` is the host's own ``/proc/devices``; ``missing`` paths are left out."""
     version = rm.release.version
     nodes: dict[str, Node] = {
         "/dev/nvidiactl": _device("ctl", NV_MAJOR, 255),
@@ -195,5 +196,7 @@ def build(rm: Manager, proc_devices: str) -> dict[str, Node]:
     lines = f"{NV_MAJOR} nvidia-frontend\n{UVM_MAJOR} nvidia-uvm\n{CAPS_MAJOR} nvidia-caps\n"
     head, sep, tail = proc_devices.partition("\nBlock devices:")
     nodes["/proc/devices"] = _file(f"{head.rstrip()}\n{lines}{sep}{tail}")
+    for path in missing:
+        nodes.pop(path, None)
     _directories(nodes, {"/dev", "/proc/driver", _SYSFS})
     return nodes

@@ -83,7 +83,7 @@ class Simulator:
     def _nodes(self) -> None:
         """The files there are; MIG instances come and go."""
         with open("/proc/devices") as f:
-            self.nodes = nodes.build(self.rm, f.read())
+            self.nodes = nodes.build(self.rm, f.read(), self.faults.missing)
 
     def _closed(self, file: OpenFile) -> None:
         """The kernel dropped the last reference to an open file: as the driver's release does."""

@@ -78,6 +78,13 @@ def test_a_card_that_has_fallen_off_the_bus(first: Inside) -> None:
     refused(first, "has fallen off the bus (Xid 79)", opts=("--fault", "lost"))
 
 
+def test_device_nodes_that_are_missing(first: Inside) -> None:
+    told = "the device node `/dev/nvidia0` of GPU 0 is not there; nvidia-modprobe -c 0 makes it"
+    refused(first, told, opts=("--fault", "no-node"))
+    told = "the device node `/dev/nvidia-uvm` is not there; nvidia-modprobe -u -c 0 makes it"
+    refused(first, told, opts=("--fault", "no-uvm"))
+
+
 def test_quotas_that_cannot_be(first: Inside) -> None:
     refused(first, "is more than GPU 0", do_flags=("--gpu-memory", "500g"))
     refused(first, "at least 1m", do_flags=("--gpu-memory", "0"))
