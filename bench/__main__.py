@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from . import report
+from .engines import ROWS as ENGINE_ROWS
 from .macro import PROGRAMS, SCRIPTS, script
 
 HERE = Path(__file__).resolve().parent
@@ -235,6 +236,19 @@ def network(args: argparse.Namespace, res: Results) -> None:
             res.setdefault(name, {}).setdefault(runtime, []).append(float(value))
 
 
+def engines(args: argparse.Namespace, res: Results) -> None:
+    """Docker, Podman and a runtime's own calls (bench/engines.py), on the default platform."""
+    if not any(wanted(row, args) for row in ENGINE_ROWS):
+        return
+    r = subprocess.run(
+        [sys.executable, "-m", "bench.engines"], stdout=subprocess.PIPE, text=True, timeout=900
+    )
+    for line in r.stdout.splitlines():
+        runtime, name, value = line.split()
+        shown = "nvsandbox-systrap" if runtime == "nvsandbox" else runtime
+        res.setdefault(name, {}).setdefault(shown, []).append(float(value))
+
+
 def main() -> int:
     p = argparse.ArgumentParser(prog="bench", description=__doc__)
     p.add_argument("--rootfs", required=True)
@@ -261,6 +275,7 @@ def main() -> int:
     memory(rts, args, res)
     nvproxy(args, res)
     network(args, res)
+    engines(args, res)
     rows = {
         row: {
             rt: {"median": statistics.median(v), "unit": UNITS.get(row, "ns"), "min": min(v), "max": max(v), "n": len(v)}
