@@ -202,6 +202,10 @@ def test_a_pod_of_two(cri: Cri, runtime: str) -> None:
             0,
         )
         assert execute(cri, b, "sh", "-c", "cat /tmp/f 2>/dev/null; exit 4") == ("", 4)
+        with pytest.raises(grpc.RpcError, match="timeout 1s exceeded"):
+            cri.call("ExecSync", (1, a), *((2, w) for w in ("sleep", "54321")), (3, 1))
+        ps = execute(cri, a, "ps", "-o", "args")[0]
+        assert "sleep 1000" in ps and "54321" not in ps
         stats = fields(cri.call("ContainerStats", (1, a))[1])
         assert 2 in stats and 3 in stats
         cri.call("UpdateContainerResources", (1, a), (2, message((4, 200 << 20))))

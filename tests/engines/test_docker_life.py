@@ -383,10 +383,18 @@ def test_kill_9_of_any_other_process(docker: Docker, name: str) -> None:
         docker("rm", "-f", c)
 
 
-def test_live_restore(docker: Docker, started: Started) -> None:
-    """Sandboxes survive a restart of the engine."""
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+def test_live_restore(docker: Docker, started: Started, how: str) -> None:
+    """Sandboxes survive a restart of the engine, and its death."""
     c = started("sleep 100")
-    docker.stop()
+    if how == "stopped":
+        docker.stop()
+    else:
+        assert docker.daemon is not None
+        containerd = (docker.base / "exec/containerd/containerd.pid").read_text()
+        docker.daemon.kill()
+        docker.daemon.wait()
+        until(lambda: not Path(f"/proc/{containerd}").exists())  # it follows
     docker.start()
     assert field(docker, c, ".State.Running") == "true"
     assert docker.ok("exec", c, "echo", "alive") == "alive"
