@@ -34,7 +34,7 @@ IGNORED: Final = frozenset(
     (
         "defaults", "relatime", "norelatime", "bind", "rbind", "newinstance", "sync", "async", "tmpcopyup", "dirsync",
         "lazytime", "nolazytime", "silent", "loud", "iversion", "noiversion", "mand", "nomand", "remount",
-        "nosymfollow", "symfollow", "z", "Z", "copy", "nocopy", "idmap", "ridmap", "rrw", "U", "acl", "noacl",
+        "nosymfollow", "symfollow", "z", "Z", "copy", "nocopy", "rrw", "U", "acl", "noacl",
         "consistent", "cached", "delegated",
     )
 )  # fmt: skip

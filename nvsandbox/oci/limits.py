@@ -9,7 +9,7 @@ from typing import Final
 from ..failure import Failure
 from . import cgroups
 from .cgroups import UNIFIED, Groups, read, write
-from .spec import BlockIo, Cpu, DeviceRule, Memory, Resources
+from .spec import BlockIo, Cpu, DeviceRule, Memory, Network, Resources
 
 OWN_TASKS: Final = (
     48  # what the sandbox itself needs below pids.max: monitor, gofer, Sentry, its pool
@@ -27,7 +27,7 @@ UNLIMITED: Final = -1
 # Field of the resources, its controller in version 1 and in version 2
 BY_CONTROLLER: Final = (
     ("cpu", "cpu", "cpu"), ("memory", "memory", "memory"), ("pids", "pids", "pids"),
-    ("blockIO", "blkio", "io"), ("hugepageLimits", "hugetlb", "hugetlb"),
+    ("blockIO", "blkio", "io"), ("hugepageLimits", "hugetlb", "hugetlb"), ("rdma", "rdma", "rdma"),
 )  # fmt: skip
 
 
@@ -41,6 +41,7 @@ def apply(groups: Groups, r: Resources, rootless: bool = False) -> None:
         )  # fmt: skip
     try:
         if UNIFIED in groups and "memory" not in groups:
+            _network_v1(groups, r.network)  # version 2 has none
             _apply_v2(groups[UNIFIED], r)
         else:
             if UNIFIED in groups:
@@ -87,12 +88,34 @@ def _apply_v1(groups: Groups, r: Resources) -> None:
     for h in r.hugepageLimits:
         base = _need(groups, "hugetlb", "hugepage limit")
         write(f"{base}/hugetlb.{_page_size(h.pageSize)}.limit_in_bytes", str(h.limit))
+    _network_v1(groups, r.network)
+    for device, line in _rdma(r):
+        write(_need(groups, "rdma", "RDMA limit") + "/rdma.max", f"{device} {line}")
     if "devices" in groups:
         for d in r.devices:
             _device_v1(groups["devices"], d)
         if r.devices:
             for line in ALWAYS:
                 write(f"{groups['devices']}/devices.allow", line)
+
+
+def _network_v1(groups: Groups, n: Network | None) -> None:
+    if n is None:
+        return
+    if n.classID:
+        write(_need(groups, "net_cls", "network class") + "/net_cls.classid", str(n.classID))
+    for p in n.priorities:
+        base = _need(groups, "net_prio", "network priority")
+        write(f"{base}/net_prio.ifpriomap", f"{p.name} {p.priority}")
+
+
+def _rdma(r: Resources) -> list[tuple[str, str]]:
+    """(device, its limits), as both versions have them."""
+    out = []
+    for device, limit in r.rdma.items():
+        pairs = (("hca_handle", limit.hcaHandles), ("hca_object", limit.hcaObjects))
+        out.append((device, " ".join(f"{k}={v}" for k, v in pairs if v is not None)))
+    return out
 
 
 def _page_size(text: str) -> str:
@@ -119,6 +142,10 @@ def _cpu_v1(groups: Groups, c: Cpu) -> None:
             write(f"{base}/cpu.cfs_period_us", str(c.period))
         else:
             write(f"{base}/cpu.cfs_quota_us", str(c.quota))
+    if c.burst is not None:
+        write(_need(groups, "cpu", "CPU burst") + "/cpu.cfs_burst_us", str(c.burst))
+    if c.idle is not None:
+        write(_need(groups, "cpu", "idle CPU") + "/cpu.idle", str(c.idle))
     if c.realtimePeriod:
         write(_need(groups, "cpu", "realtime period") + "/cpu.rt_period_us", str(c.realtimePeriod))
     if c.realtimeRuntime:
@@ -218,6 +245,10 @@ def _apply_v2(base: str, r: Resources) -> None:
         if c.quota or c.period:
             quota = str(c.quota) if c.quota and c.quota > 0 else MAX
             write(f"{base}/cpu.max", f"{quota} {c.period or 100000}")
+        if c.burst is not None:
+            write(f"{base}/cpu.max.burst", str(c.burst))
+        if c.idle is not None:
+            write(f"{base}/cpu.idle", str(c.idle))
         for value, file in ((c.cpus, "cpuset.cpus"), (c.mems, "cpuset.mems")):
             if value:
                 write(f"{base}/{file}", value)
@@ -249,6 +280,8 @@ def _apply_v2(base: str, r: Resources) -> None:
                 write(f"{base}/io.max", f"{t.major}:{t.minor} {name}={t.rate}")
     for h in r.hugepageLimits:
         write(f"{base}/hugetlb.{_page_size(h.pageSize)}.max", str(h.limit))
+    for device, line in _rdma(r):
+        write(f"{base}/rdma.max", f"{device} {line}")
     for file, value in r.unified.items():
         if "/" in file or file.startswith("cgroup."):
             raise Failure(f"unified resource `{file}`: not a controller's file")

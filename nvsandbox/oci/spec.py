@@ -86,6 +86,8 @@ class Mount(Struct):
     type: Name = ""
     source: Name = ""
     options: list[Text] = []
+    uidMappings: list[IdMap] = []
+    gidMappings: list[IdMap] = []
 
 
 class Hook(Struct):
@@ -181,6 +183,21 @@ class HugepageLimit(Struct):
     limit: Annotated[int, Meta(ge=0)]
 
 
+class InterfacePriority(Struct):
+    name: Name
+    priority: U32
+
+
+class Network(Struct):
+    classID: U32 | None = None
+    priorities: list[InterfacePriority] = []
+
+
+class Rdma(Struct):
+    hcaHandles: U32 | None = None
+    hcaObjects: U32 | None = None
+
+
 class Resources(Struct):
     devices: list[DeviceRule] = []
     memory: Memory | None = None
@@ -188,6 +205,8 @@ class Resources(Struct):
     pids: Pids | None = None
     blockIO: BlockIo | None = None
     hugepageLimits: list[HugepageLimit] = []
+    network: Network | None = None
+    rdma: dict[Name, Rdma] = {}
     unified: dict[Name, Text] = {}
 
 
@@ -214,6 +233,16 @@ class Seccomp(Struct):
     syscalls: list[SeccompRule] = []
 
 
+class Personality(Struct):
+    domain: Name = "LINUX"
+    flags: list[Name] = []
+
+
+class TimeOffset(Struct):
+    secs: I64 = 0
+    nanosecs: U32 = 0
+
+
 class Linux(Struct):
     uidMappings: list[IdMap] = []
     gidMappings: list[IdMap] = []
@@ -227,6 +256,9 @@ class Linux(Struct):
     maskedPaths: list[Name] = []
     readonlyPaths: list[Name] = []
     mountLabel: Name = ""
+    intelRdt: dict[str, Any] | None = None
+    personality: Personality | None = None
+    timeOffsets: dict[Name, TimeOffset] = {}
 
 
 class Spec(Struct):
@@ -261,8 +293,10 @@ def decode(raw: bytes, type: Any, path: str) -> Any:
     try:
         tree = msgspec.json.decode(raw)
         return msgspec.convert(drop_nulls(tree) if b"null" in raw else tree, type)
-    except (msgspec.ValidationError, msgspec.DecodeError, RecursionError) as e:
-        raise Failure(f"`{path}`: {str(e) or 'nested too deeply'}") from None
+    except RecursionError:
+        raise Failure(f"`{path}`: nested too deeply") from None
+    except (msgspec.ValidationError, msgspec.DecodeError) as e:
+        raise Failure(f"`{path}`: {e}") from None
 
 
 def read(path: str) -> bytes:
@@ -337,5 +371,21 @@ def check(spec: Spec, path: str) -> None:
         raise Failure(
             f"`{path}`: $.linux.rootfsPropagation: unknown `{spec.linux.rootfsPropagation}`"
         )
+    _refuse(spec, path)
     if ".." in spec.linux.cgroupsPath.split("/"):
         raise Failure(f"`{path}`: $.linux.cgroupsPath: `..` is not allowed")
+
+
+def _refuse(spec: Spec, path: str) -> None:
+    """What would silently be less than was asked for. Raises Failure naming the JSON path."""
+    for i, m in enumerate(spec.mounts):
+        if m.uidMappings or m.gidMappings or "idmap" in m.options or "ridmap" in m.options:
+            raise Failure(f"`{path}`: $.mounts[{i}]: mounts with mapped ids are not supported")
+    linux = spec.linux
+    if linux.intelRdt:
+        raise Failure(f"`{path}`: $.linux.intelRdt: Intel RDT is not supported")
+    if linux.personality is not None and linux.personality.domain != "LINUX":
+        what = linux.personality.domain
+        raise Failure(f"`{path}`: $.linux.personality.domain: `{what}` is not supported")
+    if any(o.secs or o.nanosecs for o in linux.timeOffsets.values()):
+        raise Failure(f"`{path}`: $.linux.timeOffsets: time namespaces are not supported")

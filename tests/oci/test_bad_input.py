@@ -93,6 +93,23 @@ BAD: list[tuple[str, Any, str]] = [
     ("linux.namespaces", [{"type": "pid", "path": "/proc/1/ns/pid"}], "supported in pods only"),
     ("linux.namespaces", [{"type": "user"}], "uidMappings"),
     ("linux.cgroupsPath", "../../x", "cgroupsPath"),
+    ("linux.intelRdt", {"l3CacheSchema": "L3:0=ffff0"}, "$.linux.intelRdt"),
+    ("linux.personality", {"domain": "LINUX32"}, "$.linux.personality.domain"),
+    ("linux.timeOffsets", {"monotonic": {"secs": 5}}, "$.linux.timeOffsets"),
+    ("linux.resources", {"network": {"classID": -1}}, "$.linux.resources.network.classID"),
+    (
+        "mounts",
+        [
+            {
+                "destination": "/x",
+                "type": "bind",
+                "source": "/tmp",
+                "options": ["bind"],
+                "uidMappings": [{"containerID": 0, "hostID": 1000, "size": 1}],
+            }
+        ],
+        "$.mounts[0]: mounts with mapped ids",
+    ),
     ("linux.resources", {"memory": {"limit": "much"}}, "$.linux.resources.memory.limit"),
     ("linux.resources", {"memory": {"limit": 1 << 70}}, "$.linux.resources.memory.limit"),
     ("linux.resources", {"cpu": {"cpus": "9999"}}, "cpuset"),
@@ -291,3 +308,29 @@ def test_proc_and_sys_on_a_symbolic_link(rt: Runtime, tmp_path: Path, place: str
     assert f"`/{place}` must be mounted on ordinary directory" in rt.failure(
         rt("create", "-b", b, "x")
     )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "truncated"),
+        (b'{"args": ["true"', "truncated"),
+        (b"\xff\xfe", "malformed"),
+        (b"[]", "Expected `object`"),
+        (b'{"cwd": "/"}', "$.args: a program is needed"),
+        (b'{"cwd": "x", "args": ["true"]}', "$.cwd: `x` is not absolute"),
+        (b'{"cwd": "/", "args": ["true"], "user": {"uid": -1}}', "$.user.uid"),
+        (b'{"cwd": "/", "args": ["true"], "env": ["A=\\u0000"]}', "NUL"),
+        (b'{"cwd": "/", "args": ["' + b"x" * (5 << 20) + b'"]}', "larger than 4 MiB"),
+        (b"[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_process_files(rt: Runtime, tmp_path: Path, content: bytes, message: str) -> None:
+    if not rt.root.is_dir():
+        assert rt.create("p", rt.bundle()).returncode == 0
+        rt.ok("start", "p")
+    (tmp_path / "process.json").write_bytes(content)
+    for detach in ((), ("--detach",)):
+        told = rt.failure(rt("exec", *detach, "--process", tmp_path / "process.json", "p"))
+        assert message in told, told
+    assert rt.ok("exec", "p", "echo", "fine") == "fine\n"

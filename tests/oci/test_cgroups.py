@@ -18,7 +18,7 @@ from .conftest import OWN, Runtime
 V2 = {
     "cpu.max": "max 100000", "cpu.weight": "100", "memory.max": "max", "memory.swap.max": "max", "memory.low": "0",
     "pids.max": "max", "io.weight": "", "io.max": "", "cpuset.cpus": "", "cpuset.mems": "", "hugetlb.2MB.max": "max",
-    "cpuset.cpus.effective": "0-3,8", "memory.events": "oom 2\noom_kill 1", "cgroup.freeze": "0", "memory.high": "max",
+    "cpu.max.burst": "0", "cpu.idle": "0", "rdma.max": "", "cpuset.cpus.effective": "0-3,8", "memory.events": "oom 2\noom_kill 1", "cgroup.freeze": "0", "memory.high": "max",
 }  # fmt: skip
 
 
@@ -36,9 +36,10 @@ def test_version_2(tmp_path: Path) -> None:
     g = {"": group(tmp_path, V2)}
     wanted = {
         "memory": {"limit": 100 << 20, "swap": 150 << 20, "reservation": 10 << 20},
-        "cpu": {"shares": 1024, "quota": 50000, "period": 100000, "cpus": "0-1"}, "pids": {"limit": 10},
+        "cpu": {"shares": 1024, "quota": 50000, "period": 100000, "cpus": "0-1", "burst": 20000, "idle": 1}, "pids": {"limit": 10},
         "blockIO": {"weight": 500, "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 1000}]},
         "hugepageLimits": [{"pageSize": "2MB", "limit": 0}], "unified": {"memory.high": "5000"},
+        "rdma": {"mlx5_1": {"hcaHandles": 3, "hcaObjects": 10000}},
     }  # fmt: skip
     limits.apply(g, resources(wanted))
 
@@ -57,6 +58,8 @@ def test_version_2(tmp_path: Path) -> None:
         and now("hugetlb.2MB.max").startswith("0")
     )
     assert now("memory.high").startswith("5000")
+    assert now("cpu.max.burst").startswith("20000") and now("cpu.idle") == "1"
+    assert now("rdma.max") == "mlx5_1 hca_handle=3 hca_object=10000"
     assert limits.memory_limit(g) == 100 << 20 and limits.cpus(g) == 5 and limits.oom_kills(g) == 1
     (tmp_path / "cpu.max").write_text("50000 100000")
     assert limits.cpu_max(g) == (50000, 100000)
@@ -94,6 +97,23 @@ def test_unified_files_are_a_controllers(tmp_path: Path) -> None:
 def test_a_missing_controller_is_named(tmp_path: Path) -> None:
     with pytest.raises(Failure, match="controller `memory` is not available"):
         limits.apply({"pids": str(tmp_path)}, resources({"memory": {"limit": 1 << 30}}))
+    for v2 in ({}, {"": group(tmp_path, V2)}):
+        with pytest.raises(Failure, match="controller `net_cls` is not available"):
+            limits.apply(v2, resources({"network": {"classID": 7}}))
+
+
+def test_network_classes_of_version_1(tmp_path: Path) -> None:
+    g = dict.fromkeys(
+        ("net_cls", "net_prio"), group(tmp_path, {"net_cls.classid": "0", "net_prio.ifpriomap": ""})
+    )
+    limits.apply(
+        g,
+        resources(
+            {"network": {"classID": 1048577, "priorities": [{"name": "eth0", "priority": 5}]}}
+        ),
+    )
+    assert (tmp_path / "net_cls.classid").read_text() == "1048577"
+    assert (tmp_path / "net_prio.ifpriomap").read_text() == "eth0 5"
 
 
 @pytest.mark.parametrize(
