@@ -405,6 +405,33 @@ def test_sockets_are_shown(wire: Wire) -> None:
     assert "cubic" in got and "rtt:" in got and "0100630A:1B58 01" in got
 
 
+def test_sockets_of_one_sandbox_are_shown(wire: Wire) -> None:
+    """By ss with everything, and by netstat; a socket that neither listens nor is connected is not there."""
+    program = """
+import socket, sys, time
+s = socket.create_server(("127.0.0.1", 8123)); c = socket.create_connection(("127.0.0.1", 8123)); a = s.accept()
+u = socket.socket(socket.AF_UNIX); u.bind("/tmp/sock.x"); u.listen(); p = socket.socketpair()
+r = socket.socket(2, 3, 1); b = socket.socket(); b.bind(("", 8124))
+d = socket.socket(2, 2); d.bind(("127.0.0.1", 8125))
+print("up", flush=True); time.sleep(100)
+"""
+    got = wire.run(
+        f"python3 -c '{program}' > /tmp/up & while ! grep -q up /tmp/up; do sleep 0.1; done; ss -tiepnm; echo ==; ss -tuwlnp; echo ==;"
+        "ss -xlnp; echo ==; netstat -ltunp; kill %1"
+    )
+    tcp, listening, unix, netstat = got.split("==\n")
+    assert (
+        tcp.count("ESTAB") == 2
+        and tcp.count("skmem:(r0,rb") == 2
+        and tcp.count('users:(("python3",') == 2
+    )
+    assert re.search(r"^tcp +LISTEN 0 +128 +127\.0\.0\.1:8123 .*python3", listening, re.M)
+    assert re.search(r"^udp +UNCONN .*127\.0\.0\.1:8125 .*python3", listening, re.M)
+    assert re.search(r"^u_str +LISTEN .*/tmp/sock\.x .*python3", unix, re.M)
+    assert re.search(r"^tcp .*127\.0\.0\.1:8123 .*LISTEN +\d+/python3", netstat, re.M)
+    assert "8124" not in got
+
+
 def test_nothing_listens_and_nothing_answers(wire: Wire) -> None:
     program = """
 import errno, socket, select

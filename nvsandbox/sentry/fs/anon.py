@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 PIPEFS: Final = FileSystem("pipefs", "pipefs")
 SOCKFS: Final = FileSystem("sockfs", "sockfs")
+SOCKFS.next_ino = 4096  # netstat(8) takes no number of one digit for a socket's
 ANONFS: Final = FileSystem("anon_inodefs", "anon_inodefs")
 
 

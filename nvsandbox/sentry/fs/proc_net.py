@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from ..abi.socket import AF_INET, AF_INET6
-from ..net import hostproc, netlink, proc, tcp_local, udp_local, unix
+from ..abi.socket import AF_INET, AF_INET6, SOCK_RAW
+from ..net import hostproc, netlink, proc, raw_socket, tcp_local, udp_local, unix
 from ..net.state import NET
 from ..vfs.synthetic import GenFile, StaticDir
 
@@ -32,8 +32,10 @@ def _hex(a: tuple[bytes, int], v4: bool) -> str:
 
 def _row(n: int, s: InetSocket, state: int, queued: int) -> bytes:
     v4 = s.domain == AF_INET
+    local = s.local if s.type != SOCK_RAW else (s.local[0], s.protocol)
+    remote = s.remote if s.type != SOCK_RAW else (s.remote[0], 0)
     return (
-        f"{n:4}: {_hex(s.local, v4)} {_hex(s.remote, v4)} {state:02X} 00000000:{queued:08X} 00:00000000"
+        f"{n:4}: {_hex(local, v4)} {_hex(remote, v4)} {state:02X} 00000000:{queued:08X} 00:00000000"
         f" 00000000 {s.node.uid:5}        0 {s.node.ino} 1 0000000000000000 100 0 0 10 0\n"
     ).encode()
 
@@ -60,21 +62,23 @@ def udp(net: NetState, family: int) -> bytes:
 
 def unix_sockets(net: NetState) -> bytes:
     out = [b"Num       RefCount Protocol Flags    Type St Inode Path\n"]
-    for name, s in net.abstract.items():
+    for s in unix.ALL:
+        if s.net is not net:
+            continue
+        name = s.addr or b""
+        shown = b" @" + name[1:].replace(b"\0", b"@") if name[:1] == b"\0" else b" " + name[:-1]
         flags = 0x10000 if s.state == unix.LISTEN else 0
-        out.append(
-            b"%016X: %08X %08X %08X %04X %02X %5d @%s\n"
-            % (
-                0,
-                s.refs,
-                0,
-                flags,
-                s.type,
-                UNIX_STATE[s.state],
-                s.node.ino,
-                name[1:].replace(b"\0", b"@"),
-            )
-        )
+        fields = (0, s.refs, 0, flags, s.type, UNIX_STATE[s.state], s.node.ino)
+        out.append(b"%016X: %08X %08X %08X %04X %02X %5d%s\n" % (*fields, shown if name else b""))
+    return b"".join(out)
+
+
+def raw(net: NetState, family: int) -> bytes:
+    """As for the others, with the protocol in the port's place."""
+    out = [INET_HEAD if family == AF_INET else INET6_HEAD]
+    for s in raw_socket.ALL:
+        if s.net is net and s.domain == family and s.type == SOCK_RAW:
+            out.append(_row(s.protocol, s, 1 if s.remote[1] else 7, s.rx_cost))
     return b"".join(out)
 
 
@@ -82,12 +86,10 @@ def netlink_sockets(net: NetState) -> bytes:
     out = [
         b"sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n"
     ]
-    for port, s in netlink.used().items():
-        if s.net is not net:
-            continue
+    for s in netlink.used(net):
         out.append(
             b"%016x %-3d %-10d %08x 0        0        0     2        0        %d\n"
-            % (0, 0, port, s.groups, s.node.ino)
+            % (0, s.protocol, s.portid, s.groups, s.node.ino)
         )
     return b"".join(out)
 
@@ -106,7 +108,6 @@ def make_net(fs: ProcFs) -> StaticDir:
     """One directory for all processes: it shows the reader's network namespace."""
     d = StaticDir(fs)
     texts = {
-        b"raw": INET_HEAD, b"raw6": INET6_HEAD,
         b"packet": b"sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n",
         b"protocols": b"protocol  size sockets  memory press maxhdr  slab module\n",
         b"psched": b"000003e8 00000040 000f4240 3b9aca00\n",
@@ -117,6 +118,7 @@ def make_net(fs: ProcFs) -> StaticDir:
         **{name: lambda _net, v=value: v for name, value in texts.items()},  # type: ignore[misc]  # the default binds the loop's value
         **proc.FILES,
         b"tcp": lambda net: tcp(net, AF_INET), b"tcp6": lambda net: tcp(net, AF_INET6),
+        b"raw": lambda net: raw(net, AF_INET), b"raw6": lambda net: raw(net, AF_INET6),
         b"udp": lambda net: udp(net, AF_INET), b"udp6": lambda net: udp(net, AF_INET6),
     }  # fmt: skip
     for name in {**own, **hostproc.FILES}:

@@ -1,4 +1,5 @@
-"""Netlink sockets (Linux: net/netlink/af_netlink.c; netlink(7)): NETLINK_ROUTE and NETLINK_SOCK_DIAG.
+"""Netlink sockets (Linux: net/netlink/af_netlink.c; netlink(7)): NETLINK_ROUTE, NETLINK_SOCK_DIAG, and two of which nothing comes:
+NETLINK_KOBJECT_UEVENT (no device appears or goes) and NETLINK_GENERIC (no family is there).
 
 Changes need CAP_NET_ADMIN and are made inside only (``configure.py``). Listeners are told of links, addresses, routes and neighbours that
 come, change and go.
@@ -29,7 +30,7 @@ from ..kernel.wait import POLLERR, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
 from . import configure, rtnetlink, sock_diag
 from .filter import View
 from .socket import Received, Socket, Ucred, register_family
-from .state import NET
+from .state import NET, NetState
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -58,13 +59,22 @@ FLAGS: Final = (
     12,
 )  # PKTINFO, BROADCAST_ERROR, NO_ENOBUFS, LISTEN_ALL_NSID, CAP_ACK, EXT_ACK, GET_STRICT_CHK
 MAX_GROUP: Final = 36  # __RTNLGRP_MAX
-_used: dict[int, NetlinkSocket] = {}
+NETLINK_KOBJECT_UEVENT: Final = 15
+NETLINK_GENERIC: Final = 16
+PROTOCOLS: Final = (
+    NETLINK_ROUTE,
+    NETLINK_SOCK_DIAG,
+    NETLINK_KOBJECT_UEVENT,
+    NETLINK_GENERIC,
+)
+Port = tuple[NetState, int, int]  # namespace, protocol, number
+_used: dict[Port, NetlinkSocket] = {}
 ALL: Final[dict[NetlinkSocket, None]] = {}
 
 
 @final
 class NetlinkSocket(Socket):
-    """A NETLINK_ROUTE or NETLINK_SOCK_DIAG socket."""
+    """A socket of one of PROTOCOLS."""
 
     __slots__ = ("groups", "portid", "rx")
 
@@ -89,12 +99,12 @@ class NetlinkSocket(Socket):
     def _bind_port(self, t: Task, port: int) -> None:
         if port == 0:
             port = t.tg.pid
-            while port in _used:
+            while (self.net, self.protocol, port) in _used:
                 port = (port - 4096) & 0xFFFFFFFF or 1
-        elif port in _used:
+        elif (self.net, self.protocol, port) in _used:
             raise SysErr(errno.EADDRINUSE)
         self.portid = port
-        _used[port] = self
+        _used[self.net, self.protocol, port] = self
 
     def connect(self, t: Task, addr: bytes) -> None:
         if len(addr) < 12:
@@ -124,6 +134,8 @@ class NetlinkSocket(Socket):
                 raise SysErr(errno.EINVAL)
             if struct.unpack_from("<I", addr, 4)[0] != 0:
                 raise SysErr(errno.ECONNREFUSED)
+        if self.protocol == NETLINK_KOBJECT_UEVENT:
+            raise SysErr(errno.ECONNREFUSED)  # nobody listens in the kernel
         if not self.portid:
             self._bind_port(t, 0)
         at = 0
@@ -168,6 +180,10 @@ class NetlinkSocket(Socket):
             self._error(0, seq, raw)
 
     def _answers(self, kind: int, dump: bool, raw: bytes) -> list[rtnetlink.Answer]:
+        if self.protocol == NETLINK_GENERIC:
+            if dump:
+                return []
+            raise SysErr(errno.ENOENT)
         if self.protocol == NETLINK_SOCK_DIAG:
             return sock_diag.query(self.net, kind, dump, raw)
         return rtnetlink.query(self.net, kind, dump, raw)
@@ -263,7 +279,7 @@ class NetlinkSocket(Socket):
         return bool(self.opts and self.opts.get((SOL_SOCKET, SO_PASSCRED)))
 
     def release(self) -> None:
-        _used.pop(self.portid, None)
+        _used.pop((self.net, self.protocol, self.portid), None)
         ALL.pop(self, None)
         self.rx.clear()
 
@@ -271,7 +287,7 @@ class NetlinkSocket(Socket):
 def create_netlink(t: Task, type: int, protocol: int) -> Socket:
     if type not in (SOCK_RAW, SOCK_DGRAM):
         raise SysErr(errno.ESOCKTNOSUPPORT)
-    if protocol not in (NETLINK_ROUTE, NETLINK_SOCK_DIAG):
+    if protocol not in PROTOCOLS:
         raise SysErr(errno.EPROTONOSUPPORT)
     return NetlinkSocket(t, type, protocol)
 
@@ -320,6 +336,6 @@ def neighbour_changed(index: int, ip: bytes, mac: bytes, state: int) -> None:
 NET.neighbour_changed = neighbour_changed
 
 
-def used() -> dict[int, NetlinkSocket]:
-    """Bound sockets by port, for /proc/net/netlink."""
-    return _used
+def used(net: NetState) -> list[NetlinkSocket]:
+    """Bound sockets, for /proc/net/netlink."""
+    return [s for s in _used.values() if s.net is net]

@@ -10,6 +10,7 @@ import struct
 from typing import Final
 
 from ...rtattr import pack as attr
+from ...rtattr import parse
 from ..abi.socket import AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP
 from ..errors import SysErr
 from . import tcp_local, udp_local
@@ -24,6 +25,10 @@ REQUEST: Final = struct.Struct("<BBBxI")
 INET_DIAG_INFO: Final = 2
 INET_DIAG_CONG: Final = 4
 INET_DIAG_SHUTDOWN: Final = 8
+INET_DIAG_MEMINFO: Final = 1
+INET_DIAG_SKMEMINFO: Final = 7
+REQ_PROTOCOL: Final = 3  # INET_DIAG_REQ_PROTOCOL, after struct inet_diag_req_v2
+REQUEST_SIZE: Final = 56
 TCP_LISTEN: Final = 10
 
 
@@ -41,9 +46,13 @@ def _row(s: InetSocket, state: int, queued: tuple[int, int], ext: int) -> Answer
     )
     body += struct.pack("<I", s.device) + cookie
     body += struct.pack("<IIIII", 0, *queued, s.node.uid, s.node.ino)
+    if ext & 1 << (INET_DIAG_MEMINFO - 1):
+        body += attr(INET_DIAG_MEMINFO, struct.pack("<4I", queued[0], queued[1], 0, queued[1]))
+    if ext & 1 << (INET_DIAG_SKMEMINFO - 1):
+        body += attr(INET_DIAG_SKMEMINFO, s.meminfo())
     if isinstance(s, TcpSocket):
-        if ext & 1 << (INET_DIAG_INFO - 1) and s.far is not None:
-            body += attr(INET_DIAG_INFO, s.far.info())
+        if ext & 1 << (INET_DIAG_INFO - 1):
+            body += attr(INET_DIAG_INFO, s.info())
         if ext & 1 << (INET_DIAG_CONG - 1):
             body += attr(INET_DIAG_CONG, b"cubic\0")
     body += attr(INET_DIAG_SHUTDOWN, bytes((s.shut & 3,)))
@@ -57,6 +66,9 @@ def query(net: NetState, kind: int, dump: bool, raw: bytes) -> list[Answer]:
     family, protocol, ext, states = REQUEST.unpack_from(raw, 16)
     if family not in (AF_INET, AF_INET6) or protocol not in (IPPROTO_TCP, IPPROTO_UDP):
         raise SysErr(errno.ENOENT)
+    asked = parse(raw[16 + REQUEST_SIZE :]).get(REQ_PROTOCOL)
+    if asked is not None and int.from_bytes(asked[:4], "little") != protocol:
+        raise SysErr(errno.ENOENT)  # one whose number is larger than a byte: MPTCP
     if not dump:
         raise SysErr(errno.EOPNOTSUPP)
     out = []

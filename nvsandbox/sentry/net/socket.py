@@ -370,14 +370,17 @@ class Socket(FileDescription):
                 self.cookie = next(_cookies)
             return struct.pack("<Q", self.cookie)
         if opt == SO_MEMINFO:  # SK_MEMINFO_*: only the limits and what waits are counted
-            return struct.pack(
-                "<9I", self.queued(), self.rcvbuf, self.unsent(), self.sndbuf, 0, 0, 0, 0, 0
-            )
+            return self.meminfo()
         if opt == SO_BPF_EXTENSIONS:
             return struct.pack("<i", 64)  # SKF_AD_MAX
         if opt == SO_ATTACH_FILTER:  # SO_GET_FILTER
             return b""
         raise SysErr(errno.ENOPROTOOPT)
+
+    def meminfo(self) -> bytes:
+        """SK_MEMINFO_* (linux/sock_diag.h)."""
+        limits = (self.queued(), self.rcvbuf, self.unsent(), self.sndbuf)
+        return struct.pack("<9I", *limits, 0, 0, 0, 0, 0)
 
     def getsockopt_from(self, t: Task, level: int, opt: int, val: int, room: int) -> bytes:
         """As ``getsockopt``, for options that look at what is in the caller's buffer, or at its size. Raises EFAULT too."""

@@ -510,6 +510,12 @@ class TcpSocket(InetSocket):
             mask |= POLLOUT | POLLWRNORM
         return mask
 
+    def info(self) -> bytes:
+        """struct tcp_info."""
+        if self.far is not None:
+            return self.far.info()
+        return bytes([self.tcp_state()]).ljust(INFO_SIZE, b"\0")
+
     # Options
     def getsockopt(self, t: Task, level: int, opt: int) -> bytes:
         if level == SOL_SOCKET and self.state in (CLOSED, LISTEN):
@@ -528,9 +534,7 @@ class TcpSocket(InetSocket):
         if opt == TCP_CONGESTION:
             return b"cubic".ljust(16, b"\0")
         if opt == TCP_INFO:
-            if self.far is not None:
-                return self.far.info()
-            return bytes([self.tcp_state()]).ljust(INFO_SIZE, b"\0")
+            return self.info()
         if opt in TCP_EMPTY:
             return b""
         if opt == TCP_TIMESTAMP:
@@ -611,5 +615,5 @@ def _nobody(_events: int) -> None:
 
 
 def sockets(net: NetState) -> list[TcpSocket]:
-    """All that have an address, for /proc/net/tcp."""
-    return [s for s in ALL if s.local[1] and s.net is net]
+    """All that are connected or listen, for /proc/net/tcp."""
+    return [s for s in ALL if s.net is net and s.local[1] and s.tcp_state() != tcp_far.CLOSE]

@@ -58,6 +58,7 @@ OVERHEAD: Final = 768  # bytes a message costs beyond its data
 WAKE_ALL: Final = POLLIN | POLLRDNORM | POLLOUT | POLLHUP | POLLRDHUP | POLLERR
 NO_CRED: Final[Ucred] = (0, 65534, 65534)
 
+ALL: Final[dict[UnixSocket, None]] = {}
 CLOSED: Final = 0
 LISTEN: Final = 1
 CONNECTED: Final = 2
@@ -124,6 +125,7 @@ class UnixSocket(Socket):
         self.peer_cred = (0, -1, -1)
         self.peer_groups: tuple[int, ...] = ()
         self.dead = False
+        ALL[self] = None
 
     # Names
     def sockname(self) -> bytes:
@@ -291,6 +293,7 @@ class UnixSocket(Socket):
 
     def release(self) -> None:
         self.dead = True
+        ALL.pop(self, None)
         name = self.addr
         if name is not None and self.net.abstract.get(name) is self:
             del self.net.abstract[name]
@@ -304,6 +307,7 @@ class UnixSocket(Socket):
             new = self.pending.popleft()
             new.hang_up(True)
             new.dead = True
+            ALL.pop(new, None)
             new.flush_rx()
         self.queue.wake(WAKE_ALL)
         unix_gc.closed()

@@ -1,3 +1,4 @@
+#!/usr/bin/python3
 """What options do beyond being read back: time stamps, original addresses, lost datagrams, filters, choosers among a port's sockets."""
 
 import ctypes
