@@ -1,4 +1,4 @@
-#!/usr/bin/python3
+#!/usr/bin/env python3
 """What options do beyond being read back: time stamps, original addresses, lost datagrams, filters, choosers among a port's sockets."""
 
 import ctypes
@@ -73,7 +73,7 @@ b.setblocking(False)
 while True:
     try:
         b.recv(2000, socket.MSG_DONTWAIT)
-    except (BlockingIOError, TimeoutError):
+    except BlockingIOError:
         break
 b.settimeout(10)
 a.sendto(b"after", b.getsockname())
@@ -118,11 +118,12 @@ for s in senders:
         s.sendto(b"x", group[0].getsockname())
 seen = []
 for s in group:
+    s.setblocking(False)
     flows = []
     while True:
         try:
-            flows.append(s.recvfrom(9, socket.MSG_DONTWAIT)[1])
-        except (BlockingIOError, TimeoutError):
+            flows.append(s.recvfrom(9)[1])
+        except BlockingIOError:
             break
     seen.append(flows)
 print(
