@@ -77,6 +77,7 @@ class CloneArgs:
         "flags",
         "parent_tid",
         "pidfd",
+        "set_tid",
         "stack",
         "tls",
     )
@@ -86,6 +87,7 @@ class CloneArgs:
         self.exit_signal = exit_signal
         self.stack = 0
         self.parent_tid = self.child_tid = self.tls = self.pidfd = 0
+        self.set_tid: tuple[int, ...] = ()  # ids for the child, innermost namespace first
 
 
 def check(a: CloneArgs) -> None:
@@ -128,7 +130,7 @@ def do_clone(t: Task, a: CloneArgs) -> int:
         ns = namespaces.new_proxy(t, f, creds)
     k.check_task_limit(t)
     pidns = ns.pids_for_children
-    tid = pidns.allocate()
+    tid = pidns.allocate(t.creds, a.set_tid)
     seen = t.tg.pidns.number(tid)
     tg = t.tg if f & CLONE_THREAD else _new_group(t, a, tid, pidns)
     child = Task(k, tg, tid)

@@ -11,7 +11,7 @@ import errno
 from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from ..errors import SysErr
-from .creds import Credentials
+from .creds import CAP_CHECKPOINT_RESTORE, CAP_SYS_ADMIN, Credentials
 from .task import Task, ThreadGroup
 from .userns import INIT_USER, Namespace, UserNamespace
 from .wait import WaitQueue
@@ -74,6 +74,18 @@ class PidNamespace(Namespace):
                 return self.last_pid
         raise SysErr(errno.EAGAIN)
 
+    def claim_pid(self, pid: int, c: Credentials) -> int:
+        """The id that clone3(2)'s set_tid asks for. Raises EINVAL, EPERM, EEXIST."""
+        if not 1 <= pid < pid_max or (pid != 1 and self.init is None):
+            raise SysErr(errno.EINVAL)
+        ns = self.administrator()
+        if not c.ns_capable(ns, CAP_CHECKPOINT_RESTORE) and not c.ns_capable(ns, CAP_SYS_ADMIN):
+            raise SysErr(errno.EPERM)
+        if pid in self.used_pids:
+            raise SysErr(errno.EEXIST)
+        self.used_pids.add(pid)
+        return pid
+
     def release_pid(self, pid: int) -> None:
         self.used_pids.discard(pid)
         for ns in self.chains.pop(pid, ()):
@@ -81,20 +93,25 @@ class PidNamespace(Namespace):
             del ns.up[own]
             ns.used_pids.discard(own)
 
-    def allocate(self) -> int:
-        """The outermost number of a new task of this namespace, which gets one in each namespace outwards. Raises EAGAIN, ENOMEM
-        when its init is gone."""
+    def allocate(self, c: Credentials, wanted: tuple[int, ...] = ()) -> int:
+        """The outermost number of a new task of this namespace, which gets one in each namespace outwards: those ``wanted``, from here
+        on. Raises EAGAIN, ENOMEM when its init is gone, and what ``claim_pid`` raises."""
+        if len(wanted) > self.level + 1:
+            raise SysErr(errno.EINVAL)
         root = self.root
+        outermost = wanted[self.level] if len(wanted) > self.level else 0
         if self is root:
-            return self.new_pid()
+            return self.claim_pid(outermost, c) if wanted else self.new_pid()
         if self.init is not None and self.init.exited:
             raise SysErr(errno.ENOMEM)
-        pid = root.new_pid()
+        pid = root.claim_pid(outermost, c) if len(wanted) > self.level else root.new_pid()
         made = root.chains[pid] = []
         ns = self
+        left = wanted
         try:
             while ns.parent is not None:
-                own = ns.new_pid()
+                own = ns.claim_pid(left[0], c) if left else ns.new_pid()
+                left = left[1:]
                 ns.up[own], ns.down[pid] = pid, own
                 made.append(ns)
                 ns = ns.parent

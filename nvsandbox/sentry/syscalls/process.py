@@ -19,6 +19,7 @@ from ..kernel.clone import CloneArgs, do_clone
 from ..kernel.cputime import Usage, look_last, with_children
 from ..kernel.creds import CAP_SYS_PTRACE
 from ..kernel.exit import exit_info, reap
+from ..kernel.pids import MAX_LEVEL
 from ..kernel.task import Task, ThreadGroup
 from ..loader.exec import close_program, exec_program, open_program
 from ..vfs.namei import AT_FDCWD, start_at
@@ -84,13 +85,15 @@ def sys_clone3(t: Task, args: UserPtr, size: CULong) -> int:
         raise SysErr(errno.EINVAL)
     if bool(stack) != bool(stack_size):
         raise SysErr(errno.EINVAL)
-    if set_n or set_tid:
-        raise SysErr(errno.EINVAL if bool(set_n) != bool(set_tid) else errno.EPERM)
+    if bool(set_n) != bool(set_tid) or set_n > MAX_LEVEL:
+        raise SysErr(errno.EINVAL)
     if flags & cl.CLONE_INTO_CGROUP:
         raise SysErr(errno.EBADF)
     a = CloneArgs(flags, sig)
     a.stack = stack + stack_size
     a.parent_tid, a.child_tid, a.tls, a.pidfd = ptid, ctid, tls, pidfd
+    if set_n:
+        a.set_tid = struct.unpack(f"<{set_n}i", t.copy_in(set_tid, 4 * set_n))
     return do_clone(t, a)
 
 
@@ -586,6 +589,6 @@ TABLE: Final[Table] = {
     308: partial("setns", sys_setns, "time namespaces"),
     322: full("execveat", sys_execveat),
     434: full("pidfd_open", sys_pidfd_open),
-    435: partial("clone3", sys_clone3, "time namespaces, set_tid"),
+    435: partial("clone3", sys_clone3, "time namespaces"),
     438: full("pidfd_getfd", sys_pidfd_getfd),
 }
