@@ -101,3 +101,19 @@ def test_prints_the_same_as_on_the_host(
     )
     assert len(host) > 300
     assert inside.splitlines() == host.splitlines()
+
+
+def test_valgrind(platform: str) -> None:
+    """It reads the text that it runs, so it must be the file's own."""
+    subprocess.run([str(REPO / "tools/apt.sh"), "valgrind", "libc6-dbg"], check=True)
+    argv = [
+        *cli(platform, Path("/"), "-w", "/"),
+        "valgrind",
+        "--error-exitcode=9",
+        "sh",
+        "-c",
+        "ls / | wc -l",
+    ]
+    got = subprocess.run(argv, cwd=REPO, stdin=subprocess.DEVNULL, capture_output=True, timeout=100)
+    assert got.returncode == 0, got.stderr
+    assert int(got.stdout) > 10 and b"ERROR SUMMARY: 0 errors" in got.stderr

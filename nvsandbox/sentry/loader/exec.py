@@ -235,6 +235,8 @@ def exec_program(t: Task, prog: Program) -> None:
             users.gid_out(creds.egid),
         )
         _load(t, prog, mm, *ids, secure)
+        # A program without an interpreter that maps text is one itself, or a translator of code (valgrind).
+        mm.patch_late = prog.interp is None
         th.run()
     except BaseException:
         t.thread, t.mm = old

@@ -107,7 +107,8 @@ class MM:
 
     __slots__ = (
         "_busy", "_lock_queue", "aio", "arg_end", "arg_start", "args", "auxv", "brk", "brk_start", "donated", "dumpable",
-        "env_end", "env_start", "exe", "hold", "lock_new", "map", "membarrier", "mmap_base", "no_patch", "no_thp", "patches", "resident",
+        "env_end", "env_start", "exe", "hold", "lock_new", "map", "membarrier", "mmap_base", "no_patch", "no_thp", "patch_late", "patches",
+        "resident",
         "space", "stack_start", "users", "vdso", "visits",
     )  # fmt: skip
 
@@ -126,6 +127,7 @@ class MM:
         self.membarrier = 0
         self.patches: list[Mapped] = []  # patched text (mm/patch.py)
         self.no_patch = False
+        self.patch_late = False  # text that it maps itself: it may only want to read it
         self.donated = -1
         self.no_thp = False
         self.resident = (
@@ -167,7 +169,7 @@ class MM:
         new.env_start, new.env_end = self.env_start, self.env_end
         new.auxv, new.args = self.auxv, self.args
         new.exe, new.dumpable, new.membarrier = self.exe, self.dumpable, self.membarrier
-        new.no_patch = self.no_patch
+        new.no_patch, new.patch_late = self.no_patch, self.patch_late
         new.patches = self.patches[:]
         drop = [v for v in new.map.vmas if v.flags & (DONTFORK | LOCKED)]
         if new.exe is not None:
@@ -343,7 +345,7 @@ class MM:
         self.host_mmap(t, at, size, prot, flags, fd, offset)
         patcher = t.k.patcher
         if patcher is not None and file is not None and prot & 7 == PROT_READ | PROT_EXEC:
-            if not shared and not self.no_patch:
+            if not shared and not self.no_patch and not self.patch_late:
                 patcher.mapped(t, self, at, size, offset, file, fd)
         self.apply(t, before)
         return at
