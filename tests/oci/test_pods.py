@@ -100,6 +100,11 @@ def test_two_containers(rt: Runtime, style: tuple[str, str], tmp_path: Path) -> 
             line.endswith(f"/{name}")
             for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()
         )
+    # Each writes to its own root's disk, through its own pid-file process.
+    rt.ok("exec", "b", "sh", "-c", "head -c 5000000 /dev/zero >/big")
+    links = [os.readlink(fd) for fd in Path(f"/proc/{sentries[0]}/fd").iterdir()]
+    root = os.path.realpath(rt.rootfs)
+    assert any(x.startswith(f"{root}/") and x.endswith(" (deleted)") for x in links), links
     # Each has its own signals, status and end.
     rt.ok("kill", "b", "TERM")
     gone(b)
