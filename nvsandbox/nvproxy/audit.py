@@ -53,9 +53,17 @@ class Audit:
         """One line; a reader that is gone or slow stops nothing."""
         if self.fd < 0:
             return
-        line = json.dumps({"t": round(time.time(), 6), **fields}, separators=(",", ":"))
+        now = round(time.time(), 6)
+        line = json.dumps({"t": now, **fields}, separators=(",", ":"))
+        if len(line) >= MAX_LINE:  # what a pipe takes whole; parameters are what is long
+            kept = {
+                k: v[:200] if isinstance(v, str) else v
+                for k, v in fields.items()
+                if not isinstance(v, dict)
+            }
+            line = json.dumps({"t": now, **kept, "cut": True}, separators=(",", ":"))
         try:
-            os.write(self.fd, line[:MAX_LINE].encode() + b"\n")
+            os.write(self.fd, line.encode() + b"\n")
         except BlockingIOError:
             pass
         except OSError:

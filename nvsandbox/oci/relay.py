@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # SIGCHLD is the relay's own; the kernel sends SIGHUP and SIGWINCH for a terminal.
 OWN: Final = frozenset((signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD))
 MAX_TITLE: Final = 4096
+PATIENCE: Final = 5.0  # seconds
 TIOCSCTTY: Final = 0x540E
 TIOCGWINSZ: Final = 0x5413
 
@@ -118,7 +119,7 @@ class Relay:
         from ..sandbox import disk_files
 
         fds = disk_files.make(self.disk) if self.disk >= 0 else []
-        self.sock.setblocking(True)
+        self.sock.settimeout(PATIENCE)  # a Sentry that asks and doesn't listen must not hold us up
         with contextlib.suppress(OSError):
             control.send(self.sock, {"op": "files"}, tuple(fds))
         self.sock.setblocking(False)
