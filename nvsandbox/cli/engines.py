@@ -6,11 +6,12 @@ import json
 import os
 import re
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ..failure import Failure, reason
 
 MAX_CONFIG: Final = 1 << 20
+CRI_PLUGIN: Final = "io.containerd.grpc.v1.cri"
 
 
 class Engine(NamedTuple):
@@ -39,6 +40,32 @@ def edit_docker(text: str, name: str, program: str | None) -> str:
     if not runtimes:
         del conf["runtimes"]
     return json.dumps(conf, indent=4) + "\n" if conf or text.strip() else ""
+
+
+def _toml(text: str) -> dict[str, Any]:
+    """Raises Failure."""
+    import tomllib
+
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        raise Failure(f"not TOML: {e}") from None
+
+
+def edited(e: Engine, text: str, name: str, program: str | None) -> str:
+    """The configuration with the runtime, or without it. Raises Failure, also where it is written in a form that isn't found by its
+    lines, such as tables in one line."""
+    if e.edit is edit_docker:
+        return e.edit(text, name, program)
+    _toml(text)
+    new = e.edit(text, name, program)
+    try:
+        _toml(new)
+    except Failure:
+        raise Failure(
+            f"it has the runtimes in a form that can't be edited line by line: {'add' if program else 'remove'} `{name}` by hand"
+        ) from None
+    return new
 
 
 def _section(text: str, head: str) -> tuple[int, int]:
@@ -79,21 +106,33 @@ def edit_podman(text: str, name: str, program: str | None) -> str:
     return text[:head] + entry + text[head:]
 
 
-CRI: Final = 'plugins."io.containerd.grpc.v1.cri".containerd.runtimes'
+# Where runtimes are, by the version of the configuration: that of containerd 1.x, and of 2.x, which reads both
+CRI: Final = {
+    2: 'plugins."io.containerd.grpc.v1.cri".containerd.runtimes',
+    3: "plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes",
+}
 
 
 def edit_containerd(text: str, name: str, program: str | None) -> str:
-    """config.toml, version 2: a runtime class of the stock runc shim with our program as its binary."""
-    if re.search(r"^version[ \t]*=[ \t]*[13]\b", text, re.M):
-        raise Failure("a configuration of version 2 is expected (`containerd config migrate`)")
-    heads = [f"{CRI}.{name}.options", f"{CRI}.{name}"]
+    """config.toml: a runtime class of the stock runc shim with our program as its binary."""
+    conf = _toml(text)
+    version = conf.get("version", 1 if conf else 2)
+    if version not in CRI:
+        raise Failure(
+            f"version {version}, where 2 or 3 is expected: `containerd config migrate` prints it so"
+        )
+    disabled = conf.get("disabled_plugins") or []
+    if program is not None and isinstance(disabled, list) and CRI_PLUGIN in disabled:
+        raise Failure("its CRI plugin is disabled (disabled_plugins)")
+    table = CRI[version]
+    heads = [f"{table}.{name}.options", f"{table}.{name}"]
     text = _without(text, heads)
     if program is None:
         return text.rstrip("\n") + "\n" if text.strip() else ""
     block = (
-        f'[{CRI}.{name}]\nruntime_type = "io.containerd.runc.v2"\n'
+        f'[{table}.{name}]\nruntime_type = "io.containerd.runc.v2"\n'
         f'pod_annotations = ["dev.nvsandbox.*"]\n'
-        f'container_annotations = ["dev.nvsandbox.*", "cdi.k8s.io/*"]\n[{CRI}.{name}.options]\nBinaryName = "{program}"\n'
+        f'container_annotations = ["dev.nvsandbox.*", "cdi.k8s.io/*"]\n[{table}.{name}.options]\nBinaryName = "{program}"\n'
     )
     if not text.strip():
         text = "version = 2\n"

@@ -72,24 +72,29 @@ def test_flags_go_into_the_launcher(tmp_path: Path) -> None:
 TOML = {
     "podman": '# mine\n[engine]\n# keep\ncgroup_manager = "cgroupfs"\n[engine.runtimes]\nrunc = ["/usr/bin/runc"]\n',
     "containerd": 'version = 2 # two\n# keep\n[plugins."io.containerd.grpc.v1.cri"]\nsandbox_image = "pause"\n',
+    "containerd 2": "version = 3\n# keep\n[plugins.'io.containerd.cri.v1.runtime']\nmax = 1\n",
     "crio": "",
 }
 
 
-@pytest.mark.parametrize("engine", TOML)
-def test_toml(tmp_path: Path, engine: str) -> None:
+@pytest.mark.parametrize("kind", TOML)
+def test_toml(tmp_path: Path, kind: str) -> None:
+    engine = kind.split()[0]
     conf = tmp_path / "conf"
-    if TOML[engine]:
-        conf.write_text(TOML[engine])
+    if TOML[kind]:
+        conf.write_text(TOML[kind])
     for _ in range(2):
         assert install(conf, engine).returncode == 0
         text = conf.read_text()
-        tomllib.loads(text)
+        tree = tomllib.loads(text)
+        if kind == "containerd 2":
+            runtimes = tree["plugins"]["io.containerd.cri.v1.runtime"]["containerd"]["runtimes"]
+            assert runtimes["nvsandbox"]["options"]["BinaryName"].endswith("nvsandbox-runtime")
         assert str(tmp_path / "bin" / "nvsandbox-runtime") in text and text.count("keep") == TOML[
-            engine
+            kind
         ].count("keep")
     assert install(conf, engine, "--uninstall").returncode == 0
-    assert (conf.read_text() if conf.exists() else "").strip() == TOML[engine].strip()
+    assert (conf.read_text() if conf.exists() else "").strip() == TOML[kind].strip()
 
 
 def test_a_configuration_that_is_broken(tmp_path: Path) -> None:
@@ -102,6 +107,27 @@ def test_a_configuration_that_is_broken(tmp_path: Path) -> None:
         and got.stderr.count("\n") == 1
         and conf.read_text() == "{"
     )
+
+
+@pytest.mark.parametrize(
+    ("engine", "text", "told"),
+    [
+        ("containerd", 'disabled_plugins = ["cri"]\n', "version 1, where 2 or 3 is expected"),
+        ("containerd", "version = 1\n", "containerd config migrate"),
+        ("containerd", 'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n', "CRI plugin is disabled"),
+        ("containerd", "version = [\n", "not TOML"),
+        ("podman", '[engine]\nruntimes = {runc = ["/x"]}\n', "add `nvsandbox` by hand"),
+        ("podman", "[engine\n", "not TOML"),
+    ],
+)  # fmt: skip
+def test_configurations_that_are_left_alone(
+    tmp_path: Path, engine: str, text: str, told: str
+) -> None:
+    conf = tmp_path / "conf"
+    conf.write_text(text)
+    got = install(conf, engine)
+    assert got.returncode == 1 and got.stderr.count("\n") == 1 and told in got.stderr, got.stderr
+    assert conf.read_text() == text and not (tmp_path / "bin").exists()
 
 
 def test_doctor() -> None:

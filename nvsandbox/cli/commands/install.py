@@ -58,7 +58,7 @@ def install(
         path = config or e.config
         old = engines.read(path)
         try:
-            new = e.edit(old, runtime_name, None if uninstall else program)
+            new = engines.edited(e, old, runtime_name, None if uninstall else program)
         except Failure as f:
             raise Failure(f"`{path}`: {f}") from None
         changes.append((e, path, old, new))
