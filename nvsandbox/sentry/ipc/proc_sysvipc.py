@@ -37,7 +37,7 @@ def shm(t: Task) -> bytes:
     for s in t.ns.ipc.shms.by_index.values():
         rows.append(
             f"{_head(s)} {s.size:21d} {s.cpid:5d} {s.lpid:5d}  {attachments(t.k, s):5d} {_owners(s)} {s.atime:10d} "
-            f"{s.dtime:10d} {s.ctime:10d} {0:21d} {0:21d}\n"
+            f"{s.dtime:10d} {s.ctime:10d} {s.present():21d} {0:21d}\n"
         )
     return "".join(rows).encode()
 

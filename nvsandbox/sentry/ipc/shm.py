@@ -78,6 +78,10 @@ class Segment(IpcObject):
                 self.pair = pair
         return self.pair
 
+    def present(self) -> int:
+        """Bytes of memory that it has."""
+        return os.fstat(self.pair.rw).st_blocks * 512 if self.pair is not None else 0
+
     def pack(self, t: Task, nattch: int) -> bytes:
         """struct shmid64_ds, 112 bytes."""
         return self.pack_perm(t) + DS.pack(

@@ -142,8 +142,9 @@ def sys_shmctl(t: Task, id: CInt, cmd: CInt, buf: UserPtr) -> int:
         return t.ns.ipc.shms.highest()
     if cmd == SHM_INFO:
         pages = t.ns.ipc.shared_bytes() // PAGE
-        used = len(t.ns.ipc.shms.by_index)
-        t.copy_out(buf, struct.pack("<i4xQQQQQ", used, pages, pages, 0, 0, 0))
+        segments = t.ns.ipc.shms.by_index.values()
+        present = sum(s.present() for s in segments) // PAGE
+        t.copy_out(buf, struct.pack("<i4xQQQQQ", len(segments), pages, present, 0, 0, 0))
         return t.ns.ipc.shms.highest()
     if cmd in (IPC_STAT, SHM_STAT, SHM_STAT_ANY):
         s = _find(t, id) if cmd == IPC_STAT else t.ns.ipc.shms.at_index(id)

@@ -5,12 +5,26 @@
 #include <sys/sem.h>
 #include <sys/shm.h>
 union semun { int val; struct semid_ds *buf; unsigned short *array; };
+/* Bytes present of a segment, as /proc/sysvipc/shm has it. */
+static long present(int id) {
+  FILE *f = fopen("/proc/sysvipc/shm", "r");
+  char l[500];
+  int n;
+  long rss = -1, v;
+  while (fgets(l, 500, f))
+    if (sscanf(l, "%*d %d %*o %*d %*d %*d %*d %*d %*d %*d %*d %*d %*d %*d %ld", &n, &v) == 2 && n == id) rss = v;
+  fclose(f);
+  return rss;
+}
+
 int main(void) {
   int m = shmget(IPC_PRIVATE, 5000, 0600);
+  N(present(m));
   char *a = shmat(m, 0, 0), *b = shmat(m, 0, SHM_RDONLY);
   C(a != (void *)-1 && b != (void *)-1);
   a[100] = 'x';
   N(b[100]);
+  N(present(m));
   struct shmid_ds d;
   R(shmctl(m, IPC_STAT, &d));
   N(d.shm_nattch);
