@@ -15,8 +15,18 @@ from ..ipc import mqueue, msg, sem
 from ..ipc.namespace import INIT_IPC, IpcNamespace
 from ..kernel import coredump, keys, pids, seccomp
 from ..kernel.container import MAX_TASKS, RELEASE, VERSION
-from ..kernel.creds import CAP_LAST, CAP_SYS_ADMIN
-from ..kernel.userns import Namespace
+from ..kernel.creds import CAP_LAST, CAP_SYS_ADMIN, CAP_SYS_RESOURCE
+from ..kernel.namespaces import (
+    CLONE_NEWCGROUP,
+    CLONE_NEWIPC,
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWTIME,
+    CLONE_NEWUSER,
+    CLONE_NEWUTS,
+)
+from ..kernel.userns import INT_MAX, Namespace
 from ..mm import mm
 from ..vfs import leases
 from ..vfs.inode import MAY_EXEC
@@ -64,7 +74,7 @@ FIXED: Final[dict[bytes, bytes]] = {
     b"fs/leases-enable": b"1", b"fs/suid_dumpable": b"0",
     b"fs/overflowuid": b"65534", b"fs/overflowgid": b"65534", b"fs/epoll/max_user_watches": b"262144",
     b"fs/pipe-user-pages-soft": b"%d" % pipe.SOFT_PAGES, b"fs/pipe-user-pages-hard": b"0",
-    b"fs/mount-max": b"100000", b"user/max_user_namespaces": b"1000",
+    b"fs/mount-max": b"100000",
     b"net/core/somaxconn": b"4096", b"net/core/rmem_max": b"212992",
     b"net/core/wmem_max": b"212992", b"net/core/rmem_default": b"212992",
     b"net/core/wmem_default": b"212992", b"net/core/netdev_max_backlog": b"1000",
@@ -267,6 +277,29 @@ class SysctlFile(GenFile):
             raise SysErr(errno.EACCES)
 
 
+class UserLimit(SysctlFile):
+    """/proc/sys/user/max_*_namespaces: of the reader's user namespace; CAP_SYS_RESOURCE there is what writing takes (Linux:
+    kernel/ucount.c set_permissions)."""
+
+    __slots__ = ("flag",)
+
+    def __init__(self, fs: ProcFs, flag: int) -> None:
+        super().__init__(fs, None, 0o644)
+        self.flag = flag
+
+    def permission(self, t: Task, mask: int) -> None:
+        granted = 6 if t.creds.has(CAP_SYS_RESOURCE) else 4
+        if mask & ~granted & 7:
+            raise SysErr(errno.EACCES)
+
+    def generate(self, t: Task) -> bytes:
+        return b"%d\n" % t.creds.userns.limit(self.flag)
+
+    def store(self, t: Task, data: bytes) -> int:
+        t.creds.userns.limits[self.flag] = _number(data, 0, INT_MAX)
+        return len(data)
+
+
 def _place(fs: ProcFs, top: StaticDir, path: bytes) -> tuple[StaticDir, bytes]:
     """The directory of ``path`` below ``top``, made where missing, and the last name."""
     *dirs, last = path.split(b"/")
@@ -291,7 +324,16 @@ def make_sys(fs: ProcFs, k: Kernel) -> StaticDir:
     for path, (read, write) in Live(k).files().items():
         d, name = _place(fs, top, path)
         d.add(name, SysctlFile(fs, _line(read), 0o644 if write else 0o444, 0, 0, write))
+    for kind, flag in USER_LIMITS:
+        d, name = _place(fs, top, b"user/max_%s_namespaces" % kind)
+        d.add(name, UserLimit(fs, flag))
     return top
+
+
+USER_LIMITS: Final = (
+    (b"user", CLONE_NEWUSER), (b"pid", CLONE_NEWPID), (b"uts", CLONE_NEWUTS), (b"ipc", CLONE_NEWIPC),
+    (b"net", CLONE_NEWNET), (b"mnt", CLONE_NEWNS), (b"cgroup", CLONE_NEWCGROUP), (b"time", CLONE_NEWTIME),
+)  # fmt: skip
 
 
 def _constant(value: bytes) -> Callable[[Task], bytes]:

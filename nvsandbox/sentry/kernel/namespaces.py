@@ -13,7 +13,7 @@ from ..errors import SysErr
 from ..vfs.mount import unshare_mounts
 from . import userns
 from .creds import CAP_SYS_ADMIN, CAP_SYS_CHROOT
-from .userns import INIT_USER, Namespace, UserNamespace
+from .userns import INIT_USER, INT_MAX, MAX_NAMESPACES, Namespace, UserNamespace
 
 if TYPE_CHECKING:
     from ..ipc.namespace import IpcNamespace
@@ -114,9 +114,54 @@ def first_namespaces(uts: UtsNamespace, pids: PidNamespace) -> NsProxy:
     return NsProxy(uts, ipc, net, INIT_CGROUP, pids)
 
 
+# Limits (Linux: kernel/ucount.c)
+def check_limit(t: Task, flag: int, owner: UserNamespace, uid: int) -> None:
+    """May user ``uid`` have one more namespace of a kind in ``owner``, and those who made ``owner`` and so on? Raises ENOSPC."""
+    tasks = t.k.every_task()
+    most = 2 * len(tasks) + 1 if flag != CLONE_NEWUSER else INT_MAX  # there can't be more alive
+    living: set[Namespace] | None = None
+    at: UserNamespace | None = owner
+    while at is not None:
+        limit = at.limit(flag)
+        if limit < min(most, MAX_NAMESPACES):
+            if living is None:
+                living = _living(tasks)
+            if sum(ns.flag == flag and _counts(ns, at, uid) for ns in living) >= limit:
+                raise SysErr(errno.ENOSPC)
+        uid, at = at.creator, at.owner
+
+
+def _living(tasks: list[Task]) -> set[Namespace]:
+    """Namespaces with a process in them, or in one within them."""
+    out: set[Namespace] = set()
+    for u in tasks:
+        p = u.ns
+        out.update((p.uts, p.ipc, p.net, p.cgroup, u.fs.ns))
+        users: UserNamespace | None = u.creds.userns
+        while users is not None:
+            out.add(users)
+            users = users.owner
+        pids: PidNamespace | None = p.pids_for_children
+        while pids is not None:
+            out.add(pids)
+            pids = pids.parent
+    return out
+
+
+def _counts(ns: Namespace, users: UserNamespace, uid: int) -> bool:
+    """Whether ``ns`` counts for user ``uid`` of ``users``."""
+    at, who = ns.owner, ns.maker
+    while at is not None and who >= 0:
+        if at is users and who == uid:
+            return True
+        who, at = at.creator, at.owner
+    return False
+
+
 def new_user(t: Task) -> Credentials:
     """The caller's credentials as the first of a new user namespace. Raises EPERM, ENOSPC."""
     ctx = t.fs
+    check_limit(t, CLONE_NEWUSER, t.creds.userns, t.creds.euid)
     plain = ctx.root.same(ctx.ns.root_path())
     return t.creds.full_in(userns.create(t.creds, plain))
 
@@ -128,9 +173,19 @@ def new_proxy(t: Task, flags: int, creds: Credentials) -> NsProxy:
         return t.ns
     if not creds.has(CAP_SYS_ADMIN):
         raise SysErr(errno.EPERM)
+    owner, old = creds.userns, t.ns
+    for flag in (
+        CLONE_NEWNS,
+        CLONE_NEWUTS,
+        CLONE_NEWIPC,
+        CLONE_NEWPID,
+        CLONE_NEWCGROUP,
+        CLONE_NEWNET,
+    ):
+        if flags & flag:
+            check_limit(t, flag, owner, creds.euid)
     if not flags & PROXIED:
         return t.ns
-    owner, old = creds.userns, t.ns
     new = old.replace()
     if flags & CLONE_NEWUTS:
         new.uts = UtsNamespace(owner, old.uts.hostname, old.uts.domainname)
@@ -146,6 +201,9 @@ def new_proxy(t: Task, flags: int, creds: Credentials) -> NsProxy:
         if old.pids_for_children is not t.tg.pidns:  # one unshare, or setns, is enough
             raise SysErr(errno.EINVAL)
         new.pids_for_children = t.tg.pidns.nested(owner)
+    for made in (new.uts, new.ipc, new.net, new.cgroup, new.pids_for_children):
+        if flags & made.flag:
+            made.maker = creds.euid
     return new
 
 
@@ -222,6 +280,7 @@ class Entering:
 def unshare_mount_namespace(t: Task) -> None:
     """A copy of the mount tree, owned by the task's user namespace; its file context is its own."""
     unshare_mounts(t.fs, t.creds.userns)
+    t.fs.ns.maker = t.creds.euid
 
 
 def unshare(t: Task, flags: int) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 INVALID: Final = 0xFFFFFFFF
 OVERFLOW: Final = 65534
 MAX_LEVEL: Final = 32
+MAX_NAMESPACES: Final = 16000  # of each kind, at first: half as many as there may be threads
+INT_MAX: Final = (1 << 31) - 1
 MAX_EXTENTS: Final = 340
 MAP_BYTES: Final = 4096
 FIRST_INO: Final = 0xF0000000
@@ -39,7 +41,7 @@ def new_ino() -> int:
 class Namespace:
     """What all kinds have: a number, and the user namespace whose capabilities count for it (``owner``)."""
 
-    __slots__ = ("ino", "owner")
+    __slots__ = ("ino", "maker", "owner")
 
     kind: ClassVar[bytes] = b""
     flag: ClassVar[int] = 0  # its CLONE_NEW*
@@ -47,6 +49,7 @@ class Namespace:
     def __init__(self, owner: UserNamespace | None, ino: int = 0) -> None:
         self.owner = owner
         self.ino = ino or new_ino()
+        self.maker = -1  # the effective uid for which it counts; those from before the first program count for nobody
 
     def administrator(self) -> UserNamespace:
         """The user namespace whose capabilities count: the initial one for that itself."""
@@ -69,7 +72,7 @@ class UserNamespace(Namespace):
     """``owner`` is its parent; ``creator`` the effective uid that made it, which has all capabilities in it."""
 
     __slots__ = (
-        "creator", "creator_gid", "gid_map", "level", "may_setgroups", "parent_had_setfcap", "uid_map",
+        "creator", "creator_gid", "gid_map", "level", "limits", "may_setgroups", "parent_had_setfcap", "uid_map",
     )  # fmt: skip
 
     kind: ClassVar[bytes] = b"user"
@@ -80,6 +83,9 @@ class UserNamespace(Namespace):
     ) -> None:
         super().__init__(parent, ino)
         self.creator = creator
+        if parent is not None:
+            self.maker = creator
+        self.limits: dict[int, int] = {}  # CLONE_NEW*: how many each user may have
         self.creator_gid = creator_gid
         self.level: int = parent.level + 1 if parent is not None else 0
         self.uid_map: tuple[Extent, ...] = () if parent is not None else EVERYTHING
@@ -95,6 +101,10 @@ class UserNamespace(Namespace):
                 return True
             ns = ns.owner
         return False
+
+    def limit(self, flag: int) -> int:
+        """How many namespaces of a kind each user may have in it (/proc/sys/user)."""
+        return self.limits.get(flag, MAX_NAMESPACES if self.owner is None else INT_MAX)
 
     # Ids
     def uid_in(self, uid: int) -> int:
