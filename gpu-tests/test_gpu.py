@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes.util
+import glob
 import importlib.util
 import sys
 
@@ -29,6 +31,24 @@ def test_nvidia_smi_lists_the_same_cards(machine: Machine) -> None:
     assert inside.stdout == native.stdout and "GPU 0" in native.stdout, inside.stderr
 
 
+CUBLAS = """
+import ctypes, sys
+cu, blas, n = ctypes.CDLL("libcuda.so.1"), ctypes.CDLL(sys.argv[1]), 64
+ref, size = ctypes.byref, ctypes.c_size_t(4 * n * n)
+device, context, handle = ctypes.c_int(), ctypes.c_void_p(), ctypes.c_void_p()
+def ok(r): assert r == 0, r
+ok(cu.cuInit(0)); ok(cu.cuDeviceGet(ref(device), 0))
+ok(cu.cuDevicePrimaryCtxRetain(ref(context), device)); ok(cu.cuCtxSetCurrent(context))
+a, b, c = ((ctypes.c_float * (n * n))(*(i * k % 7 for i in range(n * n))) for k in (1, 3, 0))
+at = [ctypes.c_uint64() for _ in range(3)]
+for where, what in zip(at, (a, b, c)):
+    ok(cu.cuMemAlloc_v2(ref(where), size)); ok(cu.cuMemcpyHtoD_v2(where, what, size))
+ok(blas.cublasCreate_v2(ref(handle)))
+one, zero = ctypes.c_float(1), ctypes.c_float(0)
+ok(blas.cublasSgemm_v2(handle, 0, 0, n, n, n, ref(one), at[0], n, at[1], n, ref(zero), at[2], n))
+ok(cu.cuCtxSynchronize()); ok(cu.cuMemcpyDtoH_v2(c, at[2], size))
+print(all(c[j * n + i] == sum(a[k * n + i] * b[j * n + k] for k in range(n)) for i in range(n) for j in range(n)))
+"""
 TORCH = """
 import torch
 torch.manual_seed(1)
@@ -46,6 +66,19 @@ def work(rank, n):
     dist.destroy_process_group()
 if __name__ == "__main__": mp.spawn(work, (2,), 2)
 """
+
+
+def cublas() -> str:
+    """Where the library is, with the toolkit or from NVIDIA's wheels; "" if it isn't."""
+    found = (f for p in sys.path for f in glob.glob(f"{p}/nvidia/cublas/lib/libcublas.so.*"))
+    return ctypes.util.find_library("cublas") or next(found, "")
+
+
+@real
+@pytest.mark.skipif(not cublas(), reason="cuBLAS is not installed")
+def test_cublas(machine: Machine) -> None:
+    """Small whole numbers: the product is exact."""
+    machine.same(sys.executable, "-c", CUBLAS, cublas())
 
 
 @real
