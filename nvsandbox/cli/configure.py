@@ -115,9 +115,7 @@ def sandbox_config(
     through = g.overlay2 == "none"
     if g.overlay2 not in ("none", "root:self", "root:memory", "all:memory"):
         raise Failure(f"--overlay2 `{g.overlay2}`: expected none, root:self or root:memory")
-    root = HostMount(
-        os.path.abspath(rootfs), b"/", not through, through, on_disk=g.overlay2 == "root:self"
-    )
+    root = HostMount(os.path.abspath(rootfs), b"/", not through, through)
     inner: list[InnerMount] = list(DEFAULT_INNER)
     config = SandboxConfig(
         root,

@@ -74,6 +74,7 @@ def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.E
 
     s = spec.load(bundle)
     base = sandbox_config(g, bundle, "")
+    base.root.on_disk = g.overlay2 == "root:self"
     if base.gpu_options is not None:
         base.gpu_options.gpus = v.get("gpus") or ""
     config = convert.config_of(s, bundle, base)
