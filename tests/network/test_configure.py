@@ -81,6 +81,31 @@ def test_neighbours_are_told(wire: Wire) -> None:
 
 
 def test_interfaces_are_not_made(wire: Wire) -> None:
-    for what in ("dummy0 type dummy", "br0 type bridge"):
+    for what in ("v0 type veth peer name v1", "br0 type bridge"):
         got = wire.run(f"ip link add {what} 2>&1 || echo failed $?")
         assert "not supported" in got and "failed 2" in got
+
+
+MADE = """
+ip link add dummy0 type dummy; ip link add d9 type dummy; ip link add type dummy
+ip -br link show type dummy | tr -s ' ' | cut -d' ' -f1,2,4
+ip addr add 10.44.0.1/24 dev dummy0; ip link set dummy0 up; ip -br -4 addr show dummy0 | tr -s ' '; ip route | grep 10.44
+ping -c 1 -W 5 10.44.0.1 | grep -c 'bytes from'
+python3 -c 'import socket; u = socket.socket(2, 2); print(u.sendto(b"x", ("10.44.0.7", 9)))
+s = socket.create_server(("10.44.0.1", 0)); c = socket.create_connection(s.getsockname()); print(c.getsockname()[0])'
+ip link set d9 name e9; ip link set e9 mtu 9000; cat /sys/class/net/e9/mtu
+ip link add dummy0 type dummy || echo exists; ip link set e9 name 'a/b' || echo bad name; ip link add v1 type veth peer name v2 || echo no veth
+ip link del e9; ip link del dummy0; ip link del dummy1; ip -br link | grep -c dummy || true; ip route | grep -c 10.44 || true
+ip link set eth0 down; ip link set eth0 name wan0; ip link set wan0 up; ip -br -4 addr show wan0 | tr -s ' '; ip link del wan0 || echo stays
+ip route replace default via 10.99.0.1; ping -c 1 -W 10 10.99.0.1 | grep -c 'bytes from'
+ip link set nosuch name other || echo not there
+"""
+
+
+def test_dummies_and_names(wire: Wire) -> None:
+    assert wire.run(MADE + "true").splitlines() == [
+        "dummy0 DOWN <BROADCAST,NOARP>", "d9 DOWN <BROADCAST,NOARP>", "dummy1 DOWN <BROADCAST,NOARP>",
+        "dummy0 UP 10.44.0.1/24 ", "10.44.0.0/24 dev dummy0 proto kernel scope link src 10.44.0.1 ", "1", "1", "10.44.0.1", "9000",
+        "exists", "bad name", "no veth", "0", "0", "wan0 UP 10.99.0.2/24 ", "stays", "1", "not there",
+    ]  # fmt: skip
+    assert "eth0" in sh("ip", "-n", wire.box, "link")

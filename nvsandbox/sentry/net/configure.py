@@ -1,7 +1,7 @@
 """What the namespace has in the end: what the launcher says, changed by what programs with CAP_NET_ADMIN have said since.
 
 (Linux: net/core/rtnetlink.c, net/ipv4/devinet.c, net/ipv4/fib_frontend.c; rtnetlink(7).) Changes happen inside only: the host's
-interfaces stay as they are, and each later order of the launcher's is changed in the same way. Interfaces cannot be made.
+interfaces stay as they are, and each later order of the launcher's is changed in the same way. Of interfaces only dummies can be made.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Final, final
 from ...rtattr import parse
 from ..abi.socket import AF_INET, AF_INET6
 from ..errors import SysErr
+from . import dummy
 from .stack.routes import Route as StackRoute
 from .stack.routes import masked
 from .state import (
@@ -34,6 +35,7 @@ NLM_F_REPLACE: Final = 0x100
 NLM_F_EXCL: Final = 0x200
 NLM_F_CREATE: Final = 0x400
 RTM_NEWLINK: Final = 16
+RTM_DELLINK: Final = 17
 RTM_SETLINK: Final = 19
 RTM_NEWADDR: Final = 20
 RTM_DELADDR: Final = 21
@@ -48,6 +50,7 @@ IFA_F_SECONDARY: Final = 0x01
 METRIC6: Final = 1024  # of an IPv6 route that says none
 METRIC6_KERNEL: Final = 256
 MIN_MTU: Final = 68
+UP: Final = IFF_UP | IFF_RUNNING | IFF_LOWER_UP
 LIMIT: Final = 4096  # addresses and routes made inside
 Key = tuple[bytes, int, int, bytes, int]  # destination, prefix, interface, gateway, metric
 
@@ -66,6 +69,8 @@ class Configuration:
         self.routes: list[Route] = []
         self.flags: dict[int, int] = {}
         self.mtus: dict[int, int] = {}
+        self.names: dict[int, str] = {}
+        self.made: dict[int, Iface] = {}
         self.up: dict[int, bool] = {}
         self.mtu: dict[int, int] = {}
         self.more_addresses: dict[tuple[int, bytes], Address] = {}
@@ -77,6 +82,13 @@ class Configuration:
         """Makes the state, and the stack, agree."""
         for i in self.net.ifaces.values():
             if i.index == 1:
+                continue
+            i.name = self.names.get(i.index, i.name)
+            if i.index in self.made:
+                i.flags = dummy.FLAGS | (UP if self.up.get(i.index) else 0)
+                i.mtu = self.mtu.get(i.index, i.mtu)
+                if i.under is not None and self.net.stack is not None:
+                    self.net.stack.set_up(i.under, bool(i.flags & IFF_UP))
                 continue
             flags = self.flags.get(i.index, i.flags)
             if not self.up.get(i.index, True):
@@ -181,6 +193,39 @@ class Configuration:
         if any(key(o) == key(r) for o in self.routes):
             self.less_routes.add(key(r))
 
+    def make(self, name: str, a: dict[int, bytes]) -> Iface:
+        """A dummy. Raises EOPNOTSUPP, EINVAL, EEXIST, ENOBUFS."""
+        i = dummy.make(self.net, name, a)
+        self.made[i.index] = i
+        self.mtus[i.index] = 65535
+        self.mtu[i.index] = i.mtu
+        return i
+
+    def unmake(self, i: Iface) -> None:
+        """With its addresses and routes. Raises EOPNOTSUPP for the engine's."""
+        if self.made.pop(i.index, None) is None:
+            raise SysErr(errno.EOPNOTSUPP)
+        for table in (self.mtu, self.mtus):
+            table.pop(i.index, None)
+        self.up.pop(i.index, None)
+        self.names.pop(i.index, None)
+        self.more_addresses = {k: v for k, v in self.more_addresses.items() if k[0] != i.index}
+        self.more_routes = {k: r for k, r in self.more_routes.items() if r.index != i.index}
+        if i.under is not None and self.net.stack is not None:
+            self.net.stack.remove_interface(i.under)
+        del self.net.ifaces[i.index]
+        self.settle()
+
+    def rename(self, i: Iface, name: str) -> None:
+        """Inside only. Raises EINVAL, EEXIST, EOPNOTSUPP for loopback."""
+        if i.index == 1:
+            raise SysErr(errno.EOPNOTSUPP)
+        dummy.check_name(self.net, name)
+        self.names[i.index] = i.name = name
+        if i.under is not None:
+            i.under.name = name
+        self.settle()
+
     def add_route(self, r: Route) -> None:
         """Raises ENOBUFS."""
         self._add_route(r)
@@ -212,6 +257,8 @@ def request(net: NetState, kind: int, flags: int, raw: bytes) -> None:
     """One request of who may change something, with its header. Raises what Linux answers, EOPNOTSUPP for what is left out."""
     if kind in (RTM_NEWLINK, RTM_SETLINK):
         _link(net, kind, flags, raw)
+    elif kind == RTM_DELLINK:
+        of(net).unmake(_named(net, raw))
     elif kind in (RTM_NEWADDR, RTM_DELADDR):
         _address(net, kind == RTM_NEWADDR, flags, raw)
     elif kind in (RTM_NEWROUTE, RTM_DELROUTE):
@@ -249,28 +296,46 @@ def set_mtu(net: NetState, i: Iface, mtu: int) -> None:
     of(net).settle()
 
 
-def _link(net: NetState, kind: int, flags: int, raw: bytes) -> None:
-    """Up, down and the MTU (struct ifinfomsg)."""
+def _named(net: NetState, raw: bytes) -> Iface:
+    """The interface of a struct ifinfomsg, by number or name. Raises EINVAL, ENODEV."""
     if len(raw) < 32:
         raise SysErr(errno.EINVAL)
-    index, want, change = struct.unpack_from("<iII", raw, 20)
-    a = parse(raw[32:])
-    name = a.get(3, b"").rstrip(b"\0").decode("latin-1")
+    index = struct.unpack_from("<i", raw, 20)[0]
+    name = parse(raw[32:]).get(3, b"").rstrip(b"\0").decode("latin-1")
     found = net.ifaces.get(index) if index > 0 else net.by_name(name)
     if found is None:
-        make = kind == RTM_NEWLINK and flags & NLM_F_CREATE
-        raise SysErr(errno.EOPNOTSUPP if make else errno.ENODEV)
-    if flags & NLM_F_EXCL:
+        raise SysErr(errno.ENODEV)
+    return found
+
+
+def _link(net: NetState, kind: int, flags: int, raw: bytes) -> None:
+    """Up, down, the MTU, the name; a new dummy (struct ifinfomsg)."""
+    if len(raw) < 32:
+        raise SysErr(errno.EINVAL)
+    want, change = struct.unpack_from("<II", raw, 24)
+    a = parse(raw[32:])
+    name = a.get(3, b"").rstrip(b"\0").decode("latin-1")
+    try:
+        found, fresh = _named(net, raw), False
+    except SysErr:
+        if kind != RTM_NEWLINK or not flags & NLM_F_CREATE:
+            raise
+        found, fresh = of(net).make(name, a), True
+    if flags & NLM_F_EXCL and not fresh:
         raise SysErr(errno.EEXIST)
-    # Address, name, link type, namespace, master and so on would be the host's to change.
-    if a.keys() - {3, 4, 13} or (3 in a and name != found.name):
+    # Address, link type, namespace, master and so on would be the host's to change.
+    if not fresh and a.keys() - {3, 4, 13}:
         raise SysErr(errno.EOPNOTSUPP)
+    if 3 in a and name and name != found.name:
+        of(net).rename(found, name)
     if 4 in a:
         if len(a[4]) != 4:
             raise SysErr(errno.EINVAL)
         set_mtu(net, found, struct.unpack("<I", a[4])[0])
     if (change or want) & IFF_UP:
         set_up(net, found, bool(want & IFF_UP))
+    elif fresh:
+        of(net).settle()
 
 
 def _address(net: NetState, add: bool, flags: int, raw: bytes) -> None:

@@ -138,7 +138,7 @@ class Network:
             self.loop.unwatch_fd(fd)
 
     def _links(self, rows: list[dict[str, Any]], sockets: list[socket.socket]) -> None:
-        present = {1}
+        present = {1, *configure.of(NET).made}
         for row in rows:
             index = int(row["index"])
             if index == 1:

@@ -55,13 +55,14 @@ def link(i: Iface) -> bytes:
     stats = struct.pack("<24Q", rxp, txp, rxb, txb, 0, 0, 0, drops, *(0,) * 16)
     loopback = i.index == 1
     hw = bytes(6) if loopback else b"\xff" * 6
+    made = attr(18, attr(1, i.kind + b"\0")) if i.kind else b""  # IFLA_LINKINFO, IFLA_INFO_KIND
     return struct.pack("<BxHiII", 0, i.type, i.index, i.flags, 0) + b"".join(
         (
             attr(3, i.name.encode("latin-1") + b"\0"), attr(13, u32(i.qlen)),
             attr(16, _operstate(i)), attr(17, b"\0"),
             attr(4, u32(i.mtu)), attr(27, u32(0)), attr(6, b"noqueue\0" if i.flags & 1 else b"noop\0"), attr(1, i.mac), attr(2, hw),
             attr(23, stats), attr(7, struct.pack("<24I", *(v & 0xFFFFFFFF for v in struct.unpack("<24Q", stats)))),
-            attr(33, b"\1"), attr(31, u32(1)), attr(32, u32(1)),
+            attr(33, b"\1"), attr(31, u32(1)), attr(32, u32(1)), made,
         )
     )  # fmt: skip
 

@@ -49,7 +49,7 @@ RTN_UNICAST: Final = 1
 class Iface:
     """An interface; ``link`` and ``under`` (the stack's) are None for loopback and for what can't be used."""
 
-    __slots__ = ("flags", "index", "link", "mac", "mtu", "name", "qlen", "type", "under")
+    __slots__ = ("flags", "index", "kind", "link", "mac", "mtu", "name", "qlen", "type", "under")
 
     def __init__(
         self, index: int, name: str, type: int, mac: bytes, mtu: int, flags: int, qlen: int
@@ -61,6 +61,7 @@ class Iface:
         self.mtu = mtu
         self.flags = flags
         self.qlen = qlen
+        self.kind = b""  # of one made inside: IFLA_INFO_KIND
         self.link: PacketLink | None = None
         self.under: Interface | None = None
 
