@@ -107,7 +107,7 @@ def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.E
 
         scope = Scope(s.linux.cgroupsPath, ident)
         undo.callback(scope.drop)
-    groups = _groups(g, s, ident, config, undo, rootless, scope)
+    groups, shared = _groups(g, s, ident, config, undo, rootless, scope)
     if s.hooks is not None and s.hooks.createContainer:
         config.mount_ns = namespaces.mount_namespace(config.root.source)
         undo.callback(os.close, config.mount_ns)
@@ -129,6 +129,7 @@ def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.E
     undo.callback(_destroy, pid, groups)
     st = _state(ident, pid, bundle, s, config, groups)
     st["pod"] = pod
+    st["shared"] = shared
     st["unit"] = scope.unit if scope is not None else ""
     _expect(ours, b"namespaces")
     state.save(directory, st)
@@ -206,8 +207,8 @@ def _groups(
     undo: contextlib.ExitStack,
     rootless: bool,
     scope: Scope | None,
-) -> Groups:
-    """The control group with its limits, and what of them the application shall see."""
+) -> tuple[Groups, bool]:
+    """The control group with its limits, whether others are in it; and what of them the application shall see."""
     groups = cgroups.create(s.linux.cgroupsPath, ident, g.systemd_cgroup, rootless)
     undo.callback(_remove_groups, groups)
     others = cgroups.pids(groups) if scope is None and groups else []
@@ -226,7 +227,7 @@ def _groups(
         config.memory = min(config.memory, asked) or asked
     config.cpu_max = limits.cpu_max(groups)
     config.ncpu = min(config.ncpu, limits.cpus(groups) or config.ncpu)
-    return groups
+    return groups, bool(others)
 
 
 def _remove_groups(groups: Groups) -> None:

@@ -51,6 +51,9 @@ def remove_container(g: Globals, ident: str, force: bool) -> None:
         if groups:
             sessions = _sessions(g.root, st)
             cgroups.kill_all(groups, sessions)
+            if cgroups.pids(groups) and not _shared(g.root, ident, st):
+                sessions = None
+                cgroups.kill_all(groups)
             if st.get("unit"):
                 from .systemd import stop
 
@@ -67,6 +70,17 @@ def _sessions(root: str, st: state.State) -> set[int] | None:
         with contextlib.suppress(Failure):
             sessions |= set(state.load(root, os.path.basename(st["pod"])).get("sessions") or ())
     return sessions or None
+
+
+def _shared(root: str, ident: str, st: state.State) -> bool:
+    """Whether others may be in the container's group: they were when it was made, or another container has the same."""
+    if st.get("shared"):
+        return True
+    for other in state.all_ids(root):
+        with contextlib.suppress(Failure):
+            if other != ident and state.load(root, other).get("cgroup") == st["cgroup"]:
+                return True
+    return False
 
 
 def _stop_creation(root: str, ident: str) -> None:
