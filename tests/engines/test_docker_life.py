@@ -186,6 +186,22 @@ def test_cp(docker: Docker, started: Started, tmp_path: Path, runtime: str) -> N
     assert (tmp_path / "g").read_text() == "back\n"
 
 
+def test_cp_with_a_root_that_is_written_through(docker: Docker, tmp_path: Path) -> None:
+    """Files that the engine puts into the root of a running container, in the place of others, too."""
+    c = docker.ok("run", "-d", "--runtime=nvthrough", "busybox", "sleep", "100")
+    try:
+        docker.ok("exec", c, "sh", "-c", "cat /etc/group >/dev/null; echo inside >/made")
+        for text in ("first\n", "the second\n"):
+            (tmp_path / "f").write_text(text)
+            for place in ("/etc/group", "/new"):
+                docker.ok("cp", tmp_path / "f", f"{c}:{place}")
+                assert docker.ok("exec", c, "cat", place) == text.strip()
+        docker.ok("cp", f"{c}:/made", tmp_path / "made")
+        assert (tmp_path / "made").read_text() == "inside\n"
+    finally:
+        docker("rm", "-f", c)
+
+
 def test_update(docker: Docker, started: Started) -> None:
     c = started("sleep 100", "-m", "64m", "--memory-swap", "64m")
     docker.ok(

@@ -65,11 +65,31 @@ def open_path(
         if flags & os.O_DIRECTORY and not p.inode.is_dir():
             raise SysErr(errno.ENOTDIR)
         return PathFile(flags & ~os.O_CLOEXEC, p)
+    try:
+        return _open_once(t, base, path, flags, mode, scope)
+    except SysErr as e:
+        if e.errno != errno.ESTALE:
+            raise
+    return _open_once(t, base, path, flags, mode, scope)  # the dentry that was stale is gone
+
+
+def _open_once(
+    t: Task, base: Path, path: bytes, flags: int, mode: int, scope: Scope | None
+) -> FileDescription:
+    """Raises ESTALE, having forgotten the dentry, when somebody outside has put another file in its place (Linux tries once more
+    then, too: do_filp_open)."""
     if not flags & os.O_CREAT:
-        p = walk(t, base, path, not flags & os.O_NOFOLLOW, scope)
-        return open_found(t, p, flags, False)
-    p, made = _find_or_create(t, base, path, flags, mode, scope)
-    return open_found(t, p, flags, made)
+        p, made = walk(t, base, path, not flags & os.O_NOFOLLOW, scope), False
+    else:
+        p, made = _find_or_create(t, base, path, flags, mode, scope)
+    try:
+        return open_found(t, p, flags, made)
+    except SysErr as e:
+        d = p.dentry
+        if e.errno == errno.ESTALE and d.parent is not d and d.parent.children.get(d.name) is d:
+            d.unlinked = True
+            del d.parent.children[d.name]
+        raise
 
 
 def _find_or_create(
