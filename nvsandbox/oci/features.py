@@ -30,7 +30,7 @@ def features(_g: Globals, _v: Values, _args: list[str]) -> int:
                 "v2": True,
                 "systemd": True,
                 "systemdUser": False,
-                "rdma": False,
+                "rdma": True,
             },
             "seccomp": {
                 "enabled": True,
@@ -41,6 +41,7 @@ def features(_g: Globals, _v: Values, _args: list[str]) -> int:
             "apparmor": {"enabled": False},
             "selinux": {"enabled": False},
             "intelRdt": {"enabled": False},
+            "mountExtensions": {"idmap": {"enabled": False}},
         },
         "annotations": {"org.nvsandbox.version": __version__},
         "potentiallyUnsafeConfigAnnotations": [],
