@@ -75,7 +75,11 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (9000, 9000))
 if sys.argv[1] == "hold":
     s = socket.create_server(("", 7776), backlog=1000); held = []
     while True: held.append(s.accept()[0]); print(len(held), flush=True)
-held = [socket.create_connection((sys.argv[1], 7776)) for _ in range(int(sys.argv[2]))]
+def connect():
+    for _ in range(300):
+        try: return socket.create_connection((sys.argv[1], 7776))
+        except ConnectionRefusedError: time.sleep(0.1)
+held = [connect() for _ in range(int(sys.argv[2]))]
 print("open", flush=True); time.sleep(100)
 """
 

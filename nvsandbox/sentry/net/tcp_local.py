@@ -1,7 +1,7 @@
 """TCP sockets (Linux: net/ipv4/tcp.c as programs see it): between two of one sandbox here, to the outside by ``tcp_far``.
 
 Within the sandbox the handshake succeeds or fails at once; a non-blocking connect still answers EINPROGRESS first, as over Linux's loopback.
-What is not modelled: TIME_WAIT, half-open states, urgent data.
+What is not modelled: TIME_WAIT, half-open states.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ from ..kernel.wait import (
     POLLHUP,
     POLLIN,
     POLLOUT,
+    POLLPRI,
     POLLRDHUP,
     POLLRDNORM,
     POLLWRNORM,
 )
+from ..vfs import sigio
 from . import options, resolver, resolver_tcp, tcp_far, tcp_near
 from .inet import InetSocket
 from .ports import ANY6, BACKLOG, LO6, Addr, Ports, is_any, is_v4
@@ -81,7 +83,7 @@ class TcpSocket(InetSocket):
 
     __slots__ = (
         "backlog", "connecting", "far", "fin", "held", "held_bytes", "off", "outer", "peer", "pending", "rcvbuf_set", "rx", "rx_bytes",
-        "sndbuf_set", "state",
+        "sndbuf_set", "state", "urgent", "was_reset",
     )  # fmt: skip
 
     def __init__(self, t: Task, domain: int, type: int, protocol: int) -> None:
@@ -99,6 +101,10 @@ class TcpSocket(InetSocket):
         self.outer: TcpListener | None = None
         self.sndbuf_set = self.rcvbuf_set = False
         self.backlog = 0
+        self.urgent: tcp_near.Urgent | None = None
+        self.was_reset = (
+            False  # by the other side: what has come can be read, the connection is no more
+        )
         ALL[self] = None
         self.pending: deque[TcpSocket] = deque()
 
@@ -282,6 +288,8 @@ class TcpSocket(InetSocket):
         self._await(t, c)
 
     def _from_far(self, events: int) -> None:
+        if events & POLLPRI:
+            sigio.urgent(self)
         self.queue.wake(tcp_far.mask(events))
 
     def _accepted(self, t: Task, c: TcpConnection) -> TcpSocket:
@@ -333,7 +341,8 @@ class TcpSocket(InetSocket):
         new.peer, self.peer = self, new
         self.remote = dst
         self.shut = 0
-        self.fin = False
+        self.fin = self.was_reset = False
+        self.urgent = None
 
     def accept(self, t: Task, nonblock: bool) -> Socket:
         if self.state != LISTEN:
@@ -397,6 +406,7 @@ class TcpSocket(InetSocket):
             p.peer = None
             if err:
                 p.err = errno.EPIPE if p.fin else err
+                p.was_reset = True
                 p.shut = SHUT_RD | SHUT_WR
             p.fin = True
             p.queue.wake(WAKE_ALL)
@@ -439,17 +449,17 @@ class TcpSocket(InetSocket):
         if self.far is not None:
             return tcp_far.send(self, t, self.far, data, flags)
         if flags & MSG_OOB:
-            raise SysErr(errno.EOPNOTSUPP)
+            return tcp_near.send_urgent(self, t, data, flags)
         return tcp_near.send(self, t, data, flags)
 
     def at_mark(self) -> bool | None:
-        return self.far is not None and self.far.at_mark()
+        return self.far.at_mark() if self.far is not None else tcp_near.at_mark(self)
 
     def recv(self, t: Task, size: int, flags: int) -> Received | int:
         if self.far is not None:
             return tcp_far.recv(self, t, self.far, size, flags)
         if flags & MSG_OOB:
-            return -errno.EINVAL
+            return tcp_near.recv_urgent(self, flags)
         if self.state != CONNECTED and not self.rx and not self.fin:
             if self.err:
                 return -self.take_error()
@@ -460,7 +470,9 @@ class TcpSocket(InetSocket):
         return True
 
     def peername(self) -> bytes:
-        if self.far is not None and self.far.state in (tcp_far.CLOSE, tcp_far.SYN_SENT):
+        if self.was_reset or (
+            self.far is not None and self.far.state in (tcp_far.CLOSE, tcp_far.SYN_SENT)
+        ):
             raise SysErr(errno.ENOTCONN)
         return super().peername()
 
@@ -505,6 +517,8 @@ class TcpSocket(InetSocket):
             mask |= POLLIN | POLLRDNORM | POLLRDHUP
         if self.rx_bytes:
             mask |= POLLIN | POLLRDNORM
+        if self.urgent is not None and self.urgent.valid:
+            mask |= POLLPRI
         p = self.peer
         if self.shut & SHUT_WR or p is None or tcp_near.window(self, p) * 3 >= self.sndbuf:
             mask |= POLLOUT | POLLWRNORM

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, final
 
-from ..abi.socket import MSG_MORE, MSG_PEEK, MSG_WAITALL, SHUT_RD, SHUT_WR, SOL_TCP
+from ..abi.socket import (
+    MSG_MORE,
+    MSG_PEEK,
+    MSG_WAITALL,
+    SHUT_RD,
+    SHUT_WR,
+    SO_OOBINLINE,
+    SOL_SOCKET,
+    SOL_TCP,
+)
 from ..kernel.wait import (
     POLLERR,
     POLLHUP,
     POLLIN,
     POLLOUT,
+    POLLPRI,
     POLLRDHUP,
     POLLRDNORM,
     POLLWRNORM,
 )
+from ..vfs import sigio
 from .socket import Received, received
 
 if TYPE_CHECKING:
@@ -28,6 +39,18 @@ SEGMENT: Final = (
     65483  # what Linux's loopback takes at once: a segment that is full is sent, corked or not
 )
 CORK_TIME: Final = 200 * 10**6  # ns; tcp(7), TCP_CORK
+
+
+@final
+class Urgent:
+    """An urgent byte that has come: ``left`` bytes of the stream are in front of it; ``valid``: not yet read."""
+
+    __slots__ = ("byte", "left", "valid")
+
+    def __init__(self, byte: int, left: int) -> None:
+        self.byte = byte
+        self.left = left
+        self.valid = True
 
 
 def window(s: TcpSocket, p: TcpSocket) -> int:
@@ -74,6 +97,54 @@ def send(s: TcpSocket, t: Task, data: bytes, flags: int) -> int:
             return r
 
 
+def send_urgent(s: TcpSocket, t: Task, data: bytes, flags: int) -> int:
+    """MSG_OOB: the last byte is urgent (RFC 6093)."""
+    n = len(data)
+    r = send(s, t, data[:-1], flags)
+    if r < n - 1 or not n:
+        return r
+    p = s.peer
+    if p is None or s.state != CONNECTED or s.shut & SHUT_WR:
+        r = send(s, t, data[-1:], flags)
+        return n if r > 0 else (n - 1) or r
+    flush(s)
+    old = p.urgent
+    if (
+        old is not None and old.left > 0 and not _inline(p)
+    ):  # the one before becomes a byte like others
+        whole = b"".join(p.rx)[p.off :]
+        p.rx.clear()
+        p.rx.append(whole[: old.left] + bytes((old.byte,)) + whole[old.left :])
+        p.off = 0
+        p.rx_bytes += 1
+    p.urgent = Urgent(data[-1], p.rx_bytes)
+    if _inline(p):
+        p.rx.append(data[-1:])
+        p.rx_bytes += 1
+    sigio.urgent(p)
+    p.queue.wake(POLLPRI | (POLLIN | POLLRDNORM if p.rx_bytes else 0))
+    return n
+
+
+def recv_urgent(s: TcpSocket, flags: int) -> Received | int:
+    """MSG_OOB: the urgent byte, or -EINVAL."""
+    u = s.urgent
+    if u is None or not u.valid or _inline(s):
+        return -errno.EINVAL
+    if not flags & MSG_PEEK:
+        u.valid = False
+    return Received(bytes((u.byte,)))
+
+
+def at_mark(s: TcpSocket) -> bool:
+    """sockatmark(3)."""
+    return s.urgent is not None and s.urgent.left == 0
+
+
+def _inline(s: TcpSocket) -> bool:
+    return bool(s.opts and s.opts.get((SOL_SOCKET, SO_OOBINLINE)))
+
+
 def _hold(s: TcpSocket, t: Task, p: TcpSocket, piece: bytes, flags: int) -> None:
     """MSG_MORE, TCP_CORK: bytes wait for a full segment, for what comes next, or for a moment."""
     first = not p.held
@@ -108,7 +179,7 @@ def recv(s: TcpSocket, t: Task, size: int, flags: int) -> Received | int:
             got = len(parts[0])
         else:
             got += take(s, parts, size - got)
-        if got >= target or s.fin or s.shut & SHUT_RD:
+        if got >= target or s.fin or s.shut & SHUT_RD or (got and at_mark(s)):
             if got == 0 and s.err:
                 return -s.take_error()
             break
@@ -127,6 +198,14 @@ def recv(s: TcpSocket, t: Task, size: int, flags: int) -> Received | int:
 def take(s: TcpSocket, parts: list[bytes], size: int) -> int:
     """Appends up to ``size`` received bytes to ``parts``; how many."""
     got = 0
+    u = s.urgent
+    if u is not None:
+        if u.left == 0:
+            if s.rx or s.fin:  # what is behind the mark is read now
+                s.urgent = None
+        else:
+            size = min(size, u.left)
+            u.left -= min(size, s.rx_bytes)
     while s.rx and got < size:
         head = s.rx[0]
         piece = head[s.off : s.off + size - got] if s.off or len(head) > size - got else head
@@ -145,6 +224,8 @@ def take(s: TcpSocket, parts: list[bytes], size: int) -> int:
 def _peek(s: TcpSocket, size: int) -> bytes:
     out = b""
     off = s.off
+    if s.urgent is not None and s.urgent.left > 0:
+        size = min(size, s.urgent.left)
     for piece in s.rx:
         if len(out) >= size:
             break

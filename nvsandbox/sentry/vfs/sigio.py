@@ -112,6 +112,18 @@ def tell(f: FileDescription, fd: int, what: int) -> None:
         sg.send(tg, target, info)
 
 
+def urgent(f: FileDescription) -> None:
+    """SIGURG to a socket's owner (Linux: sk_send_sigurg)."""
+    o = f.owner
+    if o is None or not o.ident:
+        return
+    for tg in o.groups():
+        target = o.pids.tasks.get(o.ident) if o.kind == F_OWNER_TID else None
+        u = target or next(iter(tg.tasks.values()), None)
+        if u is not None and o.may_tell(u):
+            sg.send(tg, target, sg.SigInfo(sg.SIGURG))
+
+
 @final
 class Async:
     """O_ASYNC on one description; ``fd``: the number it was asked for with."""
