@@ -126,7 +126,7 @@ def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.E
         ours.close()
         monitor.main(plan, theirs)
     theirs.close()
-    undo.callback(_destroy, pid, groups)
+    undo.callback(_destroy, pid, groups, shared)
     st = _state(ident, pid, bundle, s, config, groups)
     st["pod"] = pod
     st["shared"] = shared
@@ -210,8 +210,8 @@ def _groups(
 ) -> tuple[Groups, bool]:
     """The control group with its limits, whether others are in it; and what of them the application shall see."""
     groups = cgroups.create(s.linux.cgroupsPath, ident, g.systemd_cgroup, rootless)
-    undo.callback(_remove_groups, groups)
     others = cgroups.pids(groups) if scope is None and groups else []
+    undo.callback(_remove_groups, groups, bool(others))
     if others:
         text = f"container's cgroup is not empty: {len(others)} process(es) found"
         os.write(2, f"nvsandbox: warning: {text}\n".encode())
@@ -230,14 +230,14 @@ def _groups(
     return groups, bool(others)
 
 
-def _remove_groups(groups: Groups) -> None:
+def _remove_groups(groups: Groups, shared: bool) -> None:
     with contextlib.suppress(Failure):
-        cgroups.remove(groups, {os.getpid()})  # others may be in it
+        cgroups.remove(groups, {os.getpid()} if shared else None)
 
 
-def _destroy(pid: int, groups: Groups) -> None:
+def _destroy(pid: int, groups: Groups, shared: bool) -> None:
     """A half-made container: its processes are killed and reaped."""
-    sessions = cgroups.sessions_below(groups, pid)
+    sessions = cgroups.sessions_below(groups, pid) if shared else None
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     if groups:
