@@ -36,9 +36,11 @@ class Globals(NamedTuple):
     strace: bool
     nv: Values
     """The flags of nvproxy, by name without dashes."""
+    program: str
+    """Where native/nvsandbox.c is, if it started us."""
 
 
-def from_values(v: Values) -> Globals:
+def from_values(v: Values, program: str = "") -> Globals:
     """Flags as parsed, with the defaults that depend on the environment."""
     if v["systrap_patching"]:
         os.environ[PATCHING] = v["systrap_patching"]  # whoever starts the Sentry inherits it
@@ -46,7 +48,7 @@ def from_values(v: Values) -> Globals:
         os.path.abspath(v["root"]) if v["root"] else default_root(), v["log"], v["log_format"], v["debug"],
         v["debug_log"], v["systemd_cgroup"], v["rootless"],
         v["platform"] or os.environ.get("NVSANDBOX_PLATFORM") or "auto", v["network"], v["pcap"], v["net_rate"], list(v["egress"]), v["overlay2"],
-        v["strace"], {k: v[k] for k in NVPROXY},
+        v["strace"], {k: v[k] for k in NVPROXY}, program,
     )  # fmt: skip
 
 

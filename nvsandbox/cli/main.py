@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from .args import UsageError, Values, options_text, parse, usage
 from .globals import Globals, debug, fail, from_values
 from .table import COMMANDS, GLOBAL
 
+if TYPE_CHECKING:
+    from types import ModuleType
 
-def main(flags: Sequence[str] = ()) -> None:
+
+def main(flags: Sequence[str] = (), program: str = "") -> None:
     """Exit codes: the container's where a container ran, 1 for errors and bad usage, as runc's.
 
-    ``flags`` come before the command line's own.
+    ``flags`` come before the command line's own. ``program``: where native/nvsandbox.c is, if it started us.
     """
-    code = call([*flags, *sys.argv[1:]])
+    code = call([*flags, *sys.argv[1:]], program)
     try:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -29,7 +33,7 @@ def main(flags: Sequence[str] = ()) -> None:
     )  # there is nothing to clean up: taking the interpreter down costs more than many a call
 
 
-def call(argv: list[str]) -> int:
+def call(argv: list[str], program: str = "") -> int:
     """Runs a command line; the exit code."""
     try:
         values, rest = parse(GLOBAL, argv)
@@ -37,7 +41,7 @@ def call(argv: list[str]) -> int:
         fail(None, f"{e} (see 'nvsandbox --help')")
         return 1
     if rest and rest[0] in COMMANDS and not values["help"] and not values["version"]:
-        return _runtime(from_values(values), rest[0], rest[1:])
+        return _runtime(from_values(values, program), rest[0], rest[1:])
     if values["version"]:
         return _version()
     return _people(values, rest)
@@ -45,6 +49,7 @@ def call(argv: list[str]) -> int:
 
 def _runtime(g: Globals, name: str, argv: list[str]) -> int:
     """One of the runtime commands."""
+    _without_typing_extensions()
     from ..failure import Failure, reason
 
     cmd = COMMANDS[name]
@@ -83,6 +88,12 @@ def _runtime(g: Globals, name: str, argv: list[str]) -> int:
             raise
         fail(g, f"{name}: internal error: {type(e).__name__}: {e} (--debug shows where)")
     return 255 if name == "exec" else 1  # as runc's
+
+
+def _without_typing_extensions() -> None:
+    """msgspec looks for them, and takes longer to import if they are there; it does as well without."""
+    modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]
+    modules.setdefault("typing_extensions", None)
 
 
 def _people(values: Values, rest: list[str]) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..failure import Failure
 from .args import Values
+from .do import asked
 from .globals import Globals
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def warm(g: Globals, v: Values, _args: list[str]) -> int:
     if v["foreground"]:
         pool = w.Pool(config, v["number"], outlive=True)
         print(f"{pool.size} ready", flush=True)
-        w.keep(pool, listener, path)
+        w.keep(pool, listener, path, asked)
         return 0
     return _background(config, v["number"], listener, path)
 
@@ -55,7 +56,7 @@ def _background(config: SandboxConfig, number: int, listener: socket.socket, pat
             pool = w.Pool(config, number, outlive=True)
             os.write(wr, b"\n")
             os.close(wr)
-            w.keep(pool, listener, path)
+            w.keep(pool, listener, path, asked)
         except Failure as e:
             os.unlink(path)
             os.write(wr, str(e).encode())

@@ -15,6 +15,7 @@ To the Sentry:
       "cpu_max": [QUOTA, PERIOD] or null}
   {"op": "network", "links": […], "addresses": […], …}     all there is now (sandbox/takeover.py), with sockets
   {"op": "files"}     with pairs of descriptors, read-write and read-only, of fresh files (sandbox/disk_files.py)
+  {"op": "ready"}     nothing is to be done for now: time to get ready for the first program
   {"op": "stop"}
 From the Sentry:
   {"ev": "ready"} · {"ev": "started", "id": N, "pid": P} · {"ev": "failed", "id": N, "errno": E, "msg": TEXT} ·

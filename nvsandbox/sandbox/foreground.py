@@ -18,10 +18,11 @@ FORWARDED: Final = (
 )  # fmt: skip
 
 
-def run_foreground(sb: Handle, process: control.Message) -> int:
+def run_foreground(sb: Handle, process: control.Message, program: str = "") -> int:
     """Exit code as a shell gives it: the program's own, or 128 + signal. Raises Failure.
 
-    With ``process["terminal"]`` our own terminal is handed over in raw mode and given back at the end.
+    With ``process["terminal"]`` our own terminal is handed over in raw mode and given back at the end. ``program``: who may
+    wait in our place, native/nvsandbox.c.
     """
     terminal = bool(process.get("terminal"))
     if terminal:
@@ -33,6 +34,8 @@ def run_foreground(sb: Handle, process: control.Message) -> int:
     saved = termios.tcgetattr(0) if terminal else None
     try:
         ident = sb.spawn(process, (0, 1, 2))
+        if program:
+            _leave(sb, ident, r, terminal, program)
         if terminal:
             tty.setraw(0)
         return _wait(sb, ident, r, terminal)
@@ -43,6 +46,23 @@ def run_foreground(sb: Handle, process: control.Message) -> int:
         os.close(r)
         os.close(w)
         sb.close()
+
+
+def _leave(sb: Handle, ident: int, wakeup: int, terminal: bool, program: str) -> None:
+    """Becomes the small program that waits as ``_wait`` does; comes back where that is not possible."""
+    children = sb.children()
+    if not children or sb.heard_of(ident):
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
+    if not select.select([wakeup], [], [], 0)[0]:
+        fd = sb.ctl.fileno()
+        os.set_inheritable(fd, True)
+        words = [str(fd), str(ident), "tty" if terminal else "-", *map(str, children)]
+        try:
+            os.execv(program, ["nvsandbox", "@wait", *words])
+        except OSError:
+            os.set_inheritable(fd, False)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
 
 
 def _wait(sb: Handle, ident: int, wakeup: int, terminal: bool) -> int:

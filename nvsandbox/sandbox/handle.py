@@ -48,7 +48,7 @@ class Handle:
     def wait(self, ident: int, timeout: float | None = None) -> int | None:
         """The wait status of a process, None when ``timeout`` seconds pass first. Raises Failure."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        while deadline is not None and not any(m.get("id") == ident for m in self._events):
+        while deadline is not None and not self.heard_of(ident):
             left = max(deadline - time.monotonic(), 0)
             if not select.select([self.ctl], [], [], left)[0]:
                 return None
@@ -74,6 +74,14 @@ class Handle:
         if msg["ev"] == "dead":
             raise Failure(str(msg["msg"]))
         self._events.append(msg)
+
+    def heard_of(self, ident: int) -> bool:
+        """Whether a message about a process waits to be looked at."""
+        return any(m.get("id") == ident for m in self._events)
+
+    def children(self) -> list[int]:
+        """The processes whose end is all there is to wait for after the sandbox's; none: there is more."""
+        return []
 
     def take_events(self) -> list[control.Message]:
         """Messages that came while another was waited for."""

@@ -234,10 +234,15 @@ class RunningSandbox(Handle):
         """Descriptors of the launcher's that the sandbox's log needs."""
         return {self._log_fd} - {-1}
 
+    def _pids(self) -> list[int]:
+        return [pid for pid in (self.sentry_pid, self.gofer_pid, self.broker_pid) if pid]
+
+    def children(self) -> list[int]:
+        return [] if self.own_network is not None else self._pids()
+
     def _await_end(self) -> None:
         if self.own_network is not None:
             self.own_network.close()
-        pids = (self.sentry_pid, self.gofer_pid, *([self.broker_pid] if self.broker_pid else []))
-        for pid in pids:
+        for pid in self._pids():
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)

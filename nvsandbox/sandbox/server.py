@@ -10,9 +10,11 @@ import select
 import signal
 import socket
 import sys
+import time
 from typing import TYPE_CHECKING, Any, Final, final
 
 from ..platform.bpf import Rule
+from ..platform.native._native import lib
 from ..platform.ptrace.platform import Ptrace
 from ..platform.sentry_filter import host_network_rules, sentry_filter
 from ..platform.space import HostPlatform, PlatformError
@@ -25,6 +27,7 @@ from ..sentry.kernel import signal as sg
 from ..sentry.kernel.container import Container
 from ..sentry.kernel.task import Task, ThreadGroup
 from ..sentry.net.network import Network
+from ..sentry.ready import get_ready
 from ..sentry.strace import Strace
 from ..sentry.vfs.mount import MountNamespace
 from . import control, figures, isolate, tree
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nvsandbox.sentry")
 MAX_PEERS: Final = 1024
+SETTLED_NS: Final = 1_000_000_000
 PLATFORMS: Final[dict[str, type[HostPlatform]]] = {"systrap": Systrap, "ptrace": Ptrace}
 
 
@@ -96,6 +100,7 @@ class SentryServer:
         self.network: Network | None = None
         self.phases = phases
         self.asked: list[Any] = []  # who waits for news of the network
+        self.settled = False  # there has been a first program
         self.boot = Boot(prepared, gofer, config.ncpu, PLATFORMS[config.platform])
         self.k = self.boot.k
         self.k.uts.hostname = config.hostname
@@ -229,6 +234,8 @@ class SentryServer:
             self.asked.clear()
         elif op == "gpu" and (e := self._engine(str(msg.get("container", "")))) is not None:
             peer.tell({"ev": "done", **e.order(msg, fds)})
+        elif op == "ready":
+            self.k.loop.spawn(lambda: get_ready(self.boot))
         elif op == "stop":
             self.k.shutdown(signal.SIGKILL)
         else:
@@ -237,6 +244,9 @@ class SentryServer:
     # Processes
     def _spawn(self, peer: Peer, msg: control.Message, fds: list[int]) -> None:
         ident = int(msg["id"])
+        if not self.settled:  # what starting up needed is soon not needed any more
+            self.settled = True
+            self.k.loop.call_at(time.monotonic_ns() + SETTLED_NS, lib.nv_forget_text)
         self.phases.start()
         try:
             spec = process_spec(msg["process"])

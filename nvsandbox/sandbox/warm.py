@@ -5,7 +5,8 @@ since in what it has looked at of its file trees: their roots and the entries th
 started as always.
 
 The keeper is one process with a socket in a directory that only its user may enter. Whoever connects gets the control
-connection of a sandbox, and with it the sandbox.
+connection of a sandbox, and with it the sandbox; the program `nvsandbox` sends its command line and has the keeper start the
+command in it (platform/native/nvsandbox.c).
 """
 
 from __future__ import annotations
@@ -22,16 +23,19 @@ import stat
 import struct
 import time
 from collections import deque
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, final
 
 from .. import __version__
 from ..failure import Failure
-from . import WARM_DIRECTORY
+from . import WARM_DIRECTORY, control
 from .config import SandboxConfig
 from .handle import Handle
 
 MAX_SIZE: Final = 256
+MAX_REQUEST: Final = 1 << 18
 PATIENCE: Final = 2.0  # seconds a keeper may take to answer
+QUIET: Final = 0.05  # seconds without a request, and what is missing is started
 END_WAIT: Final = 10.0
 NAMESPACES: Final = ("mnt", "net", "pid", "user", "ipc", "uts", "cgroup")
 
@@ -39,13 +43,14 @@ if TYPE_CHECKING:
     from .launch import RunningSandbox
 
 Seen = tuple[tuple[int, ...], ...]
+Plan = Callable[[list[str]], tuple[SandboxConfig, control.Message] | None]  # of a command line
 
 
-def key(config: SandboxConfig) -> str:
-    """The same for two configurations that one sandbox can serve."""
+def key(config: SandboxConfig, process: str = "self") -> str:
+    """The same for two configurations that one sandbox can serve. ``process``: for whom. Raises OSError."""
     import msgspec
 
-    own = [os.stat(f"/proc/self/ns/{n}").st_ino for n in NAMESPACES]
+    own = [os.stat(f"/proc/{process}/ns/{n}").st_ino for n in NAMESPACES]
     text = json.dumps([__version__, os.geteuid(), own]).encode() + msgspec.msgpack.encode(config)
     return hashlib.sha256(text).hexdigest()[:32]
 
@@ -75,12 +80,16 @@ class Pool:
             raise Failure(f"a pool of {size}: 1 to {MAX_SIZE} are possible")
         load()
         self.config = config
+        self.key = key(config)
         self.size = size
         self._outlive = outlive
         self._waiting: deque[tuple[RunningSandbox, Seen]] = deque()
         self.fill()
         for sb, _ in self._waiting:
             sb.ready()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
 
     def fill(self) -> None:
         """Starts as many as are missing; they get ready by themselves. Raises Failure."""
@@ -90,8 +99,10 @@ class Pool:
     def _start(self, wait: bool) -> RunningSandbox:
         from .launch import RunningSandbox
 
-        config = copy.copy(self.config)
-        return RunningSandbox(config, outlives=self._outlive, wait=wait)
+        sb = RunningSandbox(copy.copy(self.config), outlives=self._outlive, wait=wait)
+        if not wait:
+            control.send(sb.ctl, {"op": "ready"})
+        return sb
 
     def take(self) -> RunningSandbox:
         """A sandbox that is the caller's from now on; call ``fill`` when there is time. Raises Failure."""
@@ -154,7 +165,7 @@ def _check_directory(where: str) -> None:
         raise Failure(f"`{where}` is not a directory of ours alone")
 
 
-def keep(pool: Pool, listener: socket.socket, path: str) -> None:
+def keep(pool: Pool, listener: socket.socket, path: str, plan: Plan) -> None:
     """Serves until it is told to stop, or by SIGTERM or SIGINT."""
     r, w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(w, warn_on_full_buffer=False)
@@ -163,13 +174,17 @@ def keep(pool: Pool, listener: socket.socket, path: str) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         while True:
-            ready, _, _ = select.select([listener.fileno(), r], [], [])
+            missing = len(pool) < pool.size
+            ready, _, _ = select.select([listener.fileno(), r], [], [], QUIET if missing else None)
+            if not ready:
+                with contextlib.suppress(Failure):
+                    pool.fill()
             if r in ready:
                 got = os.read(r, 512)
                 if signal.SIGTERM in got or signal.SIGINT in got:
                     return
                 _reap()
-            if listener.fileno() in ready and not _serve(pool, listener):
+            if listener.fileno() in ready and not _serve(pool, listener, plan):
                 return
     finally:
         os.unlink(path)
@@ -186,41 +201,86 @@ def _reap() -> None:
             pass
 
 
-def _peer_uid(s: socket.socket) -> int:
-    """Who is at the other end (unix(7), SO_PEERCRED)."""
-    _pid, uid, _gid = struct.unpack("3i", s.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    return int(uid)
+def _peer(s: socket.socket) -> tuple[int, int]:
+    """Who is at the other end: pid, uid (unix(7), SO_PEERCRED)."""
+    pid, uid, _gid = struct.unpack("3i", s.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return pid, uid
 
 
-def _serve(pool: Pool, listener: socket.socket) -> bool:
+def _serve(pool: Pool, listener: socket.socket, plan: Plan) -> bool:
     """One connection; False when it is to be the last."""
     with contextlib.suppress(OSError):
         conn, _ = listener.accept()
         with conn:
             conn.settimeout(PATIENCE)
-            if _peer_uid(conn) not in (os.geteuid(), 0):
+            pid, uid = _peer(conn)
+            if uid not in (os.geteuid(), 0):
                 return True
-            word = conn.recv(64)
-            if word == b"stop":
-                conn.send(b"ok")
-                return False
-            if word == b"take":
-                _hand_over(pool, conn)
+            data, fds, _flags, _addr = socket.recv_fds(conn, MAX_REQUEST, 4)
+            try:
+                if data == b"stop":
+                    conn.send(b"ok")
+                    return False
+                if data == b"take":
+                    _hand_over(pool, conn, None, ())
+                elif data[:3] == b"do\0" and len(fds) == 4 and uid == os.geteuid():
+                    process = _planned(pool, data, fds[3], pid, plan)
+                    if process is not None:
+                        _hand_over(pool, conn, process, tuple(fds[:3]))
+            finally:
+                for fd in fds:
+                    os.close(fd)
     return True
 
 
-def _hand_over(pool: Pool, conn: socket.socket) -> None:
+def _planned(pool: Pool, data: bytes, cwd: int, pid: int, plan: Plan) -> control.Message | None:
+    """The process that a command line asks for; None when it is not for our sandboxes."""
+    words = data.split(b"\0")[1:-1]
+    try:
+        argc = int(words[0])
+        argv, env = words[1 : 1 + argc], words[1 + argc :]
+        with _in_place_of(env, cwd):
+            made = plan([os.fsdecode(a) for a in argv])
+            if made is None or key(made[0], str(pid)) != pool.key:
+                return None
+    except (IndexError, ValueError, OSError):
+        return None
+    return made[1]
+
+
+@contextlib.contextmanager
+def _in_place_of(env: list[bytes], cwd: int) -> Iterator[None]:
+    """With another's environment and working directory. Raises OSError."""
+    ours = dict(os.environb)
+    try:
+        os.fchdir(cwd)
+        os.environb.clear()
+        for e in env:
+            name, eq, value = e.partition(b"=")
+            if name and eq:
+                os.environb[name] = value
+        yield
+    finally:
+        os.chdir("/")
+        os.environb.clear()
+        os.environb.update(ours)
+
+
+def _hand_over(
+    pool: Pool, conn: socket.socket, process: control.Message | None, fds: tuple[int, ...]
+) -> None:
+    """Gives a sandbox away, with ``process`` started in it. The pool is filled when nobody waits."""
     try:
         sb = pool.take()
     except Failure as e:
         conn.send(json.dumps({"error": str(e)}).encode())
         return
     with contextlib.suppress(OSError):
+        if process is not None:
+            control.send(sb.ctl, {"op": "spawn", "id": 1, "process": process}, fds)
         text = json.dumps({"pids": [sb.sentry_pid, sb.gofer_pid]}).encode()
         socket.send_fds(conn, [text], [sb.ctl.fileno()])
     sb.ctl.close()
-    with contextlib.suppress(Failure):
-        pool.fill()
 
 
 # Whoever wants one
@@ -251,7 +311,7 @@ def _connect(path: str) -> socket.socket | None:
     s.settimeout(PATIENCE)
     try:
         s.connect(path)
-        uid = _peer_uid(s)
+        uid = _peer(s)[1]
     except OSError:
         uid = -1
     if uid != os.geteuid():

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <link.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/openat2.h>
@@ -17,6 +18,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -181,3 +183,20 @@ full:
   used[0] = at;
   return (int)n;
 }
+
+static int forget(struct dl_phdr_info *info, size_t size, void *data) {
+  (void)size;
+  (void)data;
+  for (int i = 0; i < info->dlpi_phnum; i++) {
+    const ElfW(Phdr) *h = &info->dlpi_phdr[i];
+    if (h->p_type != PT_LOAD || h->p_flags & PF_W)
+      continue;
+    uintptr_t from = (info->dlpi_addr + h->p_vaddr) & ~4095ul;
+    uintptr_t to = (info->dlpi_addr + h->p_vaddr + h->p_filesz) & ~4095ul;
+    if (to > from)
+      madvise((void *)from, to - from, MADV_DONTNEED);
+  }
+  return 0;
+}
+
+void nv_forget_text(void) { dl_iterate_phdr(forget, NULL); }

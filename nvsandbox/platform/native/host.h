@@ -37,5 +37,8 @@ int nv_open_dir(int at, const char *name, struct nv_entry *e);
 /* Opens regular file `name` of at ("": at itself), and nothing else, by way of proc_fd
  * (/proc/self/fd), and describes it. */
 int nv_open_file(int at, const char *name, int flags, int proc_fd, struct nv_entry *e);
+/* Lets go of the pages of all programs' and libraries' text and constants that this process has
+ * touched so far, starting up; those that it needs come back from the page cache. */
+void nv_forget_text(void);
 
 #endif

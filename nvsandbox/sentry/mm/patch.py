@@ -21,7 +21,6 @@ import array
 import fcntl
 import logging
 import os
-import re
 import struct
 import time
 from typing import TYPE_CHECKING, Final, final
@@ -62,10 +61,8 @@ NEVER: Final = frozenset((15, 56, 57, 58, 59, 60, 158, 231, 322, 435))
 # getpid gettid getppid getuid geteuid getgid getegid: place in the slot's known[]
 KNOWN: Final = {39: 0, 186: 1, 110: 2, 102: 3, 107: 4, 104: 5, 108: 6}
 INVALID: Final = (0x06, 0x07, 0x0E, 0x16, 0x17, 0x1E, 0x1F, 0x27, 0x2F, 0x37, 0x3F, 0x60, 0x61)
-PATTERN: Final = re.compile(
-    rb"(?:\xb8..\x00\x00|\x4c\x8b\x4c\x24\x08|\x31\xc0)\x0f\x05(?=\x48\x3d[\x00\x01]\xf0\xff\xff)",
-    re.DOTALL,
-)
+GLIBC: Final = b"\x0f\x05\x48\x3d"  # syscall; cmp $…,%rax
+ERRNO_MAX: Final = (b"\x00\xf0\xff\xff", b"\x01\xf0\xff\xff")  # what it compares with
 CHUNK: Final = 1 << 16
 NEAR: Final = 1 << 18  # patched stretches closer than this become one
 EAGER_MAX: Final = 8 << 20  # bytes of text searched when it is first mapped
@@ -74,6 +71,7 @@ BUILD_GAP_NS: Final = 5_000_000
 MAX_BUILDS: Final = 24
 SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 SYSCALL_LEN: Final = 2
+AROUND: Final = 16  # bytes around a call that tell whether it is a site
 EFL_ARITH: Final = 0x8D5
 
 
@@ -140,10 +138,13 @@ class Mapped:
 class Patcher:
     """One for the sandbox. ``how``: "on", or "forced": patch at the first trap (tests)."""
 
-    __slots__ = ("_low", "_mov", "_xor", "build_at", "eager")
+    __slots__ = ("_low", "_mov", "_xor", "build_at", "eager", "known")
 
     def __init__(self, low: memoryview, how: str) -> None:
         self._low = low
+        self.known: dict[
+            tuple[int, ...], PatchedText
+        ] = {}  # files that were looked at before they were mapped
         free = range(LOW_SITES - 1, -1, -1)
         xor = [i for i in free if ((LOW_TABLE + 8 * i) >> 8) & 0xFF in INVALID]
         taken = set(xor)
@@ -215,13 +216,18 @@ class Patcher:
         return True
 
     def _search(self, text: PatchedText, fd: int, offset: int, size: int) -> bool:
-        data = os.pread(fd, size, offset)
+        """Whether there are glibc's calls in this stretch of text. Read in pieces that stay in the processor's cache."""
         found = False
-        for m in PATTERN.finditer(data):
-            end = m.end()
-            if offset + end not in text.sites:
-                lo = max(0, end - 12)
-                found |= self._add(text, offset + end, data[lo:end], data[end : end + 6], -1)
+        for lo in range(offset, offset + size, CHUNK):
+            start = max(lo - AROUND, offset)
+            data = os.pread(fd, min(lo + CHUNK + AROUND, offset + size) - start, start)
+            i = data.find(GLIBC, lo - start)
+            while 0 <= i < lo - start + CHUNK:
+                end = i + SYSCALL_LEN
+                if data[i + 4 : i + 8] in ERRNO_MAX and start + end not in text.sites:
+                    before = data[max(0, end - 12) : end]
+                    found |= self._add(text, start + end, before, data[end : end + 6], -1)
+                i = data.find(GLIBC, end)
         return found
 
     def _build(self, text: PatchedText, fd: int) -> None:
@@ -241,15 +247,14 @@ class Patcher:
         mem = os.memfd_create("nv-text", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(mem, page_end)
-            i = 0
+            buf = bytearray(CHUNK)
             for lo, hi in ranges:
-                data = bytearray(os.pread(fd, hi - lo, lo))
-                while i < len(sites) and sites[i].end <= hi:
-                    s = sites[i]
-                    at = s.start() - lo
-                    data[at : at + 7] = b"\xff\x24\x25" + struct.pack("<I", LOW_TABLE + 8 * s.index)
-                    i += 1
-                os.pwrite(mem, data, lo)
+                for at in range(lo, hi, CHUNK):
+                    n = os.preadv(fd, [buf], at)
+                    os.pwrite(mem, memoryview(buf)[: min(n, hi - at)], at)
+            for s in sites:
+                jump = b"\xff\x24\x25" + struct.pack("<I", LOW_TABLE + 8 * s.index)
+                os.pwrite(mem, jump, s.start())
             fcntl.fcntl(mem, fcntl.F_ADD_SEALS, SEALS)
         except BaseException:
             os.close(mem)
@@ -261,12 +266,25 @@ class Patcher:
     # Address spaces
     def _text_of(self, m: RegMappable, fd: int) -> PatchedText:
         """Of the file as it is now: what was known of other content is forgotten."""
-        st = os.fstat(fd)
-        identity = (st.st_dev, st.st_ino, st.st_size, st.st_mtime_ns)
+        identity = identity_of(fd)
         text = m.text
-        if not isinstance(text, PatchedText) or text.identity != identity:
-            m.text = text = PatchedText(identity)
-        return text
+        if isinstance(text, PatchedText) and text.identity == identity:
+            return text
+        found = self.known.pop(identity, None) or PatchedText(identity)
+        m.text = found
+        return found
+
+    def look_at(self, fd: int, offset: int, size: int) -> None:
+        """Finds the sites of a stretch of text that will be mapped."""
+        identity = identity_of(fd)
+        text = self.known.setdefault(identity, PatchedText(identity))
+        self._look(text, fd, offset, size)
+
+    def _look(self, text: PatchedText, fd: int, offset: int, size: int) -> None:
+        if self.eager and offset not in text.seen and size <= EAGER_MAX:
+            text.seen.add(offset)
+            if self._search(text, fd, offset, size):
+                self._build(text, fd)
 
     def mapped(
         self, t: Task, mm: MM, at: int, size: int, offset: int, file: FileDescription, fd: int
@@ -276,10 +294,7 @@ class Patcher:
         if not isinstance(m, RegMappable):
             return
         text = self._text_of(m, fd)
-        if self.eager and offset not in text.seen and size <= EAGER_MAX:
-            text.seen.add(offset)
-            if self._search(text, fd, offset, size):
-                self._build(text, fd)
+        self._look(text, fd, offset, size)
         if text.gen is not None:
             self._map(t, mm, text, at, size, offset)
 
@@ -430,6 +445,12 @@ class Patcher:
             self.restore(t, mm, 0, 1 << 47)
             mm.patches.clear()
             t.thread.run()
+
+
+def identity_of(fd: int) -> tuple[int, ...]:
+    """The same as long as the file and its content are."""
+    st = os.fstat(fd)
+    return st.st_dev, st.st_ino, st.st_size, st.st_mtime_ns
 
 
 def patchable(v: Vma) -> bool:
