@@ -5,7 +5,8 @@ from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
-from setuptools.command.build_scripts import build_scripts
+
+from distutils.command.build_scripts import build_scripts  # isort: skip (setuptools brings it)
 
 
 def native():
