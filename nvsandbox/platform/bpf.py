@@ -120,6 +120,22 @@ def _emit_rule(a: _Asm, index: int, rule: Rule, deny_ret: int) -> None:
     a.label(miss)
 
 
+def moved(prog: bytes, ip_range: tuple[int, int]) -> bytes:
+    """A program made with an ``ip_range``, for another one (both ends in one 4 GiB area)."""
+    out = bytearray(prog)
+    lo, hi = _in_one_area(ip_range)
+    for at, value in ((4, lo >> 32), (6, lo), (7, hi)):  # IP_HI ==, IP_LO >=, IP_LO <
+        struct.pack_into("<I", out, 8 * at + 4, value & 0xFFFFFFFF)
+    return bytes(out)
+
+
+def _in_one_area(ip_range: tuple[int, int]) -> tuple[int, int]:
+    lo, hi = ip_range
+    if lo >> 32 != (hi - 1) >> 32:
+        raise ValueError("image crosses a 4 GiB boundary")
+    return lo, hi
+
+
 def program(
     rules: Sequence[Rule],
     deny: int,
@@ -135,9 +151,7 @@ def program(
     a.emit(JEQ, AUDIT_ARCH_X86_64, 1, 0)
     a.emit(RET, deny)
     if ip_range is not None:
-        lo, hi = ip_range
-        if lo >> 32 != (hi - 1) >> 32:
-            raise ValueError("image crosses a 4 GiB boundary")
+        lo, hi = _in_one_area(ip_range)
         a.emit(LD, IP_HI)
         a.emit(JEQ, lo >> 32, 0, 3)
         a.emit(LD, IP_LO)

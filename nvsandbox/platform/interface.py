@@ -30,6 +30,8 @@ OP_FORK: Final = int(lib.NV_OP_FORK)
 OP_MOVE: Final = int(lib.NV_OP_MOVE)
 OP_EXIT: Final = int(lib.NV_OP_EXIT)
 OP_PIO: Final = int(lib.NV_OP_PIO)
+OP_STRINGS: Final = int(lib.NV_OP_STRINGS)
+STRINGS_ALL: Final = int(lib.NV_ALL)
 OP_XSAVE: Final = int(lib.NV_OP_XSAVE)
 
 OF_IGNORE: Final = int(lib.NV_OF_IGNORE)

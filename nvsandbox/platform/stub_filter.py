@@ -63,6 +63,12 @@ RULES: Final = (
 )
 
 
+_made: Final[list[bytes]] = []  # one, to be moved: most of it is the same for every stub
+
+
 def stub_filter(image_base: int, image_len: int) -> bytes:
     """The filter for a stub whose image is mapped at ``image_base``; ``struct sock_filter`` array."""
-    return bpf.program(RULES, bpf.RET_TRAP, (image_base, image_base + image_len))
+    where = (image_base, image_base + image_len)
+    if not _made:
+        _made.append(bpf.program(RULES, bpf.RET_TRAP, where))
+    return bpf.moved(_made[0], where)

@@ -85,6 +85,10 @@
 #define NV_OP_PIO                                                                                  \
   11u /* a: nr, fdreg index, address, length, offset: pread64/pwrite64; cret: bytes */
 #define NV_OP_XSAVE 12u /* a: offset in the slot: extended state of a thread without a frame */
+/* a: address of a NULL-terminated array of strings, window offset, room. At the offset: how many
+ * bytes whole strings take, plus NV_ALL when that is all of them; behind it the strings. */
+#define NV_OP_STRINGS 13u
+#define NV_ALL 0x100000000ul
 
 /* op.flags */
 #define NV_OF_IGNORE 1u /* the result is dropped, a failure does not end the list */

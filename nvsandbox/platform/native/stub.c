@@ -184,6 +184,25 @@ static size_t copy_str(char *dst, const char *src, size_t max) {
   return i;
 }
 
+static void copy_strings(char *to, const char *list, size_t room) {
+  size_t n = 0;
+  uint64_t result, p;
+  for (;; list += sizeof p) {
+    result = n;
+    if (nv_copy(&p, list, sizeof p))
+      break;
+    if (!p) {
+      result |= NV_ALL;
+      break;
+    }
+    size_t len = copy_str(to + sizeof result + n, (const char *)p, room - n);
+    if (!len || to[sizeof result + n + len - 1])
+      break;
+    n += len;
+  }
+  *(uint64_t *)to = result;
+}
+
 /* Posting: the xchg is a full barrier, so the Sentry that went to sleep before it is seen asleep.
  */
 static void post(struct nv_slot *s) {
@@ -452,6 +471,9 @@ static long run_op(struct nv_slot *s, const struct nv_op *o, struct sigcontext_6
       return 0;
     case NV_OP_COPYSTR:
       s->cret = (int64_t)copy_str(win + a[0], (const char *)a[1], a[2]);
+      return 0;
+    case NV_OP_STRINGS:
+      copy_strings(win + a[1], (const char *)a[0], a[2]);
       return 0;
     case NV_OP_RECVFD:
       return recv_fds(s, (uint32_t)a[0], (uint32_t)a[1]);

@@ -64,7 +64,7 @@ class StubPool:
     def take(self) -> tuple[Space, HostThread]:
         """A clean stub; makes one when there is none. May suspend. Raises PlatformError, OSError."""
         while not self._ready:
-            self._make()
+            self._make(True)
         got = self._ready.pop()
         if not self._making:
             self.k.loop.spawn(self.refill)
@@ -74,7 +74,7 @@ class StubPool:
         """May suspend."""
         while len(self._ready) < POOL and not self.closed:
             try:
-                self._make()
+                self._make(False)
             except (PlatformError, OSError, SysErr, TaskExit) as e:
                 if not self.closed:
                     log.error("cannot make a clean stub: %r", e)
@@ -115,13 +115,15 @@ class StubPool:
         self._making = False
         self._wake()
 
-    def _make(self) -> None:
+    def _make(self, wanted: bool) -> None:
+        """One more. ``wanted``: somebody waits for it."""
         if self._begin(True):
             return
         try:
             zygote = self.zygote
             assert zygote is not None
-            space = self.k.platform.prepare_clean(zygote.native, lambda _th: zygote.run())
+            run = zygote.run if wanted else zygote.run_patiently
+            space = self.k.platform.prepare_clean(zygote.native, lambda _th: run())
             self._await_clean(space)
             self._ready.append((space, self.k.adopt_thread(space.threads[0])))
             if self.closed:

@@ -30,10 +30,12 @@ from ...platform.interface import (
     OP_COPYIN,
     OP_COPYOUT,
     OP_COPYSTR,
+    OP_STRINGS,
     OP_SYSCALL,
     OP_XSAVE,
     SLOT_OFF,
     SLOT_SIZE,
+    STRINGS_ALL,
     WIN_DATA,
     WIN_OFF,
 )
@@ -48,6 +50,9 @@ if TYPE_CHECKING:
 USER_TOP: Final = 0x7FFF_FFFF_F000
 SPINS: Final = 3000  # pauses to wait for an acknowledgement before another task runs
 PATH_MAX: Final = 4096
+LIST_ROOM: Final = DATA_LEN // 2 & ~15
+
+StringList = tuple[list[bytes], bool]  # strings; whether these are all
 
 
 @final
@@ -94,6 +99,10 @@ class HostThread:
         """Executes the queued operations now; the last result. Raises SysErr with the host's errno. May suspend."""
         return self.run_with(None)
 
+    def run_patiently(self) -> int:
+        """As ``run``, but others go on while the stub works."""
+        return self._wait(lib.nv_run(self.cdata, 0))
+
     def run_with(self, meanwhile: Callable[[], None] | None) -> int:
         """As ``run``; ``meanwhile`` (which must not suspend) is done while the stub works."""
         if self.native.space.killed:
@@ -104,6 +113,9 @@ class HostThread:
             done = lib.nv_run(self.cdata, 0)  # it looks a little all the same when cores are few
             meanwhile()
             done = done or lib.nv_done(self.cdata, SPINS)
+        return self._wait(done)
+
+    def _wait(self, done: int) -> int:
         if not done:
             self.token = self.loop.token()
             alive = self.loop.suspend()
@@ -214,6 +226,27 @@ class HostThread:
             if len(part) < want:
                 raise SysErr(errno.EFAULT)
         raise SysErr(errno.ENAMETOOLONG)
+
+    def copy_in_lists(self, first: int, second: int) -> tuple[StringList, StringList]:
+        """Two NULL-terminated arrays of strings in one round trip, each as far as it can be read and fits. May suspend."""
+        if self.ev[E_INLEN0] > IN_MAXBUF:
+            self.ev[E_INLEN0] = 0  # it reaches into where this goes
+        if self.used:
+            self.run()
+        self.op(OP_STRINGS, 0, 0, first, DATA_OFF, LIST_ROOM - 8)
+        self.op(OP_STRINGS, 0, 0, second, DATA_OFF + LIST_ROOM, LIST_ROOM - 8)
+        self.run()
+        return self._list(WIN_DATA), self._list(WIN_DATA + LIST_ROOM)
+
+    def _list(self, at: int) -> StringList:
+        word = int.from_bytes(self.mem[at : at + 8], "little")
+        n = word & (STRINGS_ALL - 1)
+        if n > LIST_ROOM - 8:
+            return [], False
+        data = bytes(self.mem[at + 8 : at + 8 + n])
+        if data[-1:] not in (b"", b"\0"):
+            return [], False
+        return data.split(b"\0")[:-1], word & STRINGS_ALL != 0
 
     def copy_out(self, addr: int, data: bytes | memoryview, on_fault: int = OF_EFAULT) -> None:
         """Queues a write that travels with the reply (EFAULT then becomes the result); large ones run now."""

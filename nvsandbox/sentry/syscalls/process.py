@@ -97,6 +97,18 @@ def sys_clone3(t: Task, args: UserPtr, size: CULong) -> int:
     return do_clone(t, a)
 
 
+def _both(t: Task, argv: int, envp: int) -> tuple[list[bytes], list[bytes]]:
+    """Arguments and environment. Raises E2BIG, EFAULT."""
+    out: list[list[bytes]] = []
+    for addr, (strings, whole) in zip(
+        (argv, envp), t.thread.copy_in_lists(argv, envp), strict=True
+    ):
+        out.append(strings if whole or not addr else strings + _strings(t, addr + 8 * len(strings)))
+    if sum(len(s) + 9 for strings in out for s in strings) > ARG_BYTES:
+        raise SysErr(errno.E2BIG)
+    return out[0], out[1]
+
+
 def _strings(t: Task, addr: int) -> list[bytes]:
     """A NULL-terminated array of strings. Raises E2BIG, EFAULT."""
     out: list[bytes] = []
@@ -161,7 +173,7 @@ def _exec(
     t: Task, base: Path, name: bytes, argv: int, envp: int, follow: bool, shown: bytes | None = None,
     hidden: bool = False,
 ) -> int:  # fmt: skip
-    args, env = _strings(t, argv), _strings(t, envp)
+    args, env = _both(t, argv, envp)
     if not args:
         args = [b""]
     tid = t.tid
