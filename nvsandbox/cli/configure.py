@@ -14,6 +14,7 @@ DEFAULT_ENV = {
     b"HOME": b"/root",
 }
 
+MAX_LATENCY = 2_000_000_000  # µs, what the kernel takes
 MIN_RATE, MAX_RATE = 0.1, 100_000  # Mbit/s
 
 
@@ -112,6 +113,8 @@ def sandbox_config(
         raise Failure(
             f"--net-rate `{g.net_rate}`: expected a number of Mbit/s, {MIN_RATE} to {MAX_RATE}"
         )
+    if g.cpu_dma_latency is not None and not 0 <= g.cpu_dma_latency <= MAX_LATENCY:
+        raise Failure(f"--cpu-dma-latency `{g.cpu_dma_latency}`: not between 0 and {MAX_LATENCY}")
     through = g.overlay2 == "none"
     if g.overlay2 not in ("none", "root:self", "root:memory", "all:memory"):
         raise Failure(f"--overlay2 `{g.overlay2}`: expected none, root:self or root:memory")
@@ -127,6 +130,7 @@ def sandbox_config(
         net_rate=int(rate * 125_000),
         pcap=os.path.abspath(g.pcap) if g.pcap else "",
         platform=g.platform,
+        cpu_dma_latency=-1 if g.cpu_dma_latency is None else g.cpu_dma_latency,
         strace=g.strace,
         debug=g.debug,
         log_path=g.debug_log or (g.log if g.debug else ""),

@@ -99,6 +99,8 @@ class SandboxConfig(Struct):
     pcap: str = ""  # file that gets what crosses the interfaces
     pcap_fd: int = -1
     net_rate: int = 0  # bytes a second each way, 0: no limit
+    cpu_dma_latency: int = -1  # µs, -1: as the host wants it
+    latency_fd: int = -1  # holds it
     platform: str = "auto"
     patching: str = field(
         default_factory=lambda: os.environ.get("NVSANDBOX_SYSTRAP_PATCHING", "on")

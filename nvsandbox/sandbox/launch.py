@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import struct
 from typing import TYPE_CHECKING, final
 
 from ..failure import reason
@@ -83,6 +84,17 @@ def _gofer_process(config: SandboxConfig, sock: socket.socket, parent: int, read
             os.write(ready, f"gofer: {e.strerror or e}".encode())
     finally:
         os._exit(code)
+
+
+def _hold_latency(usec: int) -> int:
+    """Bounds how long the host's processors take to wake, as long as the descriptor is open (Linux: kernel/power/qos.c).
+    Raises Failure."""
+    try:
+        fd = os.open("/dev/cpu_dma_latency", os.O_WRONLY | os.O_CLOEXEC)
+        os.write(fd, struct.pack("<i", usec))
+    except OSError as e:
+        raise Failure(f"--cpu-dma-latency: `/dev/cpu_dma_latency`: {reason(e)}") from None
+    return fd
 
 
 def start_gofer(config: SandboxConfig, outlives: bool = False) -> tuple[socket.socket, int, int]:
@@ -188,6 +200,8 @@ class RunningSandbox(Handle):
         setup_logging(config, log_fd)
         if config.network == "sandbox":
             self._open_network(config)
+        if config.cpu_dma_latency >= 0:
+            config.latency_fd = _hold_latency(config.cpu_dma_latency)
         try:
             config.platform = choose(config.platform)
         except NoPlatform as e:
@@ -201,8 +215,9 @@ class RunningSandbox(Handle):
         gofer.close()
         if config.gpu is not None and config.gpu.broker_fd >= 0:
             os.close(config.gpu.broker_fd)  # the Sentry's: the broker ends with it
-        if config.pcap_fd >= 0:
-            os.close(config.pcap_fd)
+        for fd in (config.pcap_fd, config.latency_fd):
+            if fd >= 0:
+                os.close(fd)
 
     def _open_network(self, config: SandboxConfig) -> None:
         """What --egress and --pcap need from the host's files. Raises Failure."""

@@ -25,7 +25,7 @@ def run(
     code = 1
     try:
         setup_logging(config, log_fd)
-        keep = {gofer, ctl.fileno(), log_fd, listener, config.pcap_fd}
+        keep = {gofer, ctl.fileno(), log_fd, listener, config.pcap_fd, config.latency_fd}
         if config.gpu is not None:
             from ..nvproxy.attach import warm_up
 

@@ -301,3 +301,28 @@ def test_an_ordinary_user(user_dir: Path) -> None:
     got = as_user("--root", user_dir / "state", "run", "-b", user_dir, "c1")
     assert (got.returncode, got.stdout) == (4, "in a bundle\n"), got
     assert os.listdir(user_dir / "state") == []
+
+
+def test_the_processors_latency_is_held_while_the_sandbox_lives(rootfs: Path) -> None:
+    there = os.path.exists("/dev/cpu_dma_latency")
+    argv = [NVSANDBOX, "--cpu-dma-latency=0", "do", "--rootfs", rootfs, "--", "sh", "-c"]
+    with subprocess.Popen(
+        [*argv, "echo up; read x"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as p:  # fmt: skip
+        assert p.stdout and p.stdin and p.stderr
+        if there:
+            assert p.stdout.readline() == b"up\n"
+            found = subprocess.run(["pgrep", "-P", str(p.pid)], capture_output=True, text=True).stdout  # fmt: skip
+            held = [
+                os.readlink(f"/proc/{pid}/fd/{fd}")
+                for pid in found.split()
+                for fd in os.listdir(f"/proc/{pid}/fd")
+            ]
+            assert held.count("/dev/cpu_dma_latency") == 1
+            p.stdin.close()
+            assert p.wait(10) == 1  # read's end of file
+        else:
+            assert b"/dev/cpu_dma_latency" in p.stderr.read()
+    r = nv("--cpu-dma-latency=-1", "do", "--rootfs", rootfs, "--", "true")
+    assert r.returncode == 1
+    assert "--cpu-dma-latency" in one_line(r)

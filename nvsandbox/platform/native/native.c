@@ -43,6 +43,7 @@ static struct {
   uint64_t avg_ns;   /* moving average of how long a wait lasts */
   int64_t credit;    /* what spinning has saved of late, in ns, less what it has cost */
   uint32_t rest;     /* waits to go without spinning */
+  uint32_t waited;   /* clock cycles the last event had been there */
   uint32_t awaiting; /* answers that are to come by a descriptor, soon */
   struct epoll_event ready[MAX_READY];
   int nready;
@@ -76,6 +77,9 @@ static void spin_cost(uint64_t ns) {
     L.credit = 0;
   }
 }
+
+/* Clocks of two cores may differ a little: what seems to come out of the future has just come. */
+static int came_late(void) { return (int32_t)L.waited > 0 && L.waited > NV_LATE_NS * NV_CYCLES; }
 
 static int resting(void) { return L.rest || L.ncpu < 2; }
 
@@ -240,6 +244,7 @@ static void take(struct nv_task *t) {
   struct nv_slot *s = t->slot;
   nv_unlisten(t);
   __atomic_store_n(&s->state, NV_ST_RUN, __ATOMIC_RELAXED);
+  L.waited = (uint32_t)__builtin_ia32_rdtsc() - *(volatile uint32_t *)&s->posted;
   uint32_t late = s->late;
   if (late) {
     s->late = 0;
@@ -413,8 +418,8 @@ int64_t nv_wait(int64_t deadline) {
   uint64_t gap = 0;
   for (uint32_t i = 1; budget; i++) {
     if ((t = find())) {
-      if (gap > NV_LATE_NS) /* it may have been there all that time */
-        spin_cost(gap);
+      if (gap > NV_LATE_NS && came_late()) /* others had this core while it was there */
+        spin_cost(L.waited / NV_CYCLES);
       else
         spin_paid();
       return got(t, now_ns() - t0);
@@ -461,6 +466,7 @@ static void send_reply(struct nv_task *t, uint32_t flags) {
   struct nv_slot *s = t->slot;
   t->cmd->n = t->nops;
   t->cmd->flags = flags;
+  t->cmd->replied = (uint32_t)__builtin_ia32_rdtsc();
   t->nops = 0;
   nv_listen(t);
   __atomic_exchange_n(&s->state, NV_ST_REPLY, __ATOMIC_SEQ_CST);
@@ -577,9 +583,13 @@ int nv_done(struct nv_task *t, uint32_t spins) {
     if (i % 64 == 63) {
       uint64_t before = now_ns();
       sched_yield(); /* the stub may be waiting for this very core */
-      uint64_t gap = now_ns() - before;
-      if (gap > NV_LATE_NS && t->slot->state == NV_ST_EVENT)
-        spin_cost(gap);
+      if (t->slot->state == NV_ST_EVENT && now_ns() - before > NV_LATE_NS) {
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+        take(t);
+        if (came_late())
+          spin_cost(L.waited / NV_CYCLES);
+        return 1;
+      }
     }
     __asm__ volatile("pause");
   }
@@ -589,6 +599,7 @@ int nv_done(struct nv_task *t, uint32_t spins) {
 void nv_post(struct nv_task *t) {
   t->cmd->n = t->nops;
   t->cmd->flags = 0;
+  t->cmd->replied = (uint32_t)__builtin_ia32_rdtsc();
   t->nops = 0;
   __atomic_exchange_n(&t->slot->state, NV_ST_REPLY, __ATOMIC_SEQ_CST);
   if (t->pt)

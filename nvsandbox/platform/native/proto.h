@@ -129,8 +129,8 @@ struct nv_op {
 struct nv_cmds {
   uint32_t n;
   uint32_t flags;
-  uint32_t own_gs; /* the application has set gs itself: patched sites are not for this thread */
-  uint32_t pad;
+  uint32_t own_gs;  /* the application has set gs itself: patched sites are not for this thread */
+  uint32_t replied; /* clock cycles, when this was the answer: their low half */
   struct nv_op op[NV_MAXOPS];
 };
 
@@ -163,8 +163,8 @@ struct nv_slot {
   /* Answers that need no Sentry, plus one, published by it; 0: ask. Only the process itself could
    * forge them. */
   uint32_t known[NV_KNOWN];
-  volatile uint32_t
-      late; /* clock cycles a reply has waited, at most, for a stub that had yielded */
+  volatile uint32_t late; /* clock cycles a reply has waited for a stub that had yielded */
+  uint32_t posted;        /* clock cycles, when the event was there: their low half */
 };
 
 /* How long a stub spins for a reply, in pauses with a yield every 64: usually, and where spinning

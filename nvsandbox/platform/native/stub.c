@@ -206,6 +206,7 @@ static void copy_strings(char *to, const char *list, size_t room) {
 /* Posting: the xchg is a full barrier, so the Sentry that went to sleep before it is seen asleep.
  */
 static void post(struct nv_slot *s) {
+  s->posted = (uint32_t)__builtin_ia32_rdtsc();
   __atomic_exchange_n(&s->state, NV_ST_EVENT, __ATOMIC_SEQ_CST);
   if (kuser()->sentry_asleep) {
     uint64_t one = 1;
@@ -220,11 +221,10 @@ static void wait_reply(struct nv_slot *s) {
     if (n % 64) {
       __asm__ volatile("pause");
     } else {
-      uint64_t before = __builtin_ia32_rdtsc();
       SYS0(__NR_sched_yield); /* the Sentry may be waiting for this very core */
-      uint64_t gone = __builtin_ia32_rdtsc() - before;
-      if (gone > NV_LATE_NS * NV_CYCLES && s->state == NV_ST_REPLY)
-        s->late = (uint32_t)gone;
+      uint32_t late = (uint32_t)__builtin_ia32_rdtsc() - cmds_of(s)->replied;
+      if (s->state == NV_ST_REPLY && late > NV_LATE_NS * NV_CYCLES && (int32_t)late > 0)
+        s->late = late;
     }
   }
   for (;;) {
