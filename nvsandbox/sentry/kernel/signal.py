@@ -275,13 +275,16 @@ def send(tg: ThreadGroup, target: Task | None, info: SigInfo, force: bool = Fals
     sig = info.signo
     if sig == 0 or tg.dead:
         return
+    tasks = [target] if target else list(tg.tasks.values())
+    blocked_by_all = bool(tasks) and all((t.blocked | t.real_blocked) & bit(sig) for t in tasks)
     if (
         tg.is_init
         and not force
         and tg.sighand.get(sig).handler == SIG_DFL
         and not bit(sig) & IGNORED
+        and not blocked_by_all
     ):
-        # pid 1 gets only what it handles; SIGKILL and SIGSTOP from inside do nothing
+        # pid 1 gets only what it handles, or may handle by the time it is unblocked; SIGKILL and SIGSTOP from inside do nothing
         if not bit(sig) & KILL_STOP or tg.pidns.number(info.pid):
             return
         if tg.pidns.parent is None:
@@ -296,8 +299,6 @@ def send(tg: ThreadGroup, target: Task | None, info: SigInfo, force: bool = Fals
     if sig == SIGKILL:
         tg.kill(sig)
         return
-    tasks = [target] if target else tg.tasks.values()
-    blocked_by_all = all((t.blocked | t.real_blocked) & bit(sig) for t in tasks)
     if not blocked_by_all and is_ignored(tg, sig) and all(t.tracee is None for t in tasks):
         return
     queue = target.pending if target is not None else tg.pending

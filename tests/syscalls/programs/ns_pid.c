@@ -79,7 +79,48 @@ static void on(int s, siginfo_t *i, void *u) {
   fflush(stdout);
 }
 
+static volatile int heard;
+static void hear(int s) { heard = s; }
+
+/* What is blocked is kept for a pid 1, too: it may have a handler by the time it is unblocked. */
+static void blocked_init(void) {
+  puts("- signals that are blocked");
+  fflush(stdout);
+  int p[2], q[2];
+  char c;
+  pipe(p), pipe(q);
+  R(unshare(CLONE_NEWPID));
+  fflush(stdout);
+  pid_t k = fork();
+  if (!k) {
+    sigset_t s;
+    sigemptyset(&s), sigaddset(&s, SIGUSR1), sigaddset(&s, SIGUSR2), sigaddset(&s, SIGTERM);
+    sigprocmask(SIG_BLOCK, &s, 0);
+    write(p[1], "", 1), read(q[0], &c, 1);
+    sigpending(&s);
+    N(sigismember(&s, SIGUSR1)), N(sigismember(&s, SIGUSR2)), N(sigismember(&s, SIGHUP));
+    signal(SIGUSR1, hear);
+    raise(SIGTERM);
+    sigpending(&s);
+    N(sigismember(&s, SIGTERM));
+    sigemptyset(&s);
+    sigprocmask(SIG_SETMASK, &s, 0);
+    N(heard);
+    fflush(stdout);
+    _exit(5);
+  }
+  read(p[0], &c, 1);
+  R(kill(k, SIGUSR1));
+  R(kill(k, SIGUSR2));
+  R(kill(k, SIGHUP));
+  write(q[1], "", 1);
+  int st;
+  waitpid(k, &st, 0);
+  status_("blocked", st);
+}
+
 int main(void) {
+  CHILD("blocked signals", blocked_init());
   int st;
   puts("- clone");
   fflush(stdout);
