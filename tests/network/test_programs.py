@@ -250,6 +250,27 @@ def test_transfers_with_checksums(wire: Wire) -> None:
     assert got.count("both ways") == 2
 
 
+def test_a_lossy_wire(wire: Wire, files: Path) -> None:
+    """Real programs where the other end loses one packet in twenty each way: every byte arrives."""
+    small = "head -c 4000000"
+    p = wire.start(f"cd {files}; {small} big > some; {SERVE}")
+    assert wire.line(p) == "up"
+    wire.peer_start(f"cd {files}; {small} big > other; {SERVE}")
+    wire.until("ss -ltn | grep -q :8000")
+    want = hashlib.sha256((files / "big").read_bytes()[:4_000_000]).hexdigest()
+    lose = "-m statistic --mode random --probability 0.05 -j DROP"
+    wire.on_peer("; ".join(f"{t} -A {c} {lose}" for t in ("iptables", "ip6tables") for c in ("INPUT", "OUTPUT")))  # fmt: skip
+    got = wire.run(
+        "curl -sf http://10.99.0.1:8000/other | sha256sum; curl -sf -g 'http://[fd99::1]:8000/other' | sha256sum;"
+        "wget -qO- http://10.99.0.1:8000/other | sha256sum"
+    ).split()
+    assert got == [want, "-"] * 3
+    got = wire.on_peer(
+        "curl -sf http://10.99.0.2:8000/some | sha256sum; curl -sf -g 'http://[fd99::2]:8000/some' | sha256sum"
+    ).split()
+    assert got == [want, "-"] * 2
+
+
 def test_asyncio_both_ways(wire: Wire) -> None:
     p = wire.start(f"exec python3 -c '{ASYNCIO}' serve")
     assert wire.line(p) == "up"
