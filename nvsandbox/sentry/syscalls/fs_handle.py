@@ -43,16 +43,16 @@ def _encode(fs: FileSystem, i: Inode) -> tuple[int, bytes]:
 def _place(t: Task, dirfd: int, name: bytes, flags: int) -> Path:
     if name or not flags & AT_EMPTY_PATH:
         return walk(t, start_at(t, dirfd, name), name, bool(flags & AT_SYMLINK_FOLLOW))
-    return _at(t, dirfd)
+    return _at(t, dirfd, errno.EOPNOTSUPP)
 
 
-def _at(t: Task, fd: int) -> Path:
-    """What a descriptor stands for. Raises EBADF, EOPNOTSUPP."""
+def _at(t: Task, fd: int, nowhere: int) -> Path:
+    """What a descriptor stands for. Raises EBADF, and ``nowhere`` for a pipe and its like."""
     if fd == AT_FDCWD:
         return follow_mounts(t.fs.cwd)
     p = t.files.get_any(fd).path
     if p is None:
-        raise SysErr(errno.EOPNOTSUPP)
+        raise SysErr(nowhere)
     return p
 
 
@@ -79,7 +79,7 @@ def sys_open_by_handle_at(t: Task, mount_fd: CInt, handle: UserPtr, flags: CInt)
     """open_by_handle_at(2). Raises EPERM, EINVAL, ESTALE and what opening raises."""
     if not t.creds.capable(CAP_DAC_READ_SEARCH):
         raise SysErr(errno.EPERM)
-    at = _at(t, mount_fd)
+    at = _at(t, mount_fd, errno.ESTALE)
     size, kind = struct.unpack("<Ii", t.copy_in(handle, 8))
     if not 0 < size <= MAX_HANDLE_SZ:
         raise SysErr(errno.EINVAL)

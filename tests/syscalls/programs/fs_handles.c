@@ -109,6 +109,7 @@ int main(void) {
   R(open_by_handle_at(AT_FDCWD, &a.h, O_RDONLY));
   get(AT_FDCWD, "d/g", 0);
   R(open_by_handle_at(999, &a.h, O_RDONLY));
+  R(open_by_handle_at(p[0], &a.h, O_RDONLY));
   mkdir("/tmp/handles/other", 0755), mount("t", "other", "tmpfs", 0, 0);
   int other = open("other", O_RDONLY);
   R(open_by_handle_at(other, &a.h, O_RDONLY));
