@@ -151,6 +151,16 @@ def docker(engines: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         if ids:
             d("rm", "-f", *ids)
         d.stop()
+        unmount_below(d.base)
+
+
+def unmount_below(base: Path) -> None:
+    """What a daemon that was killed has left mounted."""
+    with open("/proc/self/mountinfo") as f:
+        found = [line.split()[4] for line in f]
+    for path in reversed(found):
+        if path.startswith(f"{base}/"):
+            sh(["umount", "-l", path])
 
 
 def leftovers() -> list[str]:
