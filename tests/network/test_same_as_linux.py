@@ -48,8 +48,9 @@ def test_udp(wire: Wire, host: str) -> None:
     )
 
 
-def test_options(wire: Wire) -> None:
-    command = f"python3 {HERE}/probe_options.py"
+@pytest.mark.parametrize("what", ["options", "addresses"])
+def test_what_calls_answer(wire: Wire, what: str) -> None:
+    command = f"cd /tmp; python3 {HERE}/probe_{what}.py"
     inside = wire.run(command).splitlines()
-    native = wire.on_peer(f"ip netns exec {wire.box} {command}").splitlines()
+    native = wire.on_peer(f"ip netns exec {wire.box} sh -c '{command}'").splitlines()
     assert [(a, b) for a, b in zip(inside, native, strict=True) if a != b] == []

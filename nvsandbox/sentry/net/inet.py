@@ -15,6 +15,7 @@ from ..abi.socket import (
     AF_INET,
     AF_INET6,
     SO_ATTACH_REUSEPORT_CBPF,
+    SO_BROADCAST,
     SO_DETACH_REUSEPORT_BPF,
     SO_REUSEADDR,
     SO_REUSEPORT,
@@ -135,6 +136,7 @@ class InetSocket(Socket):
         ip, port = parse_sockaddr(addr, self.domain)
         if self.domain == AF_INET6 and self.v6only and is_v4(ip):
             raise SysErr(errno.EINVAL)
+        self.check_scope(addr, ip)
         if self.local[1] and self.domain == AF_INET6:
             raise SysErr(errno.EINVAL)
         if not is_any(ip) and not self.net.is_local(ip) and not self._may_bind(ip):
@@ -146,14 +148,29 @@ class InetSocket(Socket):
             self.device = struct.unpack_from("<I", addr.ljust(28, b"\0"), 24)[0]
 
     def _may_bind(self, ip: bytes) -> bool:
-        """Datagram sockets are bound to groups and broadcast addresses too, with IP_FREEBIND or IP_TRANSPARENT all to any."""
+        """Groups and broadcast addresses are taken too, with IP_FREEBIND or IP_TRANSPARENT all to any."""
         if self.opts and any(self.opts.get(o) for o in NONLOCAL):
             return True
-        if not self.max_send():
-            return False
-        return is_multicast(ip) or any(
-            a.broadcast == ip[12:] for a in self.net.addresses if a.broadcast
+        if is_v4(ip):
+            return is_multicast(ip) or self.is_broadcast(ip)
+        return is_multicast(ip) and bool(self.max_send())
+
+    def check_scope(self, addr: bytes, ip: bytes) -> None:
+        """A link-local address of IPv6 needs an interface to be bound or connected to. Raises EINVAL."""
+        if ip[0] == 0xFE and is_link_local(ip) and not self.way_index(addr, ip):
+            raise SysErr(errno.EINVAL)
+
+    def is_broadcast(self, ip: bytes) -> bool:
+        """Whether it is IPv4's limited broadcast or one of an interface."""
+        return is_v4(ip) and (
+            ip[12:] == b"\xff" * 4
+            or any(a.broadcast == ip[12:] for a in self.net.addresses if a.broadcast)
         )
+
+    def may_broadcast(self, ip: bytes) -> None:
+        """Raises EACCES for a broadcast address without SO_BROADCAST."""
+        if self.is_broadcast(ip) and not self.opts.get((SOL_SOCKET, SO_BROADCAST)):
+            raise SysErr(errno.EACCES)
 
     def autobind(self, t: Task, ip: bytes) -> None:
         """A free port, before the first use without bind."""

@@ -107,7 +107,7 @@ class NetlinkSocket(Socket):
         _used[self.net, self.protocol, port] = self
 
     def connect(self, t: Task, addr: bytes) -> None:
-        if len(addr) < 12:
+        if len(addr) < 12 or addr[:2] != struct.pack("<H", AF_NETLINK):
             raise SysErr(errno.EINVAL)
         if struct.unpack_from("<I", addr, 4)[0] != 0:
             raise SysErr(errno.ECONNREFUSED)
@@ -129,7 +129,7 @@ class NetlinkSocket(Socket):
     ) -> int:  # fmt: skip
         if flags & MSG_OOB:
             raise SysErr(errno.EOPNOTSUPP)
-        if addr is not None:
+        if addr:
             if len(addr) < 12 or addr[:2] != struct.pack("<H", AF_NETLINK):
                 raise SysErr(errno.EINVAL)
             if struct.unpack_from("<I", addr, 4)[0] != 0:

@@ -99,7 +99,7 @@ class PacketSocket(Socket):
         self.queue.wake(tcp_far.mask(events))
 
     def bind(self, t: Task, addr: bytes) -> None:
-        if len(addr) < 12:
+        if len(addr) < SOCKADDR_LL.size:
             raise SysErr(errno.EINVAL)
         family, proto, index = struct.unpack_from("<H2si", addr)
         if family != AF_PACKET:
@@ -116,6 +116,9 @@ class PacketSocket(Socket):
         proto = self.proto.to_bytes(2, "big")
         return SOCKADDR_LL.pack(AF_PACKET, proto, self.index, kind, 0, len(mac), mac)
 
+    def peername(self) -> bytes:
+        raise SysErr(errno.EOPNOTSUPP)
+
     def max_send(self) -> int:
         return MAX_FRAME
 
@@ -129,6 +132,8 @@ class PacketSocket(Socket):
                 raise SysErr(errno.EINVAL)
             _family, raw, index, _kind, _type, size, where = SOCKADDR_LL.unpack_from(addr)
             mac, proto = where[: min(size, 8)], int.from_bytes(raw, "big")
+        if index not in self.net.ifaces:
+            raise SysErr(errno.ENXIO)
         via = self.net.interface(index)
         if via is None or self.far is None:
             raise SysErr(errno.ENXIO)

@@ -57,11 +57,18 @@ def parse_sockaddr(raw: bytes, family: int) -> Addr:
         if fam != AF_INET and not (fam == 0 and raw[4:8] == bytes(4)):
             raise SysErr(errno.EAFNOSUPPORT)
         return V4 + raw[4:8], int.from_bytes(raw[2:4], "big")
-    if fam != AF_INET6:
-        raise SysErr(errno.EAFNOSUPPORT)
     if len(raw) < 24:
         raise SysErr(errno.EINVAL)
+    if fam != AF_INET6:
+        raise SysErr(errno.EAFNOSUPPORT)
     return raw[8:24], int.from_bytes(raw[2:4], "big")
+
+
+def as_ipv6(raw: bytes) -> bytes:
+    """What a datagram socket of IPv6 makes of a struct sockaddr_in; others stay as they are."""
+    if len(raw) < 16 or raw[:2] != AF_INET.to_bytes(2, "little"):
+        return raw
+    return make_sockaddr(parse_sockaddr(raw, AF_INET), AF_INET6)
 
 
 def make_sockaddr(a: Addr, family: int, index: int = 0) -> bytes:

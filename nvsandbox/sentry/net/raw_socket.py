@@ -139,8 +139,12 @@ class RawSocket(InetSocket):
 
     # Names
     def bind(self, t: Task, addr: bytes) -> None:
+        if self.domain == AF_INET and self.type == SOCK_RAW and len(addr) >= 16:
+            addr = AF_INET.to_bytes(2, "little") + addr[2:]  # no family is asked for
+        elif self.domain == AF_INET6 and addr[:2] != AF_INET6.to_bytes(2, "little"):
+            raise SysErr(errno.EINVAL)
         ip, port = parse_sockaddr(addr, self.domain)
-        if not is_any(ip) and not self.net.is_local(ip):
+        if not is_any(ip) and not self.net.is_local(ip) and not self._may_bind(ip):
             raise SysErr(errno.EADDRNOTAVAIL)
         self.local = (ip, 0)
         if self._ping():
@@ -160,6 +164,7 @@ class RawSocket(InetSocket):
             self.remote = (self.any_ip(), 0)
             return
         ip, port = self.destination(addr)
+        self.may_broadcast(ip)
         if is_any(self.local[0]):
             src = (
                 self.net.source_for(ip)
@@ -168,6 +173,13 @@ class RawSocket(InetSocket):
             )
             self.local = (src, self.local[1])
         self.remote = (ip, port or 1)  # a port says that it is connected
+
+    def shutdown(self, t: Task, how: int) -> None:
+        """Raises ENOTCONN."""
+        if not self.remote[1]:
+            raise SysErr(errno.ENOTCONN)
+        self.shut |= how
+        self.queue.wake(POLLIN | POLLRDNORM)
 
     def max_send(self) -> int:
         return MAX_PAYLOAD + 28
@@ -186,8 +198,13 @@ class RawSocket(InetSocket):
             return -errno.EMSGSIZE
         if flags & MSG_OOB:
             return -errno.EOPNOTSUPP
+        if addr == b"" and self.domain == AF_INET:
+            addr = None
         if addr is None and not self.remote[1]:
             return -errno.EDESTADDRREQ
+        if self.domain == AF_INET6 and self.type == SOCK_RAW and addr is not None:
+            if int.from_bytes(addr[2:4], "big") not in (0, self.protocol):
+                return -errno.EINVAL
         ip = self.destination(addr)[0] if addr is not None else self.remote[0]
         if self.err:
             return -self.take_error()

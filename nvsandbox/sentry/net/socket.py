@@ -364,7 +364,7 @@ class Socket(FileDescription):
         if opt == SO_PEERCRED:
             return UCRED.pack(0, 0xFFFFFFFF, 0xFFFFFFFF)
         if opt == SO_PEERNAME:
-            return self.peername()
+            return self._peer()
         if opt == SO_COOKIE:
             if not self.cookie:
                 self.cookie = next(_cookies)
@@ -377,6 +377,13 @@ class Socket(FileDescription):
             return b""
         raise SysErr(errno.ENOPROTOOPT)
 
+    def _peer(self) -> bytes:
+        """SO_PEERNAME. Raises ENOTCONN."""
+        try:
+            return self.peername()
+        except SysErr:
+            raise SysErr(errno.ENOTCONN) from None
+
     def meminfo(self) -> bytes:
         """SK_MEMINFO_* (linux/sock_diag.h)."""
         limits = (self.queued(), self.rcvbuf, self.unsent(), self.sndbuf)
@@ -386,7 +393,7 @@ class Socket(FileDescription):
         """As ``getsockopt``, for options that look at what is in the caller's buffer, or at its size. Raises EFAULT too."""
         if level == SOL_SOCKET and opt == SO_COOKIE and room < 8:
             raise SysErr(errno.EINVAL)
-        if level == SOL_SOCKET and opt == SO_PEERNAME and len(self.peername()) < room:
+        if level == SOL_SOCKET and opt == SO_PEERNAME and len(self._peer()) < room:
             raise SysErr(errno.EINVAL)
         return self.getsockopt(t, level, opt)
 

@@ -170,6 +170,9 @@ class TcpSocket(InetSocket):
         dst = self.destination(addr)
         if self.state == LISTEN:
             raise SysErr(errno.EISCONN)
+        self.check_scope(addr, dst[0])
+        if self.is_broadcast(dst[0]):
+            raise SysErr(errno.ENETUNREACH)
         if not self.net.is_local(dst[0]):
             self._connect_far(t, addr, dst)
             return

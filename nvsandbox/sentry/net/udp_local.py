@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from ..abi.socket import (
     AF_INET,
+    AF_INET6,
     MSG_MORE,
     MSG_OOB,
     MSG_PEEK,
@@ -39,7 +40,7 @@ from . import ancillary, inet, resolver
 from .ancillary import Packet
 from .filter import View
 from .inet import InetSocket
-from .ports import V4, Addr, Ports, is_any, is_multicast, is_v4, make_sockaddr
+from .ports import V4, Addr, Ports, as_ipv6, is_any, is_multicast, is_v4, make_sockaddr
 from .socket import Control, Received, Ucred
 from .state import NetState, mapped, unmapped
 
@@ -117,7 +118,7 @@ class UdpSocket(InetSocket):
         ip, port = self.local
         address = b"" if ip == inet.ANY6 and not self.v6only else unmapped(ip)
         far = stack.udp_open(
-            (address, port), self.interface(self.device), self.v6only, self.joined()
+            (address, port), self.interface(self.device), self.v6only, self.joined(), True
         )
         self.far = far
         far.notify = self._from_stack
@@ -231,7 +232,11 @@ class UdpSocket(InetSocket):
             if self.far is not None:
                 self.far.connect((b"", 0))
             return
+        if self.domain != AF_INET and not self.v6only:
+            addr = as_ipv6(addr)
         dst = self.destination(addr)
+        self.check_scope(addr, dst[0])
+        self.may_broadcast(dst[0])
         if self.net.is_local(dst[0]):
             self.autobind(t, self.net.source_for(dst[0]))
             if is_any(self.local[0]):
@@ -277,6 +282,10 @@ class UdpSocket(InetSocket):
         if self.held is not None:
             return self._grow(t, self.held, data, flags)
         if addr is not None:
+            if self.domain != AF_INET and not self.v6only:
+                addr = as_ipv6(addr)
+            if self.domain != AF_INET and addr[:2] != AF_INET6.to_bytes(2, "little"):
+                return -errno.EINVAL
             dst = self.destination(addr)
             if dst[1] == 0:
                 return -errno.EINVAL
@@ -348,8 +357,21 @@ class UdpSocket(InetSocket):
         src = how.source or (
             self.local[0] if not is_any(self.local[0]) else self.net.source_for(dst[0])
         )
-        self._deliver(data, (src, self.local[1]), dst)
+        self._deliver(data, (src, self.local[1]), dst, how)
         return len(data)
+
+    def _marks(self, dst: bytes, how: ancillary.Outgoing) -> tuple[int, int]:
+        """TTL or hop limit, and TOS or traffic class, of what is sent within the sandbox."""
+        if not self.opts and how is ancillary.PLAIN:
+            return 64, 0
+        if is_v4(dst):
+            ttl, tos = self.value(SOL_IP, inet.IP_TTL), self.value(SOL_IP, inet.IP_TOS)
+        else:
+            ttl, tos = (
+                self.value(SOL_IPV6, inet.IPV6_UNICAST_HOPS),
+                self.value(SOL_IPV6, inet.IPV6_TCLASS),
+            )
+        return how.ttl if how.ttl >= 0 else ttl, how.tos if how.tos >= 0 else tos
 
     def _on_loopback(self, addr: bytes | None, ip: bytes, how: ancillary.Outgoing) -> bool:
         """Whether a datagram to a group goes by loopback."""
@@ -388,7 +410,7 @@ class UdpSocket(InetSocket):
             data, (unmapped(dst[0]), dst[1]), unmapped(how.source) if how.source else b"", via, how.ttl, how.tos,
         )  # fmt: skip
 
-    def _deliver(self, data: bytes, src: Addr, dst: Addr) -> None:
+    def _deliver(self, data: bytes, src: Addr, dst: Addr, how: ancillary.Outgoing) -> None:
         best: UdpSocket | None = None
         equals: list[UdpSocket] = []
         for o in self.net.udp.lookup(*dst):
@@ -404,7 +426,7 @@ class UdpSocket(InetSocket):
             n = len(equals)
             best = equals[self.net.udp.pick(dst[1], data, n, hash(src)) if n > 1 else 0]
         if best is not None:
-            best.put(Packet(data, src, dst[0], 1, time.time_ns(), 64, 0))
+            best.put(Packet(data, src, dst[0], 1, time.time_ns(), *self._marks(dst[0], how)))
             return
         if self.net.siblings is not None and self.net.siblings.knows(dst):
             self._open().send_to(data, (unmapped(dst[0]), dst[1]), unmapped(src[0]))

@@ -43,9 +43,11 @@ def send(
         to = s.peer
         if to is None:
             return -errno.EPIPE
-    elif addr is not None:
+    elif addr:
         name = parse_name(addr)
-        to = find(t, name, SOCK_DGRAM) if name else None
+        if not name:
+            raise SysErr(errno.EINVAL)
+        to = find(t, name, SOCK_DGRAM)
     else:
         to = s.peer
     if s.pass_creds and s.type == SOCK_DGRAM:
@@ -58,7 +60,7 @@ def send(
     if s.shut & SHUT_WR:
         return -errno.EPIPE
     if to is None:
-        raise SysErr(errno.ENOTCONN if addr is None else errno.ECONNREFUSED)
+        raise SysErr(errno.ENOTCONN if not addr else errno.ECONNREFUSED)
     deadline = s.snd_deadline(t)
     while True:
         _check(s, to, name is not None)

@@ -24,7 +24,7 @@ def send(
 ) -> int:  # fmt: skip
     if flags & MSG_OOB:
         raise SysErr(errno.EOPNOTSUPP)
-    if addr is not None:
+    if addr:
         raise SysErr(errno.EISCONN if s.state == CONNECTED else errno.EOPNOTSUPP)
     if s.peer is None and not s.shut:
         raise SysErr(errno.ENOTCONN)

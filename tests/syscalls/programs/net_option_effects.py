@@ -171,3 +171,20 @@ print(
 )
 t = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
 print(t.getsockopt(1, 7), t.getsockopt(1, 8), struct.unpack("iII", t.getsockopt(1, 17, 12)))
+# What a datagram carries: the socket's hop limit and traffic class, or a message's own
+for family, host, level, ttl, tos in (
+    (socket.AF_INET, "127.0.0.1", 0, (12, 2, 2), (13, 1, 1)),
+    (socket.AF_INET6, "::1", 41, (51, 16, 52), (66, 67, 67)),
+):
+    a, b = udp(host, family), udp(host, family)
+    b.setsockopt(level, ttl[0], 1)
+    b.setsockopt(level, tos[0], 1)
+    a.sendto(b"x", b.getsockname())
+    print(b.recvmsg(9, 200)[1])
+    a.setsockopt(level, ttl[1], 7)
+    a.setsockopt(level, tos[1], 8)
+    a.sendto(b"x", b.getsockname())
+    print(b.recvmsg(9, 200)[1])
+    own = [(level, ttl[2], struct.pack("i", 3)), (level, tos[2], struct.pack("i", 0x20))]
+    a.sendmsg([b"x"], own, 0, b.getsockname())
+    print(b.recvmsg(9, 200)[1])

@@ -385,15 +385,18 @@ class Stack:
         return self.tcp.connections()
 
     def udp_open(
-        self, local: Addr, iface: Interface | None = None, v6only: bool = False, members: Members | None = None
+        self, local: Addr, iface: Interface | None = None, v6only: bool = False, members: Members | None = None,
+        checked: bool = False,
     ) -> UdpEndpoint:  # fmt: skip
         """An endpoint on a local address (``b""``: both families, 4 or 16 zeroes: any) and port (0: any free one). ``members``: what
-        its socket has joined.
+        its socket has joined. ``checked``: the address may be bound to, whosever it is.
 
         Raises SysErr: EADDRNOTAVAIL, EADDRINUSE (no port free).
         """
         ip, port = local
-        if not (is_any(ip) or ip in self.own or is_multicast(ip) or is_loopback(ip)):
+        if not checked and not (
+            is_any(ip) or ip in self.own or is_multicast(ip) or is_loopback(ip)
+        ):
             raise SysErr(errno.EADDRNOTAVAIL)
         if port == 0:
             port = free_port(self.random, self.udp_ports)
