@@ -5,8 +5,8 @@ since in what it has looked at of its file trees: their roots and the entries th
 started as always.
 
 The keeper is one process with a socket in a directory that only its user may enter. Whoever connects gets the control
-connection of a sandbox, and with it the sandbox; the program `nvsandbox` sends its command line and has the keeper start the
-command in it (platform/native/nvsandbox.c).
+connection of a sandbox, and with it the sandbox; the program `nvsandbox` (platform/native/nvsandbox.c) sends its command line,
+and gets what to say to the sandbox as well.
 """
 
 from __future__ import annotations
@@ -216,17 +216,17 @@ def _serve(pool: Pool, listener: socket.socket, plan: Plan) -> bool:
             pid, uid = _peer(conn)
             if uid not in (os.geteuid(), 0):
                 return True
-            data, fds, _flags, _addr = socket.recv_fds(conn, MAX_REQUEST, 4)
+            data, fds, _flags, _addr = socket.recv_fds(conn, MAX_REQUEST, 1)
             try:
                 if data == b"stop":
                     conn.send(b"ok")
                     return False
                 if data == b"take":
-                    _hand_over(pool, conn, None, ())
-                elif data[:3] == b"do\0" and len(fds) == 4 and uid == os.geteuid():
-                    process = _planned(pool, data, fds[3], pid, plan)
+                    _hand_over(pool, conn, None)
+                elif data[:3] == b"do\0" and fds and uid == os.geteuid():
+                    process = _planned(pool, data, fds[0], pid, plan)
                     if process is not None:
-                        _hand_over(pool, conn, process, tuple(fds[:3]))
+                        _hand_over(pool, conn, process)
             finally:
                 for fd in fds:
                     os.close(fd)
@@ -266,20 +266,18 @@ def _in_place_of(env: list[bytes], cwd: int) -> Iterator[None]:
         os.environb.update(ours)
 
 
-def _hand_over(
-    pool: Pool, conn: socket.socket, process: control.Message | None, fds: tuple[int, ...]
-) -> None:
-    """Gives a sandbox away, with ``process`` started in it. The pool is filled when nobody waits."""
+def _hand_over(pool: Pool, conn: socket.socket, process: control.Message | None) -> None:
+    """Gives a sandbox away, with the order that starts ``process`` in it. The pool is filled when nobody waits."""
     try:
         sb = pool.take()
     except Failure as e:
         conn.send(json.dumps({"error": str(e)}).encode())
         return
+    answer: control.Message = {"pids": [sb.sentry_pid, sb.gofer_pid]}
+    if process is not None:
+        answer = {"op": "spawn", "id": 1, "process": process}
     with contextlib.suppress(OSError):
-        if process is not None:
-            control.send(sb.ctl, {"op": "spawn", "id": 1, "process": process}, fds)
-        text = json.dumps({"pids": [sb.sentry_pid, sb.gofer_pid]}).encode()
-        socket.send_fds(conn, [text], [sb.ctl.fileno()])
+        control.send(conn, answer, (sb.ctl.fileno(),))
     sb.ctl.close()
 
 

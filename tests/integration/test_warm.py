@@ -202,6 +202,25 @@ def test_a_sandbox_ends_with_its_client(nv: Nv, tree: Path, front: list[str], ke
         assert p.stdout.read() == b""  # nobody has it any more
 
 
+def test_a_keeper_that_is_too_slow_runs_nothing_a_second_time(
+    nv: Nv, tree: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "v").mkdir()
+    flags = ["--rootfs", str(tree), "-v", f"{tmp_path}/v:/tmp"]
+    before = keepers()
+    assert nv("warm", "-n", "1", *flags).returncode == 0
+    (pid,) = keepers() - before
+    append = ["do", *flags, "--", "sh", "-c", "echo once >>/tmp/f"]
+    assert nv(*append).returncode == 0
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert nv(*append).returncode == 0
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert nv(*append).returncode == 0  # the keeper has come to it after what waited
+    assert (tmp_path / "v" / "f").read_text() == "once\n" * 3
+
+
 def test_no_interpreter_is_needed_where_a_sandbox_is_kept(
     tree: Path, tmp_path: Path, rootfs: Path
 ) -> None:

@@ -38,6 +38,7 @@
 #endif
 
 #define MAX_REQUEST (160 * 1024) /* a datagram that fits into a socket's usual buffer */
+#define MAX_ANSWER (256 * 1024)
 #define MAX_MESSAGE (64 * 1024)
 #define PATIENCE_MS 2000 /* a keeper that does not answer in this time is left alone */
 
@@ -253,8 +254,30 @@ static void warm_directory(char *out, size_t size, const char *root) {
     snprintf(out, size, "%s/nvsandbox/@warm", run);
 }
 
-/* Sends what we were called with; the control connection that comes back, or -1. */
+/* A packet with descriptors. */
+static int send_fds(int s, const char *data, size_t len, const int *fds, size_t n) {
+  union {
+    struct cmsghdr h;
+    char space[CMSG_SPACE(3 * sizeof(int))];
+  } c;
+  memset(&c, 0, sizeof c);
+  struct iovec iov = {(void *)data, len};
+  struct msghdr m = {.msg_iov = &iov,
+                     .msg_iovlen = 1,
+                     .msg_control = &c,
+                     .msg_controllen = CMSG_SPACE(n * sizeof(int))};
+  c.h.cmsg_level = SOL_SOCKET;
+  c.h.cmsg_type = SCM_RIGHTS;
+  c.h.cmsg_len = CMSG_LEN(n * sizeof(int));
+  memcpy(CMSG_DATA(&c.h), fds, n * sizeof(int));
+  return sendmsg(s, &m, MSG_NOSIGNAL) < 0 ? -1 : 0;
+}
+
+/* Sends what we were called with. What comes back is the control connection of a sandbox and the
+ * order that starts the command, which goes there with our standard descriptors: the keeper, who
+ * may be slow or stopped, never has those, and starts nothing itself. The connection, or -1. */
 static int ask(const char *path, const char *request, size_t len, int cwd) {
+  static char answer[MAX_ANSWER];
   struct sockaddr_un sa = {.sun_family = AF_UNIX};
   if (strlen(path) >= sizeof sa.sun_path)
     return -1;
@@ -265,30 +288,27 @@ static int ask(const char *path, const char *request, size_t len, int cwd) {
   if (s < 0)
     return -1;
   if (connect(s, (struct sockaddr *)&sa, sizeof sa) < 0 ||
-      getsockopt(s, SOL_SOCKET, SO_PEERCRED, &peer, &plen) < 0 || peer.uid != geteuid())
+      getsockopt(s, SOL_SOCKET, SO_PEERCRED, &peer, &plen) < 0 || peer.uid != geteuid() ||
+      send_fds(s, request, len, &cwd, 1) < 0)
+    goto out;
+  struct pollfd p = {s, POLLIN, 0};
+  if (poll(&p, 1, PATIENCE_MS) != 1)
     goto out;
   union {
     struct cmsghdr h;
-    char space[CMSG_SPACE(4 * sizeof(int))];
+    char space[CMSG_SPACE(sizeof(int))];
   } c;
-  memset(&c, 0, sizeof c);
-  struct iovec iov = {(void *)request, len};
+  struct iovec iov = {answer, sizeof answer};
   struct msghdr m = {
       .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof c.space};
-  c.h.cmsg_level = SOL_SOCKET;
-  c.h.cmsg_type = SCM_RIGHTS;
-  c.h.cmsg_len = CMSG_LEN(4 * sizeof(int));
-  memcpy(CMSG_DATA(&c.h), (int[4]){0, 1, 2, cwd}, 4 * sizeof(int));
-  if (sendmsg(s, &m, MSG_NOSIGNAL) < 0)
+  ssize_t n = recvmsg(s, &m, MSG_CMSG_CLOEXEC);
+  if (n <= 0 || m.msg_controllen < CMSG_LEN(sizeof(int)))
     goto out;
-  struct pollfd p = {s, POLLIN, 0};
-  char answer[256];
-  if (poll(&p, 1, PATIENCE_MS) != 1)
-    goto out;
-  iov = (struct iovec){answer, sizeof answer};
-  m.msg_controllen = sizeof c.space;
-  if (recvmsg(s, &m, MSG_CMSG_CLOEXEC) > 0 && m.msg_controllen >= CMSG_LEN(sizeof(int)))
-    memcpy(&ctl, CMSG_DATA(&c.h), sizeof ctl);
+  memcpy(&ctl, CMSG_DATA(&c.h), sizeof ctl);
+  if (m.msg_flags & MSG_TRUNC || send_fds(ctl, answer, (size_t)n, (int[3]){0, 1, 2}, 3) < 0) {
+    close(ctl);
+    ctl = -1;
+  }
 out:
   close(s);
   return ctl;
