@@ -215,9 +215,13 @@ class Space:
 
     def send_fds(self, *fds: int) -> None:
         """Queues descriptors for a RECVFD operation. Raises PlatformError."""
-        r = lib.nv_send_fds(self.sock, array.array("i", fds).tolist(), len(fds))
+        r = self.try_send(*fds)
         if r < 0:
             raise PlatformError(f"send descriptors: {os.strerror(-r)}")
+
+    def try_send(self, *fds: int) -> int:
+        """As ``send_fds``: 0, or a negative errno."""
+        return int(lib.nv_send_fds(self.sock, array.array("i", fds).tolist(), len(fds)))
 
     def set_pid(self, pid: int) -> None:
         """``pid`` as the cloning stub told it: believed for now, checked by ``identify``."""

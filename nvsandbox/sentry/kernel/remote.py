@@ -153,7 +153,7 @@ class Access:
     def remap(self, areas: list[Vma], fd: int) -> None:
         """Shared, read-only mappings of a file get the file that ``fd`` is in its place (hazard B22)."""
         for v in areas:
-            self.mm.space.send_fds(fd)
+            self.th.give(fd)
             self.th.op(OP_RECVFD, 0, 0, 1)
             size = v.end - v.start
             self.th.op(

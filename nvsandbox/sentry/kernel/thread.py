@@ -95,6 +95,16 @@ class HostThread:
             self.task.undo = None  # an earlier call's: not for this one's failure
         self.op(OP_SYSCALL, flags, nr, a0, a1, a2, a3, a4, a5)
 
+    def give(self, fd: int) -> None:
+        """Sends a descriptor for a RECVFD that is queued next. Raises TaskExit when the stub is dead or dying, SysErr(ENOMEM)
+        when the host holds too many that are on their way."""
+        space = self.native.space
+        r = -errno.EPIPE if space.killed else space.try_send(fd)
+        if r < 0:
+            if r in (-errno.EAGAIN, -errno.ETOOMANYREFS, -errno.ENOMEM, -errno.ENOBUFS):
+                raise SysErr(errno.ENOMEM)
+            raise TaskExit
+
     def run(self) -> int:
         """Executes the queued operations now; the last result. Raises SysErr with the host's errno. May suspend."""
         return self.run_with(None)

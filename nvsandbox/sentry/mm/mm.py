@@ -7,6 +7,7 @@ not overtake them (hazard B1). When a host call fails, the map goes back to the 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Iterator
@@ -342,11 +343,16 @@ class MM:
             at + size,
             [Vma(at, at + size, prot, shared, file, offset, kind, vflags, maxprot, b"", obj)],
         )
-        self.host_mmap(t, at, size, prot, flags, fd, offset)
+        try:
+            self.host_mmap(t, at, size, prot, flags, fd, offset)
+        except SysErr:
+            self.map = before
+            raise
         patcher = t.k.patcher
         if patcher is not None and file is not None and prot & 7 == PROT_READ | PROT_EXEC:
             if not shared and not self.no_patch and not self.patch_late:
-                patcher.mapped(t, self, at, size, offset, file, fd)
+                with contextlib.suppress(SysErr):  # it can do without
+                    patcher.mapped(t, self, at, size, offset, file, fd)
         self.apply(t, before)
         return at
 
@@ -363,14 +369,14 @@ class MM:
         if fd == self.donated:
             th.host(NR_MMAP, at, size, prot, hflags, KEPT, offset, flags=OF_FD4)
             return
-        self.space.send_fds(fd)
+        th.give(fd)
         th.op(OP_RECVFD, 0, 0, 1)
         th.host(NR_MMAP, at, size, prot, hflags, 0, offset, flags=OF_FD4)
         th.host(NR_CLOSE, 0, flags=OF_FD0 | OF_IGNORE)
 
     def donate(self, t: Task, fd: int) -> None:
         """The stub keeps ``fd`` for several mappings, until ``take_back``."""
-        self.space.send_fds(fd)
+        t.thread.give(fd)
         t.thread.op(OP_RECVFD, 0, 0, 1, KEPT)
         self.donated = fd
 

@@ -71,7 +71,7 @@ def copy_at_fork(mm: MM, th: HostThread) -> None:
         raise SysErr(errno.ENOMEM)
     fd = os.memfd_create("nv-copy", os.MFD_CLOEXEC)
     try:
-        mm.space.send_fds(fd)
+        th.give(fd)
         th.op(OP_RECVFD, 0, 0, 1)
         at = 0
         for v in areas:

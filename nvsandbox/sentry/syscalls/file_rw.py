@@ -291,7 +291,7 @@ def stub_read(t: Task, f: FileDescription, host: int, buf: int, size: int, offse
     position becomes stays with us; the descriptor gives no more than a mapping would."""
     at = f.offset if offset < 0 else offset
     th = t.thread
-    th.native.space.send_fds(host)
+    th.give(host)
     th.op(OP_RECVFD, 0, 0, 1)
     th.op(OP_PIO, 0, 0, NR_PREAD64, 0, buf, size, at)
     th.host(NR_CLOSE, 0, flags=OF_FD0 | OF_IGNORE)
