@@ -1,7 +1,7 @@
 """TCP rows: a program natively in a network namespace, and the same under an OCI runtime in that namespace. ``python -m bench.network``.
 
 The other end is a second namespace behind a veth. Prints ``RUNTIME ROW VALUE``: ns per MiB of a bulk transfer (iperf3), ns per
-round trip of one byte, ns per request (redis-benchmark), ns per datagram, bytes of the Sentry's per idle connection. The root file system is the host's, which has the programs.
+round trip of one byte, ns per request (redis-benchmark), ns per datagram that arrives. The root file system is the host's, which has the programs.
 """
 
 from __future__ import annotations
@@ -69,32 +69,6 @@ def give(host, size, segments, seconds):
 if sys.argv[1] == "take": take()
 else: give(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))
 """
-IDLE = """
-import os, resource, socket, sys, time
-resource.setrlimit(resource.RLIMIT_NOFILE, (9000, 9000))
-if sys.argv[1] == "hold":
-    s = socket.create_server(("", 7776), backlog=1000); held = []
-    while True: held.append(s.accept()[0]); print(len(held), flush=True)
-def connect():
-    for _ in range(300):
-        try: return socket.create_connection((sys.argv[1], 7776))
-        except ConnectionRefusedError: time.sleep(0.1)
-held = [connect() for _ in range(int(sys.argv[2]))]
-print("open", flush=True); time.sleep(100)
-"""
-
-
-def sentry_kib(name: str) -> int:
-    """Resident memory of the sandbox whose command line has a name, or 0."""
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            comm, args, status = (Path(f"/proc/{pid}/{f}").read_bytes() for f in ("comm", "cmdline", "status"))  # fmt: skip
-        except OSError:
-            continue
-        if comm == b"nv-sentry\n" and name.encode() in args:
-            found = re.search(rb"VmRSS:\s+(\d+)", status)
-            return int(found[1]) if found else 0
-    return 0
 
 
 def sh(*argv: str) -> None:
@@ -136,6 +110,7 @@ class Bench:
             subprocess.run([*runtime, "spec"], cwd=bundle, check=True)
             spec = json.loads((bundle / "config.json").read_text())
             spec["process"].update(terminal=False, args=["bash", "-c", script], env=[PATH])
+            spec["process"]["rlimits"] = [{"type": "RLIMIT_NOFILE", "hard": 9000, "soft": 9000}]
             spec["root"].update(path="/", readonly=False)
             spec["linux"]["namespaces"] = [
                 {"type": t, "path": f"/run/netns/{self.box}"} if t == "network" else {"type": t}
@@ -184,34 +159,9 @@ class Bench:
                 )
             with self.server(inside(f"exec python3 -c '{UDP}' take"), ["true"]):
                 yield f"net_udp_recv_{row}", float(_out(self.on_peer(f"python3 -c '{UDP}' 10.97.0.2 {ask}")))  # fmt: skip
-        yield from self.idle(inside)
         inner = "redis-server --save '' >/dev/null & sleep 1; redis-benchmark --csv -n 20000 -c 50 -t set,get; kill %1"
         for row, value in _redis(_out(inside(inner))):
             yield f"{row}_inside", value
-
-    def idle(
-        self, inside: Callable[[str], list[str]], count: int = 1000
-    ) -> Iterator[tuple[str, float]]:
-        """Bytes a connection that a program inside holds and that nothing passes over; only for our sandboxes."""
-        p = subprocess.Popen(inside(f"exec python3 -c '{IDLE}' hold"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)  # fmt: skip
-        try:
-            name = f"nvbench{os.getpid()}-{self.count}"
-            before = 0
-            for wanted in (100, count):  # the first hundred pay for what all share
-                with self.server(
-                    self.on_peer(f"exec python3 -c '{IDLE}' 10.97.0.2 {wanted}"), ["true"]
-                ):
-                    assert p.stdout is not None
-                    for _ in range(wanted):
-                        p.stdout.readline()
-                    time.sleep(0.5)
-                    now = sentry_kib(name)
-                    if before and now:
-                        yield "net_idle_connection", (now - before) * 1024 / (wanted)
-                    before = now
-        finally:
-            p.terminate()
-            p.wait()
 
 
 def _out(argv: list[str]) -> str:
