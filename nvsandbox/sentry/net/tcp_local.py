@@ -33,10 +33,10 @@ from ..kernel.wait import (
     POLLWRNORM,
 )
 from ..vfs import sigio
-from . import options, resolver, resolver_tcp, tcp_far, tcp_near
+from . import resolver, resolver_tcp, tcp_far, tcp_near, tcp_options
 from .inet import InetSocket
 from .ports import ANY6, BACKLOG, LO6, Addr, Ports, is_any, is_v4
-from .socket import RCVBUF_MIN, Received, Ucred
+from .socket import Received, Ucred
 from .state import NetState, mapped, unmapped
 
 if TYPE_CHECKING:
@@ -53,23 +53,6 @@ LISTEN: Final = 1
 CONNECTED: Final = 2
 FAR: Final = 3  # connected, or connecting, through the stack
 WAKE_ALL: Final = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM | POLLHUP | POLLRDHUP | POLLERR
-TCP_LINGER2: Final = 8
-TCP_DEFER_ACCEPT: Final = 9
-TCP_MAXSEG: Final = 2
-TCP_INFO: Final = 11
-TCP_CONGESTION: Final = 13
-TCP_ULP: Final = 31
-TCP_WINDOW_CLAMP: Final = 10
-TCP_REPAIR: Final = (
-    19,
-    20,
-    21,
-    22,
-    29,
-)  # REPAIR, REPAIR_QUEUE, QUEUE_SEQ, REPAIR_OPTIONS, REPAIR_WINDOW
-TCP_TIMESTAMP: Final = 24
-TCP_EMPTY: Final = (26, 28, 31, 33)  # CC_INFO, SAVED_SYN, ULP, FASTOPEN_KEY: read as nothing
-TCP_FASTOPEN_KEY: Final = 33
 INFO_SIZE: Final = 232  # struct tcp_info of Linux 6.1
 WMEM: Final = 16384  # net.ipv4.tcp_wmem, tcp_rmem: buffers of a socket that isn't connected
 RMEM: Final = 131072
@@ -149,6 +132,13 @@ class TcpSocket(InetSocket):
 
     def _from_outside(self, events: int) -> None:
         self.queue.wake(tcp_far.mask(events))
+
+    def closed(self) -> bool:
+        return self.state == CLOSED
+
+    def connected(self) -> bool:
+        """To another of this sandbox."""
+        return self.state == CONNECTED
 
     def listening(self) -> bool:
         return self.state == LISTEN
@@ -542,64 +532,18 @@ class TcpSocket(InetSocket):
                 return struct.pack("<i", RMEM)
         if level != SOL_TCP:
             return super().getsockopt(t, level, opt)
-        if opt in options.TCP_RULES:
-            return struct.pack("<i", self.value(level, opt))
-        if opt == TCP_MAXSEG:
-            if self.far is not None:
-                return self.far.info()[16:20]  # tcpi_snd_mss
-            return struct.pack("<i", 65483 if self.state == CONNECTED else 536)
-        if opt == TCP_CONGESTION:
-            return b"cubic".ljust(16, b"\0")
-        if opt == TCP_INFO:
-            return self.info()
-        if opt in TCP_EMPTY:
-            return b""
-        if opt == TCP_TIMESTAMP:
-            return struct.pack("<I", t.k.monotonic_ns() // 10**6 & 0xFFFFFFFF)
-        if opt == TCP_REPAIR[0]:
-            return struct.pack("<i", 0)
-        if opt in TCP_REPAIR:
-            raise SysErr(errno.EINVAL)
-        raise SysErr(errno.ENOPROTOOPT)
+        return tcp_options.read(self, t, opt)
 
     def setsockopt(self, t: Task, level: int, opt: int, data: bytes) -> None:
         if level != SOL_TCP:
             super().setsockopt(t, level, opt, data)
             return
-        if opt == TCP_ULP:
-            raise SysErr(errno.ENOENT if data else errno.EINVAL)  # there is no upper layer protocol
-        if opt == TCP_CONGESTION:
-            if not data:
-                raise SysErr(errno.EINVAL)
-            name = data.rstrip(b"\0")
-            if name not in (b"cubic", b"reno"):
-                raise SysErr(errno.ENOENT)
-            if self.far is not None:
-                self.far.set_congestion(name.decode())
+        if opt == tcp_options.TCP_CONGESTION:
+            tcp_options.set_congestion(self, data)
             return
-        if len(data) < 4:
-            raise SysErr(errno.EINVAL)
-        value = struct.unpack_from("<i", data)[0]
-        if opt == TCP_MAXSEG:
-            if value and not 88 <= value <= 32767:
-                raise SysErr(errno.EINVAL)
-        elif opt in TCP_REPAIR or opt == TCP_TIMESTAMP:
-            raise SysErr(errno.EPERM)
-        elif opt == TCP_FASTOPEN_KEY:
-            raise SysErr(errno.EINVAL)
-        elif opt == TCP_DEFER_ACCEPT:
-            value = _defer(value)
-        elif opt == TCP_WINDOW_CLAMP:
-            if not value and self.state != CLOSED:
-                raise SysErr(errno.EINVAL)
-            value = max(value & 0x7FFFFFFF, RCVBUF_MIN // 2) if value >= 0 else RCVBUF_MIN // 2
-            value = value if data[:4] != bytes(4) else 0
-        else:
-            value = options.checked(t, self.net, level, opt, value)
-            if opt == TCP_LINGER2:
-                value = -1 if value < 0 else value or 60
+        value = tcp_options.checked(self, t, opt, data)
         self.opts[level, opt] = value
-        self.option_set(level, opt, self.opts[level, opt])
+        self.option_set(level, opt, value)
 
     def option_set(self, level: int, opt: int, value: int) -> None:
         if self.far is not None:
@@ -616,15 +560,6 @@ class TcpSocket(InetSocket):
             self.far.set_sndbuf(self.sndbuf)
         elif self.far is not None:
             self.far.set_rcvbuf(self.rcvbuf)
-
-
-def _defer(seconds: int) -> int:
-    """TCP_DEFER_ACCEPT in whole retransmissions of the SYN-ACK, as it is read back."""
-    total, period = 0, 1
-    while total < seconds and total < 1 << 20:
-        total += period
-        period = min(period * 2, 120)
-    return total
 
 
 def _nobody(_events: int) -> None:
