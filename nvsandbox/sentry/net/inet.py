@@ -173,9 +173,9 @@ class InetSocket(Socket):
             raise SysErr(errno.EACCES)
 
     def autobind(self, t: Task, ip: bytes) -> None:
-        """A free port, before the first use without bind."""
+        """A free port, before the first use without bind, on ``ip`` if no address was asked for."""
         if self.local[1] == 0:
-            self.ports().bind(t, self, ip, 0)
+            self.ports().bind(t, self, ip if is_any(self.local[0]) else self.local[0], 0)
 
     def destination(self, addr: bytes) -> Addr:
         """Where ``addr`` leads: an own address, or one for the stack. Raises ENETUNREACH, EINVAL, EAFNOSUPPORT."""

@@ -40,7 +40,17 @@ from . import ancillary, inet, resolver
 from .ancillary import Packet
 from .filter import View
 from .inet import InetSocket
-from .ports import V4, Addr, Ports, as_ipv6, is_any, is_multicast, is_v4, make_sockaddr
+from .ports import (
+    V4,
+    Addr,
+    Ports,
+    as_ipv6,
+    is_any,
+    is_multicast,
+    is_v4,
+    make_sockaddr,
+    parse_sockaddr,
+)
 from .socket import Control, Received, Ucred
 from .state import NetState, mapped, unmapped
 
@@ -82,7 +92,7 @@ class UdpSocket(InetSocket):
     """``rx``: datagrams received; beyond SO_RCVBUF they are dropped, as the network may. ``far``: the stack's endpoint, once the
     socket has to do with something outside."""
 
-    __slots__ = ("cork", "drops", "far", "gone", "heard", "held", "named", "rx", "rx_cost")
+    __slots__ = ("asked", "cork", "drops", "far", "gone", "heard", "held", "named", "rx", "rx_cost")
 
     def __init__(self, t: Task, domain: int, type: int, protocol: int) -> None:
         super().__init__(t, domain, type, protocol)
@@ -92,6 +102,7 @@ class UdpSocket(InetSocket):
         self.far: UdpEndpoint | None = None
         self.gone = False
         self.named = False  # bound by bind(2), so others may know the port
+        self.asked: Addr = self.local  # for which address and port
         self.cork = False
         self.held: Held | None = None
         self.heard: set[Addr] = set()  # with --egress: who has sent to us
@@ -102,6 +113,7 @@ class UdpSocket(InetSocket):
     # The stack's side
     def bind(self, t: Task, addr: bytes) -> None:
         super().bind(t, addr)
+        self.asked = self.local[0], parse_sockaddr(addr, self.domain)[1]
         self.named = True
         if self.net.stack is not None:
             self._open()
@@ -228,9 +240,7 @@ class UdpSocket(InetSocket):
     # Calls
     def connect(self, t: Task, addr: bytes) -> None:
         if len(addr) >= 2 and addr[:2] == b"\0\0":
-            self.remote = (self.any_ip(), 0)
-            if self.far is not None:
-                self.far.connect((b"", 0))
+            self._disconnect()
             return
         if self.domain != AF_INET and not self.v6only:
             addr = as_ipv6(addr)
@@ -256,6 +266,22 @@ class UdpSocket(InetSocket):
             if is_any(self.local[0]):
                 self.local = (src, self.local[1])
         self.remote = dst
+
+    def _disconnect(self) -> None:
+        """What the program has not asked for goes with the peer: the address, and a port that was any (Linux: __udp_disconnect)."""
+        self.remote = (self.any_ip(), 0)
+        ip, port = self.asked
+        if port:
+            self.local = (ip, port)
+            if self.far is not None:
+                self.far.connect((b"", 0))
+            return
+        if self.named and self.net.siblings is not None:
+            self.net.siblings.disclaim(17, self.local)
+        self.named = False
+        self._close_far()
+        self.net.udp.release(self)
+        self.local = (ip, 0)
 
     def shutdown(self, t: Task, how: int) -> None:
         self.shut |= how  # Linux notes it also where it answers ENOTCONN
