@@ -19,7 +19,19 @@ import pytest
 from .conftest import Wire, sh
 
 MIB = int(os.environ.get("NVSANDBOX_TEST_MIB", "64"))  # size of bulk transfers
-SERVE = 'exec python3 -c \'import http.server, socket\nclass S(http.server.ThreadingHTTPServer):\n  address_family = socket.AF_INET6\nprint("up", flush=True)\nS(("::", 8000), http.server.SimpleHTTPRequestHandler).serve_forever()\' 2>/dev/null'
+# A web server that looks up no names and says when it listens
+SERVER = """
+import http.server, socket, socketserver
+class S(http.server.ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+    def server_bind(self):
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = "here", 8000
+s = S(("::", 8000), http.server.SimpleHTTPRequestHandler)
+print("up", flush=True)
+s.serve_forever()
+"""
+SERVE = f"exec python3 -c '{SERVER}' 2>/dev/null"
 
 
 @pytest.fixture
