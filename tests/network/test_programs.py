@@ -403,7 +403,7 @@ def test_ssh_and_rsync(wire: Wire, tmp_path: Path, files: Path) -> None:
     ssh = f"ssh -p 2222 -i {tmp_path}/key -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
     wire.until(f"{ssh} root@10.99.0.2 true")
     got = wire.on_peer(
-        f"{ssh} root@10.99.0.2 'uname -r; cat > /tmp/x; sha256sum < /tmp/x' < {files}/big;"
+        f"{ssh} root@10.99.0.2 'uname -r; cat > /tmp/nvt-copy; sha256sum < /tmp/nvt-copy' < {files}/big;"
         f"rsync -a -e '{ssh}' {files}/ root@10.99.0.2:/tmp/there/; {ssh} root@10.99.0.2 'sha256sum < /tmp/there/big'",
     ).split()
     want = digest(files / "big")
