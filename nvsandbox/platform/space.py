@@ -221,7 +221,7 @@ class Space:
 
     def try_send(self, *fds: int) -> int:
         """As ``send_fds``: 0, or a negative errno."""
-        return int(lib.nv_send_fds(self.sock, array.array("i", fds).tolist(), len(fds)))
+        return int(lib.nv_send_fds(self.sock, list(fds), len(fds)))
 
     def set_pid(self, pid: int) -> None:
         """``pid`` as the cloning stub told it: believed for now, checked by ``identify``."""

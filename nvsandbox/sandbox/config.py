@@ -120,6 +120,13 @@ class SandboxConfig(Struct):
         False  # the first program is pid 1 (OCI) or has a built-in init above it
     )
 
+    def descriptors(self) -> set[int]:
+        """Those that the Sentry gets with it."""
+        fds = {self.pcap_fd, self.latency_fd}
+        if self.gpu is not None:
+            fds |= {self.gpu.broker_fd, self.gpu.audit_fd}
+        return fds - {-1}
+
 
 __all__ = ["DEFAULT_INNER", "Failure", "HostMount", "InnerMount", "SandboxConfig"]
 

@@ -25,12 +25,11 @@ def run(
     code = 1
     try:
         setup_logging(config, log_fd)
-        keep = {gofer, ctl.fileno(), log_fd, listener, config.pcap_fd, config.latency_fd}
         if config.gpu is not None:
             from ..nvproxy.attach import warm_up
 
             warm_up(config.gpu)
-            keep |= {config.gpu.broker_fd, config.gpu.audit_fd}
+        keep = {gofer, ctl.fileno(), log_fd, listener} | config.descriptors()
         phases = Phases()
         prepared = prepare()
         phases.done("modules")

@@ -64,10 +64,7 @@ class SentryProcess:
         sandbox has now, for its host uid. Raises Failure."""
         import pickle
 
-        fds = {gofer, log_fd, listener, config.pcap_fd, config.latency_fd}
-        if config.gpu is not None:
-            fds |= {config.gpu.broker_fd, config.gpu.audit_fd}
-        numbers = sorted(fds - {-1})
+        numbers = sorted(({gofer, log_fd, listener} | config.descriptors()) - {-1})
         order = pickle.dumps((config, gofer, log_fd, listener, ident))
         memory = os.memfd_create("nvsandbox-config", os.MFD_CLOEXEC)
         try:

@@ -23,6 +23,7 @@ from ..sentry.boot import Boot, CapSets, Prepared, ProcessSpec, set_inlining
 from ..sentry.console import Console
 from ..sentry.errors import SysErr, TaskExit
 from ..sentry.first import start_program
+from ..sentry.fs.memfd_pool import Refill
 from ..sentry.kernel import signal as sg
 from ..sentry.kernel.container import Container
 from ..sentry.kernel.task import Task, ThreadGroup
@@ -126,8 +127,8 @@ class SentryServer:
                 self.k.loop, self.config.pcap_fd, self.config.egress, self.config.nameservers,
                 self.config.net_rate,
             )  # fmt: skip
-        files = DiskFiles(self.boot.client.refill_memfds) if self.config.root.on_disk else None
-        ns = self.boot.build(self.config, files.refill if files is not None else None)
+        files, refill = self._disk_files(self.config)
+        ns = self.boot.build(self.config, refill)
         self.containers[""] = Hosted(ns, k.container, files)
         self.phases.done("files")
         self.boot.client.attach_loop(k.loop)
@@ -298,8 +299,7 @@ class SentryServer:
                     )
                 self.gpus.join(name, base64.b64decode(msg["gpu"]), fds[1:], container)
             config = tree.decode(msg["tree"])
-            files = DiskFiles(self.boot.client.refill_memfds) if config.root.on_disk else None
-            refill = files.refill if files is not None else None
+            files, refill = self._disk_files(config)
             ns = self.boot.build_another(config, gofer, container, refill)
             stubs = container.stubs = self.k.stubs.another()
         except (
@@ -443,6 +443,13 @@ class SentryServer:
             if "cpu_max" in msg:
                 quota = msg["cpu_max"]
                 c.container.cpu_max = (int(quota[0]), int(quota[1])) if quota else None
+
+    def _disk_files(self, config: SandboxConfig) -> tuple[DiskFiles | None, Refill | None]:
+        """Where the files of a root's overlay come from, if not from memory."""
+        if not config.root.on_disk:
+            return None, None
+        files = DiskFiles(self.boot.client.refill_memfds)
+        return files, files.refill
 
     def _files(self, peer: Peer) -> DiskFiles:
         """Raises ValueError for a connection that is no container's own."""

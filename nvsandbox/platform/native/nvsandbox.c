@@ -2,12 +2,12 @@
  * The program `nvsandbox`: what comes before and after the Python of the command line.
  *
  * Before: `nvsandbox do` where sandboxes are kept ready (`nvsandbox warm`) hands its command line,
- * environment, working directory and standard descriptors to the keeper, and gets the control
- * connection of a sandbox in which the command has been started. Everything else, and every doubt,
- * goes to the interpreter, which then says what is wrong.
+ * environment and working directory to the keeper, and gets the control connection of a sandbox
+ * with the order that starts the command there. Everything else, and every doubt, goes to the
+ * interpreter, which then says what is wrong.
  *
  * After: the command line has started a sandbox and has nothing left to do but wait; it executes
- * this program, which does it with a fraction of the memory: `nvsandbox @wait CTL ID TERMIOS PID…`.
+ * this program, which does it with a fraction of the memory: `nvsandbox @wait …`.
  *
  * The control connection is as control.py describes it: one JSON object a packet, "ev" first.
  */

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, final
 
 from ..errors import SysErr
 from ..kernel.wait import POLL_READ, POLL_WRITE
-from ..vfs.file import FileDescription
 from ..vfs.fstypes import CHECKS, OPTIONS
+from ..vfs.open import PathFile
 from .anon import AnonFile
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class FsConfig(AnonFile):
 
 
 @final
-class TreeFile(FileDescription):
+class TreeFile(PathFile):
     """A tree of mounts that is nowhere yet, as open_tree(2) and fsmount(2) return it. It goes away with the descriptor unless
     move_mount(2) has put it somewhere."""
 
@@ -132,14 +132,6 @@ class TreeFile(FileDescription):
     def __init__(self, path: Path, tree: MountNamespace) -> None:
         super().__init__(os.O_PATH, path)
         self.tree = tree
-
-    @property
-    def inode(self) -> Inode:
-        assert self.path is not None
-        return self.path.inode
-
-    def pollable(self) -> bool:
-        return False
 
     def release(self) -> None:
         self.tree.dissolve()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Final
 
 from ..errors import SysErr
 from .file import FileDescription
@@ -39,7 +39,6 @@ O_DROPPED: Final = os.O_CREAT | os.O_EXCL | os.O_NOCTTY | os.O_TRUNC | os.O_CLOE
 LINKABLE: Final = object()  # ``Inode.special`` of an O_TMPFILE that linkat(2) may give a name
 
 
-@final
 class PathFile(FileDescription):
     """An O_PATH description: a place, and nothing can be done with the file."""
 

@@ -96,16 +96,23 @@ def own(t: Task, f: FileDescription) -> None:
         f.owner = Owner(t, F_OWNER_PID, t.tg.pid)
 
 
-def tell(f: FileDescription, fd: int, what: int) -> None:
-    """The signal (Linux: send_sigio): queued with what happened if F_SETSIG chose one, else a plain SIGIO."""
+def _hearers(f: FileDescription) -> list[tuple[ThreadGroup, Task | None]]:
+    """Whom a signal about ``f`` goes to: process, and the thread if the owner is one."""
     o = f.owner
     if o is None or not o.ident:
-        return
+        return []
+    out: list[tuple[ThreadGroup, Task | None]] = []
     for tg in o.groups():
         target = o.pids.tasks.get(o.ident) if o.kind == F_OWNER_TID else None
         u = target or next(iter(tg.tasks.values()), None)
-        if u is None or not o.may_tell(u):
-            continue
+        if u is not None and o.may_tell(u):
+            out.append((tg, target))
+    return out
+
+
+def tell(f: FileDescription, fd: int, what: int) -> None:
+    """The signal (Linux: send_sigio): queued with what happened if F_SETSIG chose one, else a plain SIGIO."""
+    for tg, target in _hearers(f):
         info = sg.SigInfo(f.owner_sig or sg.SIGIO)
         if f.owner_sig:
             info.code, info.band, info.fd = what, BANDS[what], fd
@@ -114,14 +121,8 @@ def tell(f: FileDescription, fd: int, what: int) -> None:
 
 def urgent(f: FileDescription) -> None:
     """SIGURG to a socket's owner (Linux: sk_send_sigurg)."""
-    o = f.owner
-    if o is None or not o.ident:
-        return
-    for tg in o.groups():
-        target = o.pids.tasks.get(o.ident) if o.kind == F_OWNER_TID else None
-        u = target or next(iter(tg.tasks.values()), None)
-        if u is not None and o.may_tell(u):
-            sg.send(tg, target, sg.SigInfo(sg.SIGURG))
+    for tg, target in _hearers(f):
+        sg.send(tg, target, sg.SigInfo(sg.SIGURG))
 
 
 @final
