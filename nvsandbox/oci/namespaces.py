@@ -135,7 +135,7 @@ def set_sysctls(wanted: dict[str, str], network: str) -> None:
             "net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647", **values,
         }  # fmt: skip
     elif network == "sandbox":
-        from ..sandbox.takeover import PORT_RANGE
+        from ..sandbox.wirefilter import PORT_RANGE
 
         values = {**values, **PORT_RANGE}
     for name, value in values.items():

@@ -18,7 +18,8 @@ from typing import Final, final
 from ..failure import Failure, reason
 from ..platform.native._native import lib
 from . import control, isolate
-from .takeover import PORT_RANGE, Takeover
+from .takeover import Takeover
+from .wirefilter import PORT_RANGE
 
 NAMESERVER: Final = "10.0.2.3"  # slirp4netns's own, which asks the host's; pasta gets the same one
 RESOLVER: Final = f"nameserver {NAMESERVER}\n".encode()
@@ -194,7 +195,7 @@ def _helper(sock: socket.socket) -> None:
         control.send(sock, {"made": _door()})
         if control.receive(sock) is None:
             os._exit(1)
-        order, sockets = Takeover(resolver=False).order()
+        order, sockets = Takeover(alone=True).order()
         control.send(sock, order, tuple(s.fileno() for s in sockets))
     except Failure as e:
         control.send(sock, {"failed": str(e)})

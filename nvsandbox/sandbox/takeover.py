@@ -4,7 +4,7 @@ Whoever stands outside (the launcher, or the pid-file process) makes one packet 
 Sentry, now and after each change, everything that is configured: links, addresses, routes. Nothing of it is taken away from the host's
 stack, for an engine's own sockets live there (Docker's resolver); instead a classifier at ingress, behind the point at which packet sockets get
 their copy, lets the host's stack see only ARP, neighbour discovery and what goes to ports of its own (PORT_RANGE). So it resets no
-connection of the sandbox's and answers no ping of its.
+connection of the sandbox's and answers no ping of its. Which frames those are: ``wirefilter.py``.
 """
 
 from __future__ import annotations
@@ -32,10 +32,8 @@ from .rtnl import (
     RTM_NEWTFILTER,
     Netlink,
 )
+from .wirefilter import CAPTURE, INGRESS, LO_CAPTURE, LO_INGRESS, PORT_RANGE
 
-# Ports of the host's own sockets in the namespace: 512 of them, aligned, so that one mask tells.
-PORT_MASK: Final = 0xFE00
-PORT_RANGE: Final = {"net.ipv4.ip_local_port_range": "65024 65535"}
 LOCAL_RANGE: Final = "/proc/sys/net/ipv4/ip_local_port_range"
 DEFAULT_RANGE: Final = "32768 60999"  # Linux's
 ARPHRD_ETHER: Final = 1
@@ -53,8 +51,6 @@ RCVBUF: Final = (
 SNDBUF: Final = 4 << 20
 TC_H_CLSACT: Final = 0xFFFFFFF1
 TC_H_CLSACT_INGRESS: Final = 0xFFFFFFF2
-TC_ACT_UNSPEC: Final = 0xFFFFFFFF
-TC_ACT_SHOT: Final = 2
 TCA_KIND: Final = 1
 TCA_OPTIONS: Final = 2
 TCA_BPF_OPS_LEN: Final = 4
@@ -67,81 +63,13 @@ MAX_OTHERS: Final = 64
 MAX_LINKS: Final = 64
 MAX_ROUTES: Final = 4096
 DNS: Final = ("127.0.0.11", 53)  # Docker's resolver
-
-# Classic BPF (linux/filter.h) on a frame with its Ethernet header.
-LD: Final = 0x20
-LDH: Final = 0x28
-LDB: Final = 0x30
-LDH_X: Final = 0x48  # at X + k
-LDX_MSH: Final = 0xB1  # X = length of the IPv4 header at k
-JEQ: Final = 0x15
-JGE: Final = 0x35
-JSET: Final = 0x45
-AND: Final = 0x54
-RET: Final = 0x06
+LO: Final = 1  # the index of lo in every namespace
+# With these the host's stack takes from a sandbox what comes from its own addresses over lo, and nowhere else.
+LO_ACCEPTS: Final = ("accept_local", "route_localnet")
 
 
-def _code(host: int, other: int, arp: int) -> bytes:
-    """A program that returns ``host`` for what the host's stack must see, ``arp`` for what both must, else ``other``."""
-    names = {"HOST": host, "OTHER": other, "BOTH": arp}
-    lines: list[tuple[str, int, int, str, str]] = [
-        ("", LDH, 12, "", ""),
-        ("", JEQ, 0x0806, "BOTH", ""),
-        ("", JEQ, 0x86DD, "six", ""),
-        ("", JEQ, 0x0800, "", "OTHER"),
-        ("", LDB, 23, "", ""),
-        ("", JEQ, 6, "four", ""),
-        ("", JEQ, 17, "four", "OTHER"),
-        ("four", LDH, 20, "", ""),
-        ("", JSET, 0x1FFF, "OTHER", ""),  # a later fragment has no ports
-        ("", LDX_MSH, 14, "", ""),
-        ("", LDH_X, 16, "", ""),
-        ("ports", AND, PORT_MASK, "", ""),
-        ("", JEQ, PORT_MASK, "HOST", "OTHER"),
-        ("six", LDB, 20, "", ""),
-        ("", JEQ, 58, "icmp", ""),
-        ("", JEQ, 6, "sixports", ""),
-        ("", JEQ, 17, "", "OTHER"),
-        ("sixports", LDH, 56, "", ""),
-        ("", AND, PORT_MASK, "", ""),
-        ("", JEQ, PORT_MASK, "HOST", "OTHER"),
-        ("icmp", LDB, 54, "", ""),
-        ("", JGE, 133, "", "OTHER"),  # router and neighbour discovery, redirect: RFC 4861
-        ("", JGE, 138, "OTHER", "BOTH"),
-        ("HOST", RET, host, "", ""),
-        ("OTHER", RET, other, "", ""),
-        ("BOTH", RET, arp, "", ""),
-    ]
-    where = {name: i for i, (name, *_rest) in enumerate(lines) if name}
-    assert names.keys() <= where.keys()
-    out = b""
-    for i, (_name, op, k, t, f) in enumerate(lines):
-        jt, jf = (where[x] - i - 1 if x else 0 for x in (t, f))
-        out += struct.pack("<HBBI", op, jt, jf, k)
-    return out
-
-
-SIBLINGS: Final = b"\x02nvsbx"  # the Ethernet address at which sandboxes of one namespace meet (sentry/net/siblings.py)
-
-
-def _to(mac: bytes) -> bytes:
-    """A program that takes frames to one Ethernet address."""
-    high, low = struct.unpack(">IH", mac)
-    return b"".join(
-        struct.pack("<HBBI", *line)
-        for line in (
-            (LD, 0, 0, 0), (JEQ, 0, 3, high), (LDH, 0, 0, 4), (JEQ, 0, 1, low), (RET, 0, 0, 0xFFFFFFFF), (RET, 0, 0, 0),
-        )
-    )  # fmt: skip
-
-
-INGRESS: Final = _code(TC_ACT_UNSPEC, TC_ACT_SHOT, TC_ACT_UNSPEC)
-CAPTURE: Final = _code(0, 0xFFFFFFFF, 0xFFFFFFFF)
-BETWEEN: Final = _to(SIBLINGS)
-
-
-def silence(nl: Netlink, index: int) -> None:
-    """Has the host's stack see of an interface only what is its own. Raises OSError."""
+def silence(nl: Netlink, index: int, code: bytes = INGRESS) -> None:
+    """Has the host's stack see of an interface only what a program leaves it. Raises OSError."""
     head = struct.pack("<BxxxiIII", 0, index, 0xFFFF0000, TC_H_CLSACT, 0)
     try:
         nl.change(
@@ -151,8 +79,8 @@ def silence(nl: Netlink, index: int) -> None:
         if e.errno != errno.EEXIST:
             raise
     options = (
-        rtattr.pack(TCA_BPF_OPS_LEN, struct.pack("<H", len(INGRESS) // 8))
-        + rtattr.pack(TCA_BPF_OPS, INGRESS)
+        rtattr.pack(TCA_BPF_OPS_LEN, struct.pack("<H", len(code) // 8))
+        + rtattr.pack(TCA_BPF_OPS, code)
         + rtattr.pack(TCA_BPF_FLAGS, struct.pack("<I", 1))  # the result is the action
     )
     body = _classifier(index) + rtattr.pack(TCA_OPTIONS, options)
@@ -316,10 +244,12 @@ class Others:
 class Takeover:
     """Keeps the network namespace we are in for a Sentry."""
 
-    def __init__(self, resolver: bool = True, ports: str = DEFAULT_RANGE) -> None:
-        """``resolver``: an engine's may listen on the loopback there. ``ports``: what ip_local_port_range is to be in the end.
-        Raises Failure."""
+    def __init__(self, alone: bool = False, ports: str = DEFAULT_RANGE) -> None:
+        """``alone``: nobody else is in the namespace: no engine's resolver, no process that enters it. ``ports``: what
+        ip_local_port_range is to be in the end. Raises Failure."""
+        self.alone = alone
         self.ports = ports
+        self.lo_was: list[tuple[str, str]] = []
         try:
             self.nl = Netlink()
             self.events = Netlink(CHANGES)
@@ -331,7 +261,7 @@ class Takeover:
         self.changes = select.epoll()
         self.changes.register(self.events.sock, select.EPOLLIN)
         self.changes.register(self.others.epoll, select.EPOLLIN)
-        self.resolver = resolver_socket() if resolver else None
+        self.resolver = None if alone else resolver_socket()
 
     def fds(self) -> set[int]:
         """Descriptors to keep open."""
@@ -343,9 +273,12 @@ class Takeover:
         """The sandbox is gone: unless others have the namespace, the host's stack hears everything again."""
         if self.others.look():
             return
-        for index in self.taken:
+        for index in [*self.taken, *([LO] if self.met else [])]:
             with contextlib.suppress(OSError):  # the interface may be gone
                 self.nl.change(RTM_DELTFILTER, 0, _classifier(index))
+        for path, value in self.lo_was:
+            with contextlib.suppress(OSError):
+                _write(path, value)
         with contextlib.suppress(OSError), open(LOCAL_RANGE, "r+") as f:
             if f.read().split() == PORT_RANGE["net.ipv4.ip_local_port_range"].split():
                 f.seek(0)
@@ -372,9 +305,10 @@ class Takeover:
                     link["socket"] = len(sockets) - 1
                     self.taken.add(index)
             self.taken &= present
-            if shared and not self.met:
-                now["siblings"] = len(sockets)
-                sockets.append(packet_socket(1, BETWEEN))
+            if not self.alone and not self.met:
+                self._open_loopback()
+                now["lo"] = len(sockets)
+                sockets.append(packet_socket(LO, LO_CAPTURE))
                 self.met = True
             if self.resolver is not None:
                 now["resolver"] = len(sockets)
@@ -385,6 +319,25 @@ class Takeover:
                 f"--network=sandbox: take over the network namespace: {reason(e)}"
             ) from None
         return {"op": "network", "shared": shared, "leader": leader, **now}, sockets
+
+    def _open_loopback(self) -> None:
+        """Processes that enter the namespace (kubectl port-forward, nsenter) reach the sandbox over lo. Raises OSError."""
+        silence(self.nl, LO, LO_INGRESS)
+        for name in LO_ACCEPTS:
+            path = f"/proc/sys/net/ipv4/conf/lo/{name}"
+            with contextlib.suppress(OSError):  # not ours to change: then over IPv6 only
+                was = _write(path, "1")
+                if was != "1":
+                    self.lo_was.append((path, was))
+
+
+def _write(path: str, value: str) -> str:
+    """Sets a sysctl; what it was. Raises OSError."""
+    with open(path, "r+") as f:
+        was = f.read().strip()
+        f.seek(0)
+        f.write(value)
+    return was
 
 
 def resolver_socket() -> socket.socket | None:

@@ -54,7 +54,7 @@ def _choose(protocol: int, port: int, data: bytes, count: int, spread: int) -> i
 class Network:
     """The one of a sandbox; ``apply`` is its only input but packets."""
 
-    __slots__ = ("loop", "meeting", "pcap", "shaper", "stack", "timer")
+    __slots__ = ("loop", "pcap", "shaper", "stack", "timer")
 
     def __init__(
         self, loop: EventLoop, pcap_fd: int, egress: list[str], nameservers: list[str], rate: int
@@ -64,7 +64,6 @@ class Network:
         self.pcap = Pcap(pcap_fd) if pcap_fd >= 0 else None
         self.shaper = Shaper(loop, rate) if rate else None
         self.timer: Timer | None = None
-        self.meeting: socket.socket | None = None
         self.stack = Stack(time.monotonic_ns, os.urandom)
         self.stack.set_on_timer(self._arm)
         self.stack.on_error = _failed
@@ -112,29 +111,25 @@ class Network:
                 i.under.neighbours.set_permanent(bytes.fromhex(n["ip"]), bytes.fromhex(n["mac"]))
         if "resolver" in msg:
             NET.resolver = Resolver(self.loop, sockets[int(msg["resolver"])])
-        self._siblings(msg, sockets)
+        self._loopback(msg, sockets)
         configure.of(NET).settle()
 
-    def _siblings(self, msg: dict[str, Any], sockets: list[socket.socket]) -> None:
-        """Whether others are in the namespace. The socket comes once and is kept for when they come again."""
-        if "siblings" in msg:
-            self.meeting = sockets[int(msg["siblings"])]
-        if not msg.get("shared") or self.meeting is None:
-            if NET.siblings is not None and self.meeting is not None:
-                self.loop.unwatch_fd(self.meeting.fileno())
-                NET.siblings.close()
-                NET.siblings = None
-            return
-        if NET.siblings is None:
-            found = NET.siblings = Siblings(self.meeting)
+    def _loopback(self, msg: dict[str, Any], sockets: list[socket.socket]) -> None:
+        """The namespace's lo: who has entered it is there, and other sandboxes. The socket comes once."""
+        if "lo" in msg:
+            found = NET.siblings = Siblings(sockets[int(msg["lo"])])
             for proto, a in _claims():
                 found.mine[proto, a[0], a[1]] = found.mine.get((proto, a[0], a[1]), 0) + 1
-            fd = self.meeting.fileno()
-            self.loop.watch_fd(fd, select.EPOLLIN, lambda _events: self._met(fd))
-        NET.siblings.changed(bool(msg.get("leader")))
+            fd = found.link.wire.sock.fileno()
+            self.loop.watch_fd(fd, select.EPOLLIN, lambda _events: self._heard(found, fd))
+        if NET.siblings is not None:
+            NET.siblings.changed(bool(msg.get("shared")), bool(msg.get("leader")))
 
-    def _met(self, fd: int) -> None:
-        if NET.siblings is None or not NET.siblings.receive():
+    def _heard(self, siblings: Siblings, fd: int) -> None:
+        self.stack.begin_batch()
+        there = siblings.receive()
+        self.stack.end_batch()
+        if not there:
             self.loop.unwatch_fd(fd)
 
     def _links(self, rows: list[dict[str, Any]], sockets: list[socket.socket]) -> None:

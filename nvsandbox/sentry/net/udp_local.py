@@ -251,7 +251,9 @@ class UdpSocket(InetSocket):
             self.autobind(t, self.net.source_for(dst[0]))
             if is_any(self.local[0]):
                 self.local = (self.net.source_for(dst[0]), self.local[1])
-            if self.net.siblings is not None:  # whoever answers may be another's
+            others = self.net.siblings
+            if others is not None and (others.shared or dst in others.heard):
+                # Whoever answers may be another's.
                 self._open().connect((unmapped(dst[0]), dst[1]))
             else:
                 self._close_far()

@@ -95,6 +95,10 @@ class TcpTable:
             r.listener.requests -= 1
         self.stack.timers.free(r.timer)
 
+    def has(self, key: bytes) -> bool:
+        """Whether a four-tuple is that of a connection, a coming or a past one."""
+        return key in self.conns or key in self.requests or key in self.waits
+
     def requests_full(self) -> bool:
         return len(self.requests) >= REQUESTS
 
