@@ -128,6 +128,7 @@ def sandbox_config(
         network=g.network,
         egress=g.egress,
         net_rate=int(rate * 125_000),
+        net_raw=g.net_raw,
         pcap=os.path.abspath(g.pcap) if g.pcap else "",
         platform=g.platform,
         cpu_dma_latency=-1 if g.cpu_dma_latency is None else g.cpu_dma_latency,

@@ -32,6 +32,7 @@ class Globals(NamedTuple):
     network: str
     pcap: str
     net_rate: str
+    net_raw: bool
     egress: list[str]
     overlay2: str
     strace: bool
@@ -48,7 +49,7 @@ def from_values(v: Values, program: str = "") -> Globals:
     return Globals(
         os.path.abspath(v["root"]) if v["root"] else default_root(), v["log"], v["log_format"], v["debug"],
         v["debug_log"], v["systemd_cgroup"], v["rootless"],
-        v["platform"] or os.environ.get("NVSANDBOX_PLATFORM") or "auto", v["cpu_dma_latency"], v["network"], v["pcap"], v["net_rate"], list(v["egress"]), v["overlay2"],
+        v["platform"] or os.environ.get("NVSANDBOX_PLATFORM") or "auto", v["cpu_dma_latency"], v["network"], v["pcap"], v["net_rate"], v["net_raw"], list(v["egress"]), v["overlay2"],
         v["strace"], {k: v[k] for k in NVPROXY}, program,
     )  # fmt: skip
 

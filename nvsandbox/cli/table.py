@@ -37,6 +37,7 @@ GLOBAL: Final = (
     opt(
         "net-rate", "str", "The most it sends and the most it receives, in Mbit/s (--network=sandbox).", metavar="MBITS",
     ),
+    opt("net-raw", "flag", "Raw and packet sockets with --network=host too, for programs that have CAP_NET_RAW."),
     opt("pcap", "str", "Write what crosses the interfaces to a file (--network=sandbox).", metavar="FILE"),
     opt(
         "overlay2", "str",

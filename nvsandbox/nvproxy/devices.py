@@ -9,12 +9,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import socket
-import struct
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, final
 
-from ..sentry.errors import SysErr, from_oserror
 from ..sentry.fs.hostpoll import HostPoll
 from ..sentry.kernel.wait import POLL_READ, POLL_WRITE, POLLIN, POLLPRI, Waiter, WaitQueue
 from ..sentry.vfs.file import FileDescription
@@ -120,29 +117,3 @@ class NvFile(FileDescription):
         self.engine.closed(self)
         # the driver takes its time to free what hangs on the file: the other tasks of the sandbox go on
         self.engine.pool.submit(os.close, self.fd)
-
-
-@final
-class BrokerClient:
-    """Asks the broker process for host descriptors (``broker.py``)."""
-
-    def __init__(self, fd: int) -> None:
-        self._sock = socket.socket(fileno=fd)
-
-    def close(self) -> None:
-        """The broker ends."""
-        self._sock.close()
-
-    def open(self, index: int) -> int:
-        """A new descriptor of the device at ``index`` of the sandbox's list. Blocks. Raises SysErr."""
-        try:
-            self._sock.send(struct.pack("<I", index))
-            data, fds, _flags, _addr = socket.recv_fds(self._sock, 4, 1)
-        except OSError as e:
-            raise from_oserror(e) from None
-        err = struct.unpack("<i", data)[0] if len(data) == 4 else errno.EIO
-        if err or not fds:
-            for fd in fds:
-                os.close(fd)
-            raise SysErr(err or errno.EIO)
-        return fds[0]

@@ -11,19 +11,21 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import struct
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
-from ..sentry.errors import SysErr
+from ..sandbox.brokers import BrokerClient
+from ..sentry.errors import SysErr, from_oserror
 from .abi import database
 from .alloc import HANDLERS as ALLOC_HANDLERS
 from .alloc import HOOKS as ALLOC_HOOKS
 from .audit import Audit, counters
 from .control import HANDLERS as CONTROL_HANDLERS
 from .control import RM_CONTROL, RM_CONTROL_SIZE, rm_control
-from .devices import BrokerClient, NvFile
+from .devices import NvFile
 from .dmabuf import HANDLERS as DMABUF_HANDLERS
 from .escapes import HANDLERS as ESCAPE_HANDLERS
 from .host import Arena, Arenas, ioctl
@@ -58,6 +60,14 @@ FORWARDED: Final = frozenset(
     (*ESCAPE_HANDLERS, *ALLOC_HANDLERS, *MAPPING_HANDLERS, *CONTROL_HANDLERS, *SHARING_HANDLERS)
 )
 Handler = Callable[["Engine", "Task", NvFile, Plan, int, int], int]
+
+
+def _ask(broker: BrokerClient, index: int) -> int:
+    """A new descriptor of the device at ``index`` of the sandbox's list. Blocks. Raises SysErr."""
+    try:
+        return broker.ask(struct.pack("<I", index))
+    except OSError as e:
+        raise from_oserror(e) from None
 
 
 class Engine:
@@ -131,7 +141,7 @@ class Engine:
         if broker is None:
             fd = os.memfd_create("null-device", os.MFD_CLOEXEC)
         else:
-            fd = self.run(lambda: broker.open(index))
+            fd = self.run(lambda: _ask(broker, index))
         gpu = -1
         if device.kind == "gpu":
             gpu = next((g.instance for g in self.gpus if g.minor == device.minor), -1)

@@ -99,6 +99,8 @@ class SandboxConfig(Struct):
     pcap: str = ""  # file that gets what crosses the interfaces
     pcap_fd: int = -1
     net_rate: int = 0  # bytes a second each way, 0: no limit
+    net_raw: bool = False  # --network=host: raw and packet sockets, for who has CAP_NET_RAW
+    raw_fd: int = -1  # the broker that opens them
     cpu_dma_latency: int = -1  # µs, -1: as the host wants it
     latency_fd: int = -1  # holds it
     platform: str = "auto"
@@ -122,7 +124,7 @@ class SandboxConfig(Struct):
 
     def descriptors(self) -> set[int]:
         """Those that the Sentry gets with it."""
-        fds = {self.pcap_fd, self.latency_fd}
+        fds = {self.pcap_fd, self.latency_fd, self.raw_fd}
         if self.gpu is not None:
             fds |= {self.gpu.broker_fd, self.gpu.audit_fd}
         return fds - {-1}

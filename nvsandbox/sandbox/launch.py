@@ -143,7 +143,7 @@ class RunningSandbox(Handle):
         super().__init__(sentry.ctl)
         self.sentry_pid = sentry.pid
         self.config = config
-        self.broker_pid = 0
+        self.broker_pid = self.raw_broker_pid = 0
         self.gofer_pid = 0
         self.own_network: OwnNetwork | None = None
         self._gofer_ready = -1
@@ -210,12 +210,16 @@ class RunningSandbox(Handle):
             from ..nvproxy import broker
 
             config.gpu.broker_fd, self.broker_pid = broker.start(config.gpu.devices)
+        if config.network == "host" and config.net_raw:
+            from . import rawbroker
+
+            config.raw_fd, self.raw_broker_pid = rawbroker.start()
         gofer, self.gofer_pid, self._gofer_ready = start_gofer(config, outlives)
         sentry.configure(config, gofer.fileno(), log_fd, listener, self.gofer_pid)
         gofer.close()
         if config.gpu is not None and config.gpu.broker_fd >= 0:
             os.close(config.gpu.broker_fd)  # the Sentry's: the broker ends with it
-        for fd in (config.pcap_fd, config.latency_fd):
+        for fd in (config.pcap_fd, config.latency_fd, config.raw_fd):
             if fd >= 0:
                 os.close(fd)
 
@@ -250,7 +254,8 @@ class RunningSandbox(Handle):
         return {self._log_fd} - {-1}
 
     def _pids(self) -> list[int]:
-        return [pid for pid in (self.sentry_pid, self.gofer_pid, self.broker_pid) if pid]
+        every = (self.sentry_pid, self.gofer_pid, self.broker_pid, self.raw_broker_pid)
+        return [pid for pid in every if pid]
 
     def children(self) -> list[int]:
         return [] if self.own_network is not None else self._pids()

@@ -38,6 +38,7 @@ from .loader.exec import HWCAP
 from .mm.patch import KNOWN
 from .mounts import mount_all
 from .net import host as hostnet
+from .net import host_raw
 from .syscalls.decode import Row
 from .vfs.device_rules import DeviceRule
 from .vfs.file import FdTable
@@ -186,6 +187,7 @@ class Boot:
         memory. Raises SysErr, Failure."""
         if config.network == "host":
             hostnet.register(self.k.loop)
+            host_raw.register(self.k.loop, config.raw_fd)
         self._limit(self.k.container, config)
         b = self._builder(config, self.client, None, self.k.container, refill)
         self.pool = b.pool

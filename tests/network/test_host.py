@@ -94,3 +94,70 @@ def test_proc_net_is_the_namespaces(wire: Wire) -> None:
         f"ip netns exec {wire.box} bash -ec '{script.replace(chr(39), chr(39) + chr(92) + chr(39) + chr(39))}'"
     )
     assert "True" in native and wire.run(script, "--network=host") == native
+
+
+RAW = """
+import errno, socket, struct, sys, threading
+def code(f, *a):
+    try:
+        return f(*a)
+    except OSError as e:
+        return errno.errorcode[e.errno]
+def sum16(b):
+    n = sum(struct.unpack(f">{len(b) // 2}H", b)); n = (n >> 16) + (n & 65535); return ~((n >> 16) + n) & 65535
+echo = b"\\x08\\0\\0\\0\\x12\\x34\\0\\1hello..."; echo = echo[:2] + struct.pack(">H", sum16(echo)) + echo[4:]
+s = socket.socket(socket.AF_INET, socket.SOCK_RAW, 1); s.settimeout(10)
+s.setsockopt(255, 1, struct.pack("<I", ~1 & 0xffffffff)); print(s.getsockopt(255, 1, 4))
+s.sendto(echo, ("10.99.0.1", 0)); data, addr = s.recvfrom(1000); print(data[0], data[9], data[20:], addr)
+s6 = socket.socket(socket.AF_INET6, socket.SOCK_RAW, 58); s6.settimeout(10); s6.connect(("fd99::1", 0))
+s6.setsockopt(58, 1, b"\\xff" * 16 + b"\\xfd" + b"\\xff" * 15)
+s6.send(b"\\x80\\0\\0\\0\\x12\\x34\\0\\1hello"); print(s6.recv(1000)[4:])
+h = socket.socket(socket.AF_INET, socket.SOCK_RAW, 255); print(h.getsockopt(0, 3))
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(("10.99.0.2", 0)); u.settimeout(10)
+body = struct.pack(">HHHH", 5555, u.getsockname()[1], 12, 0) + b"abcd"
+h.sendto(struct.pack(">BBHHHBBH4s4s", 0x45, 0, 0, 0, 0, 9, 17, 0, socket.inet_aton("10.99.0.1"), socket.inet_aton("10.99.0.2")) + body, ("10.99.0.2", 0))
+print(code(u.recvfrom, 100))
+p = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x88b5)); p.bind(("eth0", 0x88b5)); p.settimeout(10)
+q = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0); q.bind(("eth0", 0))
+a = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3)); a.bind(("eth0", 3)); a.settimeout(10)
+print(p.getsockname()[:3], code(p.bind, ("lo", 0x88b5)), p.getsockname()[:4]); p.bind(("eth0", 0x88b5))
+print(q.sendto(b"x" * 50, ("eth0", 0x88b5, 0, 0, b"\\xff" * 6)))
+while True:
+    data, addr = a.recvfrom(100)
+    if addr[1] == 0x88b5: break
+print(data, addr[:4])
+mac = p.getsockname()[4]
+print(p.send(b"\\xff" * 6 + mac + b"\\x88\\xb5" + b"y" * 50), code(p.send, b"short"))
+print(code(q.sendto, b"x", ("nope0", 1)), code(p.setsockopt, 263, 5, b"123"))
+print(code(socket.socket, socket.AF_INET, socket.SOCK_RAW, 0), code(socket.socket, socket.AF_PACKET, socket.SOCK_STREAM, 0))
+"""
+
+
+@pytest.mark.parametrize("platform", ["systrap", "ptrace"])
+def test_raw_and_packet_sockets(wire: Wire, platform: str) -> None:
+    native = wire.on_peer(f"ip netns exec {wire.box} python3 -c '{RAW}'")
+    flags = ("--network=host", "--net-raw", f"--platform={platform}")
+    assert wire.run(f"python3 -c '{RAW}'", *flags) == native
+
+
+def test_raw_sockets_need_flag_and_capability(wire: Wire) -> None:
+    ask = (
+        "import socket\nfor a in ((2, 3, 1), (10, 3, 58), (17, 3, 768)):\n"
+        "    try: print(socket.socket(*a))\n    except OSError as e: print(e.errno)"
+    )
+    assert wire.run(f'python3 -c "{ask}"', "--network=host") == "1\n1\n1\n"
+    dropped = f"setpriv --bounding-set -net_raw --inh-caps -net_raw --reuid 1000 --clear-groups python3 -c '{ask}'"
+    assert wire.run(dropped, "--network=host", "--net-raw") == "1\n1\n1\n"
+
+
+def test_programs_with_raw_sockets(wire: Wire) -> None:
+    flags = ("--network=host", "--net-raw")
+    got = wire.run(
+        "ping -c 2 -i 0.2 10.99.0.1; ping -c 1 fd99::1; traceroute -n -I 10.99.0.1", *flags
+    )
+    assert got.count("bytes from") == 3 and " 1  10.99.0.1" in got
+    got = wire.run(
+        "tcpdump -nn -c 4 -i eth0 icmp & sleep 2; ping -q -c 8 -i 0.3 10.99.0.1 >/dev/null; wait",
+        *flags,
+    )
+    assert got.count("ICMP echo request") == 2 and got.count("ICMP echo reply") == 2

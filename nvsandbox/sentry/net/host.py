@@ -1,7 +1,7 @@
 """--network=host: socket calls go to the host's stack, in the network namespace of the Sentry.
 
 The sockets are the Sentry's; addresses, options and ioctls pass an allow-list. What needs a capability on the host
-(raw sockets, interface changes) is refused, since the Sentry has none. Routing netlink answers queries only.
+(interface changes) is refused, since the Sentry has none; raw sockets are another's to open (``host_raw.py``). Routing netlink answers queries only.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from ..abi.socket import (
     MSG_WAITALL,
     SHUT_RD,
     SHUT_WR,
+    SO_BINDTODEVICE,
     SO_BROADCAST,
     SO_ERROR,
     SO_KEEPALIVE,
@@ -48,7 +49,7 @@ from ..abi.socket import (
 )
 from ..errors import SysErr, from_oserror
 from ..fs.hostpoll import POLLRDHUP, HostPoll
-from ..kernel.creds import CAP_NET_BIND_SERVICE, CAP_NET_RAW
+from ..kernel.creds import CAP_NET_BIND_SERVICE
 from ..kernel.wait import POLL_READ, POLL_WRITE, POLLERR, POLLHUP, POLLIN, POLLOUT, Waiter
 from . import netlink
 from .ifioctl import SIOCGIFADDR, SIOCGIFCONF, forward
@@ -71,7 +72,7 @@ IPPROTO_ICMPV6: Final = 58
 SOCKET_OPTIONS: Final = frozenset(
     (
         SO_REUSEADDR, SO_BROADCAST, SO_SNDBUF, SO_RCVBUF, SO_KEEPALIVE, SO_OOBINLINE, SO_LINGER, SO_REUSEPORT, SO_TIMESTAMP,
-        SO_TIMESTAMPNS,
+        SO_TIMESTAMPNS, SO_BINDTODEVICE,
     )
 )  # fmt: skip
 TCP_SET: Final = frozenset((1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 18, 23, 25))
@@ -104,6 +105,9 @@ SIOCOUTQ: Final = 0x5411
 # RTM_GET*: link, addr, route, neigh, rule
 NETLINK_QUERIES: Final = frozenset((18, 22, 26, 30, 34))
 _loop: list[EventLoop] = []
+raw_sockets: Final[
+    list[Callable[[Task, int, int], Socket]]
+] = []  # who makes them (host_raw.py): of a family and protocol
 
 
 def host_call(fn: Callable[[], T]) -> T:
@@ -446,8 +450,8 @@ def create(t: Task, domain: int, type: int, protocol: int) -> Socket:
     """Raises EPROTONOSUPPORT, ESOCKTNOSUPPORT, EPERM."""
     if t.ns.net is not NET:  # a namespace that a program has made has nothing to do with the host
         return create_inet(t, domain, type, protocol)
-    if type == SOCK_RAW and not t.creds.capable(CAP_NET_RAW):
-        raise SysErr(errno.EPERM)
+    if type == SOCK_RAW:
+        return raw_sockets[0](t, domain, protocol)
     if type not in (SOCK_STREAM, SOCK_DGRAM):
         raise SysErr(errno.ESOCKTNOSUPPORT)
     tcp_udp = (0, 6) if type == SOCK_STREAM else (0, 17, IPPROTO_ICMP, IPPROTO_ICMPV6)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import struct
 import time
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Final
 
 from ..abi.socket import MSG_PEEK, MSG_TRUNC, SO_PROTOCOL, SOCK_DGRAM, SOCK_RAW, SOL_SOCKET
 from ..errors import SysErr
@@ -19,11 +19,12 @@ from . import tcp_far
 from .filter import View
 from .packet_ring import REQUEST, SIZES, TPACKET_V1, Ring, RingMappable
 from .socket import Received, Socket, Ucred, register_family
+from .stack.raw import PacketEndpoint
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
     from ..vfs.file import FileDescription, Mappable
-    from .stack.raw import PacketEndpoint
+    from .stack.raw import Frames
 
 AF_PACKET: Final = 17
 SOL_PACKET: Final = 263
@@ -46,7 +47,6 @@ TP_STATUS_USER: Final = 1
 MAX_FRAME: Final = 65600
 
 
-@final
 class PacketSocket(Socket):
     """``next``: the frame taken from the endpoint and not yet read (MSG_PEEK)."""
 
@@ -57,7 +57,7 @@ class PacketSocket(Socket):
         self.index = 0
         self.proto = int.from_bytes((protocol & 0xFFFF).to_bytes(2, "little"), "big")
         self.next: tuple[bytes, bytes, int, int, int, int] | None = None
-        self.far: PacketEndpoint | None = None
+        self.far: Frames | None = None
         self.ring: Ring | None = None
         self.version = TPACKET_V1
         self.reserve = 0
@@ -67,12 +67,22 @@ class PacketSocket(Socket):
         if self.far is not None:
             self.far.close()
             self.far = None
-        if self.net.stack is not None and self.proto:
-            self.far = self.net.stack.packet_open(
-                self.proto, self.type == SOCK_DGRAM, self.net.interface(self.index)
-            )
+        self.far = self.open_frames()
+        if self.far is not None:
             self.far.notify = self._told
             self._settings()
+
+    def open_frames(self) -> Frames | None:
+        """What is to be heard by interface and protocol. Raises ENODEV…"""
+        stack = self.net.stack
+        if stack is None:
+            return None
+        return stack.packet_open(
+            self.proto, self.type == SOCK_DGRAM, self.net.interface(self.index)
+        )
+
+    def has_interface(self, index: int) -> bool:
+        return index in self.net.ifaces
 
     def _settings(self) -> None:
         """Tells the endpoint of filter and ring."""
@@ -104,7 +114,7 @@ class PacketSocket(Socket):
         family, proto, index = struct.unpack_from("<H2si", addr)
         if family != AF_PACKET:
             raise SysErr(errno.EINVAL)
-        if index < 0 or (index and index not in self.net.ifaces):
+        if index < 0 or (index and not self.has_interface(index)):
             raise SysErr(errno.ENODEV)
         self.index = index
         self.proto = int.from_bytes(proto, "big") or self.proto
@@ -132,15 +142,19 @@ class PacketSocket(Socket):
                 raise SysErr(errno.EINVAL)
             _family, raw, index, _kind, _type, size, where = SOCKADDR_LL.unpack_from(addr)
             mac, proto = where[: min(size, 8)], int.from_bytes(raw, "big")
-        if index not in self.net.ifaces:
+        if not self.has_interface(index):
             raise SysErr(errno.ENXIO)
+        if self.type == SOCK_RAW and len(data) < 14:
+            raise SysErr(errno.EINVAL)
+        return self.transmit(data, index, mac, proto)
+
+    def transmit(self, data: bytes, index: int, mac: bytes, proto: int) -> int:
+        """Sends a frame (SOCK_DGRAM: its payload, to ``mac`` as ``proto``) on an interface. Bytes or -errno. Raises ENXIO, EPERM."""
         via = self.net.interface(index)
-        if via is None or self.far is None:
+        if via is None or not isinstance(self.far, PacketEndpoint):
             raise SysErr(errno.ENXIO)
         if self.net.egress is not None and self.net.egress.rules:
             raise SysErr(errno.EPERM)  # frames of one's own making would go round --egress
-        if self.type == SOCK_RAW and len(data) < 14:
-            raise SysErr(errno.EINVAL)
         return self.far.send(data, via, mac, proto)
 
     def recv(self, t: Task, size: int, flags: int) -> Received | int:
@@ -232,7 +246,7 @@ class PacketSocket(Socket):
                     self.reserve = value
                 return
             if opt in (PACKET_ADD_MEMBERSHIP, PACKET_DROP_MEMBERSHIP):
-                self._membership(opt == PACKET_ADD_MEMBERSHIP, data)
+                self.membership(opt == PACKET_ADD_MEMBERSHIP, data)
             elif opt in KEPT:
                 self._keep(opt, data)
             else:
@@ -241,7 +255,7 @@ class PacketSocket(Socket):
         super().setsockopt(t, level, opt, data)
         self._settings()
 
-    def _membership(self, add: bool, data: bytes) -> None:
+    def membership(self, add: bool, data: bytes) -> None:
         """PACKET_ADD_MEMBERSHIP: our interfaces get what the host's get, so promiscuity adds nothing, and all groups are heard.
         Raises EINVAL, ENODEV."""
         if len(data) < 16:  # struct packet_mreq
@@ -249,7 +263,7 @@ class PacketSocket(Socket):
         index, kind, size = struct.unpack_from("<iHH", data)
         if size > 8 or len(data) < 8 + size:
             raise SysErr(errno.EINVAL)
-        if add and index not in self.net.ifaces:
+        if add and not self.has_interface(index):
             raise SysErr(errno.ENODEV)
         if add and kind > 3:  # PACKET_MR_UNICAST
             raise SysErr(errno.EINVAL)

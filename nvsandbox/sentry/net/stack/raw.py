@@ -160,24 +160,17 @@ class RawEndpoint(Inbox):
         self.queue.clear()
 
 
-@final
-class PacketEndpoint:
-    """An AF_PACKET socket's end: frames of an interface (None: all), both directions.
-
-    ``protocol``: EtherType, 3 (ETH_P_ALL) or 0 (nothing). ``cooked``: SOCK_DGRAM, without the link-layer header. ``keeps``: how many
-    bytes of a frame (data, EtherType, PACKET_*, ifindex) are kept, 0: it is not for us. ``put`` takes frames instead of the queue, False: no
-    room. ``seen``, ``drops``: PACKET_STATISTICS.
+class Frames:
+    """Where a packet socket gets its frames. ``protocol``: EtherType, 3 (ETH_P_ALL) or 0 (nothing). ``cooked``: SOCK_DGRAM, without the
+    link-layer header. ``keeps``: how many bytes of a frame (data, EtherType, PACKET_*, ifindex) are kept, 0: it is not for us. ``put``
+    takes frames instead of the queue, False: no room. ``seen``, ``drops``: PACKET_STATISTICS.
     """
 
-    __slots__ = (
-        "cooked", "drops", "iface", "keeps", "notify", "protocol", "put", "queue", "queued", "rcvbuf", "seen", "stack",
-    )  # fmt: skip
+    __slots__ = ("cooked", "drops", "keeps", "notify", "protocol", "put", "queue", "queued", "rcvbuf", "seen")  # fmt: skip
 
-    def __init__(self, stack: Stack, protocol: int, cooked: bool, iface: Interface | None) -> None:
-        self.stack = stack
+    def __init__(self, protocol: int, cooked: bool) -> None:
         self.protocol = protocol
         self.cooked = cooked
-        self.iface = iface
         self.notify: Callable[[int], None] = ignore
         self.queue: deque[Frame] = deque()
         self.queued = 0
@@ -185,6 +178,61 @@ class PacketEndpoint:
         self.keeps: Callable[[bytes, int, int, int], int] | None = None
         self.put: Callable[[Frame], bool] | None = None
         self.seen = self.drops = 0
+
+    def offer(self, data: bytes, src: bytes, kind: int, where: int, index: int) -> None:
+        """A frame: data, source MAC, EtherType, PACKET_*, ifindex."""
+        size = len(data)
+        if self.keeps is not None:
+            n = self.keeps(data, kind, where, index)
+            if n < size:
+                data = data[:n]
+            if not n:
+                return
+        self.seen += 1
+        if self.put is not None:
+            if self.put((data, src, kind, where, index, size)):
+                self.notify(EPOLLIN | EPOLLRDNORM)
+            else:
+                self.drops += 1
+            return
+        cost = len(data) + OVERHEAD
+        if self.queued + cost > self.rcvbuf and self.queue:
+            self.drops += 1
+            return
+        self.queued += cost
+        self.queue.append((data, src, kind, where, index, size))
+        self.notify(EPOLLIN | EPOLLRDNORM)
+
+    def recv(self) -> Frame | None:
+        """(data, source MAC, EtherType, PACKET_HOST…OUTGOING, ifindex, length before it was cut)."""
+        if not self.queue:
+            return None
+        f = self.queue.popleft()
+        self.queued -= len(f[0]) + OVERHEAD
+        return f
+
+    def peek(self) -> Frame | None:
+        return self.queue[0] if self.queue else None
+
+    def events(self) -> int:
+        mask = EPOLLOUT | EPOLLWRNORM
+        return mask | EPOLLIN | EPOLLRDNORM if self.queue else mask
+
+    def close(self) -> None:
+        self.notify = ignore
+        self.queue.clear()
+
+
+@final
+class PacketEndpoint(Frames):
+    """An AF_PACKET socket's end: frames of an interface (None: all), both directions."""
+
+    __slots__ = ("iface", "stack")
+
+    def __init__(self, stack: Stack, protocol: int, cooked: bool, iface: Interface | None) -> None:
+        super().__init__(protocol, cooked)
+        self.stack = stack
+        self.iface = iface
 
     def take(self, iface: Interface, frame: bytes, outgoing: bool) -> None:
         """A frame on its way in or out."""
@@ -207,39 +255,7 @@ class PacketEndpoint:
             where = PACKET_BROADCAST
         else:
             where = PACKET_MULTICAST if dst[0] & 1 else PACKET_OTHERHOST
-        data = frame[head:] if self.cooked else frame
-        size = len(data)
-        if self.keeps is not None:
-            n = self.keeps(data, kind, where, iface.index)
-            if n < size:
-                data = data[:n]
-            if not n:
-                return
-        self.seen += 1
-        if self.put is not None:
-            if self.put((data, src, kind, where, iface.index, size)):
-                self.notify(EPOLLIN | EPOLLRDNORM)
-            else:
-                self.drops += 1
-            return
-        cost = len(data) + OVERHEAD
-        if self.queued + cost > self.rcvbuf and self.queue:
-            self.drops += 1
-            return
-        self.queued += cost
-        self.queue.append((data, src, kind, where, iface.index, size))
-        self.notify(EPOLLIN | EPOLLRDNORM)
-
-    def recv(self) -> Frame | None:
-        """(data, source MAC, EtherType, PACKET_HOST…OUTGOING, ifindex, length before it was cut)."""
-        if not self.queue:
-            return None
-        f = self.queue.popleft()
-        self.queued -= len(f[0]) + OVERHEAD
-        return f
-
-    def peek(self) -> Frame | None:
-        return self.queue[0] if self.queue else None
+        self.offer(frame[head:] if self.cooked else frame, src, kind, where, iface.index)
 
     def send(self, data: bytes, iface: Interface, dst_mac: bytes = b"", protocol: int = 0) -> int:
         """A frame (cooked: its payload, to ``dst_mac`` as ``protocol``). Bytes or -errno: EINVAL, EMSGSIZE, ENETDOWN, ENOBUFS."""
@@ -260,11 +276,6 @@ class PacketEndpoint:
             return -errno.ENOBUFS
         return len(data) - (head if self.cooked else 0)
 
-    def events(self) -> int:
-        mask = EPOLLOUT | EPOLLWRNORM
-        return mask | EPOLLIN | EPOLLRDNORM if self.queue else mask
-
     def close(self) -> None:
-        self.notify = ignore
+        super().close()
         self.stack.packet_forget(self)
-        self.queue.clear()
