@@ -1,4 +1,5 @@
-"""Where the tests run: a real GPU when there is one, else nvsim for what it can do; what is skipped is said."""
+"""Where the tests run: a real GPU when there is one, else nvsim for what it can do; what is skipped is said, and with
+``--write-results`` all of it goes to ``docs/gpu-results.md``."""
 
 from __future__ import annotations
 
@@ -16,7 +17,12 @@ HERE = Path(__file__).resolve().parent
 REPO = HERE.parent
 CLI = [sys.executable, "-m", "nvsandbox.cli.main"]
 REAL = Path("/proc/driver/nvidia/version").exists()
+RESULTS = REPO / "docs" / "gpu-results.md"
 WHY = "no NVIDIA driver is loaded here: nvsim computes no kernels"
+
+
+TIMES: dict[str, tuple[float, float]] = {}
+"""Test -> seconds natively and inside."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,8 @@ class Machine:
         """Equal output and status; timings go to the terminal."""
         native, took = self.run(argv, False)
         inside, longer = self.run(argv, True)
+        name = os.environ.get("PYTEST_CURRENT_TEST", "").split(" ")[0].rpartition("::")[2]
+        TIMES[name] = (took, longer)
         print(f"\n{' '.join(argv)}: native {took:.2f} s, inside {longer:.2f} s")
         assert native.returncode == 0, native.stdout + native.stderr
         assert (inside.returncode, inside.stdout) == (0, native.stdout), inside.stderr[-2000:]
@@ -85,6 +93,36 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     return Machine(build, libs)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-results", action="store_true", help=f"add a section to {RESULTS}")
+
+
+def machine_line() -> str:
+    """Cards and driver."""
+    if not REAL:
+        return "nvsim"
+    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    done = subprocess.run(query, capture_output=True, text=True, check=False)
+    rows = done.stdout.strip().splitlines()
+    name, _, driver = rows[0].partition(", ") if rows else ("no card", "", "?")
+    return f"{len(rows)} × {name}, driver {driver}"
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    lines = ["| test | outcome | native | inside |", "| --- | --- | --- | --- |"]
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.stats.get(outcome, ()):
+            name = report.nodeid.rpartition("::")[2]
+            why = f": {report.longrepr[2].removeprefix('Skipped: ')}" if outcome == "skipped" else ""  # fmt: skip
+            times = TIMES.get(name)
+            cells = [f"{t:.2f} s" for t in times] if times else ["", ""]
+            lines.append(f"| {name} | {outcome}{why} | {cells[0]} | {cells[1]} |")
     if not REAL:
         terminalreporter.write_line(f"gpu-tests: {WHY}; on nvsim ran what needs none.")
+    if config.getoption("--write-results"):
+        head, sep, rest = RESULTS.read_text().partition("\n## ")
+        section = "\n".join([f"{time.strftime('%Y-%m-%d')}: {machine_line()}", "", *lines, ""])
+        RESULTS.write_text(f"{head.rstrip()}\n\n## {section}{sep}{rest}")
+        terminalreporter.write_line(f"written: {RESULTS}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes.util
 import glob
 import importlib.util
+import re
 import sys
 
 import pytest
@@ -13,22 +14,32 @@ from conftest import REAL, WHY, Machine
 real = pytest.mark.skipif(not REAL, reason=WHY)
 
 
-@pytest.mark.parametrize("program", ["memory", "large"])
+@pytest.mark.parametrize("program", ["memory", "large", "ipc"])
 def test_memory_and_copies(machine: Machine, program: str) -> None:
     machine.same(str(machine.build / "programs"), program)
 
 
 @real
-@pytest.mark.parametrize("program", ["vecadd", "streams", "managed", "registered", "ipc"])
+@pytest.mark.parametrize("program", ["vecadd", "streams", "managed", "registered"])
 def test_kernels(machine: Machine, program: str) -> None:
     machine.same(str(machine.build / "programs"), program)
 
 
-def test_nvidia_smi_lists_the_same_cards(machine: Machine) -> None:
+QUERY = "index,name,uuid,serial,pci.bus_id,memory.total,compute_cap,vbios_version,ecc.mode.current,mig.mode.current,driver_version"
+
+
+@pytest.mark.parametrize("args", [
+    ("-L",), (f"--query-gpu={QUERY}", "--format=csv"), ("topo", "-p2p", "r"), ("nvlink", "-s"), ("nvlink", "-c"), ("mig", "-lgip"),
+    ("-q", "-d", "ECC,ROW_REMAPPER,SUPPORTED_CLOCKS"), ("--help-query-gpu",),
+], ids=" ".join)  # fmt: skip
+def test_nvidia_smi(machine: Machine, args: tuple[str, ...]) -> None:
+    """What doesn't change from one second to the next; the status, too (a card without MIG or NVLink says so)."""
     smi = "nvidia-smi" if REAL else f"{machine.libs}/usr/lib/nvidia/current/nvidia-smi"
-    native, _ = machine.run([smi, "-L"], False)
-    inside, _ = machine.run(["nvidia-smi", "-L"], True)
-    assert inside.stdout == native.stdout and "GPU 0" in native.stdout, inside.stderr
+    native, _ = machine.run([smi, *args], False)
+    inside, _ = machine.run(["nvidia-smi", *args], True)
+    shown, want = (re.sub(r"Timestamp.*", "", r.stdout) for r in (inside, native))
+    assert want and shown == want, inside.stderr
+    assert inside.returncode == native.returncode
 
 
 CUBLAS = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ..nvproxy.options import GpuOptions, wanted
+from ..nvproxy.options import GpuOptions, set_gpus, wanted
 from ..sandbox.config import DEFAULT_INNER, Failure, HostMount, InnerMount, SandboxConfig
 from .args import Values
 from .globals import Globals
@@ -76,7 +76,8 @@ def give_gpus(
         if gpus not in ("", "none"):
             raise Failure("--gpus: contradicts --nvproxy=off")
         return
-    o.gpus, o.required = gpus, bool(gpus)
+    set_gpus(o, gpus)
+    o.required = bool(gpus)
     o.memory = memory or o.memory
     if memory and not gpus:
         raise Failure("--gpu-memory: needs --gpus")

@@ -27,7 +27,7 @@ MAX_NAMES: Final = 1024
 
 def qualified(text: str) -> list[str]:
     """The names of a comma-separated list; none if they aren't CDI's. Raises Failure for a mixture."""
-    items = [i.strip() for i in text.removeprefix("device=").split(",") if i.strip()]
+    items = [i.strip() for i in text.split(",") if i.strip()]
     found = [i for i in items if QUALIFIED.fullmatch(i)]
     if found and len(found) != len(items):
         raise Failure(f"`{text}`: names of CDI (vendor/class=name) and others don't go together")

@@ -21,7 +21,7 @@ def explain(name: str, driver: str | None, capabilities: str, path: str) -> Iter
         except Failure:
             driver = db.versions[-1]
     release = db.release(driver)
-    rules = policy.make(capabilities, "all", path)
+    rules = policy.make(capabilities, ",".join(policy.CAPABILITIES), path)
     abi = Abi(release, rules)
     abi.hooks = ALL_HOOKS
     found = list(_find(abi, release, name))

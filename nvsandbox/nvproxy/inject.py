@@ -19,7 +19,7 @@ from . import drivers, hostgpus, hosttree, ldcache, libraries, policy, require
 from .abi import Release, database
 from .cdi_inject import cards
 from .model import Device, GpuConfig, HostGpu
-from .options import ANNOTATION, HOOKS, GpuOptions, wanted
+from .options import ANNOTATION, CLI, GpuOptions, is_nvidias, wanted
 from .scheduling import parse
 from .select import NODE, Selection, select
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger("nvsandbox.nvproxy")
 LD_CACHE: Final = "/etc/ld.so.cache"
 MIN_MEMORY: Final = 1 << 20
+VISIBLE: Final = "NVIDIA_VISIBLE_DEVICES"
+NO_CARD: Final = "none"
+"""The driver's user-space and control devices, and no card."""
 _REQUIRED_NODES: Final = (
     ("/dev/nvidiactl", "ctl", "nvidia-modprobe -c 0 makes it"),
     ("/dev/nvidia-uvm", "uvm", "nvidia-modprobe -u -c 0 makes it"),
@@ -38,19 +41,21 @@ _REQUIRED_NODES: Final = (
 def apply(config: SandboxConfig, env: Sequence[bytes] | Mapping[str, str], o: GpuOptions) -> bool:
     """Give ``config`` the GPUs that ``o`` and the container's environment ask for; whether there are any. Raises Failure."""
     variables = _variables(env)
-    asked = o.gpus or variables.get("NVIDIA_VISIBLE_DEVICES", "")
-    if asked in ("", "void", "none"):
+    asked = (o.gpus or variables.get(VISIBLE, "")).strip()
+    if asked in ("", "void"):
         return False
-    if not o.required and not os.path.exists(drivers.VERSION_FILE):
+    if (not o.required or asked == NO_CARD) and not os.path.exists(drivers.VERSION_FILE):
         log.info("GPUs are named in the environment, but no driver is loaded: none is given")
         return False
     choice = drivers.choose(drivers.host_version(), o.driver_version)
     if choice.warning:
         log.warning(choice.warning)
     release = database().release(choice.abi)
+    capabilities = o.capabilities or variables.get("NVIDIA_DRIVER_CAPABILITIES")
+    if capabilities is None and require.is_old(variables):
+        capabilities = policy.ALL
     rules = policy.make(
-        o.capabilities or variables.get("NVIDIA_DRIVER_CAPABILITIES"), o.allowed,
-        policy.choose(o.policy_file, o.policy), o.deny,
+        capabilities, o.allowed, policy.choose(o.policy_file, o.policy), o.deny
     )  # fmt: skip
     if not rules.capabilities:
         raise Failure(
@@ -58,7 +63,7 @@ def apply(config: SandboxConfig, env: Sequence[bytes] | Mapping[str, str], o: Gp
             f"{', '.join(sorted(rules.bounded)) or 'none'}, allowed are {o.allowed}"
         )
     host = hostgpus.probe(release)
-    picked = select(cards(asked, o.cdi_directories), host, release)
+    picked = _picked(o, asked, host, release)
     require.check(variables, choice.driver, picked.gpus)
     scheduling = parse(o.timeslice, o.priority)
     limit = memory_limit(o.memory)
@@ -78,13 +83,26 @@ def apply(config: SandboxConfig, env: Sequence[bytes] | Mapping[str, str], o: Gp
         except OSError as e:
             raise Failure(f"audit file `{o.audit}`: {e.strerror}") from None
     if o.driver_root != "none":
-        _user_space(config, o.driver_root, choice.driver, rules.capabilities)
+        more = policy.libraries_only(capabilities)
+        _user_space(config, o.driver_root, choice.driver, rules.capabilities | more)
     for d in gpu.devices:
         config.devices.append(
             DeviceNode(d.path.encode(), stat.S_IFCHR | d.mode, os.makedev(d.major, d.minor))
         )
     config.gpu = gpu
     return True
+
+
+def _picked(o: GpuOptions, asked: str, host: list[HostGpu], release: Release) -> Selection:
+    """Raises Failure, which names what it was asked by."""
+    if asked == NO_CARD:
+        return Selection([])
+    try:
+        return select(cards(asked, o.cdi_directories), host, release)
+    except Failure as e:
+        if o.gpus:
+            raise
+        raise Failure(str(e).replace("--gpus", VISIBLE, 1)) from None
 
 
 def stand_by(config: SandboxConfig) -> None:
@@ -188,21 +206,37 @@ def _user_space(
     for link, to in found.links.items():
         config.links[link.encode()] = to.encode()
     if found.mounts:
-        _loader_cache(config, found.sonames)
+        _loader_cache(config, found.sonames, driver)
 
 
-def _loader_cache(config: SandboxConfig, sonames: list[tuple[str, str]]) -> None:
-    """Programs that ask the loader's cache (``ldconfig -p``) find the driver's libraries there."""
+def _mounted_already(config: SandboxConfig, spec: Spec, driver: str) -> None:
+    """The engine's CDI specification has mounted libraries: its hooks, which don't run, would have told the loader."""
+    files = ((m.source, m.destination) for m in spec.mounts if m.source)
+    found = libraries.mounted(files)
+    for link, to in found.links.items():
+        config.links.setdefault(link.encode(), to.encode())
+    _loader_cache(config, found.sonames, driver, ldcache.build((), ()))
+
+
+def _loader_cache(
+    config: SandboxConfig, sonames: list[tuple[str, str]], driver: str, empty: bytes = b""
+) -> None:
+    """The loader, and programs that ask its cache (``ldconfig -p``), find the driver's libraries there."""
+    rootfs = config.root.source
+    if not sonames:
+        return
+    sonames = libraries.compat(rootfs, driver) + sonames
     try:
-        fd = os.open(
-            config.root.source.rstrip("/") + LD_CACHE, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-        )
+        fd = libraries.open_inside(rootfs, LD_CACHE, os.O_RDONLY)
+        with os.fdopen(fd, "rb") as f:
+            if not stat.S_ISREG(os.fstat(f.fileno()).st_mode):
+                return
+            old = f.read(ldcache.MAX_CACHE + 1)
+    except FileNotFoundError:
+        old = empty
     except OSError:
         return
-    with os.fdopen(fd, "rb") as f:
-        if not stat.S_ISREG(os.fstat(f.fileno()).st_mode):
-            return
-        new = ldcache.with_libraries(f.read(ldcache.MAX_CACHE + 1), sonames)
+    new = ldcache.with_libraries(old, sonames)
     if new is not None and not config.root.write_through:
         config.files[LD_CACHE.encode()] = new
 
@@ -221,8 +255,13 @@ def for_spec(config: SandboxConfig, spec: Spec) -> None:
         return
     nodes = [p for p in paths if NODE.fullmatch(p)]
     o.required = bool(nodes or hooks or o.gpus)
+    variables = _variables(env)
+    if hooks and VISIBLE not in variables and require.is_old(variables):
+        o.gpus = o.gpus or "all"
     if nodes and not o.gpus:
         o.gpus = ",".join(nodes)
+    for h in hooks:
+        _configured(o, h.args)
     o.memory = spec.annotations.get(f"{ANNOTATION}memory", o.memory)
     o.capabilities = spec.annotations.get(f"{ANNOTATION}capabilities", o.capabilities)
     o.timeslice = spec.annotations.get(f"{ANNOTATION}timeslice", o.timeslice)
@@ -233,7 +272,11 @@ def for_spec(config: SandboxConfig, spec: Spec) -> None:
         o.driver_root = "none"  # the engine's CDI specification has mounted them
     for h in hooks:
         _create_symlinks(config, h.args)
-    if apply(config, env, o) and config.gpu is not None and spec.linux.resources is not None:
+    if not apply(config, env, o) or config.gpu is None:
+        return
+    if o.driver_root == "none":
+        _mounted_already(config, spec, config.gpu.driver)
+    if spec.linux.resources is not None:
         _allow_devices(spec.linux.resources.devices, config.gpu.devices)
 
 
@@ -252,10 +295,21 @@ def _take_hooks(spec: Spec) -> list[Hook]:
         return found
     for kind in ("prestart", "createRuntime", "createContainer", "startContainer"):
         hooks: list[Hook] = getattr(spec.hooks, kind)
-        ours = [h for h in hooks if os.path.basename(h.path) in HOOKS]
+        ours = [h for h in hooks if is_nvidias(h.path, h.args)]
         found += ours
         setattr(spec.hooks, kind, [h for h in hooks if h not in ours])
     return found
+
+
+def _configured(o: GpuOptions, args: list[str]) -> None:
+    """``nvidia-container-cli … configure --device=LIST --compute …``, as `ctr run --gpus` has it."""
+    if not any(os.path.basename(a) == CLI for a in args):
+        return
+    chosen = [a.partition("=")[2] for a in args if a.startswith("--device=")]
+    if chosen and not o.gpus:
+        o.gpus = ",".join(chosen)
+    names = [a[2:] for a in args if a[2:] in policy.CAPABILITIES and a.startswith("--")]
+    o.capabilities = o.capabilities or ",".join(names)
 
 
 def _create_symlinks(config: SandboxConfig, args: list[str]) -> None:

@@ -6,6 +6,8 @@ Libraries carry the driver's version in their file names, so the right ones can'
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import re
 from collections.abc import Iterable
@@ -13,25 +15,48 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ..failure import Failure
+from ..gofer import host
 
 LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
-    "utility": ("libnvidia-ml", "libnvidia-cfg", "libnvidia-nscq"),
+    "utility": ("libnvidia-ml", "libnvidia-cfg", "libnvidia-nscq", "libnvidia-sandboxutils"),
     "compute": (
         "libcuda", "libcudadebugger", "libnvidia-opencl", "libnvidia-gpucomp", "libnvidia-ptxjitcompiler",
         "libnvidia-fatbinaryloader", "libnvidia-allocator", "libnvidia-compiler", "libnvidia-pkcs11",
-        "libnvidia-pkcs11-openssl3", "libnvidia-nvvm",
+        "libnvidia-pkcs11-openssl3", "libnvidia-nvvm", "libnvidia-tileiras",
     ),
     "video": ("libvdpau_nvidia", "libnvidia-encode", "libnvidia-opticalflow", "libnvcuvid"),
     "graphics": (
         "libnvidia-eglcore", "libnvidia-glcore", "libnvidia-tls", "libnvidia-glsi", "libnvidia-fbc",
         "libnvidia-ifr", "libnvidia-rtcore", "libnvoptix", "libGLX_nvidia", "libEGL_nvidia",
         "libGLESv2_nvidia", "libGLESv1_CM_nvidia", "libnvidia-glvkspirv", "libnvidia-cbl", "libnvidia-gpucomp",
+        "libnvidia-vulkan-producer", "libnvidia-api",
     ),
-    "display": ("libnvidia-egl-gbm", "libnvidia-egl-wayland"),
+    "ngx": ("libnvidia-ngx",),
 }  # fmt: skip
+OTHER_LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
+    "compute": ("libnvidia-nvvm70",),
+    "graphics": (
+        "libnvidia-egl-gbm", "libnvidia-egl-wayland", "libnvidia-egl-wayland2", "libnvidia-egl-xcb", "libnvidia-egl-xlib",
+    ),
+}  # fmt: skip
+"""Those with a version of their own."""
+CONFIGS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
+    "compute": (("/etc", "OpenCL/vendors/nvidia.icd"),),
+    "graphics": (
+        ("/usr/share", "glvnd/egl_vendor.d/10_nvidia.json"), ("/usr/share", "egl/egl_external_platform.d/15_nvidia_gbm.json"),
+        ("/usr/share", "egl/egl_external_platform.d/10_nvidia_wayland.json"), ("/usr/share", "nvidia/nvoptix.bin"),
+        ("/usr/share", "egl/egl_external_platform.d/20_nvidia_xcb.json"),
+        ("/usr/share", "egl/egl_external_platform.d/20_nvidia_xlib.json"), ("/etc", "vulkan/icd.d/nvidia_icd.json"),
+        ("/etc", "vulkan/icd.d/nvidia_icd.x86_64.json"), ("/etc", "vulkan/icd.d/nvidia_layers.json"),
+        ("/etc", "vulkan/implicit_layer.d/nvidia_layers.json"),
+    ),
+}  # fmt: skip
+"""Files by which loaders (OpenCL, EGL, Vulkan) find the driver: where they go inside, and which."""
+CONFIG_DIRS: Final = ("/etc", "/usr/share", "/usr/local/share")
 BINARIES: Final[dict[str, tuple[str, ...]]] = {
-    "utility": ("nvidia-smi", "nvidia-debugdump", "nvidia-persistenced"),
+    "utility": ("nvidia-smi", "nvidia-debugdump", "nvidia-persistenced", "nv-fabricmanager"),
     "compute": ("nvidia-cuda-mps-control", "nvidia-cuda-mps-server"),
+    "imex": ("nvidia-imex", "nvidia-imex-ctl"),
 }
 REQUIRED: Final = {"utility": "libnvidia-ml", "compute": "libcuda"}
 LIB_DIRS: Final = (
@@ -47,6 +72,12 @@ BIN_DIRS: Final = (
     "/opt/bin",
 )
 FIRMWARE: Final = "/lib/firmware/nvidia"
+COMPAT: Final = "/usr/local/cuda/compat"
+"""Where NVIDIA's images have a newer libcuda than the host's ("CUDA Forward Compatibility")."""
+_MAX_ENTRIES: Final = 4096
+_IN_ROOT: Final = 0x12
+"""RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS (openat2(2))."""
+_VERSIONED: Final = re.compile(r"(lib[^/]+)\.so\.\d{3,}\.\d+(\.\d+)?")
 
 
 @dataclass(slots=True)
@@ -84,6 +115,16 @@ def find(root: str, version: str, capabilities: Iterable[str], rootfs: str) -> U
                 _add(out, where)
             elif REQUIRED.get(cap) == name:
                 raise Failure(_missing(root, name, version, cap))
+        for name in OTHER_LIBRARIES.get(cap, ()):
+            where = _other(root, name)
+            if where:
+                _add(out, where)
+        for to, name in CONFIGS.get(cap, ()):
+            path = next(
+                (p for d in CONFIG_DIRS if os.path.isfile(p := _inside(root, f"{d}/{name}"))), ""
+            )
+            if path:
+                out.mounts[os.path.realpath(path)] = f"{to}/{name}"
         for name in BINARIES.get(cap, ()):
             path = next(
                 (p for d in BIN_DIRS if os.path.exists(p := _inside(root, f"{d}/{name}"))), ""
@@ -104,12 +145,66 @@ def _library(root: str, name: str, version: str) -> str:
     return ""
 
 
+def _other(root: str, name: str) -> str:
+    for d in LIB_DIRS:
+        try:
+            entries = os.listdir(_inside(root, d))
+        except OSError:
+            continue
+        for e in sorted(entries, reverse=True):
+            path = _inside(root, f"{d}/{e}")
+            if re.fullmatch(re.escape(name) + r"\.so\.\d+(\.\d+)+", e) and os.path.isfile(path):
+                return path
+    return ""
+
+
+def mounted(files: Iterable[tuple[str, str]]) -> UserSpace:
+    """What belongs to libraries of a driver that are mounted already, as a CDI specification does (host path, path inside): the links
+    and the rows of the loader's cache that NVIDIA's hooks would have made."""
+    out = UserSpace()
+    for source, target in files:
+        directory, file = os.path.split(target)
+        if _VERSIONED.fullmatch(file) and os.path.isfile(source):
+            _links(out, source, file, directory)
+    return out
+
+
+def open_inside(rootfs: str, path: str, flags: int) -> int:
+    """A descriptor of ``path`` below ``rootfs``, where its links end, too. Raises OSError."""
+    root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # O_NONBLOCK: the image may have a FIFO there
+        return host.openat2(root, path.encode(), flags | os.O_NONBLOCK | os.O_CLOEXEC, 0, _IN_ROOT)
+    finally:
+        os.close(root)
+
+
+def compat(rootfs: str, driver: str) -> list[tuple[str, str]]:
+    """(name, path inside) of an image's own libraries for a newer CUDA than the driver's; [] where it has none, or needs none.
+    It has them for a reason: NVIDIA's loader settings prefer them when their major version is above the driver's."""
+    try:
+        fd = open_inside(rootfs, COMPAT, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return []
+    with contextlib.closing(os.scandir(fd)) as entries:
+        names = [e.name for e in itertools.islice(entries, _MAX_ENTRIES)]
+    os.close(fd)
+    found = [m for n in names if (m := re.fullmatch(r"libcuda\.so\.(\d{3,4})\.[\d.]+", n))]
+    if len(found) != 1 or int(found[0][1]) <= int(driver.split(".")[0]):
+        return []
+    return [(n, f"{COMPAT}/{n}") for n in sorted(names) if re.fullmatch(r"lib[\w-]+\.so\.\d+", n)]
+
+
 def _add(out: UserSpace, path: str) -> None:
     """The library, and the links that ldconfig and the packages make for it."""
-    directory, file = os.path.split(path)
+    file = os.path.basename(path)
+    out.mounts[os.path.realpath(path)] = f"{out.library_dir}/{file}"
+    _links(out, path, file, out.library_dir)
+
+
+def _links(out: UserSpace, path: str, file: str, inside: str) -> None:
+    directory = os.path.dirname(path)
     stem = file[: file.index(".so.")]
-    target = f"{out.library_dir}/{file}"
-    out.mounts[os.path.realpath(path)] = target
     names = {f"{stem}.so.1"}
     if stem in ("libcuda", "libnvidia-ml", "libnvidia-opticalflow"):
         names.add(f"{stem}.so")
@@ -122,9 +217,11 @@ def _add(out: UserSpace, path: str) -> None:
             and os.path.realpath(link) == real
         ):
             names.add(entry)
-    for name in names - {file}:
-        out.links[f"{out.library_dir}/{name}"] = file
-        out.sonames.append((name, f"{out.library_dir}/{name}"))
+    if stem == "libGLX_nvidia":
+        names.add("libGLX_indirect.so.0")
+    for name in sorted(names - {file}):
+        out.links[f"{inside}/{name}"] = file
+        out.sonames.append((name, f"{inside}/{name}"))
 
 
 def _missing(root: str, name: str, version: str, cap: str) -> str:

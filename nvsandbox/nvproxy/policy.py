@@ -24,6 +24,11 @@ CAPABILITIES: Final = (
     "compute", "utility", "graphics", "video", "display", "profiling", "rdma", "imex",
 )  # fmt: skip
 DEFAULT: Final = frozenset(("compute", "utility"))
+PRIVILEGED: Final = frozenset(("profiling", "rdma", "imex"))
+"""What `all` leaves out: images ask for `all` by habit, and these reach beyond a container's own work."""
+ALIASES: Final = {"fabric-imex-mgmt": "imex"}
+"""As gVisor spells it."""
+ALL: Final = "all"
 NO_OPERATION: Final = frozenset(("ngx", "compat32"))
 """Capabilities of NVIDIA's toolkit that only choose libraries."""
 KINDS: Final = ("frontend", "uvm", "control", "class")
@@ -44,16 +49,26 @@ def table() -> dict[str, dict[str, frozenset[str]]]:
 
 
 def parse_capabilities(text: str, what: str) -> frozenset[str]:
-    """``compute,utility`` or ``all``. Raises Failure for a name that isn't one."""
-    names = [n.strip() for n in text.replace(" ", ",").split(",") if n.strip()]
-    if "all" in names:
-        return frozenset(CAPABILITIES)
+    """``compute,utility`` or ``all``, which stands for those that aren't privileged. Raises Failure for a name that isn't one."""
+    names = [ALIASES.get(n, n) for n in words(text)]
     for n in names:
-        if n not in CAPABILITIES and n not in NO_OPERATION:
+        if n not in CAPABILITIES and n not in NO_OPERATION and n != ALL:
             raise Failure(
                 f"{what} `{text}`: `{n}` is not a driver capability; there are {', '.join(CAPABILITIES)}, all"
             )
-    return frozenset(names) - NO_OPERATION
+    more = frozenset(CAPABILITIES) - PRIVILEGED if ALL in names else frozenset()
+    return (frozenset(names) | more) - NO_OPERATION - {ALL}
+
+
+def libraries_only(asked: str | None) -> frozenset[str]:
+    """Of what a container asks for, the capabilities that only choose libraries."""
+    names = frozenset(words(asked or ""))
+    return NO_OPERATION if ALL in names else NO_OPERATION & names
+
+
+def words(text: str) -> list[str]:
+    """The names of a list as NVIDIA_DRIVER_CAPABILITIES has it."""
+    return [n.strip() for n in text.replace(" ", ",").split(",") if n.strip()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +141,11 @@ def choose(where: str, name: str) -> str:
 def most(allowed: str, where: str) -> Policy:
     """What any container may get: of the files that it can choose from, all that they allow. Raises Failure."""
     if not os.path.isdir(where):
-        return make("all", allowed, where)
+        return make(ALL, allowed, where)
     paths = [os.path.join(where, p) for p in sorted(os.listdir(where)) if p.endswith(".toml")]
-    files = [make("all", allowed, p) for p in paths]
+    files = [make(ALL, allowed, p) for p in paths]
     allow = tuple(dict.fromkeys(n for f in files for n in f.allow))
-    return replace(make("all", allowed), allow=allow, source=f"`{where}`")
+    return replace(make(ALL, allowed), allow=allow, source=f"`{where}`")
 
 
 def make(asked: str | None, allowed: str, path: str = "", without: str = "") -> Policy:
@@ -141,7 +156,7 @@ def make(asked: str | None, allowed: str, path: str = "", without: str = "") -> 
     """
     permitted = parse_capabilities(allowed, "--nvproxy-allowed-driver-capabilities")
     wanted = parse_capabilities(asked, "NVIDIA_DRIVER_CAPABILITIES") if asked else DEFAULT
-    if asked and "all" in asked.replace(" ", ",").split(","):
+    if asked and ALL in words(asked):
         wanted = permitted  # all that the operator permits
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()

@@ -2,7 +2,8 @@
 
 The grammar is the NVIDIA Container Toolkit's: a variable's value is a list of alternatives separated by spaces, each a list of conditions
 separated by commas that hold together; every variable must be satisfied. A condition compares ``cuda``, ``driver``,
-``arch`` or ``brand`` (=, !=, <, <=, >, >=). NVIDIA_DISABLE_REQUIRE=1 turns all of it off.
+``arch`` or ``brand`` (=, !=, <, <=, >, >=). NVIDIA_DISABLE_REQUIRE=1 turns all of it off. NVIDIA_REQUIRE_JETPACK… is about other
+machines. An old image, with CUDA_VERSION alone, needs that version.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from .model import HostGpu
 
 PREFIX: Final = "NVIDIA_REQUIRE_"
 OFF: Final = "NVIDIA_DISABLE_REQUIRE"
+_JETPACK: Final = f"{PREFIX}JETPACK"
+_TRUE: Final = frozenset(("1", "t", "T", "TRUE", "true", "True"))
+_OLD: Final = "CUDA_VERSION"
 MAX_LENGTH: Final = 16384
 # The CUDA version that the driver of a branch supports (CUDA Toolkit release notes, table "CUDA Toolkit and Corresponding Driver Versions").
 CUDA: Final[dict[int, tuple[int, int]]] = {
@@ -35,10 +39,17 @@ _COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
 
 def check(variables: Mapping[str, str], driver: str, gpus: Sequence[HostGpu]) -> None:
     """Raises Failure for the first variable that is not satisfied, or can't be understood."""
-    if variables.get(OFF, "").lower() in ("1", "true"):
+    if variables.get(OFF, "") in _TRUE:
         return
-    for name in sorted(v for v in variables if v.startswith(PREFIX)):
-        text = variables[name]
+    wanted = {
+        k: v for k, v in variables.items() if k.startswith(PREFIX) and not k.startswith(_JETPACK)
+    }
+    if is_old(variables):
+        version = re.match(r"\d+(\.\d+)?", variables[_OLD])
+        if version is None:
+            raise Failure(f"{_OLD}: `{variables[_OLD][:80]}` is not a version ({OFF}=1 ignores it)")
+        wanted[_OLD] = f"cuda>={version[0]}"
+    for name, text in sorted(wanted.items()):
         if len(text) > MAX_LENGTH:
             raise Failure(f"{name}: {len(text)} characters are too many")
         ways = [way.split(",") for way in text.split()]
@@ -49,6 +60,11 @@ def check(variables: Mapping[str, str], driver: str, gpus: Sequence[HostGpu]) ->
                 f"the image needs `{ways[0][0]}`, but the driver is {driver}{has}; a newer driver or an older image fits "
                 f"({name}; {OFF}=1 starts it all the same)"
             )
+
+
+def is_old(variables: Mapping[str, str]) -> bool:
+    """An image of the time before NVIDIA_REQUIRE_CUDA."""
+    return bool(variables.get(_OLD)) and not variables.get(f"{PREFIX}CUDA")
 
 
 def _holds(condition: str, name: str, driver: str, gpus: Sequence[HostGpu]) -> bool:

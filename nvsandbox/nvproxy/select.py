@@ -16,6 +16,8 @@ CAPABILITIES: Final = Path("/proc/driver/nvidia/capabilities")
 _CDI: Final = "nvidia.com/gpu="
 NODE: Final = re.compile(r"/dev/nvidia(\d+|-caps/nvidia-cap(\d+))")
 """Device nodes that say what a container gets: cards, and rights to MIG devices."""
+_OLD_MIG: Final = re.compile(r"MIG-(GPU-[0-9a-f-]{36})/(\d{1,3})/(\d{1,3})")
+"""As drivers before R470 named them: card, GPU instance, compute instance."""
 _MINOR: Final = re.compile(r"^DeviceFileMinor: (\d+)$", re.M)
 
 
@@ -33,7 +35,7 @@ class Selection:
 
 def select(asked: str, host: list[HostGpu], release: Release) -> Selection:
     """``all`` or a comma-separated list of index, UUID, PCI name, ``INDEX:INSTANCE``, MIG UUID. Raises Failure."""
-    text = asked.removeprefix("device=").removeprefix(_CDI).strip().strip('"')
+    text = asked.removeprefix(_CDI)
     items = [i.strip().removeprefix(_CDI) for i in text.split(",") if i.strip()]
     if len(items) > 1 and {"all", "none", "void"} & set(items):
         raise Failure(f"--gpus `{asked}`: all and none stand alone")
@@ -128,11 +130,14 @@ def _instance(item: str, host: list[HostGpu], release: Release) -> tuple[HostGpu
         if nth >= len(found):
             raise Failure(f"--gpus: `{item}`: GPU {index} has {len(found)} MIG devices")
         return gpu, found[nth].gi, found[nth].ci
+    old = _OLD_MIG.fullmatch(item)
     any_mig = False
     for gpu in host:
         for i in instances(gpu, release):
             any_mig = True
-            if i.uuid == item:
+            if i.uuid == item or (
+                old and (gpu.uuid_text, i.gi, i.ci) == (old[1], int(old[2]), int(old[3]))
+            ):
                 return gpu, i.gi, i.ci
     if not any_mig:
         raise Failure(f"--gpus: `{item}`: MIG is off on every card (nvidia-smi -mig 1 turns it on)")

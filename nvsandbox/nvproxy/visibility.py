@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from .engine import Engine
 
 INVALID_ID: Final = 0xFFFFFFFF
+_NO_ID: Final = 0xFFFF0000
+"""No card's: NVML takes a driver that has probed none for broken, and a card that it can't ask for one that isn't there."""
 ALL_PROBED: Final = 0x0000FFFF
 """NV0000_CTRL_GPU_ATTACH_ALL_PROBED_IDS (ctrl0000gpu.h)."""
 _LINK_TO_GPU: Final = 2
@@ -51,6 +53,13 @@ def after_ids(c: Call) -> None:
     p["gpuIds"] = [ids[i] for i in keep] + [INVALID_ID] * (n - len(keep))
     if "excludedGpuIds" in p:
         p["excludedGpuIds"] = [INVALID_ID] * p.length("excludedGpuIds")
+
+
+def after_probed(c: Call) -> None:
+    """GET_PROBED_IDS."""
+    after_ids(c)
+    if not c.engine.gpus:
+        c.p["gpuIds"] = [_NO_ID] + [INVALID_ID] * (c.p.length("gpuIds") - 1)
 
 
 def before_attach(c: Call) -> int | None:
@@ -264,7 +273,7 @@ def before_fb_info_pointer(c: Call) -> int | None:
 
 
 HOOKS: Final[dict[str, tuple[object, object]]] = {
-    "NV0000_CTRL_CMD_GPU_GET_PROBED_IDS": (None, after_ids),
+    "NV0000_CTRL_CMD_GPU_GET_PROBED_IDS": (None, after_probed),
     "NV0000_CTRL_CMD_GPU_GET_ATTACHED_IDS": (None, after_ids),
     "NV0000_CTRL_CMD_GPU_ATTACH_IDS": (before_attach, None),
     "NV0000_CTRL_CMD_GPU_DETACH_IDS": (before_attach, None),

@@ -7,7 +7,7 @@ import stat
 from typing import Final
 
 from ..failure import Failure
-from ..nvproxy.options import CDI_ANNOTATION, HOOKS, names_cdi, wanted
+from ..nvproxy.options import CDI_ANNOTATION, by_mounts, is_nvidias, names_cdi, wanted
 from ..sandbox import control
 from ..sandbox.config import DeviceNode, DeviceRule, HostMount, IdMap, InnerMount, SandboxConfig
 from . import capabilities
@@ -189,7 +189,7 @@ def gpus_wanted(spec: Spec) -> bool:
             *hooks.createContainer,
             *hooks.startContainer,
         ):
-            if os.path.basename(h.path) in HOOKS:
+            if is_nvidias(h.path, h.args):
                 return True
     env = (os.fsencode(e) for e in spec.process.env)
     return wanted(env, (d.path for d in spec.linux.devices), spec.annotations)
@@ -213,6 +213,8 @@ def config_of(spec: Spec, bundle: str, base: SandboxConfig) -> SandboxConfig:
     if not os.path.isdir(path):
         why = "not a directory" if os.path.exists(path) else "no such file or directory"
         raise Failure(f"rootfs `{path}`: {why}")
+    if base.gpu_options is not None and not base.gpu_options.gpus:
+        base.gpu_options.gpus = by_mounts((m.source, m.destination) for m in spec.mounts)
     _cdi(spec, base)
     through = base.root.write_through
     on_disk = base.root.on_disk and not spec.root.readonly

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import userns
 from ..failure import Failure
+from ..nvproxy.options import set_gpus
 from ..sandbox.config import SandboxConfig
 from . import cgroups, client, convert, limits, namespaces, pods, relay, spec, state
 from .cgroups import Groups
@@ -76,7 +77,7 @@ def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.E
     base = sandbox_config(g, bundle, "")
     base.root.on_disk = g.overlay2 == "root:self"
     if base.gpu_options is not None:
-        base.gpu_options.gpus = v.get("gpus") or ""
+        set_gpus(base.gpu_options, v.get("gpus") or "")
     config = convert.config_of(s, bundle, base)
     if not foreground and not config.log_path:
         # whoever called us waits for the end of our stderr, which the Sentry would keep

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import IO, Any, Final, final
 
-from ..nvproxy.options import GpuOptions
+from ..nvproxy.options import GpuOptions, set_gpus
 from . import control
 from .config import DEFAULT_INNER, Failure, HostMount, SandboxConfig
 from .foreground import exit_code
@@ -160,6 +160,7 @@ class Sandbox:
         if self._gpus.gpus:
             from ..nvproxy.inject import apply
 
+            set_gpus(self._gpus, self._gpus.gpus)
             apply(self._config, self._env, self._gpus)
 
     def __enter__(self) -> Sandbox:

@@ -15,6 +15,7 @@ from nvsandbox.failure import Failure
 from nvsandbox.nvproxy import drivers, inject, libraries, policy, require, select
 from nvsandbox.nvproxy.abi import database
 from nvsandbox.nvproxy.model import HostGpu
+from nvsandbox.nvproxy.options import GpuOptions, by_mounts, is_nvidias, set_gpus
 
 from .conftest import Inside
 from .test_hostile import NONE
@@ -221,7 +222,7 @@ def test_selection() -> None:
         return [g.index for g in select.select(text, CARDS, RELEASE).gpus]
 
     assert pick("all") == pick("nvidia.com/gpu=all") == [0, 1]
-    assert pick("1") == pick("device=1") == pick(CARDS[1].uuid_text) == pick("/dev/nvidia1") == [1]
+    assert pick("1") == pick(CARDS[1].uuid_text) == pick("/dev/nvidia1") == [1]
     assert pick("1,0") == [0, 1] and pick("00000000:02:00.0") == [1]
     with pytest.raises(Failure, match="GPU-"):
         pick("GPU-")
@@ -232,6 +233,77 @@ def test_sizes() -> None:
     for bad in ("0", "1", "-1g", "g", "1.5g", "8x"):
         with pytest.raises(Failure):
             inject.memory_limit(bad)
+
+
+@pytest.mark.parametrize("text, gpus, capabilities", [
+    ("all", "all", ""), (" 0,1 ", "0,1", ""), ("device=0,1", "0,1", ""), ('"device=0,1"', "0,1", ""), ("device=GPU-c65", "GPU-c65", ""),
+    ("all,capabilities=utility", "all", "utility"), ('"device=0,2",capabilities=utility', "0,2", "utility"),
+    ('device=1,"capabilities=gpu,compute,utility"', "1", "compute,utility"), ("count=2", "0,1", ""), ("count=all", "all", ""),
+    ("capabilities=compute", "0", "compute"), ("device=nvidia.com/gpu=1", "nvidia.com/gpu=1", ""),
+    ("nvidia.com/gpu=0,nvidia.com/gpu=1", "nvidia.com/gpu=0,nvidia.com/gpu=1", ""), ("", "", ""),
+])  # fmt: skip
+def test_dockers_way_to_ask(text: str, gpus: str, capabilities: str) -> None:
+    o = GpuOptions()
+    set_gpus(o, text)
+    assert (o.gpus, o.capabilities) == (gpus, capabilities)
+
+
+@pytest.mark.parametrize("text, told", [
+    ("count=0", "count is a number"), ("count=x", "count is a number"), ("count=65", "count is a number"), ("device=", "is not one of"),
+    ("driver=amd", "is not one of"), ("options=a", "is not one of"), ('"device=0', "unexpected end"),
+])  # fmt: skip
+def test_what_docker_would_not_take(text: str, told: str) -> None:
+    with pytest.raises(Failure, match=told):
+        set_gpus(GpuOptions(), text)
+
+
+def test_a_list_of_mounts() -> None:
+    """NVIDIA's device plugin for Kubernetes, DEVICE_LIST_STRATEGY=volume-mounts."""
+    at = "/var/run/nvidia-container-devices"
+    mounts = [
+        ("/dev/null", f"{at}/GPU-c65c62b8"), ("/etc", f"{at}/GPU-other"), ("/dev/null", f"{at}/GPU-c65c62b8"),
+        ("/dev/null", f"{at}/imex/0"), ("/dev/null", f"{at}/cdi/nvidia.com/gpu/1"), ("/dev/null", f"{at}/cdi/nvidia.com/gpu=2"),
+        ("/dev/null", "/var/run/else"), ("/dev/null", f"{at}/"),
+    ]  # fmt: skip
+    assert by_mounts(mounts) == "GPU-c65c62b8,nvidia.com/gpu=1,nvidia.com/gpu=2"
+
+
+def test_whose_hook_it_is() -> None:
+    assert is_nvidias("/usr/bin/nvidia-container-runtime-hook", ["hook", "prestart"])
+    run = ["containerd", "oci-hook", "--", "/usr/bin/nvidia-container-cli", "configure"]
+    assert is_nvidias("/usr/bin/containerd", run)
+    assert not is_nvidias("/usr/bin/containerd", ["containerd", "oci-hook", "--", "/bin/x", "nvidia-container-cli"])  # fmt: skip
+    assert not is_nvidias("/bin/true", ["true", "--"])
+
+
+@pytest.mark.parametrize("variables, fits", [
+    ({"CUDA_VERSION": "12.2.1"}, True), ({"CUDA_VERSION": "13.0.0"}, False), ({"CUDA_VERSION": "13.0", "NVIDIA_REQUIRE_CUDA": "cuda>=11"}, True),
+    ({"CUDA_VERSION": "13.0", "NVIDIA_DISABLE_REQUIRE": "t"}, True), ({"CUDA_VERSION": "13.0", "NVIDIA_DISABLE_REQUIRE": "yes"}, False),
+    ({"CUDA_VERSION": "latest"}, False), ({"NVIDIA_REQUIRE_JETPACK": "csv-mounts=all"}, True),
+    ({"NVIDIA_REQUIRE_JETPACK_HOST_MOUNTS": "base-only"}, True),
+])  # fmt: skip
+def test_old_images_and_other_machines(variables: dict[str, str], fits: bool) -> None:
+    if fits:
+        require.check(variables, "535.261.03", [])
+    else:
+        with pytest.raises(Failure, match="CUDA_VERSION"):
+            require.check(variables, "535.261.03", [])
+
+
+def test_all_is_not_everything() -> None:
+    """Images ask for `all` by habit; what reaches beyond a container's own work is named, by both sides."""
+    assert policy.make("all", "all").capabilities == {
+        "compute",
+        "utility",
+        "graphics",
+        "video",
+        "display",
+    }
+    assert "profiling" not in policy.make("all,profiling", "all").capabilities
+    assert "profiling" in policy.make("all", "all,profiling").capabilities
+    assert policy.make("fabric-imex-mgmt", "imex").capabilities == {"imex"}
+    assert policy.libraries_only("all") == {"ngx", "compat32"}
+    assert policy.libraries_only("compute,ngx") == {"ngx"} and not policy.libraries_only(None)
 
 
 def test_policies_explain_themselves() -> None:

@@ -279,6 +279,61 @@ def test_all_its_edits(first: Inside, tmp_path: Path) -> None:
     assert ran.read_text() == "x\nx\n"
 
 
+def test_libraries_where_no_loader_looks(first: Inside, tmp_path: Path) -> None:
+    """As nvidia-ctk writes it on a host of another distribution: the specification mounts libraries, hooks tell the loader of them."""
+    libs = nvidia_libs()
+    spec = json.loads(json.dumps(JSON))
+    edits = spec["containerEdits"]
+    at = "/opt/driver/lib"
+    found = (libs / "usr/lib/x86_64-linux-gnu/nvidia/current").glob("*.so.535.261.03")
+    edits["mounts"] = [
+        {"hostPath": str(f.resolve()), "containerPath": f"{at}/{f.name}", "options": ["ro", "bind"]}
+        for f in found
+    ]
+    smi = str((libs / "usr/lib/nvidia/current/nvidia-smi").resolve())
+    edits["mounts"].append(
+        {"hostPath": smi, "containerPath": "/usr/bin/nvidia-smi", "options": ["ro", "bind"]}
+    )
+    edits["hooks"][0]["args"][-1] = at
+    script = "nvidia-smi -L; /sbin/ldconfig -p | grep -o 'libcuda.so.*'; readlink /opt/driver/lib/libcuda.so.1"
+    config = plain(
+        tmp_path, first, ["sh", "-c", script], annotations={"cdi.k8s.io/x": "nvidia.com/gpu=all"}
+    )
+    put(tmp_path / "cdi" / "nvidia.json", spec)
+    got = start(tmp_path, config)
+    assert got.stdout.splitlines() == [
+        *native(["-L"]).decode().splitlines(),
+        f"libcuda.so.1 (libc6,x86-64) => {at}/libcuda.so.1",
+        f"libcuda.so (libc6,x86-64) => {at}/libcuda.so",
+        "libcuda.so.535.261.03",
+    ], got.stderr
+
+
+def test_a_hook_of_containerds(first: Inside, tmp_path: Path) -> None:
+    """`ctr run --gpus 1`: containerd's own hook runs NVIDIA's program, with the card in its arguments."""
+    config = plain(tmp_path, first, ["sh", "-c", "ls /dev | grep nvidia; nvidia-smi -L"])
+    args = ["containerd", "oci-hook", "--", "/usr/bin/nvidia-container-cli", "--load-kmods", "configure", "--device=1",
+            "--utility", "--pid={{pid}}", "{{rootfs}}"]  # fmt: skip
+    config["hooks"] = {"prestart": [{"path": "/nosuch/containerd", "args": args}]}
+    got = start(tmp_path, config)
+    assert got.stdout == f"nvidia1\nnvidiactl\n{card(1)}", got.stderr
+
+
+def test_a_list_of_mounts(first: Inside, tmp_path: Path) -> None:
+    config = plain(tmp_path, first, ["nvidia-smi", "-L"])
+    config["mounts"].append(
+        {
+            "destination": "/var/run/nvidia-container-devices/1",
+            "source": "/dev/null",
+            "type": "bind",
+            "options": ["bind"],
+        }
+    )
+    config["process"]["env"].append("NVIDIA_VISIBLE_DEVICES=all")
+    got = start(tmp_path, config)
+    assert got.stdout == card(1), got.stderr
+
+
 def test_what_the_host_lacks(first: Inside, tmp_path: Path) -> None:
     annotations = {"cdi.k8s.io/x": "nvidia.com/gpu=0"}
     config = plain(tmp_path, first, ["echo", "started"], annotations=annotations)

@@ -100,6 +100,20 @@ def test_environment_chooses_too(first: Inside) -> None:
         assert ran.stdout.decode() == f"{cards}\n", value
 
 
+def test_none_is_the_driver_without_cards(inside: Inside, clients: Path) -> None:
+    """As NVIDIA documents it: no card is there, libraries and programs are."""
+    ran = inside.run(["nvidia-smi", "-L"], ["--count", "2"], gpus="none", check=None)
+    assert ran.stdout == b"No devices found.\n"
+    ran = inside.run(
+        ["/b/cuda_client"], gpus="none", do_flags=["-v", f"{clients}:/b:ro"], check=None
+    )
+    assert ran.stdout.startswith(b"init 100\n")  # CUDA_ERROR_NO_DEVICE
+    c = Calls().open("/dev/nvidiactl", "ctl").root("ctl", ROOT)
+    c.control("ctl", ROOT, ROOT, "NV0000_CTRL_CMD_GPU_GET_ID_INFO_V2", {"gpuId": 256})
+    got = inside.play(c.steps, gpus="none", flags=NONE)
+    assert c.status(got[-1], "NVOS54_PARAMETERS") == INVALID_ARGUMENT
+
+
 def test_hidden_cards_are_out_of_reach(first: Inside) -> None:
     """By id, instance, UUID, card records and lists."""
     c = Calls().open("/dev/nvidiactl", "ctl").root("ctl", ROOT)

@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nvsandbox.nvproxy import ldcache
+from nvsandbox.nvproxy import ldcache, libraries
 
 from .conftest import Inside
 
@@ -42,3 +42,33 @@ def test_inside(first: Inside) -> None:
     script = "/sbin/ldconfig -p | grep nvidia -c; /sbin/ldconfig -p | grep -o '[^/]*$' | sort >/tmp/a; /sbin/ldconfig; /sbin/ldconfig -p | grep -v ^Cache | grep -o '[^/]*$' | sort | diff - /tmp/a | grep so"
     ran = first.run(["sh", "-c", script], check=1)
     assert int(ran.stdout) >= 4 and b"<" not in ran.stdout and b">" not in ran.stdout
+
+
+def test_an_images_newer_cuda(tmp_path: Path) -> None:
+    """CUDA Forward Compatibility: only where it is newer; the image's links stay inside the image."""
+    home = tmp_path / "usr/local/cuda-13.0/compat"
+    home.mkdir(parents=True)
+    (tmp_path / "usr/local/cuda").symlink_to("/usr/local/cuda-13.0")
+    for name in ("libcuda.so.580.65.06", "libnvidia-nvvm.so.580.65.06", "README"):
+        (home / name).touch()
+    (home / "libcuda.so.1").symlink_to("libcuda.so.580.65.06")
+    (home / "libnvidia-nvvm.so.4").symlink_to("libnvidia-nvvm.so.580.65.06")
+    at = "/usr/local/cuda/compat"
+    want = [("libcuda.so.1", f"{at}/libcuda.so.1"), ("libnvidia-nvvm.so.4", f"{at}/libnvidia-nvvm.so.4")]  # fmt: skip
+    assert libraries.compat(str(tmp_path), "535.261.03") == want
+    assert libraries.compat(str(tmp_path), "580.65.06") == []
+    assert libraries.compat(str(tmp_path), "595.45.04") == []
+    (home / "libcuda.so.590.1").touch()
+    assert libraries.compat(str(tmp_path), "535.261.03") == []  # which one?
+    outside = tmp_path / "root"
+    outside.mkdir()
+    (outside / "usr").symlink_to("../usr")
+    assert libraries.compat(str(outside), "535.261.03") == []
+    cache = ldcache.with_libraries(
+        ldcache.build((), ()), [*want, ("libcuda.so.1", "/usr/lib/libcuda.so.1")]
+    )
+    assert cache is not None
+    parsed = ldcache.parse(cache)
+    assert parsed is not None
+    cuda = [e.path for e in parsed[0] if e.name == b"libcuda.so.1"]
+    assert cuda == [f"{at}/libcuda.so.1".encode(), b"/usr/lib/libcuda.so.1"]
