@@ -167,6 +167,130 @@ def test_packet_ring(wire: Wire) -> None:
     assert wire.run(f"python3 -c '{RING}'") == native
 
 
+RINGS = """
+import errno, mmap, select, socket, struct, time
+def code(f, *a):
+    try:
+        return f(*a)
+    except OSError as e:
+        return errno.errorcode[e.errno]
+PACKET = 263
+def number(s):
+    return struct.unpack("I", s.getsockopt(PACKET, 18, 4))[0]
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.settimeout(10)
+u.connect(("10.99.0.1", 7600))
+def ask(data=b"x"):
+    u.send(data); u.recv(10)
+ask()
+# Blocks of frames of any size
+for kind in (socket.SOCK_RAW, socket.SOCK_DGRAM):
+    s = socket.socket(17, kind, socket.htons(0x800)); s.bind(("eth0", 0x800)); s.setsockopt(PACKET, 10, 2)
+    for bad in ((4096, 4, 1024, 16), (4095, 4, 1024, 16, 0, 0, 0), (4096, 4, 1024, 15, 0, 0, 0), (4096, 4, 1024, 16, 0, 4090, 0), (4096, 4, 64, 256, 0, 0, 0)):
+        print(code(s.setsockopt, PACKET, 5, struct.pack(f"{len(bad)}I", *bad)), end=" ")
+    s.setsockopt(PACKET, 5, struct.pack("7I", 4096, 3, 2048, 6, 50, 10, 0)); m = mmap.mmap(s.fileno(), 12288)
+    print(code(s.setsockopt, PACKET, 5, struct.pack("7I", 4096, 3, 2048, 6, 50, 10, 0)))
+    block = 0
+    for i in range(5):
+        for j in range(3): ask(b"%03d" % i * 500)
+        found = []
+        while len(found) < 3:
+            assert select.select([s], [], [], 10)[0]
+            at = block * 4096
+            version, private, status, n, first, size, seq = struct.unpack_from("<IIIIIIQ", m, at)
+            if not status & 1:
+                continue
+            where = at + first
+            for k in range(n):
+                next, sec, ns, snap, whole, st, mac, net = struct.unpack_from("<IIIIIIHH", m, where)
+                name = struct.unpack_from("<H2siHBB6s", m, where + 48)
+                if m[where + net + 9] == 17:
+                    found.append((snap, whole, st & 1, mac, net, name[0], name[1], name[3:6], m[where + net + 28 : where + net + 31], abs(sec - time.time()) < 60))
+                where += next; last = next
+            if i == 0: print(version, private, first, seq > 0, last, size == where + ((snap + mac + 7) & ~7) - at)
+            m[at + 8 : at + 12] = bytes(4); block = (block + 1) % 3
+        print(found)
+    for i in range(30): ask(b"z" * 1200)
+    seen, drops, freezes = struct.unpack("III", s.getsockopt(PACKET, 6, 12))
+    print(drops > 0, freezes > 0, s.getsockopt(PACKET, 6, 12), code(s.getsockopt, PACKET, 11, 4))
+    s.close()
+# Frames to send
+for version, head, status, size in ((0, 32, 0, 8), (1, 32, 0, 4), (2, 48, 20, 16)):
+    s = socket.socket(17, socket.SOCK_RAW, 0); s.bind(("eth0", 0)); s.setsockopt(PACKET, 10, version)
+    taps = socket.socket(17, socket.SOCK_RAW, socket.htons(3)); taps.bind(("eth0", 3)); taps.settimeout(10)
+    own = s.getsockname()[4]
+    req = struct.pack("IIII", 4096, 2, 2048, 4) + (bytes(12) if version == 2 else b"")
+    if version == 2: print(code(s.setsockopt, PACKET, 13, struct.pack("7I", 4096, 2, 2048, 4, 1, 0, 0)))
+    s.setsockopt(PACKET, 13, req); m = mmap.mmap(s.fileno(), 8192)
+    print(s.send(b""), select.select([], [s], [], 0)[1] == [s])
+    def fill(i, data, length=None):
+        at = i * 2048
+        m[at + head : at + head + len(data)] = data
+        m[at + size : at + size + 4] = struct.pack("I", len(data) if length is None else length)
+        m[at + status : at + status + 4] = struct.pack("I", 1)
+    def statuses():
+        return [struct.unpack_from("I", m, i * 2048 + status)[0] for i in range(4)]
+    def wait():
+        for _ in range(200):
+            if not any(x & 3 for x in statuses()): break
+            time.sleep(0.01)
+        return [x & 7 for x in statuses()]
+    frames = [b"\\xff" * 6 + own + b"\\x88\\xb5" + bytes([65 + i]) * (50 + 100 * i) for i in range(4)]
+    for i in range(4): fill(i, frames[i])
+    print(select.select([], [s], [], 0)[1] == [], s.send(b""), wait())
+    got = []
+    while len(got) < 4:
+        data, addr = taps.recvfrom(2000)
+        if addr[1] == 0x88b5: got.append((data == frames[len(got)], addr[2]))
+    print(got)
+    fill(0, frames[0], 2040); print(code(s.send, b""), wait())
+    fill(1, b"short"); print(code(s.send, b""), wait())
+    print(code(s.setsockopt, PACKET, 14, 1), code(s.setsockopt, PACKET, 19, 1), code(s.setsockopt, PACKET, 12, 0)); m.close(); s.close()
+    s = socket.socket(17, socket.SOCK_RAW, 0); s.bind(("eth0", 0)); s.setsockopt(PACKET, 10, version); s.setsockopt(PACKET, 14, 1)
+    s.setsockopt(PACKET, 13, req); m = mmap.mmap(s.fileno(), 8192)
+    fill(0, b"short"); fill(1, frames[1]); print(code(s.send, b""), wait())
+    s.close()
+# Both in one mapping
+s = socket.socket(17, socket.SOCK_RAW, socket.htons(0x800)); s.bind(("eth0", 0x800)); s.setsockopt(PACKET, 10, 1)
+s.setsockopt(PACKET, 13, struct.pack("IIII", 4096, 1, 2048, 2)); s.setsockopt(PACKET, 5, struct.pack("IIII", 4096, 1, 2048, 2))
+m = mmap.mmap(s.fileno(), 8192)
+m[4096 + 32 : 4096 + 32 + 64] = b"\\xff" * 6 + own + b"\\x88\\xb5" + b"q" * 50; m[4100:4104] = struct.pack("I", 64); m[4096:4100] = struct.pack("I", 1)
+print(s.send(b"")); ask(); select.select([s], [], [], 10); print(m[0] & 1); s.close()
+# Groups
+def members(kind, n, flags=0, ident=7):
+    out = []
+    for _ in range(n):
+        s = socket.socket(17, socket.SOCK_DGRAM, 0); s.bind(("eth0", 0x800)); s.setblocking(False)
+        s.setsockopt(PACKET, 18, struct.pack("I", ident | kind << 16 | flags << 24)); out.append(s)
+    return out
+def count(group):
+    n = []
+    for s in group:
+        got = 0
+        while True:
+            try: data = s.recv(2000)
+            except BlockingIOError: break
+            got += data[9] == 17 and data[-2:] == b"gg"
+        n.append(got)
+    return sorted(n)
+a = socket.socket(17, socket.SOCK_DGRAM, 0); print(code(a.setsockopt, PACKET, 18, struct.pack("I", 7)), number(a))
+for kind, want in ((1, [6, 6]), (0, [0, 12])):
+    group = members(kind, 2)
+    print(hex(number(group[0])), code(group[0].setsockopt, PACKET, 18, struct.pack("I", 7 | kind << 16)), code(members, kind ^ 1, 1), code(group[0].bind, ("eth0", 0x800)))
+    for _ in range(12): ask(b"gg")
+    got = count(group); print(sum(got), kind or got == want)
+    for s in group: s.close()
+print(code(members, 9, 1), code(members, 7, 1, 0x20), hex(number(members(1, 1, 0x20, 0)[0])  >> 16))
+"""
+
+
+def test_rings_of_all_kinds_and_groups(wire: Wire) -> None:
+    """TPACKET_V3, rings to send with, PACKET_FANOUT."""
+    wire.peer_start(f"exec python3 -c '{ECHO}'")
+    wire.until("ss -lun | grep -q :7600")
+    native = wire.on_peer(f"ip netns exec {wire.box} python3 -c '{RINGS}'")
+    assert wire.run(f"python3 -c '{RINGS}'") == native
+
+
 RAW_GROUP = """
 import socket, struct
 s = socket.socket(socket.AF_INET, socket.SOCK_RAW, 200)

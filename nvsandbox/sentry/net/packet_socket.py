@@ -1,7 +1,4 @@
-"""Packet sockets (Linux: net/packet/af_packet.c; packet(7)): frames of the sandbox's interfaces, for who has CAP_NET_RAW.
-
-No fanout, no rings to send with.
-"""
+"""Packet sockets (Linux: net/packet/af_packet.c; packet(7)): frames of the sandbox's interfaces, for who has CAP_NET_RAW."""
 
 from __future__ import annotations
 
@@ -16,9 +13,19 @@ from ..kernel.cbpf import run
 from ..kernel.creds import CAP_NET_RAW
 from ..kernel.wait import POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
 from . import tcp_far
-from .filter import View
-from .packet_ring import REQUEST, SIZES, TPACKET_V1, Ring, RingMappable
+from .filter import View, attach
+from .packet_blocks import REQUEST3, BlockRing
+from .packet_ring import (
+    MAX_SIZE,
+    REQUEST,
+    SIZES,
+    TPACKET_V1,
+    TPACKET_V3,
+    Area,
+    Ring,
+)
 from .socket import Received, Socket, Ucred, register_family
+from .stack.fanout import CBPF, FLAG_DEFRAG, FLAG_IGNORE_OUTGOING, FLAG_ROLLOVER, FLAG_UNIQUEID
 from .stack.raw import PacketEndpoint
 
 if TYPE_CHECKING:
@@ -34,6 +41,11 @@ PACKET_DROP_MEMBERSHIP: Final = 2
 PACKET_AUXDATA: Final = 8
 PACKET_RX_RING: Final = 5
 PACKET_STATISTICS: Final = 6
+PACKET_TX_RING: Final = 13
+PACKET_LOSS: Final = 14
+PACKET_FANOUT: Final = 18
+PACKET_TX_HAS_OFF: Final = 19
+PACKET_FANOUT_DATA: Final = 22
 PACKET_VERSION: Final = 10
 PACKET_HDRLEN: Final = 11
 PACKET_RESERVE: Final = 12
@@ -45,12 +57,24 @@ LOOSE: Final = (9,)  # the others must have four bytes exactly
 TPACKET_AUXDATA: Final = struct.Struct("<IIIHHHH")
 TP_STATUS_USER: Final = 1
 MAX_FRAME: Final = 65600
+FANOUT_FLAGS: Final = FLAG_ROLLOVER | FLAG_UNIQUEID | FLAG_IGNORE_OUTGOING | FLAG_DEFRAG
 
 
 class PacketSocket(Socket):
     """``next``: the frame taken from the endpoint and not yet read (MSG_PEEK)."""
 
-    __slots__ = ("far", "index", "next", "proto", "reserve", "ring", "version")
+    __slots__ = (
+        "blocks",
+        "far",
+        "index",
+        "next",
+        "proto",
+        "reserve",
+        "ring",
+        "rings",
+        "sends",
+        "version",
+    )
 
     def __init__(self, t: Task, type: int, protocol: int) -> None:
         super().__init__(t, AF_PACKET, type, protocol)
@@ -58,7 +82,10 @@ class PacketSocket(Socket):
         self.proto = int.from_bytes((protocol & 0xFFFF).to_bytes(2, "little"), "big")
         self.next: tuple[bytes, bytes, int, int, int, int] | None = None
         self.far: Frames | None = None
+        self.rings: Area | None = None
         self.ring: Ring | None = None
+        self.blocks: BlockRing | None = None  # in the place of ``ring``
+        self.sends: Ring | None = None
         self.version = TPACKET_V1
         self.reserve = 0
         self._open()
@@ -88,13 +115,19 @@ class PacketSocket(Socket):
         """Tells the endpoint of filter and ring."""
         if self.far is not None:
             self.far.keeps = self._keeps if self.bpf is not None else None
-            self.far.put = self._put if self.ring is not None else None
+            self.far.put = self._put if self.ring is not None or self.blocks is not None else None
 
     def _put(self, f: tuple[bytes, bytes, int, int, int, int]) -> bool:
         """A frame for the ring."""
         data, mac, proto, kind, index, whole = f
         head = 14 if self.type == SOCK_RAW else 0
+        if self.blocks is not None:
+            return self.blocks.put(data, mac, proto, kind, index, whole, head)
         return self.ring is not None and self.ring.put(data, mac, proto, kind, index, whole, head)
+
+    def _aged(self) -> None:
+        """A block was handed over."""
+        self.queue.wake(POLLIN | POLLRDNORM)
 
     def _keeps(self, data: bytes, proto: int, kind: int, index: int) -> int:
         """What the filter says."""
@@ -116,6 +149,8 @@ class PacketSocket(Socket):
             raise SysErr(errno.EINVAL)
         if index < 0 or (index and not self.has_interface(index)):
             raise SysErr(errno.ENODEV)
+        if self.fanout():
+            raise SysErr(errno.EINVAL)
         self.index = index
         self.proto = int.from_bytes(proto, "big") or self.proto
         self._open()
@@ -144,9 +179,36 @@ class PacketSocket(Socket):
             mac, proto = where[: min(size, 8)], int.from_bytes(raw, "big")
         if not self.has_interface(index):
             raise SysErr(errno.ENXIO)
+        if self.sends is not None:
+            return self._send_ring(self.sends, index, mac, proto)
         if self.type == SOCK_RAW and len(data) < 14:
             raise SysErr(errno.EINVAL)
         return self.transmit(data, index, mac, proto)
+
+    def _send_ring(self, ring: Ring, index: int, mac: bytes, proto: int) -> int:
+        """The frames of the ring that are to go; their bytes, or -errno of the first that can't."""
+        total = 0
+        has_offset = bool(self.opts.get((SOL_PACKET, PACKET_TX_HAS_OFF)))
+        for _ in range(ring.count):
+            data = ring.take(has_offset, self.type == SOCK_DGRAM)
+            if data is None:
+                break
+            if isinstance(data, bytes):
+                if self.type == SOCK_RAW and len(data) < 14:
+                    r = -errno.EINVAL
+                else:
+                    r = self.transmit(data, index, mac, proto)
+            else:
+                r = data
+            if r in (-errno.EAGAIN, -errno.ENOBUFS):
+                return total or r
+            if r < 0 and not self.opts.get((SOL_PACKET, PACKET_LOSS)):
+                ring.refuse()
+                return r
+            ring.done()
+            total += max(r, 0)
+        self.queue.wake(POLLOUT | POLLWRNORM)
+        return total
 
     def transmit(self, data: bytes, index: int, mac: bytes, proto: int) -> int:
         """Sends a frame (SOCK_DGRAM: its payload, to ``mac`` as ``proto``) on an interface. Bytes or -errno. Raises ENXIO, EPERM."""
@@ -193,6 +255,8 @@ class PacketSocket(Socket):
         mask = POLLOUT | POLLWRNORM
         if self.ring is not None:
             return mask | POLLIN | POLLRDNORM if self.ring.readable() else mask
+        if self.blocks is not None:
+            return mask | POLLIN | POLLRDNORM if self.blocks.readable() else mask
         if self.next is not None or (self.far is not None and self.far.events() & POLLIN):
             mask |= POLLIN | POLLRDNORM
         return mask
@@ -204,7 +268,14 @@ class PacketSocket(Socket):
                 seen, drops = (far.seen, far.drops) if far is not None else (0, 0)
                 if far is not None:
                     far.seen = far.drops = 0
-                return struct.pack("<II", seen, drops)
+                if self.version != TPACKET_V3:
+                    return struct.pack("<II", seen, drops)
+                freezes = 0
+                if self.blocks is not None:
+                    freezes, self.blocks.freezes = self.blocks.freezes, 0
+                return struct.pack("<III", seen, drops, freezes)
+            if opt == PACKET_FANOUT:
+                return struct.pack("<I", self.fanout())
             if opt == PACKET_VERSION:
                 return struct.pack("<i", self.version)
             if opt == PACKET_RESERVE:
@@ -227,14 +298,20 @@ class PacketSocket(Socket):
                     raise SysErr(errno.EINVAL)
                 self.opts[level, opt] = int(data[:4] != bytes(4))
                 return
-            if opt == PACKET_RX_RING:
-                self._set_ring(t, data)
+            if opt in (PACKET_RX_RING, PACKET_TX_RING):
+                self._set_ring(t, data, opt == PACKET_TX_RING)
+                return
+            if opt == PACKET_FANOUT:
+                self._join(data)
+                return
+            if opt == PACKET_FANOUT_DATA:
+                self._fanout_program(t, data)
                 return
             if opt in (PACKET_VERSION, PACKET_RESERVE):
                 if len(data) != 4:
                     raise SysErr(errno.EINVAL)
                 value = struct.unpack("<I", data)[0]
-                if self.ring is not None:
+                if self._has_ring():
                     raise SysErr(errno.EBUSY)
                 if opt == PACKET_VERSION:
                     if value not in SIZES:
@@ -272,30 +349,113 @@ class PacketSocket(Socket):
         """Options without an effect here. Raises EINVAL."""
         if len(data) < 4 or (opt not in LOOSE and len(data) != 4):
             raise SysErr(errno.EINVAL)
+        if opt in (PACKET_LOSS, PACKET_TX_HAS_OFF) and self._has_ring():
+            if opt == PACKET_LOSS:
+                raise SysErr(errno.EBUSY)
+            return
         value = struct.unpack_from("<i", data)[0]
         if opt in FLAGS:
             value = int(value != 0)
         self.opts[SOL_PACKET, opt] = value
 
-    def _set_ring(self, t: Task, data: bytes) -> None:
-        """PACKET_RX_RING. Raises EINVAL, EBUSY, ENOMEM."""
-        if len(data) < REQUEST.size:
+    def _has_ring(self) -> bool:
+        return self.ring is not None or self.blocks is not None or self.sends is not None
+
+    def _set_ring(self, t: Task, data: bytes, sends: bool) -> None:
+        """PACKET_RX_RING, PACKET_TX_RING. Raises EINVAL, EBUSY, ENOMEM. May suspend."""
+        if len(data) < (REQUEST3.size if self.version == TPACKET_V3 else REQUEST.size):
             raise SysErr(errno.EINVAL)
         _size, blocks, _frame, frames = REQUEST.unpack_from(data)
+        there = (
+            self.sends is not None if sends else self.ring is not None or self.blocks is not None
+        )
         if not blocks:
             if frames:
                 raise SysErr(errno.EINVAL)
-            self.ring = None
-        elif self.ring is not None:
+            if sends:
+                self.sends = None
+            else:
+                self._drop_ring()
+            self._settings()
+            return
+        if there:
             raise SysErr(errno.EBUSY)
+        if self.rings is None:
+            self.rings = Area(t)
+        ring: Ring | None = None
+        found: BlockRing | None = None
+        if self.version == TPACKET_V3 and not sends:
+            found = BlockRing(self.rings, data, self.reserve, t.k.loop, self._aged)
+        elif self.version == TPACKET_V3 and any(data[REQUEST.size : REQUEST3.size]):
+            raise SysErr(errno.EINVAL)
         else:
-            self.ring = Ring(t, data, self.version, self.reserve)
+            ring = Ring(self.rings, data, self.version, 0 if sends else self.reserve)
+        new = found.size() if found is not None else ring.size() if ring is not None else 0
+        mine = 0 if self.sends is None else self.sends.size()
+        if not sends:
+            first, second = new, mine
+        else:
+            first = (
+                self.blocks.size()
+                if self.blocks is not None
+                else self.ring.size()
+                if self.ring is not None
+                else 0
+            )
+            second = new
+        if first + second > MAX_SIZE:
+            raise SysErr(errno.ENOMEM)
+        if sends:
+            self.sends = ring
+        else:
+            self.ring, self.blocks = ring, found
+        if self.sends is not None:
+            self.sends.base = first
+        self.rings.resize(first + second)
         self._settings()
 
+    def _drop_ring(self) -> None:
+        if self.blocks is not None:
+            self.blocks.close()
+        self.ring = self.blocks = None
+
     def mappable(self, t: Task) -> Mappable:
-        if self.ring is None:
+        if self.rings is None or not self._has_ring():
             raise SysErr(errno.EINVAL)
-        return RingMappable(self.ring.pair)
+        return self.rings
+
+    # Fanout
+    def fanout(self) -> int:
+        """What PACKET_FANOUT tells: 0, or number, kind and flags of the group."""
+        f = self.far.fanout if isinstance(self.far, PacketEndpoint) else None
+        return f.ident | f.kind << 16 | f.flags << 24 if f is not None else 0
+
+    def _join(self, data: bytes) -> None:
+        """PACKET_FANOUT. Raises EINVAL, EALREADY, ENOSPC, and ENOPROTOOPT for frames that are the host's."""
+        if len(data) not in (4, 8):  # int, struct fanout_args
+            raise SysErr(errno.EINVAL)
+        ident, kind, flags = struct.unpack_from("<HBB", data)
+        if kind > CBPF or flags & ~FANOUT_FLAGS:
+            raise SysErr(errno.EINVAL)
+        if not isinstance(self.far, PacketEndpoint):
+            raise SysErr(errno.ENOPROTOOPT)
+        if flags & FLAG_UNIQUEID:
+            if ident:
+                raise SysErr(errno.EINVAL)
+            free = (i for i in range(1, 0x10000) if i not in self.far.stack.fanouts)
+            ident = next(free, 0)
+            flags &= ~FLAG_UNIQUEID
+        r = self.far.join(ident, kind, flags)
+        if r < 0:
+            raise SysErr(-r)
+
+    def _fanout_program(self, t: Task, data: bytes) -> None:
+        """PACKET_FANOUT_DATA: who of a group of kind CBPF gets a frame. Raises EINVAL."""
+        f = self.far.fanout if isinstance(self.far, PacketEndpoint) else None
+        if f is None or f.kind != CBPF or len(data) != 16:
+            raise SysErr(errno.EINVAL)
+        program = attach(t, data)
+        f.chooses = lambda frame: run(program, View(frame, 14, frame[12] << 8 | frame[13], 0, 0))
 
     def getsockopt_from(self, t: Task, level: int, opt: int, val: int, room: int) -> bytes:
         if (level, opt) != (SOL_PACKET, PACKET_HDRLEN):
@@ -308,6 +468,7 @@ class PacketSocket(Socket):
         return struct.pack("<i", SIZES[version])
 
     def release(self) -> None:
+        self._drop_ring()
         if self.far is not None:
             self.far.close()
             self.far = None

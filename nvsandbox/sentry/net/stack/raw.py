@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from .checksum import finish, ones_sum, pseudo_sum
 from .events import EPOLLIN, EPOLLOUT, EPOLLRDNORM, EPOLLWRNORM
+from .fanout import FLAG_IGNORE_OUTGOING, MAX_MEMBERS, Fanout
 from .inbox import OVERHEAD, RCVBUF, Datagram, Inbox, ignore
 from .interface import Interface
 from .ip import is_any, is_multicast
@@ -211,6 +212,9 @@ class Frames:
         self.queued -= len(f[0]) + OVERHEAD
         return f
 
+    def has_room(self) -> bool:
+        return self.queued < self.rcvbuf
+
     def peek(self) -> Frame | None:
         return self.queue[0] if self.queue else None
 
@@ -227,12 +231,13 @@ class Frames:
 class PacketEndpoint(Frames):
     """An AF_PACKET socket's end: frames of an interface (None: all), both directions."""
 
-    __slots__ = ("iface", "stack")
+    __slots__ = ("fanout", "iface", "stack")
 
     def __init__(self, stack: Stack, protocol: int, cooked: bool, iface: Interface | None) -> None:
         super().__init__(protocol, cooked)
         self.stack = stack
         self.iface = iface
+        self.fanout: Fanout | None = None
 
     def take(self, iface: Interface, frame: bytes, outgoing: bool) -> None:
         """A frame on its way in or out."""
@@ -255,7 +260,14 @@ class PacketEndpoint(Frames):
             where = PACKET_BROADCAST
         else:
             where = PACKET_MULTICAST if dst[0] & 1 else PACKET_OTHERHOST
-        self.offer(frame[head:] if self.cooked else frame, src, kind, where, iface.index)
+        to = self
+        if self.fanout is not None:
+            if self is not self.fanout.members[0]:
+                return
+            if outgoing and self.fanout.flags & FLAG_IGNORE_OUTGOING:
+                return
+            to = self.fanout.pick(frame, head)
+        to.offer(frame[head:] if to.cooked else frame, src, kind, where, iface.index)
 
     def send(self, data: bytes, iface: Interface, dst_mac: bytes = b"", protocol: int = 0) -> int:
         """A frame (cooked: its payload, to ``dst_mac`` as ``protocol``). Bytes or -errno: EINVAL, EMSGSIZE, ENETDOWN, ENOBUFS."""
@@ -279,3 +291,29 @@ class PacketEndpoint(Frames):
     def close(self) -> None:
         super().close()
         self.stack.packet_forget(self)
+        f, self.fanout = self.fanout, None
+        if f is not None:
+            f.members.remove(self)
+            if not f.members:
+                self.stack.fanouts.pop(f.ident, None)
+
+    def join(self, ident: int, kind: int, flags: int) -> int:
+        """PACKET_FANOUT; 0 or -errno: EINVAL (another kind of group, other frames), ENOSPC, EALREADY."""
+        if self.fanout is not None:
+            return -errno.EALREADY
+        if not self.protocol:
+            return -errno.EINVAL
+        f = self.stack.fanouts.get(ident)
+        if f is None:
+            f = self.stack.fanouts[ident] = Fanout(ident, kind, flags, self.stack.random)
+        elif (
+            f.kind != kind
+            or f.flags != flags
+            or (f.members[0].protocol, f.members[0].iface) != (self.protocol, self.iface)
+        ):
+            return -errno.EINVAL
+        elif len(f.members) >= MAX_MEMBERS:
+            return -errno.ENOSPC
+        f.members.append(self)
+        self.fanout = f
+        return 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, final
 from ...errors import SysErr
 from . import arp, icmp, ipv4, ipv6, ndp, udp
 from .counters import Counters
+from .fanout import Fanout
 from .fragments import Fragments, Key
 from .interface import Address, Interface
 from .ip import is_any, is_loopback, is_multicast, solicited_node
@@ -52,7 +53,7 @@ class Stack:
     """
 
     __slots__ = (
-        "choose", "counters", "fragments", "icmp_limit", "idents", "interfaces", "lo", "now", "on_error", "others", "own", "packets", "pmtu",
+        "choose", "counters", "fanouts", "fragments", "icmp_limit", "idents", "interfaces", "lo", "now", "on_error", "others", "own", "packets", "pmtu",
         "random", "raws", "routes", "secret", "tcp", "timers", "udp_ports",
     )  # fmt: skip
 
@@ -78,6 +79,7 @@ class Stack:
         self.udp_ports: dict[int, list[UdpEndpoint]] = {}
         self.raws: dict[tuple[int, int], list[RawEndpoint]] = {}
         self.packets: list[PacketEndpoint] = []
+        self.fanouts: dict[int, Fanout] = {}
 
     # Interfaces and addresses
     def add_interface(self, name: str, index: int, link: Link) -> Interface:
