@@ -153,7 +153,7 @@ def test_datagrams_that_were_merged() -> None:
 
 
 def test_siblings() -> None:
-    """Frames of other sandboxes of the namespace, true and mutated; what is kept of them is bounded."""
+    """Frames of other sandboxes of the namespace and of the host's stack, true and mutated; what is kept of them is bounded."""
     errors: list[Exception] = []
     stack = Stack(time.monotonic_ns, os.urandom)
     stack.on_error = errors.append
@@ -163,7 +163,7 @@ def test_siblings() -> None:
     ours.setblocking(False)
     theirs.setblocking(False)
     s = siblings.Siblings(ours)
-    s.changed(True)
+    s.changed(True, True)
     try:
         for rng in rounds("siblings"):
             while True:
@@ -177,6 +177,9 @@ def test_siblings() -> None:
             packet = struct.pack(">BBHHHBBH4s4s", 0x45, 0, rng.choice((40, 28, 60)), 1, 0, 64, rng.choice((1, 6, 17)), 0, b"\x7f\0\0\1", b"\x7f\0\0\1") + rng.randbytes(40)  # fmt: skip
             body = rng.choice((siblings.ETH_CLAIMS + claims, b"\x08\0" + packet, rng.randbytes(30)))
             frame = bytearray(siblings.GROUP + b"\2" + bytes((rng.randrange(90),)) * 5 + body)
+            if rng.random() < 0.4:  # of the host's stack
+                frame[:12] = bytes(12)
+            s.shared = rng.random() < 0.8
             for _ in range(rng.randrange(3)):
                 frame[rng.randrange(len(frame))] = rng.randrange(256)
             theirs.send(rng.choice((bytes(10), rng.randbytes(10))) + frame)
@@ -188,7 +191,6 @@ def test_siblings() -> None:
         assert not errors and not stack.counters.errors
         assert s.claims
     finally:
-        s.close()
         NET.stack = None
         NET.put_addresses([])
         ours.close()
