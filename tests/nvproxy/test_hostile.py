@@ -206,6 +206,35 @@ def test_lying_sizes(first: Inside, tmp_path: Path) -> None:
     assert not [r for r in rows if r[0] == "control"]
 
 
+def test_every_name_with_lying_sizes(first: Inside, tmp_path: Path) -> None:
+    """Each command, class and ioctl of the release, parameters full of addresses: a size that isn't the struct's goes nowhere."""
+    c = base().open("/dev/nvidia0", "gpu").open("/dev/nvidia-uvm", "uvm")
+    c.add(op="ioctl", fd="uvm", cmd=0x30000001, arg=c.fill("UVM_INITIALIZE_PARAMS", {}).hex())
+    start = len(c.steps)
+    wild = (MARK + 5).to_bytes(8, "little") * 2048
+    for cmd, k in sorted(c.release.commands.items()):
+        for size in {0, k.size - 1, k.size + 1, k.size + 8, 0x7FFFFFFF, 0xFFFFFFFF} - {-1, k.size}:
+            c.control("ctl", ROOT, SUB, cmd, data=wild[: min(k.size + 8, 4096)], size=size)
+    lies = len(c.steps)
+    for cls, kind in sorted(c.release.classes.items()):
+        n = c.layouts.size(kind.params) if kind.params in c.release.structs else 16
+        for size in (0, 1, n - 1, n, n + 1, 0xFFFFFFFF):
+            head = {"hRoot": ROOT, "hObjectParent": SUB, "hObjectNew": 0xBEEF0000 + len(c.steps), "hClass": cls, "paramsSize": size}  # fmt: skip
+            c.escape("ctl", "NV_ESC_RM_ALLOC", "NVOS64_PARAMETERS", head, ptrs=[[16, wild[:n].hex(), []]])  # fmt: skip
+    for i in sorted(c.release.ioctls.values(), key=lambda i: i.id):
+        sizes = (0, 1, 4, 8, 12, 16, 20, 24, 32, 40, 48, 56, 64, 72, 80, 128, 184, 256, 4096, 16383)
+        cmds = [escape_cmd(i.id, n) for n in sizes] if i.device == "frontend" else [i.id]
+        for cmd in cmds if i.id not in (0x30000001, 0x30000002) else ():
+            for fd in ("ctl", "gpu", "uvm"):
+                c.add(op="ioctl", fd=fd, cmd=cmd, arg=wild.hex())
+    c.open("/dev/nvidiactl", "again").root("again", 0xC1D0F00E)
+    got, rows = play(first, c, tmp_path)
+    assert c.status(got[-1], "NVOS64_PARAMETERS") == 0, "the sandbox must live on"
+    assert len(got) > 10_000
+    assert all(r["r"] < 0 or c.status(r, "NVOS54_PARAMETERS") for r in got[start:lies])
+    check_log(c, rows)
+
+
 def test_parameters_rewritten_during_the_call(first: Inside, tmp_path: Path) -> None:
     """Another thread swaps the command between an allowed and a forbidden one: each call is judged by the copy that is forwarded."""
     c = base()
