@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
+import fnmatch
 from collections.abc import Iterator
+from typing import Final
 
 from ..failure import Failure
 from . import policy
@@ -10,6 +13,10 @@ from .abi import AbiError, Release, database
 from .drivers import host_version
 from .engine import ALL_HOOKS, FORWARDED
 from .plan import Abi, Plan
+
+MAX_FOUND: Final = 200
+_UNNAMED: Final = "UNKNOWN_CONTROL_COMMAND_"
+"""How the policy names commands that no header does."""
 
 
 def explain(name: str, driver: str | None, capabilities: str, path: str) -> Iterator[str]:
@@ -26,24 +33,73 @@ def explain(name: str, driver: str | None, capabilities: str, path: str) -> Iter
     abi.hooks = ALL_HOOKS
     found = list(_find(abi, release, name))
     if not found:
-        raise AbiError(f"driver {release.version} has no command, class or ioctl `{name}`")
+        raise AbiError(
+            f"driver {release.version} has no command, class or ioctl `{name[:80]}`{_hint(release, name)}"
+        )
+    if len(found) > MAX_FOUND:
+        raise AbiError(
+            f"`{name[:80]}` are {len(found)} names; at most {MAX_FOUND} are explained at once"
+        )
     for p in found:
         yield from _describe(p, release)
 
 
-def _find(abi: Abi, release: Release, name: str) -> Iterator[Plan]:
-    number = int(name, 0) if name[:2].lower() == "0x" or name.isdigit() else None
+def _number(text: str) -> int | None:
+    try:
+        return int(text, 0) & 0xFFFFFFFF if 0 <= int(text, 0) <= 0xFFFFFFFF else None
+    except ValueError:
+        return None
+
+
+def _names(release: Release) -> dict[str, tuple[str, int]]:
+    """Name -> kind and number, aliases included."""
+    out: dict[str, tuple[str, int]] = {}
     for c in release.commands.values():
-        if c.id == number or name == c.name or name in c.aliases:
-            yield abi.control(c.id)
-    for k in release.classes.values():
-        if k.id == number or name == k.name:
-            yield abi.cls(k.id)
-    for i in release.ioctls.values():
-        if i.id == number or name == i.name:
-            yield abi.uvm(i.id) if i.device == "uvm" else abi.escape(i.id)
-    if number is not None and number not in release.commands and number > 0xFFFF:
-        yield abi.control(number)
+        for n in (c.name, *c.aliases):
+            out[n] = ("control", c.id)
+    out |= {k.name: ("class", k.id) for k in release.classes.values()}
+    out |= {i.name: (i.device, i.id) for i in release.ioctls.values()}
+    out |= {
+        n: ("control", int(n[len(_UNNAMED) :], 16))
+        for n in policy.table()["control"]
+        if n.startswith(_UNNAMED)
+    }
+    return out
+
+
+def _find(abi: Abi, release: Release, name: str) -> Iterator[Plan]:
+    """By number, by name in any case, by pattern."""
+    number = _number(name)
+    names = _names(release)
+    if number is not None:
+        wanted = [w for w in dict.fromkeys(names.values()) if w[1] == number]
+        if not any(kind == "control" for kind, _ in wanted) and number > 0xFFFF:
+            wanted.append(("control", number))
+    else:
+        pattern = name.upper()
+        wanted = [w for n, w in names.items() if fnmatch.fnmatchcase(n.upper(), pattern)]
+    look = {"control": abi.control, "class": abi.cls, "uvm": abi.uvm, "frontend": abi.escape}
+    for kind, nr in dict.fromkeys(wanted):
+        yield look[kind](nr)
+
+
+def _hint(release: Release, name: str) -> str:
+    """Other releases that have it, or what it may be meant to be."""
+    if name.upper() == policy.UNPUBLISHED:
+        return f"; {name} stands for all control commands that no header names: ask by a number, like 0x20808159"
+    having = (
+        [v for v in database().versions if name in _names(database().release(v))]
+        if name in _known()
+        else []
+    )
+    if having:
+        return f"; releases {having[0]} to {having[-1]} have it (--driver VERSION asks about one)"
+    near = difflib.get_close_matches(name.upper(), list(_names(release)), 3)
+    return f"; there are {', '.join(near)}" if near else ""
+
+
+def _known() -> frozenset[str]:
+    return frozenset(n for kind in policy.KINDS for n in policy.table()[kind])
 
 
 _KINDS = {"control": "control command", "class": "class", "uvm": "UVM ioctl", "frontend": "ioctl"}
@@ -51,6 +107,8 @@ _KINDS = {"control": "control command", "class": "class", "uvm": "UVM ioctl", "f
 
 def _describe(p: Plan, release: Release) -> Iterator[str]:
     unlocks = sorted(policy.table()[p.kind].get(p.name, frozenset()))
+    if p.kind == "control" and p.id not in release.commands and not unlocks:
+        unlocks = [f"{c} (as {policy.UNPUBLISHED})" for c in sorted(policy.DEFAULT)]
     reason = p.reason
     if not reason and p.kind == "frontend" and p.name not in FORWARDED:
         reason = "it is not forwarded"

@@ -12,8 +12,8 @@ import pytest
 from inside import REPO
 
 from nvsandbox.failure import Failure
-from nvsandbox.nvproxy import drivers, inject, libraries, policy, require, select
-from nvsandbox.nvproxy.abi import database
+from nvsandbox.nvproxy import drivers, explain, inject, libraries, policy, require, select
+from nvsandbox.nvproxy.abi import AbiError, database
 from nvsandbox.nvproxy.model import HostGpu
 from nvsandbox.nvproxy.options import GpuOptions, by_mounts, is_nvidias, set_gpus
 
@@ -317,6 +317,26 @@ def test_policies_explain_themselves() -> None:
     )
     assert policy.make("all", "compute,utility").capabilities == {"compute", "utility"}
     assert policy.make(None, "all").capabilities == {"compute", "utility"}
+
+
+@pytest.mark.parametrize("name, told", [
+    ("nv2080_ctrl_cmd_gpu_exec_reg_ops", "refused: needs capability profiling"), ("0X2080014a", "NV2080_CTRL_CMD_GPU_GET_GID_INFO"),
+    ("UVM_MIGRATE", "UVM ioctl UVM_MIGRATE 0x33"), ("0x2a", "ioctl NV_ESC_RM_CONTROL"), ("0xc637", "must be a cap file"),
+    ("0x20808159", "unlocked by: compute (as UNPUBLISHED)"), ("UNKNOWN_CONTROL_COMMAND_80028B", "allowed"),
+    ("NV2080_CTRL_CMD_NVLINK_GET_*STAT*", "NV2080_CTRL_CMD_NVLINK_GET_NVLINK_STATUS"),
+])  # fmt: skip
+def test_names_of_every_sort_are_explained(name: str, told: str) -> None:
+    assert told in "\n".join(explain.explain(name, "535.261.03", "compute,utility", ""))
+
+
+@pytest.mark.parametrize("name, told", [
+    ("NV2080_CTRL_CMD_GPU_EXEC_REG_OP", "there are NV2080_CTRL_CMD_GPU_EXEC_REG_OPS, "), ("0xZZ", "no command"), ("-1", "no command"),
+    ("", "no command"), ("[", "no command"), ("*", "at most 200"), ("0x123456789abc", "no command"), ("UNPUBLISHED", "ask by a number"),
+    ("NV0000_CTRL_CMD_GPU_ASYNC_ATTACH_ID", r"releases 5\S+ to \S+ have it"),
+])  # fmt: skip
+def test_names_that_are_none(name: str, told: str) -> None:
+    with pytest.raises(AbiError, match=told):
+        list(explain.explain(name, "535.261.03", "compute,utility", ""))
 
 
 def test_containers_choose_among_the_operators_policies(tmp_path: Path) -> None:
