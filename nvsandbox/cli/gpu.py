@@ -14,7 +14,7 @@ import click
 
 from nvsandbox.cli.globals import Globals, default_root
 from nvsandbox.failure import Failure
-from nvsandbox.nvproxy.abi import AbiError, Access, Field, Release, Struct, database
+from nvsandbox.nvproxy.abi import AbiError, Access, Field, Release, Struct, as_number, database
 from nvsandbox.nvproxy.abi.db import compare_commands, compare_structs
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def abi_show(name: str, driver: str | None) -> None:
 
 
 def _show_any(release: Release, name: str) -> bool:
-    number = int(name, 0) if name[:2] == "0x" or name.isdigit() else None
+    number = as_number(name)
     found = False
     for c in release.commands.values():
         if number == c.id or name == c.name or name in c.aliases:
@@ -234,7 +234,7 @@ def _mib(text: str | None) -> int | None:
         return None
     number, unit = text[:-1], text[-1].lower()
     scale = {"g": 1024, "m": 1}.get(unit)
-    if scale is None or not number.isdigit():
+    if scale is None or not number.isdecimal():
         raise SimError(f"--memory `{text}`: give a number with m or g, e.g. 16g")
     return int(number) * scale
 

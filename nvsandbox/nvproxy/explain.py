@@ -9,7 +9,7 @@ from typing import Final
 
 from ..failure import Failure
 from . import policy
-from .abi import AbiError, Release, database
+from .abi import AbiError, Release, as_number, database
 from .drivers import host_version
 from .engine import ALL_HOOKS, FORWARDED
 from .plan import Abi, Plan
@@ -44,13 +44,6 @@ def explain(name: str, driver: str | None, capabilities: str, path: str) -> Iter
         yield from _describe(p, release)
 
 
-def _number(text: str) -> int | None:
-    try:
-        return int(text, 0) & 0xFFFFFFFF if 0 <= int(text, 0) <= 0xFFFFFFFF else None
-    except ValueError:
-        return None
-
-
 def _names(release: Release) -> dict[str, tuple[str, int]]:
     """Name -> kind and number, aliases included."""
     out: dict[str, tuple[str, int]] = {}
@@ -69,7 +62,7 @@ def _names(release: Release) -> dict[str, tuple[str, int]]:
 
 def _find(abi: Abi, release: Release, name: str) -> Iterator[Plan]:
     """By number, by name in any case, by pattern."""
-    number = _number(name)
+    number = as_number(name)
     names = _names(release)
     if number is not None:
         wanted = [w for w in dict.fromkeys(names.values()) if w[1] == number]

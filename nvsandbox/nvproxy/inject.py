@@ -19,7 +19,7 @@ from . import drivers, hostgpus, hosttree, ldcache, libraries, policy, require
 from .abi import Release, database
 from .cdi_inject import cards
 from .model import Device, GpuConfig, HostGpu
-from .options import ANNOTATION, CLI, GpuOptions, is_nvidias, wanted
+from .options import ANNOTATED, ANNOTATION, CLI, GpuOptions, is_nvidias, wanted
 from .scheduling import parse
 from .select import NODE, Selection, select
 
@@ -132,8 +132,8 @@ def memory_limit(text: str) -> int:
         return 0
     number, unit = (text[:-1], text[-1].lower()) if text[-1].isalpha() else (text, "")
     shift = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}.get(unit)
-    if shift is None or not number.isdigit():
-        raise Failure(f"--gpu-memory `{text}`: a size like 8g or 512m is expected")
+    if shift is None or not re.fullmatch(r"[0-9]{1,18}", number):
+        raise Failure(f"--gpu-memory `{text[:80]}`: a size like 8g or 512m is expected")
     size = int(number) << shift
     if size < MIN_MEMORY:
         raise Failure(f"--gpu-memory `{text}`: at least 1m is needed (leave it out for no limit)")
@@ -253,6 +253,9 @@ def for_spec(config: SandboxConfig, spec: Spec) -> None:
     hooks = _take_hooks(spec)
     if o is None or not (o.gpus or hooks or wanted(env, paths, spec.annotations)):
         return
+    for name in spec.annotations:
+        if name.startswith(ANNOTATION) and name.removeprefix(ANNOTATION) not in ANNOTATED:
+            raise Failure(f"annotation {name}: there are {', '.join(ANNOTATED)} below {ANNOTATION}")
     nodes = [p for p in paths if NODE.fullmatch(p)]
     o.required = bool(nodes or hooks or o.gpus)
     variables = _variables(env)

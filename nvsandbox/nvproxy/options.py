@@ -13,7 +13,8 @@ from ..defaults import CDI_DIRECTORIES
 from ..failure import Failure
 
 ANNOTATION: Final = "dev.nvsandbox.gpu."
-"""OCI annotations of a container: ``.memory``, ``.capabilities``, ``.timeslice``, ``.priority``, ``.policy``, ``.deny``."""
+ANNOTATED: Final = ("memory", "capabilities", "timeslice", "priority", "policy", "deny")
+"""OCI annotations of a container, below ANNOTATION."""
 _LIST: Final = "/var/run/nvidia-container-devices/"
 MAX_COUNT: Final = 64
 _FIELD: Final = re.compile(r"(?:^|,)\s*(?:device|count|capabilities|driver|options)=")
@@ -89,7 +90,7 @@ def set_gpus(o: GpuOptions, text: str) -> None:
         elif key == "count":
             if value in ("all", "-1"):
                 items.append("all")
-            elif value.isdigit() and 0 < int(value) <= MAX_COUNT:
+            elif re.fullmatch("[0-9]{1,2}", value) and 0 < int(value) <= MAX_COUNT:
                 items += map(str, range(int(value)))
             else:
                 raise Failure(f"--gpus `{text}`: count is a number of GPUs or all")

@@ -67,7 +67,7 @@ def parse(timeslice: str, priority: str) -> Scheduling:
     """``--gpu-timeslice`` (µs) and ``--gpu-priority``. Raises Failure."""
     us = 0
     if timeslice:
-        us = int(timeslice) if timeslice.isdigit() and len(timeslice) < 9 else -1
+        us = int(timeslice) if timeslice.isdecimal() and len(timeslice) < 9 else -1
         if not MIN_US <= us <= MAX_US:
             raise Failure(
                 f"--gpu-timeslice `{timeslice}`: microseconds from {MIN_US} to {MAX_US} are expected"

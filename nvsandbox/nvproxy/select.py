@@ -51,7 +51,7 @@ def select(asked: str, host: list[HostGpu], release: Release) -> Selection:
     chosen: set[int] = set()
     out = Selection([])
     for item in items:
-        if item.startswith("MIG-") or re.fullmatch(r"\d+:\d+", item):
+        if item.startswith("MIG-") or re.fullmatch("[0-9]{1,9}:[0-9]{1,9}", item):
             gpu, gi, ci = _instance(item, host, release)
             out.mig.append((gpu.minor, gi, ci))
             _add_caps(out, gpu.minor, (gi, ci))
@@ -94,7 +94,7 @@ def _by_nodes(items: list[str], host: list[HostGpu]) -> Selection:
 
 def _card(item: str, host: list[HostGpu]) -> HostGpu:
     has = ", ".join(f"{g.index} ({g.uuid_text})" for g in host)
-    if item.isdigit():
+    if re.fullmatch("[0-9]{1,9}", item):
         found = [g for g in host if g.index == int(item)]
         if not found:
             raise Failure(f"--gpus: there is no GPU {item}; the host has {has}")
@@ -110,7 +110,7 @@ def _card(item: str, host: list[HostGpu]) -> HostGpu:
         found = [g for g in host if g.pci == name]
         if not found:
             raise Failure(
-                f"--gpus: `{item}` is neither an index, a UUID, a PCI name nor a MIG id; the host has {has}"
+                f"--gpus: `{item[:80]}` is neither an index, a UUID, a PCI name nor a MIG id; the host has {has}"
             )
     return found[0]
 

@@ -99,13 +99,13 @@ def _kill_process(st: state.State, sig: int) -> None:
 
 def parse_signal(text: str) -> int:
     """A number, TERM or SIGTERM, SIGRTMIN+3. Raises Failure."""
-    if text.isdigit():
+    if text.isdecimal():
         n = int(text)
     else:
         name = text.upper().removeprefix("SIG")
         base, plus, offset = name.partition("+")
         found = getattr(signal, f"SIG{base}", None)
-        if not isinstance(found, signal.Signals) or (plus and not offset.isdigit()):
+        if not isinstance(found, signal.Signals) or (plus and not offset.isdecimal()):
             raise Failure(f"unknown signal `{text}`")
         n = int(found) + (int(offset) if plus else 0)
     if not 0 <= n <= 64:

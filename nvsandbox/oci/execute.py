@@ -96,7 +96,7 @@ def environment(variables: tuple[str, ...]) -> list[bytes]:
 
 
 def _number(text: str, flag: str) -> int:
-    if not text.isdigit() or int(text) >= 1 << 32:
+    if not text.isdecimal() or int(text) >= 1 << 32:
         raise Failure(f"{flag}: `{text}` is not a number")
     return int(text)
 

@@ -226,10 +226,16 @@ def test_selection() -> None:
     assert pick("1,0") == [0, 1] and pick("00000000:02:00.0") == [1]
     with pytest.raises(Failure, match="GPU-"):
         pick("GPU-")
+    for text in ("²", "9" * 5000, "1:²"):
+        with pytest.raises(Failure, match="is neither an index"):
+            pick(text)
 
 
 def test_sizes() -> None:
     assert inject.memory_limit("8g") == 8 << 30 and inject.memory_limit("") == 0
+    for text in ("²g", "9" * 5000, "-5", "g", "1e3", "0x10"):
+        with pytest.raises(Failure, match="a size like"):
+            inject.memory_limit(text)
     for bad in ("0", "1", "-1g", "g", "1.5g", "8x"):
         with pytest.raises(Failure):
             inject.memory_limit(bad)

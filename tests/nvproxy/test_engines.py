@@ -172,6 +172,11 @@ def test_docker_gpus_all(gpu_docker: GpuDocker) -> None:
     assert shown.encode() + b"\n" == native(["-L"])
     shown = gpu_docker.ok(*run, "--gpus", "device=1", "gpu", "nvidia-smi", "-L")
     assert shown.count("\n") == 0 and "GPU 0" in shown
+    look = ("gpu", "sh", "-c", "ls /dev | grep nvidia")
+    shown = gpu_docker.ok(*run, "--gpus", '"device=0,1"', *look)
+    assert shown.split() == ["nvidia-uvm", "nvidia-uvm-tools", "nvidia0", "nvidia1", "nvidiactl"]
+    shown = gpu_docker.ok(*run, "--gpus", "all,capabilities=utility", *look)
+    assert shown.split() == ["nvidia0", "nvidia1", "nvidiactl"]
 
 
 @pytest.mark.parametrize("command", LADDER, ids=" ".join)
@@ -259,7 +264,9 @@ def test_annotations_narrow_and_choose(first: Inside, tmp_path: Path) -> None:
     )
     cmd = [sys.executable, "-m", "nvsandbox.cli.main"]
     shown = {}
-    for what, value in (("deny", "NV2080_CTRL_CMD_GPU_GET_NAME_*"), ("policy", "nameless"), ("policy", "none"), ("", "")):  # fmt: skip
+    for what, value in (
+        ("deny", "NV2080_CTRL_CMD_GPU_GET_NAME_*"), ("policy", "nameless"), ("policy", "none"), ("", ""), ("memry", "1g"),
+    ):  # fmt: skip
         config = bundle(tmp_path, first.rootfs, ["nvidia-smi", "--query-gpu=name", "--format=csv"])
         config["annotations"] = {f"dev.nvsandbox.gpu.{what}": value} if what else {}
         (tmp_path / "config.json").write_text(json.dumps(config))
@@ -272,6 +279,7 @@ def test_annotations_narrow_and_choose(first: Inside, tmp_path: Path) -> None:
     assert "H100" in shown[""]
     assert "H100" not in shown["nameless"] and "H100" not in shown["NV2080_CTRL_CMD_GPU_GET_NAME_*"]
     assert "annotation dev.nvsandbox.gpu.policy `none`: there are nameless" in shown["none"]
+    assert "annotation dev.nvsandbox.gpu.memry: there are memory, " in shown["1g"]
 
 
 def test_run_gpus(first: Inside, tmp_path: Path) -> None:

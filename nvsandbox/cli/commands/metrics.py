@@ -219,7 +219,7 @@ def print_(g: Globals) -> None:
 def serve(g: Globals, listen: str) -> None:
     """Serve them on http://ADDRESS:PORT/metrics."""
     host, _, port = listen.rpartition(":")
-    if not port.isdigit() or not 0 < int(port) < 65536:
+    if not port.isdecimal() or not 0 < int(port) < 65536:
         raise Failure(f"--listen `{listen}`: ADDRESS:PORT is expected")
     try:
         start_http_server(int(port), host.strip("[]") or "127.0.0.1", _registry(g.root))

@@ -3,7 +3,7 @@
 ``build`` makes it (gcc, DWARF), ``store`` keeps it delta-compressed, ``db`` opens it.
 """
 
-from .db import Database, database
+from .db import Database, as_number, database
 from .model import AbiError, Access, ClassDef, Command, Field, Ioctl, Kind, Struct
 from .store import Release
 
@@ -18,5 +18,6 @@ __all__ = [
     "Kind",
     "Release",
     "Struct",
+    "as_number",
     "database",
 ]

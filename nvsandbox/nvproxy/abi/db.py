@@ -50,6 +50,15 @@ class Database:
         return [*below[-1:], *above[:1]] or list(self.versions[-n:])
 
 
+def as_number(text: str) -> int | None:
+    """The number of a command, class or ioctl, decimal or 0x…; None for what isn't one."""
+    try:
+        n = int(text, 0)
+    except ValueError:
+        return None
+    return n if 0 <= n < 1 << 32 else None
+
+
 @functools.cache
 def database() -> Database:
     """The database that comes with the package."""

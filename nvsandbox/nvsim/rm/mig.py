@@ -177,7 +177,7 @@ def layout(profile: Profile, text: str) -> tuple[str, ...]:
     if not known:
         raise SimError(f"--mig: {profile.name} has no MIG; take --gpu h100, h200 or a100")
     names = [s.name for s in known]
-    wanted = [names[0]] * int(text) if text.isdigit() else text.split(",")
+    wanted = [names[0]] * int(text) if text.isdecimal() else text.split(",")
     if not wanted:
         raise SimError("--mig: give at least one instance, e.g. --mig 1")
     for name in wanted:
