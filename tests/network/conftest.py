@@ -22,6 +22,7 @@ PACKAGES = {
     "redis-server": "redis-server", "redis-benchmark": "redis-tools", "nginx": "nginx-light", "wrk": "wrk", "rsync": "rsync",
     "sshd": "openssh-server", "ssh": "openssh-client", "tcpdump": "tcpdump", "slirp4netns": "slirp4netns", "pasta": "passt", "wget": "wget",
     "git": "git", "ip": "iproute2", "iptables": "iptables", "netstat": "net-tools", "pg_lsclusters": "postgresql",
+    "udhcpc": "udhcpc", "dnsmasq": "dnsmasq-base", "nmap": "nmap", "arping": "arping",
 }  # fmt: skip
 PATIENCE = 600  # seconds a test may take: the machine may be busy with others
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

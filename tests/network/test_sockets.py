@@ -291,6 +291,23 @@ def test_rings_of_all_kinds_and_groups(wire: Wire) -> None:
     assert wire.run(f"python3 -c '{RINGS}'") == native
 
 
+def test_a_dhcp_client(wire: Wire) -> None:
+    """It is told which checksums are still to be filled in (PACKET_AUXDATA), or it would take the answers for damaged."""
+    serve = "exec dnsmasq -d -u root -C /dev/null -p 0 -i eth0 --bind-interfaces --dhcp-range=10.99.0.50,10.99.0.60"
+    wire.peer_start(f"{serve} --dhcp-leasefile={wire.base}/leases 2>/dev/null")
+    wire.until("ss -lun | grep -q :67")
+    say = "printf '#!/bin/sh\\necho $1 $ip\\n' >/tmp/say; chmod +x /tmp/say"
+    got = wire.run(f"{say}; udhcpc -i eth0 -n -q -f -s /tmp/say -t 8 2>/dev/null")
+    assert "bound 10.99.0." in got
+
+
+def test_programs_with_packets_of_their_own(wire: Wire) -> None:
+    wire.peer_start("cd /; exec python3 -m http.server 8000 >/dev/null 2>&1")
+    wire.until("ss -ltn | grep -q :8000")
+    got = wire.run("nmap -n -sS -p 7999-8001 10.99.0.1; arping -c 2 -I eth0 10.99.0.1")
+    assert "8000/tcp open" in got and got.count("/tcp closed") == 2 and got.count("bytes from") == 2
+
+
 RAW_GROUP = """
 import socket, struct
 s = socket.socket(socket.AF_INET, socket.SOCK_RAW, 200)

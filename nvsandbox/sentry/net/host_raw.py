@@ -28,6 +28,7 @@ from .host import MAX_DATAGRAM, HostSocket, host_call, raw_sockets
 from .packet_socket import (
     AF_PACKET,
     PACKET_ADD_MEMBERSHIP,
+    PACKET_AUXDATA,
     PACKET_DROP_MEMBERSHIP,
     SOCKADDR_LL,
     SOL_PACKET,
@@ -50,6 +51,8 @@ RAW_OPTIONS: Final = frozenset(
 )
 BATCH: Final = 32  # frames a turn
 ROOM: Final = 65600
+AUXDATA_ROOM: Final = 64
+CHECKSUM: Final = 8 | 128  # TP_STATUS_CSUMNOTREADY, TP_STATUS_CSUM_VALID
 ETH_P_ALL: Final = 3
 SIOCGIFHWADDR: Final = 0x8927
 
@@ -148,6 +151,7 @@ class HostFrames(Frames):
         self.raw = raw
         self.sock = sock
         sock.setblocking(False)
+        host_call(lambda: sock.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1))
         if protocol:
             if name:
                 host_call(lambda: sock.bind((name, protocol)))
@@ -156,14 +160,16 @@ class HostFrames(Frames):
     def _readable(self, _events: int) -> None:
         for _ in range(BATCH):
             try:
-                data, (name, proto, kind, _hatype, mac) = self.sock.recvfrom(ROOM)
+                data, anc, _flags, name_ll = self.sock.recvmsg(ROOM, AUXDATA_ROOM)
             except BlockingIOError:
                 return
             except OSError as e:
                 if e.errno != errno.ENETDOWN:  # told once, when an interface goes down
                     self.raw.loop.unwatch_fd(self.sock.fileno())
                 return
-            self.offer(data, mac, proto, kind, self.raw.index(name))
+            name, proto, kind, _hatype, mac = name_ll
+            status = int.from_bytes(anc[0][2][:4], "little") if anc else 0
+            self.offer(data, mac, proto, kind, self.raw.index(name), status & CHECKSUM)
 
     def emit(self, data: bytes, name: str, mac: bytes, protocol: int) -> int:
         """Sends a frame (cooked: its payload). Bytes or -errno."""

@@ -108,9 +108,17 @@ class BlockRing:
         self.started = divmod(time.time_ns(), 10**9)
 
     def put(
-        self, data: bytes, mac: bytes, proto: int, kind: int, index: int, whole: int, link_head: int
+        self,
+        data: bytes,
+        mac: bytes,
+        proto: int,
+        kind: int,
+        index: int,
+        whole: int,
+        link_head: int,
+        flags: int,
     ) -> bool:
-        """Stores a frame of which ``link_head`` bytes are the link layer's; False: there is no room."""
+        """Stores a frame of which ``link_head`` bytes are the link layer's; ``flags``: TP_STATUS_* of its own. False: there is no room."""
         net = align(HDRLEN3) + 16 if not link_head else align(HDRLEN3 + max(link_head, 16))
         net += self.reserve
         start = net - link_head
@@ -139,7 +147,7 @@ class BlockRing:
             ns,
             len(data),
             whole,
-            STATUS_USER | STATUS_TS_SOFTWARE,
+            STATUS_USER | flags | STATUS_TS_SOFTWARE,
             start,
             net,
             0,

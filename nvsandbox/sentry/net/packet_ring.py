@@ -118,9 +118,17 @@ class Ring:
         return self._status((self.head - 1) % self.count) != 0
 
     def put(
-        self, data: bytes, mac: bytes, proto: int, kind: int, index: int, whole: int, link_head: int
+        self,
+        data: bytes,
+        mac: bytes,
+        proto: int,
+        kind: int,
+        index: int,
+        whole: int,
+        link_head: int,
+        flags: int,
     ) -> bool:
-        """Stores a frame of which ``link_head`` bytes are the link layer's; False: there is no room."""
+        """Stores a frame of which ``link_head`` bytes are the link layer's; ``flags``: TP_STATUS_* of its own. False: there is no room."""
         at = self._at(self.head)
         if self._status(self.head):
             self.losing = True
@@ -132,7 +140,7 @@ class Ring:
             return False
         data = data[: self.frame - start]
         sec, ns = divmod(time.time_ns(), 10**9)
-        status = STATUS_USER | STATUS_TS_SOFTWARE | (STATUS_LOSING if self.losing else 0)
+        status = STATUS_USER | flags | STATUS_TS_SOFTWARE | (STATUS_LOSING if self.losing else 0)
         self.losing = False
         if self.version == TPACKET_V2:
             head = HEAD2.pack(status, whole, len(data), start, net, sec, ns, 0, 0)

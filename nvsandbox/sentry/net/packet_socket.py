@@ -26,7 +26,7 @@ from .packet_ring import (
 )
 from .socket import Received, Socket, Ucred, register_family
 from .stack.fanout import CBPF, FLAG_DEFRAG, FLAG_IGNORE_OUTGOING, FLAG_ROLLOVER, FLAG_UNIQUEID
-from .stack.raw import PacketEndpoint
+from .stack.raw import Frame, PacketEndpoint
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -80,7 +80,7 @@ class PacketSocket(Socket):
         super().__init__(t, AF_PACKET, type, protocol)
         self.index = 0
         self.proto = int.from_bytes((protocol & 0xFFFF).to_bytes(2, "little"), "big")
-        self.next: tuple[bytes, bytes, int, int, int, int] | None = None
+        self.next: Frame | None = None
         self.far: Frames | None = None
         self.rings: Area | None = None
         self.ring: Ring | None = None
@@ -117,13 +117,15 @@ class PacketSocket(Socket):
             self.far.keeps = self._keeps if self.bpf is not None else None
             self.far.put = self._put if self.ring is not None or self.blocks is not None else None
 
-    def _put(self, f: tuple[bytes, bytes, int, int, int, int]) -> bool:
+    def _put(self, f: Frame) -> bool:
         """A frame for the ring."""
-        data, mac, proto, kind, index, whole = f
+        data, mac, proto, kind, index, whole, status = f
         head = 14 if self.type == SOCK_RAW else 0
         if self.blocks is not None:
-            return self.blocks.put(data, mac, proto, kind, index, whole, head)
-        return self.ring is not None and self.ring.put(data, mac, proto, kind, index, whole, head)
+            return self.blocks.put(data, mac, proto, kind, index, whole, head, status)
+        return self.ring is not None and self.ring.put(
+            data, mac, proto, kind, index, whole, head, status
+        )
 
     def _aged(self) -> None:
         """A block was handed over."""
@@ -228,7 +230,7 @@ class PacketSocket(Socket):
                 if self.dontwait(flags):
                     return -errno.EAGAIN
                 self.pause(t, self.queue, deadline, self.rcvtimeo is not None)
-        data, mac, proto, kind, index, whole = self.next
+        data, mac, proto, kind, index, whole, status = self.next
         if not flags & MSG_PEEK:
             self.next = None
         out = Received(data[:size])
@@ -236,7 +238,13 @@ class PacketSocket(Socket):
         out.flags = MSG_TRUNC if len(data) > size else 0
         if self.opts.get((SOL_PACKET, PACKET_AUXDATA)):
             aux = TPACKET_AUXDATA.pack(
-                TP_STATUS_USER, whole, len(data), 0, 14 if self.type == SOCK_RAW else 0, 0, 0
+                TP_STATUS_USER | status,
+                whole,
+                len(data),
+                0,
+                14 if self.type == SOCK_RAW else 0,
+                0,
+                0,
             )
             out.control = [(SOL_PACKET, PACKET_AUXDATA, aux)]
         out.addr = SOCKADDR_LL.pack(

@@ -29,7 +29,8 @@ PACKET_MULTICAST: Final = 2
 PACKET_OTHERHOST: Final = 3
 PACKET_OUTGOING: Final = 4
 
-Frame = tuple[bytes, bytes, int, int, int, int]
+Frame = tuple[bytes, bytes, int, int, int, int, int]
+CSUM_NOT_READY: Final = 8  # TP_STATUS_CSUMNOTREADY: DHCP clients must not check it
 
 
 @final
@@ -180,8 +181,10 @@ class Frames:
         self.put: Callable[[Frame], bool] | None = None
         self.seen = self.drops = 0
 
-    def offer(self, data: bytes, src: bytes, kind: int, where: int, index: int) -> None:
-        """A frame: data, source MAC, EtherType, PACKET_*, ifindex."""
+    def offer(
+        self, data: bytes, src: bytes, kind: int, where: int, index: int, status: int
+    ) -> None:
+        """A frame: data, source MAC, EtherType, PACKET_*, ifindex, TP_STATUS_*."""
         size = len(data)
         if self.keeps is not None:
             n = self.keeps(data, kind, where, index)
@@ -191,7 +194,7 @@ class Frames:
                 return
         self.seen += 1
         if self.put is not None:
-            if self.put((data, src, kind, where, index, size)):
+            if self.put((data, src, kind, where, index, size, status)):
                 self.notify(EPOLLIN | EPOLLRDNORM)
             else:
                 self.drops += 1
@@ -201,11 +204,11 @@ class Frames:
             self.drops += 1
             return
         self.queued += cost
-        self.queue.append((data, src, kind, where, index, size))
+        self.queue.append((data, src, kind, where, index, size, status))
         self.notify(EPOLLIN | EPOLLRDNORM)
 
     def recv(self) -> Frame | None:
-        """(data, source MAC, EtherType, PACKET_HOST…OUTGOING, ifindex, length before it was cut)."""
+        """(data, source MAC, EtherType, PACKET_HOST…OUTGOING, ifindex, length before it was cut, TP_STATUS_*)."""
         if not self.queue:
             return None
         f = self.queue.popleft()
@@ -239,7 +242,9 @@ class PacketEndpoint(Frames):
         self.iface = iface
         self.fanout: Fanout | None = None
 
-    def take(self, iface: Interface, frame: bytes, outgoing: bool) -> None:
+    def take(
+        self, iface: Interface, frame: bytes, outgoing: bool, unfinished: bool = False
+    ) -> None:
         """A frame on its way in or out."""
         if self.iface is not None and self.iface is not iface:
             return
@@ -267,7 +272,14 @@ class PacketEndpoint(Frames):
             if outgoing and self.fanout.flags & FLAG_IGNORE_OUTGOING:
                 return
             to = self.fanout.pick(frame, head)
-        to.offer(frame[head:] if to.cooked else frame, src, kind, where, iface.index)
+        to.offer(
+            frame[head:] if to.cooked else frame,
+            src,
+            kind,
+            where,
+            iface.index,
+            CSUM_NOT_READY if unfinished else 0,
+        )
 
     def send(self, data: bytes, iface: Interface, dst_mac: bytes = b"", protocol: int = 0) -> int:
         """A frame (cooked: its payload, to ``dst_mac`` as ``protocol``). Bytes or -errno: EINVAL, EMSGSIZE, ENETDOWN, ENOBUFS."""

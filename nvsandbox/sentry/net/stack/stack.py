@@ -219,7 +219,7 @@ class Stack:
         mac = iface.link.mac
         if not mac:
             if self.packets and frame:
-                self._tap(iface, frame, False)
+                self._tap(iface, frame, False, csum_ok)
             if frame[:1] >= b"\x60":
                 ipv6.receive(self, iface, frame, 0, csum_ok, gso_size)
             else:
@@ -229,7 +229,7 @@ class Stack:
             iface.rx_dropped += 1
             return
         if self.packets:
-            self._tap(iface, frame, False)
+            self._tap(iface, frame, False, csum_ok)
         if not frame[0] & 1 and frame[:6] != mac:
             return
         kind = frame[12] << 8 | frame[13]
@@ -242,16 +242,17 @@ class Stack:
         else:
             iface.rx_dropped += 1
 
-    def _tap(self, iface: Interface, frame: bytes, outgoing: bool) -> None:
+    def _tap(self, iface: Interface, frame: bytes, outgoing: bool, unfinished: bool) -> None:
+        """``unfinished``: the transport's checksum may be still to be filled in."""
         for e in list(self.packets):
-            e.take(iface, frame, outgoing)
+            e.take(iface, frame, outgoing, unfinished)
 
     def transmit(self, iface: Interface, parts: list[bytes], offload: Offload | None) -> bool:
         """A whole frame goes to the link; False: dropped."""
         if not iface.up:
             return False
         if self.packets:
-            self._tap(iface, b"".join(parts), True)
+            self._tap(iface, b"".join(parts), True, offload is not None and offload.csum_start >= 0)
         if not iface.link.send(parts, offload):
             iface.tx_dropped += 1
             return False
