@@ -22,7 +22,7 @@ from .model import Device
 
 FLAGS: Final = os.O_RDWR | os.O_CLOEXEC
 CAP_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC
-"""Capability files (nvidia-caps) are only ever open for reading."""
+"""Capability files and IMEX channels are only ever open for reading."""
 _MAP_32BIT: Final = 0x40
 _PROT_READ: Final = 1
 _PAGE: Final = 4096
@@ -56,7 +56,7 @@ def _pin(paths: Sequence[str]) -> list[int]:
 
 def _serve(sock: socket.socket, devices: Sequence[Device]) -> None:
     pointers = _pin([d.path for d in devices])
-    flags = [CAP_FLAGS if d.kind == "cap" else FLAGS for d in devices]
+    flags = [CAP_FLAGS if d.kind in ("cap", "channel") else FLAGS for d in devices]
     libc = ctypes.CDLL(None, use_errno=True)
     openat = libc.openat
     openat.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)

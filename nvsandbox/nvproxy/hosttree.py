@@ -86,7 +86,12 @@ def snapshot(
 
 def _devices(devices: list[Device]) -> bytes:
     """/proc/devices: the sandbox's own majors, and the driver's under the host's numbers."""
-    names = {"ctl": b"nvidia-frontend", "uvm": b"nvidia-uvm", "cap": b"nvidia-caps"}
+    names = {
+        "ctl": b"nvidia-frontend",
+        "uvm": b"nvidia-uvm",
+        "cap": b"nvidia-caps",
+        "channel": b"nvidia-caps-imex-channels",
+    }
     rows = {d.major: names[d.kind] for d in devices if d.kind in names}
     lines = b"".join(b"%3d %s\n" % (major, name) for major, name in sorted(rows.items()))
     return _DEVICES + lines + b"\nBlock devices:\n"

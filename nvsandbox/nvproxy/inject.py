@@ -21,7 +21,7 @@ from .cdi_inject import cards
 from .model import Device, GpuConfig, HostGpu
 from .options import ANNOTATED, ANNOTATION, CLI, GpuOptions, is_nvidias, wanted
 from .scheduling import parse
-from .select import NODE, Selection, select
+from .select import IMEX_CHANNELS, NODE, Selection, add_imex, imex_channels, select
 
 if TYPE_CHECKING:
     from ..oci.spec import DeviceRule, Hook, Spec
@@ -64,6 +64,8 @@ def apply(config: SandboxConfig, env: Sequence[bytes] | Mapping[str, str], o: Gp
         )
     host = hostgpus.probe(release)
     picked = _picked(o, asked, host, release)
+    if "imex" in rules.capabilities:
+        add_imex(picked)
     require.check(variables, choice.driver, picked.gpus)
     scheduling = parse(o.timeslice, o.priority)
     limit = memory_limit(o.memory)
@@ -72,7 +74,7 @@ def apply(config: SandboxConfig, env: Sequence[bytes] | Mapping[str, str], o: Gp
     gpu.memory_limit = limit
     gpu.timeslice_us, gpu.priority = scheduling.timeslice_us, o.priority
     gpu.hidden = frozenset(g.uuid for g in host if g.uuid and g not in picked.gpus)
-    gpu.devices = _devices(picked, rules)
+    gpu.devices = _devices(picked, rules) + _channels(variables, o, rules)
     gpu.proc, gpu.sys, gpu.sys_links = hosttree.snapshot(picked, gpu.devices)
     gpu.trace = o.trace
     if o.audit:
@@ -189,6 +191,22 @@ def _devices(picked: Selection, rules: policy.Policy) -> list[Device]:
     return out
 
 
+def _channels(variables: Mapping[str, str], o: GpuOptions, rules: policy.Policy) -> list[Device]:
+    """IMEX channels: those the engine has made nodes for, and with capability imex those that are asked for. Raises Failure."""
+    asked = imex_channels(variables.get("NVIDIA_IMEX_CHANNELS", ""))
+    if asked and "imex" not in rules.capabilities:
+        raise Failure(
+            "NVIDIA_IMEX_CHANNELS: needs capability imex (NVIDIA_DRIVER_CAPABILITIES, --nvproxy-allowed-driver-capabilities)"
+        )
+    out = []
+    for path in dict.fromkeys([*o.channels, *asked]):
+        d = _node(path, "channel")
+        if d is None:
+            raise Failure(f"IMEX channel `{path}` is not there; nvidia-modprobe -i makes it")
+        out.append(d)
+    return out
+
+
 def _user_space(
     config: SandboxConfig, root: str, driver: str, capabilities: frozenset[str]
 ) -> None:
@@ -265,6 +283,7 @@ def for_spec(config: SandboxConfig, spec: Spec) -> None:
         o.gpus = ",".join(nodes)
     for h in hooks:
         _configured(o, h.args)
+    o.channels = tuple(p for p in paths if p.startswith(IMEX_CHANNELS))
     o.memory = spec.annotations.get(f"{ANNOTATION}memory", o.memory)
     o.capabilities = spec.annotations.get(f"{ANNOTATION}capabilities", o.capabilities)
     o.timeslice = spec.annotations.get(f"{ANNOTATION}timeslice", o.timeslice)

@@ -35,7 +35,7 @@ class HostGpu:
 
 @dataclass(slots=True)
 class Device:
-    """A device node of the sandbox. ``kind``: ctl, gpu, uvm, uvm-tools, cap."""
+    """A device node of the sandbox. ``kind``: ctl, gpu, uvm, uvm-tools, cap, channel."""
 
     path: str
     kind: str

@@ -60,6 +60,8 @@ class GpuOptions(msgspec.Struct):
     audit: str = ""
     """File for events, one JSON object a line."""
     cdi_directories: tuple[str, ...] = CDI_DIRECTORIES
+    channels: tuple[str, ...] = ()
+    """Device nodes of IMEX channels that the engine gives."""
     trace: bool = False
     """Every command is an event, decoded."""
 

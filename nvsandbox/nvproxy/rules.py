@@ -13,6 +13,7 @@ GPU: Final = frozenset(("gpu",))
 FRONTEND: Final = frozenset(("ctl", "gpu"))
 UVM: Final = frozenset(("uvm",))
 CAP: Final = frozenset(("cap",))
+CHANNEL: Final = frozenset(("channel",))
 
 
 class Array(NamedTuple):
@@ -90,6 +91,7 @@ DESCRIPTORS: Final[dict[str, tuple[Fd, ...]]] = {
     "NV0000_CTRL_CMD_OS_UNIX_GET_EXPORT_OBJECT_INFO": (Fd("fd", CTL),),
     "NV0000_CTRL_CMD_OS_UNIX_EXPORT_OBJECTS_TO_FD": (Fd("fd", CTL),),
     "NV0000_CTRL_CMD_OS_UNIX_IMPORT_OBJECTS_FROM_FD": (Fd("fd", CTL),),
+    "NV0000_CTRL_CMD_CLIENT_SUBSCRIBE_TO_IMEX_CHANNEL": (Fd("devDescriptor", CHANNEL),),
     "NV00FD_CTRL_CMD_ATTACH_GPU": (Fd("devDescriptor", GPU),),
 }
 """Control command -> descriptors in its parameters."""

@@ -16,6 +16,8 @@ CAPABILITIES: Final = Path("/proc/driver/nvidia/capabilities")
 _CDI: Final = "nvidia.com/gpu="
 NODE: Final = re.compile(r"/dev/nvidia(\d+|-caps/nvidia-cap(\d+))")
 """Device nodes that say what a container gets: cards, and rights to MIG devices."""
+IMEX: Final = "fabric-imex-mgmt"
+IMEX_CHANNELS: Final = "/dev/nvidia-caps-imex-channels/channel"
 _OLD_MIG: Final = re.compile(r"MIG-(GPU-[0-9a-f-]{36})/(\d{1,3})/(\d{1,3})")
 """As drivers before R470 named them: card, GPU instance, compute instance."""
 _MINOR: Final = re.compile(r"^DeviceFileMinor: (\d+)$", re.M)
@@ -144,6 +146,23 @@ def _instance(item: str, host: list[HostGpu], release: Release) -> tuple[HostGpu
     raise Failure(f"--gpus: no MIG device has UUID `{item}` (nvidia-smi -L lists them)")
 
 
+def add_imex(out: Selection) -> None:
+    """The right to manage IMEX (NVLink memory shared between hosts), which the IMEX daemon has."""
+    found = _minor(CAPABILITIES / IMEX)
+    if found is not None:
+        out.caps.append(found)
+        out.cap_paths.append(str(CAPABILITIES / IMEX))
+
+
+def imex_channels(asked: str) -> list[str]:
+    """Device nodes of NVIDIA_IMEX_CHANNELS, a list of numbers. Raises Failure."""
+    items = [i.strip() for i in asked.split(",") if i.strip()]
+    bad = next((i for i in items if not re.fullmatch("[0-9]{1,5}", i)), None)
+    if bad is not None:
+        raise Failure(f"NVIDIA_IMEX_CHANNELS: `{bad[:80]}` is not the number of a channel")
+    return [f"{IMEX_CHANNELS}{int(i)}" for i in dict.fromkeys(items)]
+
+
 def capability_minors(minor: int, instance: tuple[int, int]) -> list[int]:
     """Minors of the access files of one MIG device (GPU instance, compute instance) of a card."""
     out = Selection([])
@@ -166,10 +185,15 @@ def _add_caps(out: Selection, minor: int, only: tuple[int, int] | None) -> None:
             if ci.startswith("ci") and (only is None or ci == f"ci{only[1]}")
         ]
         for path in paths:
-            try:
-                found = _MINOR.search(path.read_text())
-            except OSError:
-                continue
-            if found:
-                out.caps.append(int(found[1]))
+            found = _minor(path)
+            if found is not None:
+                out.caps.append(found)
                 out.cap_paths.append(str(path))
+
+
+def _minor(path: Path) -> int | None:
+    try:
+        found = _MINOR.search(path.read_text())
+    except OSError:
+        return None
+    return int(found[1]) if found else None

@@ -18,6 +18,8 @@ from .rm.manager import Manager
 NV_MAJOR: Final = 195
 UVM_MAJOR: Final = 238
 CAPS_MAJOR: Final = 237
+IMEX_MAJOR: Final = 236
+IMEX_CHANNELS: Final = 2
 _CPUS: Final = os.cpu_count() or 1
 _SYSFS: Final = "/sys/bus/pci/devices"
 
@@ -124,7 +126,7 @@ def _minors() -> dict[str, int]:
         for gi in range(_GIS):
             names.append(f"gpu{gpu}/gi{gi}/access")
             names += [f"gpu{gpu}/gi{gi}/ci{ci}/access" for ci in range(_CIS)]
-    return {name: i for i, name in enumerate(names)}
+    return {name: i for i, name in enumerate([*names, "fabric-imex-mgmt"])}
 
 
 def _capability(minor: int, mode: int) -> tuple[Node, Node]:
@@ -135,15 +137,21 @@ def _capability(minor: int, mode: int) -> tuple[Node, Node]:
 def _capabilities(rm: Manager) -> dict[str, Node]:
     """Those of MIG; a descriptor of the device file is the right to use what it stands for."""
     minors, root = _minors(), "/proc/driver/nvidia/capabilities"
-    lines = "".join(f"{name} {i}\n" for name, i in minors.items() if name != "fabric-mgmt")
+    lines = "".join(f"{name} {i}\n" for name, i in minors.items() if not name.startswith("fabric-"))
     nodes = {
         "/proc/driver/nvidia-caps/mig-minors": _file(lines),
         "/proc/driver/nvidia-caps/nvlink-minors": _file("fabric-mgmt 0\n"),
-        "/proc/driver/nvidia-caps/sys-minors": _file(""),
+        "/proc/driver/nvidia-caps/sys-minors": _file(
+            f"fabric-imex-mgmt {minors['fabric-imex-mgmt']}\n"
+        ),
     }
     if not any(g.profile.mig for g in rm.gpus):
         return nodes
     found = {"config": f"{root}/mig/config", "monitor": f"{root}/mig/monitor"}
+    found["fabric-imex-mgmt"] = f"{root}/fabric-imex-mgmt"
+    for n in range(IMEX_CHANNELS):
+        node = Node("channel", stat.S_IFCHR | 0o666, (IMEX_MAJOR, n))
+        nodes[f"/dev/nvidia-caps-imex-channels/channel{n}"] = node
     for gpu in rm.gpus:
         for gi in gpu.mig.instances.values() if gpu.mig else ():
             base = f"{root}/gpu{gpu.index}/mig/gi{gi.swizz}"
@@ -151,7 +159,7 @@ def _capabilities(rm: Manager) -> dict[str, Node]:
             for ci in gi.computes:
                 found[f"gpu{gpu.index}/gi{gi.swizz}/ci{ci}/access"] = f"{base}/ci{ci}/access"
     for name, path in found.items():
-        minor, mode = minors[name], 0o400 if name == "config" else 0o444
+        minor, mode = minors[name], 0o400 if name in ("config", "fabric-imex-mgmt") else 0o444
         nodes[path], nodes[f"/dev/nvidia-caps/nvidia-cap{minor}"] = _capability(minor, mode)
     return nodes
 
@@ -193,7 +201,7 @@ def build(rm: Manager, proc_devices: str, missing: Collection[str] = ()) -> dict
         nodes[f"{base}/registry"] = _file('Binary: ""\n')
         nodes |= _sysfs(gpu)
     nodes |= _capabilities(rm)
-    lines = f"{NV_MAJOR} nvidia-frontend\n{UVM_MAJOR} nvidia-uvm\n{CAPS_MAJOR} nvidia-caps\n"
+    lines = f"{NV_MAJOR} nvidia-frontend\n{UVM_MAJOR} nvidia-uvm\n{CAPS_MAJOR} nvidia-caps\n{IMEX_MAJOR} nvidia-caps-imex-channels\n"
     head, sep, tail = proc_devices.partition("\nBlock devices:")
     nodes["/proc/devices"] = _file(f"{head.rstrip()}\n{lines}{sep}{tail}")
     for path in missing:

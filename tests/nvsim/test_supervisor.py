@@ -37,13 +37,13 @@ print(os.path.exists("/dev/nvidia2"), os.access("/dev/nvidia1", os.R_OK | os.W_O
 def test_directories_show_the_nodes(sim: Sim) -> None:
     out = sim.python(LISTING, ["--count", "2"]).stdout.splitlines()
     assert out == [
-        "['nvidia-caps', 'nvidia-uvm', 'nvidia-uvm-tools', 'nvidia0', 'nvidia1', 'nvidiactl']",
+        "['nvidia-caps', 'nvidia-caps-imex-channels', 'nvidia-uvm', 'nvidia-uvm-tools', 'nvidia0', 'nvidia1', 'nvidiactl']",
         "True ['0000:01:00.0', '0000:02:00.0']",
         "capabilities gpus params registry version True",
         "b'NVRM version'",
         "True",
         "0x10de",
-        "3",
+        "4",
         "False True",
     ]
 
