@@ -39,7 +39,20 @@ else:
     for _ in range(n): c.send(b"x"); c.recv(1)
     print((time.perf_counter_ns() - t) / n)
 """
-
+# Connections that nobody uses; who has the other ends waits for a signal.
+IDLE = """
+import resource, signal, socket, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (9000, 9000))
+kept = []
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+if sys.argv[1] == "take":
+    s = socket.create_server(("", 7779), backlog=1024)
+    while True: kept.append(s.accept()[0])
+for _ in range(int(sys.argv[2])): kept.append(socket.create_connection((sys.argv[1], 7779)))
+print("there", flush=True)
+signal.pause()
+"""
+IDLE_COUNT = 1000
 
 UDP = """
 import socket, sys, time
@@ -150,6 +163,9 @@ class Bench:
             yield from _redis(
                 _out(self.on_peer("redis-benchmark -h 10.97.0.2 --csv -n 20000 -c 50 -t set,get"))
             )
+        if inside != self.native:  # natively they are the host kernel's, and nobody's process
+            with self.server(inside(f"exec python3 -c '{IDLE}' take"), self.on_peer("ss -ltn")):
+                yield "net_idle_1000_kib", self._idle()
         for row, size, many in (("64", 64, 1), ("bulk", 1400, 40)):
             ask = f"{size} {many} {t}"
             with self.server(self.on_peer(f"exec python3 -c '{UDP}' take"), ["true"]):
@@ -162,6 +178,46 @@ class Bench:
         inner = "redis-server --save '' >/dev/null & sleep 1; redis-benchmark --csv -n 20000 -c 50 -t set,get; kill %1"
         for row, value in _redis(_out(inside(inner))):
             yield f"{row}_inside", value
+
+    def _idle(self) -> float:
+        """What connections cost the Sentry's memory, in KiB."""
+
+        def join(n: int) -> subprocess.Popen[bytes]:
+            script = f"exec python3 -c '{IDLE}' 10.97.0.2 {n}"
+            p = subprocess.Popen(self.on_peer(script), stdout=subprocess.PIPE)
+            assert p.stdout is not None and p.stdout.readline() == b"there\n"
+            return p
+
+        deadline = time.monotonic() + 20
+        while subprocess.run(self.on_peer("echo >/dev/tcp/10.97.0.2/7779"), capture_output=True).returncode:  # fmt: skip
+            if time.monotonic() > deadline:
+                raise RuntimeError("nobody listens")
+            time.sleep(0.1)
+        first = join(50)  # what is allocated once is there
+        before = _sentry_kib()
+        second = join(IDLE_COUNT)
+        time.sleep(1)
+        after = _sentry_kib()
+        for p in (first, second):
+            p.kill()
+            p.wait()
+        return after - before
+
+
+def _sentry_kib() -> float:
+    """Private memory of the newest Sentry, or runsc's."""
+    found = [
+        pid for pid in filter(str.isdigit, os.listdir("/proc")) if _text(f"/proc/{pid}/comm") in ("nv-sentry", "exe")
+    ]  # fmt: skip
+    rows = _text(f"/proc/{max(found, key=int)}/smaps_rollup").splitlines()
+    return float(sum(int(r.split()[1]) for r in rows if r.startswith("Private_")))
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
 
 
 def _out(argv: list[str]) -> str:
