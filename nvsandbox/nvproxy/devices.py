@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..sentry.vfs.inode import Inode
     from ..sentry.vfs.path import Path
     from .engine import Engine
+    from .promote import Pinned
 
 _EVENTS: Final = POLLIN | POLLPRI
 
@@ -31,7 +32,7 @@ class NvFile(FileDescription):
 
     __slots__ = (
         "_busy", "_ready", "_turn", "control", "engine", "export", "fd", "frontend", "gpu", "kind", "managed", "mapping",
-        "node",
+        "node", "pins",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +54,8 @@ class NvFile(FileDescription):
         """Its mappings are managed memory (an initialised UVM file)."""
         self.export: list[object] = []
         """What was exported to this descriptor: charges that live with it."""
+        self.pins: list[Pinned] = []
+        """The application's memory that the driver writes to for it (``uvm_tools.py``)."""
         self._busy = False
         self._turn = WaitQueue()
         self._ready: HostPoll | None = None  # once it is asked
@@ -90,7 +93,7 @@ class NvFile(FileDescription):
 
     # Readiness: an OS event is pending (nv.c: nvidia_poll). The host's files are asked, one shot at a time.
     def poll(self, t: Task | None) -> int:
-        if self.kind not in ("ctl", "gpu"):
+        if self.kind not in ("ctl", "gpu", "uvm-tools"):
             return POLL_READ | POLL_WRITE
         if self._ready is None:
             self._ready = HostPoll(self.fd, self.queue, self.engine.loop, _EVENTS, self._woken)

@@ -156,6 +156,7 @@ class Engine:
         for charge in f.export:
             charge.drop()  # type: ignore[attr-defined]  # quota.Charge
         f.export.clear()
+        f.pins.clear()
 
     # ------------------------------------------------------------------ ioctl
 
@@ -163,7 +164,7 @@ class Engine:
         """ioctl(2); 0 or a negative errno. Raises SysErr."""
         if cmd == RM_CONTROL and f.frontend and self.controls_allowed:
             return rm_control(self, t, f, RM_CONTROL_SIZE, arg)
-        if f.kind == "uvm":
+        if f.kind in ("uvm", "uvm-tools"):
             return uvm_ioctl(self, t, f, cmd, arg)
         if f.kind not in ("ctl", "gpu") or cmd >> 8 & 0xFF != _FRONTEND:
             if f.kind not in ("ctl", "gpu"):

@@ -73,8 +73,9 @@ class Pinned:
     __del__ = close
 
 
-def pin(t: Task, addr: int, size: int) -> Pinned:
-    """Promote ``size`` bytes at ``addr`` and map them here. May suspend. Raises Refused."""
+def pin(t: Task, addr: int, size: int, guard: int = 0) -> Pinned:
+    """Promote ``size`` bytes at ``addr`` and map them here, with at least ``guard`` bytes behind that nobody can touch. May suspend.
+    Raises Refused."""
     start = addr & ~(PAGE - 1)
     end = (addr + size + PAGE - 1) & ~(PAGE - 1)
     if Pinned.live >= MAX_PINNED:
@@ -89,7 +90,7 @@ def pin(t: Task, addr: int, size: int) -> Pinned:
         if not mm.map.covered(start, end):
             raise status.Refused(status.INVALID_ADDRESS)
         parts = [_backing(t, v, max(v.start, start), min(v.end, end)) for v in mm.map.overlapping(start, end)]  # fmt: skip
-        return _map_here(start, end, addr - start, parts)
+        return _map_here(start, end, addr - start, parts, guard)
     except (SysErr, OSError):
         raise status.Refused(status.INVALID_ADDRESS) from None
     finally:
@@ -156,9 +157,9 @@ def _promote(t: Task, v: Vma, lo: int, hi: int) -> Promoted:
     return made
 
 
-def _map_here(start: int, end: int, skew: int, parts: list[Part]) -> Pinned:
+def _map_here(start: int, end: int, skew: int, parts: list[Part], guard: int) -> Pinned:
     """One contiguous mapping in the Sentry of all the parts. Raises OSError."""
-    size = end - start
+    size = end - start + (guard + PAGE - 1 & ~(PAGE - 1))
     anonymous = pymmap.MAP_PRIVATE | pymmap.MAP_ANONYMOUS
     base = _libc.mmap(None, size, 0, anonymous, -1, 0)
     if base in (None, _FAILED):

@@ -115,6 +115,8 @@ UVM_DESCRIPTORS: Final[dict[str, tuple[Fd, ...]]] = {
     "UVM_MAP_EXTERNAL_ALLOCATION": (Fd("rmCtrlFd", CTL),),
     "UVM_ALLOC_DEVICE_P2P": (Fd("rmCtrlFd", CTL),),
     "UVM_MM_INITIALIZE": (Fd("uvmFd", UVM),),
+    "UVM_TOOLS_INIT_EVENT_TRACKER": (Fd("uvmFd", UVM),),
+    "UVM_TOOLS_INIT_EVENT_TRACKER_V2": (Fd("uvmFd", UVM),),
 }
 """UVM ioctl -> descriptors in its parameters."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Final
 
-from . import status
+from . import status, uvm_tools
 from .abi.view import View
 from .control import check_clients, hold, translate_fds, zero_pointers
 
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from ..sentry.kernel.task import Task
     from .devices import NvFile
     from .engine import Engine
+    from .promote import Pinned
 
 INITIALIZE: Final = 0x30000001
 DEINITIALIZE: Final = 0x30000002
 MULTI_PROCESS: Final = 0x2
 """UVM_INIT_FLAGS_MULTI_PROCESS_SHARING_MODE."""
 _UUIDS: Final = (
-    "gpu_uuid", "gpuUuid", "gpuUuidA", "gpuUuidB", "destinationUuid", "preferredLocation", "accessedByUuid",
+    "gpu_uuid", "gpuUuid", "gpuUuidA", "gpuUuidB", "destinationUuid", "preferredLocation", "accessedByUuid", "processor",
 )  # fmt: skip
 
 
@@ -33,6 +34,8 @@ def uvm_ioctl(e: Engine, t: Task, f: NvFile, cmd: int, arg: int) -> int:
     if plan.reason:
         e.audit.refused(t, "ioctl", plan.name, plan.reason)
         return -errno.EINVAL
+    if (plan.name in uvm_tools.ON_TOOLS) != (f.kind == "uvm-tools"):
+        return -errno.EINVAL  # the driver's other device has it
     if cmd == DEINITIALIZE:
         return e.call(f, plan, cmd, 0)
     data = t.copy_in(arg, plan.size)
@@ -42,12 +45,21 @@ def uvm_ioctl(e: Engine, t: Task, f: NvFile, cmd: int, arg: int) -> int:
         p = View(e.layouts, e.layouts.table(plan.struct), a.buf, at)
         undo: list[tuple[int, bytes]] = []
         held: list[NvFile] = []
+        pins: list[Pinned] = []
+        table, where = -1, 0
         try:
             answered = _check(e, t, f, plan.name, p)
             if answered is None:
                 check_clients(e, t, f, plan, a, at)
                 zero_pointers(plan, a, at, undo)
                 held = hold(translate_fds(e, t, plan, a, at, undo))
+                if plan.name in uvm_tools.QUEUES:
+                    undo.append((at, data[:24]))  # queueBuffer, queueBufferSize, controlBuffer
+                    pins = uvm_tools.pin_queues(e, t, plan.name, p)
+                elif plan.name in uvm_tools.TABLES:
+                    undo.append((at, data[:8]))
+                    where = p["tablePtr"]
+                    table = uvm_tools.place_table(p, a)
                 if cmd == INITIALIZE:
                     undo.append((at, data[:8]))
                     p["flags"] = p["flags"] | MULTI_PROCESS
@@ -56,13 +68,19 @@ def uvm_ioctl(e: Engine, t: Task, f: NvFile, cmd: int, arg: int) -> int:
                     return r
                 if cmd == INITIALIZE and p["rmStatus"] == status.OK:
                     f.managed = True
+                if p["rmStatus"] == status.OK:
+                    f.pins, pins = f.pins + pins, []
+                    if table >= 0:
+                        uvm_tools.give_table(e, t, a, table, where)
             else:
                 p["rmStatus"] = answered
         except status.Refused as refused:
             p.put(rmStatus=refused.status)
         finally:
-            for where, old in undo:
-                a.buf[where : where + len(old)] = old
+            for pinned in pins:
+                pinned.close()
+            for offset, old in undo:
+                a.buf[offset : offset + len(old)] = old
             for other in held:
                 other.decref()
         got = bytes(a.buf[at : at + plan.size])

@@ -20,6 +20,7 @@ from .rm.manager import Manager
 from .rm.mig import layout
 from .task import Request
 from .uvm import VaSpace
+from .uvm_tools import Tracker
 
 MAX_CARDS = 8
 
@@ -77,6 +78,7 @@ class Simulator:
         """Device and inode of every dma-buf that was made."""
         self.mappings = Mappings(self)
         self.va_spaces: dict[OpenFile, VaSpace] = {}
+        self.trackers: dict[OpenFile, Tracker] = {}
         self.faults = Faults(list(config.faults))
         self._nodes()
 
@@ -90,6 +92,7 @@ class Simulator:
         self.channels.finish()
         self.rm.tree.free_owned(file)
         self.va_spaces.pop(file, None)
+        self.trackers.pop(file, None)
         self.mappings.forget(file)
         self.events.forget(file)
 

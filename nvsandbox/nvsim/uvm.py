@@ -50,6 +50,7 @@ class UvmCall:
     file: OpenFile
     space: VaSpace
     p: View
+    name: str
 
     def uuid(self, *names: str) -> bytes:
         """The card's UUID in the parameters, under the name this version has."""
@@ -87,7 +88,7 @@ def answer(sim: Simulator, request: Request, file: OpenFile, cmd: int, arg: int)
     p = sim.rm.layouts.view(name, buf)
     space = sim.va_spaces.setdefault(file, VaSpace())
     space.holder = (request.tgid(), request.args[0] & 0xFFFFFFFF)
-    call = UvmCall(sim, request, file, space, p)
+    call = UvmCall(sim, request, file, space, p, known.name)
     if "rmCtrlFd" in p:
         control = sim.files.find(request.stat_fd(p["rmCtrlFd"]))
         if control is not None and len(space.controls) < MAX_CONTROLS:
@@ -259,7 +260,6 @@ def is_8_supported(call: UvmCall) -> Status | None:
     "UVM_UNSET_ACCESSED_BY",
     "UVM_ENABLE_SYSTEM_WIDE_ATOMICS",
     "UVM_DISABLE_SYSTEM_WIDE_ATOMICS",
-    "UVM_MIGRATE",
     "UVM_MIGRATE_RANGE_GROUP",
     "UVM_MAP_DYNAMIC_PARALLELISM_REGION",
     "UVM_ALLOC_SEMAPHORE_POOL",
