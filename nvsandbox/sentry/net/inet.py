@@ -19,6 +19,9 @@ from ..abi.socket import (
     SO_DETACH_REUSEPORT_BPF,
     SO_REUSEADDR,
     SO_REUSEPORT,
+    SO_TIMESTAMPING,
+    SO_TIMESTAMPING_NEW,
+    SO_ZEROCOPY,
     SOCK_RAW,
     SOCK_STREAM,
     SOL_IP,
@@ -27,7 +30,7 @@ from ..abi.socket import (
 )
 from ..errors import SysErr
 from ..kernel.creds import CAP_NET_RAW
-from . import membership, options
+from . import membership, notes, options
 from .filter import attach
 from .ports import (
     ANY4,
@@ -42,7 +45,7 @@ from .ports import (
     make_sockaddr,
     parse_sockaddr,
 )
-from .socket import Socket
+from .socket import Received, Socket
 from .stack.members import Members
 from .stack.output import find_path
 from .state import unmapped
@@ -51,6 +54,7 @@ __all__ = ["ANY4", "ANY6", "LO6", "InetSocket"]
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
+    from .notes import Notes
     from .stack.interface import Interface
     from .stack.multicast import Filter
     from .state import NetState
@@ -107,7 +111,7 @@ NONLOCAL: Final = (
 class InetSocket(Socket):
     """An AF_INET or AF_INET6 socket; ``local`` and ``remote`` are (ip, port), port 0 while unset."""
 
-    __slots__ = ("local", "mcast_if", "members", "owner_uid", "remote", "v6only")
+    __slots__ = ("local", "mcast_if", "members", "notes", "owner_uid", "remote", "v6only")
 
     def __init__(self, t: Task, domain: int, type: int, protocol: int) -> None:
         super().__init__(t, domain, type, protocol)
@@ -116,6 +120,7 @@ class InetSocket(Socket):
         self.remote: Addr = (any_ip, 0)
         self.v6only = False
         self.members: Members | None = None
+        self.notes: Notes | None = None
         self.mcast_if = 0  # interface that multicast leaves by, 0: by route
         self.owner_uid = t.creds.euid
 
@@ -398,10 +403,42 @@ class InetSocket(Socket):
     def _socket_option(self, t: Task, opt: int, data: bytes) -> None:
         if opt in (SO_ATTACH_REUSEPORT_CBPF, SO_DETACH_REUSEPORT_BPF):
             self._reuseport_filter(t, opt, data)
+        elif opt == SO_ZEROCOPY and self.type != SOCK_RAW and self.protocol not in (1, 58):
+            value = options.number(SOL_SOCKET, opt, data)
+            if not 0 <= value <= 1:
+                raise SysErr(errno.EINVAL)
+            self.opts[SOL_SOCKET, opt] = value
+            self.noting = notes.wanted(self)
+        elif opt in (SO_TIMESTAMPING, SO_TIMESTAMPING_NEW):
+            self._timestamping(t, opt, data)
         else:
             super().setsockopt(t, SOL_SOCKET, opt, data)
             if (SOL_SOCKET, opt) in self.opts:
                 self.option_set(SOL_SOCKET, opt, self.opts[SOL_SOCKET, opt])
+
+    def _timestamping(self, t: Task, opt: int, data: bytes) -> None:
+        """SO_TIMESTAMPING: numbers begin when OPT_ID is set. Raises EINVAL."""
+        before = notes.flags(self)
+        value = options.number(SOL_SOCKET, opt, data)
+        fresh = value & ~before & notes.OPT_ID
+        if fresh and self.type == SOCK_STREAM and not self.remote[1]:
+            raise SysErr(errno.EINVAL)
+        super().setsockopt(t, SOL_SOCKET, opt, data)
+        other = SO_TIMESTAMPING_NEW if opt == SO_TIMESTAMPING else SO_TIMESTAMPING
+        self.opts.pop((SOL_SOCKET, other), None)
+        if fresh and self.notes is not None:
+            self.notes.key = 0
+        self.noting = notes.wanted(self)
+
+    def sent(self, flags: int, size: int) -> None:
+        notes.sent(self, flags, size)
+
+    def recv_error(self, t: Task, size: int) -> Received | int:
+        return notes.take(self)
+
+    def noted(self) -> bool:
+        """Whether the error queue has something of this kind."""
+        return self.notes is not None and bool(self.notes.queue)
 
     def _structured(self, t: Task, level: int, opt: int, data: bytes) -> bool:
         """Options that are no plain number; False: it is none of them. Raises EINVAL, ENODEV, EADDRNOTAVAIL, EPERM…"""

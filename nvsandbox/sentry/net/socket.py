@@ -42,6 +42,7 @@ from ..abi.socket import (
     SO_MAX_PACING_RATE,
     SO_MEMINFO,
     SO_OOBINLINE,
+    SO_PEEK_OFF,
     SO_PEERCRED,
     SO_PEERNAME,
     SO_PRIORITY,
@@ -66,6 +67,7 @@ from ..abi.socket import (
     SO_TIMESTAMPNS_NEW,
     SO_TXTIME,
     SO_TYPE,
+    SO_ZEROCOPY,
     SOL_SOCKET,
     UCRED,
 )
@@ -138,7 +140,7 @@ class Socket(FileDescription):
     """Base of all families: options, blocking, and read/write as receive/send."""
 
     __slots__ = (
-        "bpf", "cookie", "device", "domain", "err", "linger", "net", "node", "opts", "protocol", "rcvbuf", "rcvtimeo", "shut", "sndbuf",
+        "bpf", "cookie", "device", "domain", "err", "linger", "net", "node", "noting", "opts", "peek_off", "protocol", "rcvbuf", "rcvtimeo", "shut", "sndbuf",
         "sndtimeo", "type",
     )  # fmt: skip
 
@@ -159,6 +161,8 @@ class Socket(FileDescription):
         self.bpf: list[Insn] | None = None  # SO_ATTACH_FILTER
         self.device = 0  # the interface it is bound to, by index; 0: none
         self.cookie = 0  # SO_COOKIE, once asked for
+        self.peek_off = -1  # SO_PEEK_OFF (peek.py)
+        self.noting = False  # the error queue tells of what was sent (notes.py)
 
     @property
     def inode(self) -> Inode:
@@ -293,7 +297,10 @@ class Socket(FileDescription):
         return got.data
 
     def write(self, t: Task, data: bytes) -> int:
-        return self.send(t, data, None, 0, [], None)
+        n = self.send(t, data, None, 0, [], None)
+        if self.noting and n >= 0:
+            self.sent(0, n)
+        return n
 
     def ioctl(self, t: Task, cmd: int, arg: int) -> int:
         if cmd == FIONREAD:
@@ -375,6 +382,11 @@ class Socket(FileDescription):
             return struct.pack("<i", 64)  # SKF_AD_MAX
         if opt == SO_ATTACH_FILTER:  # SO_GET_FILTER
             return b""
+        if opt == SO_PEEK_OFF:
+            self._may_peek()
+            return struct.pack("<i", self.peek_off)
+        if opt == SO_ZEROCOPY:
+            return struct.pack("<i", self.opts.get((SOL_SOCKET, opt), 0))
         raise SysErr(errno.ENOPROTOOPT)
 
     def _peer(self) -> bytes:
@@ -459,6 +471,11 @@ class Socket(FileDescription):
             raise SysErr(errno.EINVAL)  # of inet sockets alone
         elif opt in ZEROS[:1] or opt == SO_CNX_ADVICE:
             pass
+        elif opt == SO_PEEK_OFF:
+            self._may_peek()
+            self.peek_off = value
+        elif opt == SO_ZEROCOPY:
+            raise SysErr(errno.EOPNOTSUPP)  # TCP's and UDP's
         elif opt == SO_DETACH_FILTER and not self.filters():
             raise SysErr(errno.ENOENT)
         elif opt in (SO_ATTACH_FILTER, SO_DETACH_FILTER, SO_LOCK_FILTER) and self.filters():
@@ -517,6 +534,18 @@ class Socket(FileDescription):
         else:
             self.rcvbuf = max(2 * value, RCVBUF_MIN)
         self.buffer_set(opt in (SO_SNDBUF, SO_SNDBUFFORCE))
+
+    def peeks(self) -> bool:
+        """Whether SO_PEEK_OFF is for this kind."""
+        return False
+
+    def _may_peek(self) -> None:
+        """Raises EOPNOTSUPP."""
+        if not self.peeks():
+            raise SysErr(errno.EOPNOTSUPP)
+
+    def sent(self, flags: int, size: int) -> None:
+        """Told of each call that has sent something, while ``noting``."""
 
     def filters(self) -> bool:
         """Whether a filter looks at what this socket receives."""

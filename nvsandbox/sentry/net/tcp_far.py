@@ -20,7 +20,7 @@ from ..abi.socket import (
 )
 from ..errors import Restart, SysErr
 from ..kernel.wait import POLL_READ, POLL_WRITE, POLLIN, POLLOUT
-from . import inet
+from . import inet, peek
 from .socket import Received, received
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def recv(s: TcpSocket, t: Task, c: TcpConnection, size: int, flags: int) -> Rece
     got = 0
     while True:
         if flags & MSG_PEEK:
-            parts = [c.peek(size)]
+            parts = [c.peek(size, peek.skip(s, flags))]
             got = len(parts[0])
         else:
             piece = c.recv(size - got)
@@ -200,6 +200,8 @@ def recv(s: TcpSocket, t: Task, c: TcpConnection, size: int, flags: int) -> Rece
             return r
         if r:
             break
+    if s.peek_off >= 0:
+        peek.moved(s, flags, got)
     return received(parts, flags)
 
 

@@ -462,6 +462,9 @@ class TcpSocket(InetSocket):
     def counts_truncated(self) -> bool:
         return True
 
+    def peeks(self) -> bool:
+        return True
+
     def peername(self) -> bytes:
         if self.was_reset or (
             self.far is not None and self.far.state in (tcp_far.CLOSE, tcp_far.SYN_SENT)
@@ -499,10 +502,10 @@ class TcpSocket(InetSocket):
         if self.state == LISTEN:
             return POLLIN | POLLRDNORM if self.waiting() else 0
         if self.far is not None:
-            return tcp_far.mask(self.far.events()) | (POLLERR if self.err else 0)
+            return tcp_far.mask(self.far.events()) | (POLLERR if self.err or self.noted() else 0)
         mask = 0
         rd = self.fin or bool(self.shut & SHUT_RD)
-        if self.err:
+        if self.err or self.noted():
             mask |= POLLERR
         if self.state == CLOSED or (rd and self.shut & SHUT_WR):
             mask |= POLLHUP

@@ -26,6 +26,7 @@ from ..kernel.wait import (
     POLLWRNORM,
 )
 from ..vfs import sigio
+from . import peek
 from .socket import Received, received
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def recv(s: TcpSocket, t: Task, size: int, flags: int) -> Received | int:
     got = 0
     while True:
         if flags & MSG_PEEK:
-            parts = [_peek(s, size)]
+            parts = [_peek(s, size, peek.skip(s, flags))]
             got = len(parts[0])
         else:
             got += take(s, parts, size - got)
@@ -192,6 +193,8 @@ def recv(s: TcpSocket, t: Task, size: int, flags: int) -> Received | int:
             return r
         if r:
             break
+    if s.peek_off >= 0:
+        peek.moved(s, flags, got)
     return received(parts, flags)
 
 
@@ -221,14 +224,15 @@ def take(s: TcpSocket, parts: list[bytes], size: int) -> int:
     return got
 
 
-def _peek(s: TcpSocket, size: int) -> bytes:
+def _peek(s: TcpSocket, size: int, skip: int) -> bytes:
+    """Up to ``size`` bytes behind the first ``skip``, which stay."""
     out = b""
-    off = s.off
+    off = s.off + skip
     if s.urgent is not None and s.urgent.left > 0:
-        size = min(size, s.urgent.left)
+        size = max(min(size, s.urgent.left - skip), 0)
     for piece in s.rx:
         if len(out) >= size:
             break
         out += piece[off : off + size - len(out)]
-        off = 0
+        off = max(off - len(piece), 0)
     return out

@@ -36,7 +36,7 @@ from ..kernel.wait import (
     POLLWRBAND,
     POLLWRNORM,
 )
-from . import ancillary, inet, resolver
+from . import ancillary, inet, notes, peek, resolver
 from .ancillary import Packet
 from .filter import View
 from .inet import InetSocket
@@ -190,6 +190,9 @@ class UdpSocket(InetSocket):
         self.queue.wake(POLLIN | POLLRDNORM)
 
     def filters(self) -> bool:
+        return True
+
+    def peeks(self) -> bool:
         return True
 
     def _passes(self, program: list[Insn], p: Packet) -> bool:
@@ -474,7 +477,8 @@ class UdpSocket(InetSocket):
 
     def recv(self, t: Task, size: int, flags: int) -> Received | int:
         deadline = self.rcv_deadline(t)
-        while not self.rx:
+        at, off = _next(self, flags)
+        while at < 0:
             if self.err:
                 return -self.take_error()
             if self.dontwait(flags):
@@ -482,11 +486,12 @@ class UdpSocket(InetSocket):
             if self.shut & SHUT_RD:
                 return Received()
             self.pause(t, self.queue, deadline, self.rcvtimeo is not None)
-        p = self.rx[0]
+            at, off = _next(self, flags)
+        p = self.rx[at]
         if not flags & MSG_PEEK:
             self.rx.popleft()
             self.rx_cost -= len(p.data) + OVERHEAD
-        data = p.data
+        data = p.data[off:] if off else p.data
         one = len(data)
         if self.opts and self.opts.get((SOL_UDP, UDP_GRO)) and not flags & MSG_PEEK:
             data = self._merge(p, size)
@@ -494,6 +499,8 @@ class UdpSocket(InetSocket):
         out.length = len(data)
         if len(data) > size:
             out.flags |= MSG_TRUNC
+        if self.peek_off >= 0:
+            peek.moved(self, flags, len(data) if flags & MSG_TRUNC else len(out.data))
         out.addr = make_sockaddr(p.src, self.domain, p.index)
         if self.opts:
             out.control = ancillary.incoming(self, p)
@@ -529,7 +536,7 @@ class UdpSocket(InetSocket):
     def recv_error(self, t: Task, size: int) -> Received | int:
         e = self.far.recv_error() if self.far is not None else None
         if e is None:
-            return -errno.EAGAIN
+            return notes.take(self)
         return ancillary.error_message(e, size, self.domain)
 
     def queued(self) -> int:
@@ -537,7 +544,7 @@ class UdpSocket(InetSocket):
 
     def poll(self, t: Task | None) -> int:
         mask = POLLOUT | POLLWRNORM | POLLWRBAND
-        if self.err or (self.far is not None and self.far.events() & POLLERR):
+        if self.err or self.noted() or (self.far is not None and self.far.events() & POLLERR):
             mask |= POLLERR
         if self.rx:
             mask |= POLLIN | POLLRDNORM
@@ -600,3 +607,10 @@ def _loopback(ip: bytes) -> bool:
 def sockets(net: NetState) -> list[UdpSocket]:
     """All bound ones, for /proc/net/udp."""
     return [s for here in net.udp.bound.values() for s in here if isinstance(s, UdpSocket)]
+
+
+def _next(s: UdpSocket, flags: int) -> tuple[int, int]:
+    """Which of the queue is received, -1: none, and from where on."""
+    if s.peek_off < 0:
+        return 0 if s.rx else -1, 0
+    return peek.find(s, flags, (len(q.data) for q in s.rx))

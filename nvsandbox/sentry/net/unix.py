@@ -378,6 +378,9 @@ class UnixSocket(Socket):
     def passcred(self) -> bool:
         return self.pass_creds
 
+    def peeks(self) -> bool:
+        return True
+
     def filters(self) -> bool:
         return self.type != SOCK_STREAM
 

@@ -18,6 +18,7 @@ from ..abi.socket import (
 from ..errors import SysErr
 from ..kernel.cbpf import run
 from ..kernel.wait import POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
+from . import peek
 from .ancillary import stamps
 from .filter import View
 from .socket import Received, Ucred
@@ -105,7 +106,8 @@ def recv(s: UnixSocket, t: Task, size: int, flags: int) -> Received | int:
     deadline = s.rcv_deadline(t)
     if s.err:  # told before what is still queued
         return -s.take_error()
-    while not s.rx:
+    at, off = _next(s, flags)
+    while at < 0:
         if s.err:
             return -s.take_error()
         # A datagram socket that doesn't wait never sees the end (Linux: __skb_wait_for_more_packets).
@@ -114,13 +116,17 @@ def recv(s: UnixSocket, t: Task, size: int, flags: int) -> Received | int:
         if s.shut & SHUT_RD:
             return Received()
         s.pause(t, s.queue, deadline, s.rcvtimeo is not None)
-    m = s.rx[0]
-    out = Received(m.data[:size] if len(m.data) > size else m.data)
-    out.length = len(m.data)
+        at, off = _next(s, flags)
+    m = s.rx[at]
+    data = m.data[off:] if off else m.data
+    out = Received(data[:size] if len(data) > size else data)
+    out.length = len(data)
+    if s.peek_off >= 0:
+        peek.moved(s, flags, len(out.data) if flags & MSG_PEEK else len(m.data))
     out.creds = m.creds
     if s.opts:
         out.control = stamps(s.opts, time.time_ns())
-    if len(m.data) > size:
+    if len(data) > size:
         out.flags |= MSG_TRUNC
     if s.type == SOCK_DGRAM and m.addr is not None:
         out.addr = FAMILY + m.addr
@@ -134,3 +140,10 @@ def recv(s: UnixSocket, t: Task, size: int, flags: int) -> Received | int:
         s.queue.wake(POLLOUT | POLLWRNORM)
         m.sender.queue.wake(POLLOUT | POLLWRNORM)
     return out
+
+
+def _next(s: UnixSocket, flags: int) -> tuple[int, int]:
+    """Which of the queue is received, -1: none, and from where on."""
+    if s.peek_off < 0:
+        return 0 if s.rx else -1, 0
+    return peek.find(s, flags, (len(q.data) for q in s.rx))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from ..abi.socket import MSG_OOB, MSG_PEEK, MSG_WAITALL, SHUT_RD, SHUT_WR
 from ..errors import SysErr
 from ..kernel.wait import POLLIN, POLLRDNORM
+from . import peek
 from .socket import Received, Ucred
 from .unix import CONNECTED, Message, UnixSocket
 
@@ -65,11 +66,13 @@ def recv(s: UnixSocket, t: Task, size: int, flags: int) -> Received | int:
     deadline = s.rcv_deadline(t)
     first = True
     while True:
-        got += _collect(s, out, parts, size - got, bool(flags & MSG_PEEK), first)
+        got += _collect(
+            s, out, parts, size - got, bool(flags & MSG_PEEK), first, peek.skip(s, flags)
+        )
         first = first and not parts
         if got >= target or out.files or (parts and flags & MSG_PEEK):
             break
-        if s.rx:
+        if s.rx and (parts or not peek.skip(s, flags)):
             break  # different credentials, or descriptors, follow
         if s.err:
             if got:
@@ -82,13 +85,15 @@ def recv(s: UnixSocket, t: Task, size: int, flags: int) -> Received | int:
             return r
         if r:
             break
+    if s.peek_off >= 0:
+        peek.moved(s, flags, got)
     out.data = b"".join(parts)
     out.length = got
     return out
 
 
 def _collect(
-    s: UnixSocket, out: Received, parts: list[bytes], size: int, peek: bool, first: bool
+    s: UnixSocket, out: Received, parts: list[bytes], size: int, stays: bool, first: bool, skip: int
 ) -> int:
     """Moves what goes together from the queue to ``parts``."""
     got = 0
@@ -96,6 +101,12 @@ def _collect(
     rx = s.rx
     while n < len(rx) and got < size:
         m = rx[n]
+        if skip >= len(m.data) - m.off > 0:
+            skip -= len(m.data) - m.off
+            n += 1
+            continue
+        at = m.off + skip
+        skip = 0
         if first:
             out.creds = m.creds
             first = False
@@ -103,15 +114,15 @@ def _collect(
             break
         if m.files and (parts or out.files):
             break  # descriptors come only with the beginning of what is received
-        piece = m.data[m.off : m.off + size - got] if m.off or size - got < len(m.data) else m.data
+        piece = m.data[at : at + size - got] if at or size - got < len(m.data) else m.data
         parts.append(piece)
         got += len(piece)
         if m.files:
-            if peek:
+            if stays:
                 out.files = [f.incref() for f in m.files]
             else:
                 out.files = m.take_files()
-        if peek:
+        if stays:
             n += 1
         else:
             m.off += len(piece)

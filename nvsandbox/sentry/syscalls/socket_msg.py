@@ -95,6 +95,16 @@ def send_iov(
     files: list[FileDescription], creds: Ucred | None, control: list[Control] | None = None,
 ) -> int:  # fmt: skip
     """Sends the whole vector. Raises EMSGSIZE before copying what no message could hold."""
+    n = _send_iov(t, s, iov, addr, flags, files, creds, control)
+    if s.noting and n >= 0:
+        s.sent(flags, n)
+    return n
+
+
+def _send_iov(
+    t: Task, s: Socket, iov: Iovec, addr: bytes | None, flags: int,
+    files: list[FileDescription], creds: Ucred | None, control: list[Control] | None,
+) -> int:  # fmt: skip
     total = sum(n for _, n in iov)
     most = s.max_send()
     if most:
