@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from ..oci.spec import DeviceRule, Hook, Spec
 
 log: Final = logging.getLogger("nvsandbox.nvproxy")
-LD_CACHE: Final = "/etc/ld.so.cache"
 MIN_MEMORY: Final = 1 << 20
 VISIBLE: Final = "NVIDIA_VISIBLE_DEVICES"
 NO_CARD: Final = "none"
@@ -245,7 +244,7 @@ def _loader_cache(
         return
     sonames = libraries.compat(rootfs, driver) + sonames
     try:
-        fd = libraries.open_inside(rootfs, LD_CACHE, os.O_RDONLY)
+        fd = libraries.open_inside(rootfs, ldcache.PATH, os.O_RDONLY)
         with os.fdopen(fd, "rb") as f:
             if not stat.S_ISREG(os.fstat(f.fileno()).st_mode):
                 return
@@ -256,7 +255,7 @@ def _loader_cache(
         return
     new = ldcache.with_libraries(old, sonames)
     if new is not None and not config.root.write_through:
-        config.files[LD_CACHE.encode()] = new
+        config.files[ldcache.PATH.encode()] = new
 
 
 # ---------------------------------------------------------------------- OCI bundles
@@ -290,7 +289,7 @@ def for_spec(config: SandboxConfig, spec: Spec) -> None:
     o.priority = spec.annotations.get(f"{ANNOTATION}priority", o.priority)
     o.policy = spec.annotations.get(f"{ANNOTATION}policy", "")
     o.deny = spec.annotations.get(f"{ANNOTATION}deny", "")
-    if any(re.search(r"/lib(cuda|nvidia-ml)\.so\.", m.destination) for m in spec.mounts):
+    if libraries.brings_its_own((m.source, m.destination) for m in spec.mounts):
         o.driver_root = "none"  # the engine's CDI specification has mounted them
     for h in hooks:
         _create_symlinks(config, h.args)

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+PATH: Final = "/etc/ld.so.cache"
 MAGIC: Final = b"glibc-ld.so.cache1.1"
 OLD_MAGIC: Final = b"ld.so-1.7.0"
 X86_64_LIBC6: Final = 0x0303

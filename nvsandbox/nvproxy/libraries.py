@@ -16,6 +16,7 @@ from typing import Final
 
 from ..failure import Failure
 from ..gofer import host
+from . import ldcache
 
 LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "utility": ("libnvidia-ml", "libnvidia-cfg", "libnvidia-nscq", "libnvidia-sandboxutils"),
@@ -62,7 +63,7 @@ REQUIRED: Final = {"utility": "libnvidia-ml", "compute": "libcuda"}
 LIB_DIRS: Final = (
     "/usr/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu/nvidia/current", "/usr/lib64", "/usr/lib64/nvidia",
     "/usr/lib/nvidia", "/usr/lib", "/lib/x86_64-linux-gnu", "/lib64", "/usr/local/nvidia/lib64",
-    "/run/opengl-driver/lib",
+    "/run/opengl-driver/lib", "/usr/lib/x86_64-linux-gnu/vdpau", "/usr/lib64/vdpau",
 )  # fmt: skip
 BIN_DIRS: Final = (
     "/usr/bin",
@@ -74,6 +75,7 @@ BIN_DIRS: Final = (
 FIRMWARE: Final = "/lib/firmware/nvidia"
 COMPAT: Final = "/usr/local/cuda/compat"
 """Where NVIDIA's images have a newer libcuda than the host's ("CUDA Forward Compatibility")."""
+DIRECTORY: Final = "/usr/local/nvidia"
 _MAX_ENTRIES: Final = 4096
 _IN_ROOT: Final = 0x12
 """RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS (openat2(2))."""
@@ -96,6 +98,20 @@ def _inside(root: str, path: str) -> str:
     return path if root == "/" else root.rstrip("/") + path
 
 
+def brings_its_own(mounts: Iterable[tuple[str, str]]) -> bool:
+    """Whether mounts (source, destination) hold the driver's libraries: file by file, or the directory of Google's device plugin."""
+    for source, target in mounts:
+        if re.search(r"/lib(cuda|nvidia-ml)\.so\.", target):
+            return True
+        if target.rstrip("/").startswith(DIRECTORY) and any(
+            os.path.exists(f"{source}{d}/{name}.so.1")
+            for d in ("", "/lib64", "/lib")
+            for name in REQUIRED.values()
+        ):
+            return True
+    return False
+
+
 def library_dir(rootfs: str) -> str:
     """Where a container's loader looks without being told."""
     for d in ("/usr/lib/x86_64-linux-gnu", "/usr/lib64"):
@@ -108,15 +124,20 @@ def find(root: str, version: str, capabilities: Iterable[str], rootfs: str) -> U
     """Libraries and programs of driver ``version`` below ``root``. Raises Failure when they are missing or of another version."""
     out = UserSpace(library_dir=library_dir(rootfs))
     wanted = sorted(set(capabilities))
+    dirs = _directories(root, version)
     for cap in wanted:
         for name in LIBRARIES.get(cap, ()):
-            where = _library(root, name, version)
-            if where:
+            where = _library(dirs, name, version)
+            if where and (REQUIRED.get(cap) != name or _is_elf(where)):
                 _add(out, where)
+            elif where:
+                raise Failure(
+                    f"--gpus: `{where}` is not a library; the driver's user-space is half installed: install it again"
+                )
             elif REQUIRED.get(cap) == name:
-                raise Failure(_missing(root, name, version, cap))
+                raise Failure(_missing(dirs, root, name, version, cap))
         for name in OTHER_LIBRARIES.get(cap, ()):
-            where = _other(root, name)
+            where = _other(dirs, name)
             if where:
                 _add(out, where)
         for to, name in CONFIGS.get(cap, ()):
@@ -137,22 +158,46 @@ def find(root: str, version: str, capabilities: Iterable[str], rootfs: str) -> U
     return out
 
 
-def _library(root: str, name: str, version: str) -> str:
-    for d in LIB_DIRS:
-        path = _inside(root, f"{d}/{name}.so.{version}")
+def _directories(root: str, version: str) -> list[str]:
+    """Where libraries are below ``root``: the usual places, or what the loader's cache there says of the driver's."""
+    dirs = [_inside(root, d) for d in LIB_DIRS]
+    if any(_library(dirs, name, version) for name in REQUIRED.values()):
+        return dirs
+    try:
+        with open(_inside(root, ldcache.PATH), "rb") as f:
+            parsed = ldcache.parse(f.read(ldcache.MAX_CACHE + 1))
+    except OSError:
+        parsed = None
+    names = tuple(f"{name}.so".encode() for name in REQUIRED.values())
+    found = [e.path for e in parsed[0] if e.name.startswith(names)] if parsed is not None else []
+    more = [_inside(root, os.fsdecode(os.path.dirname(p))) for p in found]
+    return [*dict.fromkeys(more), *dirs]
+
+
+def _is_elf(path: str) -> bool:
+    try:
+        with open(path, "rb") as f:
+            return f.read(4) == b"\x7fELF"
+    except OSError:
+        return False
+
+
+def _library(dirs: Iterable[str], name: str, version: str) -> str:
+    for d in dirs:
+        path = f"{d}/{name}.so.{version}"
         if os.path.exists(path):
             return path
     return ""
 
 
-def _other(root: str, name: str) -> str:
-    for d in LIB_DIRS:
+def _other(dirs: Iterable[str], name: str) -> str:
+    for d in dirs:
         try:
-            entries = os.listdir(_inside(root, d))
+            entries = os.listdir(d)
         except OSError:
             continue
         for e in sorted(entries, reverse=True):
-            path = _inside(root, f"{d}/{e}")
+            path = f"{d}/{e}"
             if re.fullmatch(re.escape(name) + r"\.so\.\d+(\.\d+)+", e) and os.path.isfile(path):
                 return path
     return ""
@@ -224,12 +269,12 @@ def _links(out: UserSpace, path: str, file: str, inside: str) -> None:
         out.sonames.append((name, f"{inside}/{name}"))
 
 
-def _missing(root: str, name: str, version: str, cap: str) -> str:
+def _missing(dirs: Iterable[str], root: str, name: str, version: str, cap: str) -> str:
     """Whether there is none, or one of another version."""
     others = set()
-    for d in LIB_DIRS:
+    for d in dirs:
         try:
-            entries = os.listdir(_inside(root, d))
+            entries = os.listdir(d)
         except OSError:
             continue
         for e in entries:

@@ -12,7 +12,7 @@ import pytest
 from inside import REPO
 
 from nvsandbox.failure import Failure
-from nvsandbox.nvproxy import drivers, explain, inject, libraries, policy, require, select
+from nvsandbox.nvproxy import drivers, explain, inject, ldcache, libraries, policy, require, select
 from nvsandbox.nvproxy.abi import AbiError, database
 from nvsandbox.nvproxy.model import HostGpu
 from nvsandbox.nvproxy.options import GpuOptions, by_mounts, is_nvidias, set_gpus
@@ -192,6 +192,37 @@ def test_libraries_of_another_version(libs: Path, tmp_path: Path, rootfs: Path) 
     next(half.rglob("libcuda.so.535*")).unlink()
     with pytest.raises(Failure, match=r"libcuda\.so\.535\.261\.03"):
         libraries.find(str(half), "535.261.03", {"compute", "utility"}, str(rootfs))
+
+
+def test_libraries_where_the_hosts_loader_finds_them(tmp_path: Path, rootfs: Path) -> None:
+    odd = tmp_path / "opt/odd"
+    odd.mkdir(parents=True)
+    (odd / "libnvidia-ml.so.535.261.03").write_bytes(b"\x7fELF")
+    with pytest.raises(Failure, match="is not below"):
+        libraries.find(str(tmp_path), "535.261.03", {"utility"}, str(rootfs))
+    cache = ldcache.with_libraries(
+        ldcache.build((), ()), [("libnvidia-ml.so.1", "/opt/odd/libnvidia-ml.so.1")]
+    )
+    assert cache is not None
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/ld.so.cache").write_bytes(cache)
+    found = libraries.find(str(tmp_path), "535.261.03", {"utility"}, str(rootfs))
+    assert list(found.mounts) == [str(odd / "libnvidia-ml.so.535.261.03")]
+    (odd / "libnvidia-ml.so.535.261.03").write_bytes(b"")
+    with pytest.raises(
+        Failure, match="is not a library; the driver's user-space is half installed"
+    ):
+        libraries.find(str(tmp_path), "535.261.03", {"utility"}, str(rootfs))
+
+
+def test_containers_that_bring_the_drivers_libraries(tmp_path: Path) -> None:
+    """Google's device plugin mounts a directory; a mount of the host's root is none of these."""
+    (tmp_path / "lib64").mkdir()
+    assert not libraries.brings_its_own([(str(tmp_path), "/usr/local/nvidia")])
+    (tmp_path / "lib64/libcuda.so.1").touch()
+    assert libraries.brings_its_own([("/etc", "/x"), (str(tmp_path), "/usr/local/nvidia")])
+    assert not libraries.brings_its_own([(str(tmp_path), "/host")])
+    assert libraries.brings_its_own([("/x", "/usr/lib64/libcuda.so.535.1")])
 
 
 def test_choice_of_a_release(tmp_path: Path) -> None:
