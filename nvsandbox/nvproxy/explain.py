@@ -99,7 +99,7 @@ _KINDS = {"control": "control command", "class": "class", "uvm": "UVM ioctl", "f
 
 
 def _describe(p: Plan, release: Release) -> Iterator[str]:
-    unlocks = sorted(policy.table()[p.kind].get(p.name, frozenset()))
+    unlocks = sorted(policy.unlocks(p.kind, p.name))
     if p.kind == "control" and p.id not in release.commands and not unlocks:
         unlocks = [f"{c} (as {policy.UNPUBLISHED})" for c in sorted(policy.DEFAULT)]
     reason = p.reason

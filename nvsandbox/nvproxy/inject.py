@@ -31,6 +31,8 @@ MIN_MEMORY: Final = 1 << 20
 VISIBLE: Final = "NVIDIA_VISIBLE_DEVICES"
 NO_CARD: Final = "none"
 """The driver's user-space and control devices, and no card."""
+_UVM: Final = frozenset(("compute", "graphics", "video", "profiling"))
+"""Capabilities that come with unified memory."""
 _REQUIRED_NODES: Final = (
     ("/dev/nvidiactl", "ctl", "nvidia-modprobe -c 0 makes it"),
     ("/dev/nvidia-uvm", "uvm", "nvidia-modprobe -u -c 0 makes it"),
@@ -59,7 +61,7 @@ def apply(config: SandboxConfig, env: Sequence[bytes] | Mapping[str, str], o: Gp
     if not rules.capabilities:
         raise Failure(
             "--gpus: no driver capability is left: the container asks for "
-            f"{', '.join(sorted(rules.bounded)) or 'none'}, allowed are {o.allowed}"
+            f"{', '.join(sorted(rules.bounded)) or capabilities}, allowed are {o.allowed}"
         )
     host = hostgpus.probe(release)
     picked = _picked(o, asked, host, release)
@@ -166,7 +168,7 @@ def _devices(picked: Selection, rules: policy.Policy) -> list[Device]:
     """The device nodes of a sandbox. Raises Failure for one that the host lacks."""
     out = []
     for path, kind, remedy in _REQUIRED_NODES:
-        if kind == "uvm" and "compute" not in rules.capabilities:
+        if kind == "uvm" and not rules.capabilities & _UVM:
             continue
         d = _node(path, kind)
         if d is None:
@@ -181,7 +183,7 @@ def _devices(picked: Selection, rules: policy.Policy) -> list[Device]:
             )
         out.append(d)
     tools = _node("/dev/nvidia-uvm-tools", "uvm-tools")
-    if tools is not None and "compute" in rules.capabilities:
+    if tools is not None and rules.capabilities & _UVM:
         out.append(tools)
     for minor in picked.caps:
         d = _node(f"/dev/nvidia-caps/nvidia-cap{minor}", "cap")

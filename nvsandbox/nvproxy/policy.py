@@ -24,6 +24,8 @@ CAPABILITIES: Final = (
     "compute", "utility", "graphics", "video", "display", "profiling", "rdma", "imex",
 )  # fmt: skip
 DEFAULT: Final = frozenset(("compute", "utility"))
+ON_THE_BASE: Final = frozenset(("graphics", "video", "display"))
+"""They need what compute and utility both unlock: clients, objects, memory."""
 PRIVILEGED: Final = frozenset(("profiling", "rdma", "imex"))
 """What `all` leaves out: images ask for `all` by habit, and these reach beyond a container's own work."""
 ALIASES: Final = {"fabric-imex-mgmt": "imex"}
@@ -46,6 +48,12 @@ def table() -> dict[str, dict[str, frozenset[str]]]:
     with _TABLE.open("rb") as f:
         raw = tomllib.load(f)
     return {k: {n: frozenset(c.split()) for n, c in raw[k].items()} for k in KINDS}
+
+
+def unlocks(kind: str, name: str) -> frozenset[str]:
+    """Capabilities any of which is enough for ``name``."""
+    need = table()[kind].get(name, frozenset())
+    return need | ON_THE_BASE if need >= DEFAULT else need
 
 
 def parse_capabilities(text: str, what: str) -> frozenset[str]:
@@ -100,9 +108,9 @@ class Policy:
         if hit:
             return Verdict(True, f"allowed by `{hit}` in {self.source}")
         if name == UNPUBLISHED:
-            need = frozenset(("compute", "utility"))
+            need = DEFAULT | ON_THE_BASE
         else:
-            need = table()[kind].get(name, frozenset())
+            need = unlocks(kind, name)
         held = sorted(need & self.capabilities)
         if held:
             return Verdict(True, f"allowed by capability {held[0]}")

@@ -354,6 +354,11 @@ def test_policies_explain_themselves() -> None:
     )
     assert policy.make("all", "compute,utility").capabilities == {"compute", "utility"}
     assert policy.make(None, "all").capabilities == {"compute", "utility"}
+    graphics = policy.make("graphics", "all")
+    for name in ("NV_ESC_RM_ALLOC", "NV_ESC_CARD_INFO", "NV_ESC_RM_MAP_MEMORY_DMA"):
+        assert graphics.judge("frontend", name).allowed
+    assert not graphics.judge("control", "NV2080_CTRL_CMD_FB_GET_REMAPPED_ROWS").allowed
+    assert not policy.make("profiling", "profiling").judge("frontend", "NV_ESC_RM_ALLOC").allowed
 
 
 @pytest.mark.parametrize("name, told", [
