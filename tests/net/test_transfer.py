@@ -63,6 +63,23 @@ def test_transfer(v6: bool, offload: str) -> None:
     assert not p.a.tcp.waits and not p.a.tcp.conns and not p.b.tcp.conns
 
 
+@pytest.mark.parametrize("rate", [2_000, 100_000, 5_000_000])
+@pytest.mark.parametrize("loss", [0.0, 0.02])
+def test_pacing(rate: int, loss: float) -> None:
+    """SO_MAX_PACING_RATE: no more than the rate, and of an untroubled wire not less."""
+    p = Pair()
+    p.la.loss = loss
+    c, d = connect(p)
+    c.pace = rate
+    data = random.Random(1).randbytes(rate * 4)
+    started = p.net.time
+    assert pump(p.net, c, d, data) == data
+    took = (p.net.time - started) / S
+    ahead = max(rate >> 10, 2 * 1460) / rate  # the last piece goes at once
+    assert took > (4 - ahead) * 0.98
+    assert loss or took < 4.5
+
+
 LOSSES = [0.001, 0.01, 0.05, 0.1, 0.2]
 
 

@@ -12,6 +12,7 @@ from ..abi.socket import (
     SHUT_RD,
     SHUT_WR,
     SO_KEEPALIVE,
+    SO_MAX_PACING_RATE,
     SO_OOBINLINE,
     SOL_IP,
     SOL_IPV6,
@@ -90,6 +91,8 @@ def option(c: TcpConnection, level: int, opt: int, value: int) -> None:
             c.keepalive_changed()
         elif opt == SO_OOBINLINE:
             c.oobinline = value != 0
+        elif opt == SO_MAX_PACING_RATE:
+            c.pace = max(value, 0)
     elif (level, opt) in ((SOL_IP, inet.IP_TTL), (SOL_IPV6, inet.IPV6_UNICAST_HOPS)):
         c.ttl = value
     elif (level, opt) in ((SOL_IP, inet.IP_TOS), (SOL_IPV6, inet.IPV6_TCLASS)):

@@ -129,6 +129,8 @@ class TcpConnection(Expiring):
         "ooo",
         "originals",
         "orphan",
+        "pace",
+        "pace_at",
         "path",
         "peer_mss",
         "pingpong",
@@ -187,6 +189,7 @@ class TcpConnection(Expiring):
         "syn_sent",
         "t_ack",
         "t_keep",
+        "t_pace",
         "t_xmit",
         "timer",
         "tlp_end",
@@ -236,9 +239,10 @@ class TcpConnection(Expiring):
         self.linger2 = FIN_TIMEOUT
         self.ttl, self.tos = 64, 0
         self.maxseg = 0
-        # Timers: absolute ns, 0: not set; one Timer has the earliest of the three.
+        self.pace = self.pace_at = 0  # bytes a second, 0: no limit; when the next may be sent
+        # Timers: absolute ns, 0: not set; one Timer has the earliest of the four.
         self.timer = Timer(self)
-        self.t_xmit = self.t_ack = self.t_keep = 0
+        self.t_xmit = self.t_ack = self.t_keep = self.t_pace = 0
         self.xmit_kind = 0
         self.backoff = self.probes = self.keep_probes = 0
         self.stalled_since = 0
@@ -488,7 +492,7 @@ class TcpConnection(Expiring):
         self.state = CLOSE
         self.err = err
         self.stack.timers.free(self.timer)
-        self.t_xmit = self.t_ack = self.t_keep = 0
+        self.t_xmit = self.t_ack = self.t_keep = self.t_pace = 0
         self.stack.tcp.forget(self)
         self.tx.clear()
         self.rtxq.clear()

@@ -32,7 +32,13 @@ def tcp_info(c: TcpConnection) -> bytes:
         c.rcv_rtt // 1000, c.rcv_space, c.total_retrans,
     )  # fmt: skip
     rate = c.cwnd * 1_000_000_000 // c.srtt if c.srtt else 0
-    head += struct.pack("<4Q", rate, 0xFFFFFFFFFFFFFFFF, c.bytes_acked, c.bytes_received)
+    head += struct.pack(
+        "<4Q",
+        min(rate, c.pace or rate),
+        c.pace or 0xFFFFFFFFFFFFFFFF,
+        c.bytes_acked,
+        c.bytes_received,
+    )
     min_rtt = c.min_rtt // 1000 if c.min_rtt else 0xFFFFFFFF
     head += struct.pack(
         "<6I", c.segs_out, c.segs_in, notsent, min_rtt, c.data_segs_in, c.data_segs_out

@@ -39,6 +39,8 @@ def schedule(c: TcpConnection) -> None:
         at = c.t_ack
     if c.t_keep and (not at or c.t_keep < at):
         at = c.t_keep
+    if c.t_pace and (not at or c.t_pace < at):
+        at = c.t_pace
     if at:
         if at != c.timer.deadline:
             c.stack.timers.set(c.timer, at)
@@ -91,6 +93,12 @@ def arm_window_probe(c: TcpConnection, now: int) -> None:
         arm(c, PROBE, now + min(max(c.rto, RTO_MIN) << c.backoff, RTO_MAX))
 
 
+def arm_pace(c: TcpConnection) -> None:
+    """More may be sent once what was sent had its time (SO_MAX_PACING_RATE)."""
+    c.t_pace = c.pace_at
+    schedule(c)
+
+
 def arm_delayed_ack(c: TcpConnection, now: int) -> None:
     if not c.t_ack:
         c.t_ack = now + DELACK
@@ -111,7 +119,7 @@ def arm_fin_wait2(c: TcpConnection, now: int) -> None:
 
 
 def expire(c: TcpConnection, now: int) -> None:
-    """The earliest of the three times has come."""
+    """The earliest of the four times has come."""
     if c.dead:
         return
     if c.t_ack and c.t_ack <= now:
@@ -135,6 +143,9 @@ def expire(c: TcpConnection, now: int) -> None:
     if not c.dead and c.t_keep and c.t_keep <= now:
         c.t_keep = 0
         _keepalive(c, now)
+    if not c.dead and c.t_pace and c.t_pace <= now:
+        c.t_pace = 0
+        transmit.push(c, now)
     if not c.dead:
         schedule(c)
 

@@ -22,6 +22,7 @@ from .states import (
     RCVBUF_MAX,
     SYN_RECV,
     WSCALE,
+    S,
 )
 
 if TYPE_CHECKING:
@@ -284,7 +285,7 @@ def push(c: TcpConnection, now: int, force: bool = False) -> None:
         retransmit_lost(c, now)
     if sent_any and c.ca_state == CA_OPEN:
         timeouts.arm_loss_probe(c, now)
-    if not c.rtxq and (c.tx.size or (c.fin_queued and not c.fin_sent)):
+    if not c.rtxq and not c.t_pace and (c.tx.size or (c.fin_queued and not c.fin_sent)):
         timeouts.arm_window_probe(c, now)
 
 
@@ -312,6 +313,12 @@ def _send_new(c: TcpConnection, now: int, force: bool) -> bool:
         by_cwnd = c.cwnd - flight
         if c.ca_state in (CA_RECOVERY, CA_LOSS) and by_cwnd < mss:
             break
+        if c.pace:
+            if c.pace_at > now:
+                timeouts.arm_pace(c)
+                break
+            # As much as the rate gives in a millisecond, but two segments (Linux: tcp_tso_autosize).
+            by_cwnd = min(by_cwnd, max(c.pace >> 10, 2 * mss))
         take = _how_much(c, left, min(by_peer, by_cwnd), by_peer, force)
         if take < 0:
             c.cwnd_limited = by_cwnd < min(left, mss) or by_cwnd < by_peer
@@ -326,6 +333,8 @@ def _send_new(c: TcpConnection, now: int, force: bool) -> bool:
             c.snd_sml = c.snd_nxt
         if c.ca_state == CA_RECOVERY:
             c.prr_out += s.end - s.seq
+        if c.pace:
+            c.pace_at = max(c.pace_at, now - MS) + (s.end - s.seq) * S // c.pace
         left_us = send_sent(c, s, now)
         sent_any = True
         if not c.t_xmit or c.xmit_kind == timeouts.PROBE:
