@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..failure import Failure
-from .abi import database
+from .abi import database, later
 
 log: Final = logging.getLogger("nvsandbox.nvproxy")
 VERSION_FILE: Final = "/proc/driver/nvidia/version"
@@ -54,7 +54,7 @@ def key(version: str) -> tuple[int, ...]:
 
 def choose(driver: str, override: str = "") -> Choice:
     """The release to use for ``driver``. Raises Failure naming the nearest ones and the flag that overrides."""
-    known = database().versions
+    known = database().known
     if override:
         if not _PLAIN.fullmatch(override):
             raise Failure(
@@ -70,9 +70,15 @@ def choose(driver: str, override: str = "") -> Choice:
             driver, override,
             "" if same else f"driver {driver} is spoken to as {override}, as --nvproxy-driver-version says",
         )  # fmt: skip
-    if driver in known:
+    if driver in database().versions:
         return Choice(driver, driver)
-    near = _same_branch(driver, known)
+    near = driver if driver in known else _same_branch(driver, known)
+    if near and near not in database().versions:
+        return Choice(
+            driver, near,
+            f"driver {driver} is newer than the headers in the ABI database: it is spoken to as {later.BASE}, but for what is known "
+            "to have changed; other calls may be refused (docs/nvproxy.md)",
+        )  # fmt: skip
     if near:
         return Choice(
             driver, near,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from nvsandbox.nvproxy import policy
-from nvsandbox.nvproxy.abi import Access, Kind, database
+from nvsandbox.failure import Failure
+from nvsandbox.nvproxy import drivers, policy
+from nvsandbox.nvproxy.abi import Access, Kind, database, later
+from nvsandbox.nvproxy.engine import ALL_HOOKS
 from nvsandbox.nvproxy.plan import Abi
 
 from .conftest import Calls, Inside
@@ -63,12 +65,12 @@ def play(inside: Inside, version: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("version", database().versions)
+@pytest.mark.parametrize("version", database().known)
 def test_a_sandbox_boots_on_every_release(first: Inside, version: str) -> None:
     play(first, version)
 
 
-@pytest.mark.parametrize("version", database().versions)
+@pytest.mark.parametrize("version", database().known)
 def test_nothing_allowed_is_left_untranslated(version: str) -> None:
     """Every pointer of everything the policy allows is an array with a rule, forced to null, or answered here; every descriptor has a rule."""
     release = database().release(version)
@@ -101,3 +103,38 @@ def test_the_filter_names_ioctls_not_ranges() -> None:
     assert set(frontend) < set(more[0]) and 0xC020462A in frontend
     assert all(n >> 8 & 0xFF == ord("F") for n in frontend)
     assert 0x30000001 in uvm and 0x9 not in uvm  # UVM_RUN_TEST
+
+
+def test_releases_after_the_databases() -> None:
+    """Their changes, as far as known: a handle in the channels' parameters, no range groups, no unseen UVM calls."""
+    base, new = (database().release(v) for v in (later.BASE, "610.43.02"))
+    old, channel = (r.structs["NV_CHANNEL_ALLOC_PARAMS"] for r in (base, new))
+    places = {f.name: (f.offset, f.size) for f in channel.fields}
+    assert (old.size, channel.size) == (368, 376)
+    assert [places[n][0] for n in ("hVASpace", "hHandleVASpace", "hUserdMemory", "userdOffset", "engineType", "tpcConfigID")] == [
+        28, 32, 36, 72, 136, 368,
+    ]  # fmt: skip
+    ends = [f.offset + f.total for f in channel.fields]
+    assert all(end <= f.offset for end, f in zip(ends, channel.fields[1:], strict=False))
+    assert ends[-1] <= channel.size
+    names = {i.name for i in new.ioctls.values()}
+    assert "UVM_MIGRATE" in names and "UVM_SET_RANGE_GROUP" not in names
+    assert not any(n.startswith("UVM_TOOLS_") for n in names)
+    assert new.classes[0xD2B0].params == base.classes[0xD1B0].params
+    abi = Abi(new, policy.make(None, "all"))
+    abi.hooks = ALL_HOOKS
+    sized = {n: abi.control(c.id).sized for n in (
+        "NV2080_CTRL_CMD_BUS_GET_PCI_BAR_INFO", "NV2080_CTRL_CMD_FB_GET_INFO_V2", "NV2080_CTRL_CMD_FB_GET_REMAPPED_ROWS",
+        "NV0000_CTRL_CMD_GPU_GET_PROBED_IDS", "NV0080_CTRL_CMD_GPU_GET_CLASSLIST",
+    ) if (c := new.command_named(n))}  # fmt: skip
+    assert list(sized.values()) == [False, True, True, True, True]
+    assert Abi(base, policy.make(None, "all")).control(new.command_named("NV2080_CTRL_CMD_BUS_GET_PCI_BAR_INFO").id).sized  # type: ignore[union-attr]  # fmt: skip
+    for driver, abi_of in (
+        ("610.57.04", "610.43.02"),
+        ("615.62.00", "615.15.00"),
+        ("620.06.00", "620.06.00"),
+    ):
+        choice = drivers.choose(driver)
+        assert choice.abi == abi_of and "newer than the headers" in choice.warning
+    with pytest.raises(Failure, match=r"nearest: 620\.06\.00"):
+        drivers.choose("630.1")

@@ -3,6 +3,7 @@
 ``build`` makes it (gcc, DWARF), ``store`` keeps it delta-compressed, ``db`` opens it.
 """
 
+from . import later
 from .db import Database, as_number, database
 from .model import AbiError, Access, ClassDef, Command, Field, Ioctl, Kind, Struct
 from .store import Release
@@ -20,4 +21,5 @@ __all__ = [
     "Struct",
     "as_number",
     "database",
+    "later",
 ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from . import later
 from .model import AbiError
 from .store import LazyStructs, Release, StoreFile
 
@@ -23,20 +24,31 @@ class Database:
 
     @property
     def versions(self) -> Sequence[str]:
-        """Known driver versions, oldest first."""
+        """Driver versions whose headers are in the database, oldest first."""
         return self._file.head.versions
+
+    @property
+    def known(self) -> Sequence[str]:
+        """Those, and what is derived from the newest (``later.py``)."""
+        more = later.VERSIONS if self.versions[-1] == later.BASE else ()
+        return [*self.versions, *more]
 
     def release(self, version: str) -> Release:
         """The ABI of ``version``; ``AbiError`` names the nearest known ones."""
         known = self._loaded.get(version)
         if known is not None:
             return known
-        if version not in self._file.head.versions:
+        if version not in self.known:
             raise AbiError(
                 f"driver version `{version}` is not in the ABI database; "
                 f"nearest known: {', '.join(self.nearest(version))}"
             )
-        release = self._loaded[version] = self._file.release(version)
+        release = (
+            self._file.release(version)
+            if version in self.versions
+            else later.derive(version, self.release(later.BASE))
+        )
+        self._loaded[version] = release
         return release
 
     def nearest(self, version: str, n: int = 2) -> list[str]:
@@ -44,10 +56,10 @@ class Database:
         try:
             key = tuple(int(p) for p in version.split("."))
         except ValueError:
-            return list(self.versions[-n:])
-        below = [v for v in self.versions if tuple(int(p) for p in v.split(".")) < key]
-        above = [v for v in self.versions if tuple(int(p) for p in v.split(".")) > key]
-        return [*below[-1:], *above[:1]] or list(self.versions[-n:])
+            return list(self.known[-n:])
+        below = [v for v in self.known if tuple(int(p) for p in v.split(".")) < key]
+        above = [v for v in self.known if tuple(int(p) for p in v.split(".")) > key]
+        return [*below[-1:], *above[:1]] or list(self.known[-n:])
 
 
 def as_number(text: str) -> int | None:

@@ -70,6 +70,8 @@ class Release(msgspec.Struct, frozen=True):
     commands: Mapping[int, Command]
     classes: Mapping[int, ClassDef]
     ioctls: Mapping[tuple[str, int], Ioctl]
+    later: bool = False
+    """Not from headers of its own (``later.py``)."""
 
     def command_named(self, name: str) -> Command | None:
         """The command with this name or alias."""
