@@ -38,7 +38,7 @@ from .loader.exec import HWCAP
 from .mm.patch import KNOWN
 from .mounts import mount_all
 from .net import host as hostnet
-from .net import host_raw
+from .net import host_raw, veth
 from .syscalls.decode import Row
 from .vfs.device_rules import DeviceRule
 from .vfs.file import FdTable
@@ -180,6 +180,7 @@ class Boot:
         self.k = Kernel(platform(prepared.image, prepared.elf), ncpu, prepared.vdso)
         self.k.table = self.k.container.table = prepared.table
         self.k.exit_hooks.append(sem.exit_process)
+        veth.LOOP[:] = [self.k.loop]
         self.client = GoferClient(gofer)
 
     def build(self, config: SandboxConfig, refill: Refill | None = None) -> MountNamespace:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import socket
@@ -16,9 +17,10 @@ from typing import Any
 
 import pytest
 
+from nvsandbox.rtattr import pack as attr
 from nvsandbox.sentry.errors import SysErr
 from nvsandbox.sentry.kernel import cbpf
-from nvsandbox.sentry.net import configure, filter, membership, resolver_tcp, siblings
+from nvsandbox.sentry.net import configure, dummy, filter, membership, resolver_tcp, siblings, veth
 from nvsandbox.sentry.net.link import split_udp
 from nvsandbox.sentry.net.packet_ring import Ring
 from nvsandbox.sentry.net.stack.stack import Stack
@@ -76,7 +78,7 @@ def test_rings() -> None:
         if numbers[0] * numbers[1] <= 64 << 20:
             numbers[1] = 0xFFFFFFFF
         with suppress(SysErr):
-            Ring(Task(), struct.pack("<IIII", *numbers), rng.randrange(2), rng.getrandbits(31))  # type: ignore[arg-type]
+            Ring(Task(), struct.pack("<IIII", *numbers), rng.randrange(3), rng.getrandbits(31))  # type: ignore[arg-type]
 
 
 def _attributes(rng: random.Random) -> bytes:
@@ -92,8 +94,32 @@ def _attributes(rng: random.Random) -> bytes:
     return out
 
 
+class Asker:
+    """The thread that sends the message: it has no descriptors, and knows no other process."""
+
+    def __getattr__(self, name: str) -> Asker:
+        return self
+
+    def get(self, fd: int) -> object:
+        raise SysErr(errno.EBADF)
+
+    def task(self, pid: int) -> None:
+        return None
+
+
+class Loop:
+    """Timers that never come."""
+
+    def call_at(self, when: int, what: object) -> Loop:
+        return self
+
+    def cancel(self) -> None:
+        pass
+
+
 def test_netlink_changes() -> None:
     before = list(NET.addresses)
+    veth.LOOP[:] = [Loop()]  # type: ignore[list-item]
     for rng in rounds("netlink"):
         kind = rng.choice((16, 17, 19, 20, 21, 24, 25, 28, 29, 32, 36))
         head = {16: 16, 19: 16, 20: 8, 21: 8, 28: 12, 29: 12}.get(kind, 12)
@@ -103,10 +129,18 @@ def test_netlink_changes() -> None:
             fixed[1:4] = bytes((rng.choice((0, 8, 24, 32, 64, 128, 200)), 0, rng.choice((0, 254))))
             fixed[4:8] = struct.pack("<I", rng.randrange(3))
         raw = bytes(16) + bytes(fixed) + _attributes(rng)
+        if kind == 16 and rng.random() < 0.3:  # a pair
+            peer = attr(1, bytes(16) + _attributes(rng)) if rng.random() < 0.8 else b""
+            raw += attr(18, attr(1, rng.choice((b"veth\0", b"dummy\0"))) + attr(2, peer))
         raw = raw[: rng.randrange(len(raw))] if rng.random() < 0.1 else raw
         with suppress(SysErr):
-            configure.request(NET, kind, rng.choice((0x400, 0x600, 0x100, 0, 0x500)), raw)
+            configure.request(Asker(), NET, kind, rng.choice((0x400, 0x600, 0x100, 0, 0x500)), raw)  # type: ignore[arg-type]
         assert len(NET.addresses) <= 2 * configure.LIMIT
+        assert len(NET.ifaces) <= dummy.MOST + 2
+    for i in [i for i in NET.ifaces if i >= dummy.FIRST]:
+        del NET.ifaces[i]
+    NET.stack = None
+    veth.LOOP.clear()
     NET.config = None
     configure.of(NET).settle()
     assert [a.ip for a in NET.addresses] == [a.ip for a in before]

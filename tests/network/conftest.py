@@ -54,6 +54,7 @@ class Wire:
         self.base = base
         self.peer, self.box = f"nvt-p{os.getpid()}", f"nvt-b{os.getpid()}"
         self.count = 0
+        self.more_caps: list[str] = []  # what a test's programs need beside the usual
         self.running: list[subprocess.Popen[bytes]] = []
         for ns in (self.peer, self.box):
             sh("ip", "netns", "add", ns)
@@ -131,7 +132,7 @@ class Wire:
         spec["process"].update(
             terminal=False, args=["bash", "-ec", script], env=[f"PATH={PATH}", "HOME=/root"]
         )
-        caps = ["CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_NET_BIND_SERVICE", "CAP_SETUID", "CAP_SETGID", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_SYS_CHROOT", "CAP_KILL"]  # fmt: skip
+        caps = ["CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_NET_BIND_SERVICE", "CAP_SETUID", "CAP_SETGID", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_SYS_CHROOT", "CAP_KILL", *self.more_caps]  # fmt: skip
         for kind in ("bounding", "effective", "permitted"):
             spec["process"]["capabilities"][kind] = caps
         spec["process"]["rlimits"] = [{"type": "RLIMIT_NOFILE", "hard": 16384, "soft": 16384}]

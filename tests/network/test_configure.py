@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from .conftest import Wire, sh
 
 SAME = """
@@ -81,7 +85,7 @@ def test_neighbours_are_told(wire: Wire) -> None:
 
 
 def test_interfaces_are_not_made(wire: Wire) -> None:
-    for what in ("v0 type veth peer name v1", "br0 type bridge"):
+    for what in ("v0 type vxlan id 5 dev eth0 dstport 4789", "br0 type bridge"):
         got = wire.run(f"ip link add {what} 2>&1 || echo failed $?")
         assert "not supported" in got and "failed 2" in got
 
@@ -94,7 +98,7 @@ ping -c 1 -W 5 10.44.0.1 | grep -c 'bytes from'
 python3 -c 'import socket; u = socket.socket(2, 2); print(u.sendto(b"x", ("10.44.0.7", 9)))
 s = socket.create_server(("10.44.0.1", 0)); c = socket.create_connection(s.getsockname()); print(c.getsockname()[0])'
 ip link set d9 name e9; ip link set e9 mtu 9000; cat /sys/class/net/e9/mtu
-ip link add dummy0 type dummy || echo exists; ip link set e9 name 'a/b' || echo bad name; ip link add v1 type veth peer name v2 || echo no veth
+ip link add dummy0 type dummy || echo exists; ip link set e9 name 'a/b' || echo bad name
 ip link del e9; ip link del dummy0; ip link del dummy1; ip -br link | grep -c dummy || true; ip route | grep -c 10.44 || true
 ip link set eth0 down; ip link set eth0 name wan0; ip link set wan0 up; ip -br -4 addr show wan0 | tr -s ' '; ip link del wan0 || echo stays
 ip route replace default via 10.99.0.1; ping -c 1 -W 10 10.99.0.1 | grep -c 'bytes from'
@@ -106,6 +110,59 @@ def test_dummies_and_names(wire: Wire) -> None:
     assert wire.run(MADE + "true").splitlines() == [
         "dummy0 DOWN <BROADCAST,NOARP>", "d9 DOWN <BROADCAST,NOARP>", "dummy1 DOWN <BROADCAST,NOARP>",
         "dummy0 UP 10.44.0.1/24 ", "10.44.0.0/24 dev dummy0 proto kernel scope link src 10.44.0.1 ", "1", "1", "10.44.0.1", "9000",
-        "exists", "bad name", "no veth", "0", "0", "wan0 UP 10.99.0.2/24 ", "stays", "1", "not there",
+        "exists", "bad name", "0", "0", "wan0 UP 10.99.0.2/24 ", "stays", "1", "not there",
     ]  # fmt: skip
     assert "eth0" in sh("ip", "-n", wire.box, "link")
+
+
+PAIRS = r"""
+show() { sed -E 's/@[a-z0-9]+/ /; s/[0-9a-f]{2}(:[0-9a-f]{2}){5}/MAC/; s/ +/ /g; s/LOWERLAYERDOWN/DOWN/'; }
+ip netns add a; ip netns add b
+ip link add va type veth peer name vb mtu 1400
+ip link set va netns a; ip link set vb netns b name wb; ip -br link show vb 2>&1 || echo gone
+ip -n a addr add 10.50.0.1/24 dev va; ip -n b addr add 10.50.0.2/24 dev wb
+ip -n a addr add fd50::1/64 dev va nodad; ip -n b addr add fd50::2/64 dev wb nodad
+ip -n a link set va up; ip -n a -br link show va | show; ip -n b link set lo up; ip -n b link set wb up; ip -n a link set lo up
+ip -n a -br link show va | show; ip -n b -br link show wb | show; ip -n b -br -4 addr show wb | show; ip -n a route | show
+ip netns exec a ping -c 2 -i 0.2 10.50.0.2 | grep -c 'bytes from'; ip netns exec b ping -c 1 fd50::1 | grep -c 'bytes from'
+ip -n b link set wb mtu 9000; ip -n a link set va mtu 9000; ip netns exec a ping -c 1 -s 8000 -M do 10.50.0.2 | grep -c 'bytes from'
+ip netns exec b python3 -c '
+import hashlib, socket
+u = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); u.bind(("::", 7000)); s = socket.create_server(("", 7000)); print("listening", flush=True)
+data, addr = u.recvfrom(100); u.sendto(data[::-1], addr)
+c = s.accept()[0]; assert c.getpeername()[0] == "10.50.0.1"; h = hashlib.sha256()
+while d := c.recv(65536): h.update(d)
+c.sendall(h.hexdigest().encode())' & sleep 2
+ip netns exec a python3 -c '
+import hashlib, os, socket
+u = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); u.settimeout(10); u.sendto(b"abc", ("fd50::2", 7000)); print(u.recvfrom(9))
+data = os.urandom(1 << 24); c = socket.create_connection(("10.50.0.2", 7000), 10); c.sendall(data); c.shutdown(1)
+print(c.recv(64, socket.MSG_WAITALL).decode() == hashlib.sha256(data).hexdigest())
+try: socket.create_connection(("10.50.0.2", 7001), 10)
+except OSError as e: print(e.errno)'
+wait
+ip -n b link set wb down; ip -n a -br link show va | show; ip netns exec a ping -c 1 -W 1 10.50.0.2 | grep -c 'bytes from'; ip -n b link set wb up
+ip netns exec a ping -c 1 -W 9 10.50.0.2 | grep -c 'bytes from'
+ip link add v1 type veth peer name v1 2>&1; ip link add v1 netns a type veth peer name v2 netns b; ip -n a -br link show v1 | show; ip -n b -br link show v2 | show
+ip -n a link set v1 name va 2>&1; ip -n b link set v2 netns a name va 2>&1; ip link set lo netns a 2>/dev/null || echo lo stays
+ip -n a link set v1 netns nowhere 2>&1; ip -n a link del va; ip -n b -br link show wb 2>&1; ip -n b link del v2 2>&1; ip -n a -br link | show
+unshare -n sleep 60 & sleep 1; ip link add p0 type veth peer name p1; ip link set p1 netns $!; ip link show p1 2>&1; nsenter -t $! -n ip -br link | show; kill $!
+unshare -n sh -c 'ip link add x0 type veth peer name x1; ip addr add 10.51.0.1/24 dev x0; ip link set x0 up; ip link set x1 up; ip -br link show type veth | wc -l'
+"""
+
+
+@pytest.mark.parametrize("network", ["sandbox", "none"])
+def test_pairs_between_namespaces(wire: Wire, tmp_path: Path, network: str) -> None:
+    """Two namespaces of a program's own with a wire between them, as on Linux."""
+    script = tmp_path / "script"
+    script.write_text(PAIRS)
+    wire.more_caps = ["CAP_SYS_ADMIN"]
+    native = sh(
+        "unshare",
+        "-nmpf",
+        "--mount-proc",
+        "bash",
+        "-c",
+        f"mount -t tmpfs none /run; bash {script}; true",
+    )
+    assert wire.run(f"bash {script}; true", f"--network={network}") == native

@@ -1,19 +1,22 @@
 """What the namespace has in the end: what the launcher says, changed by what programs with CAP_NET_ADMIN have said since.
 
 (Linux: net/core/rtnetlink.c, net/ipv4/devinet.c, net/ipv4/fib_frontend.c; rtnetlink(7).) Changes happen inside only: the host's
-interfaces stay as they are, and each later order of the launcher's is changed in the same way. Of interfaces only dummies can be made.
+interfaces stay as they are, and each later order of the launcher's is changed in the same way. Of interfaces only dummies and
+pairs can be made.
 """
 
 from __future__ import annotations
 
 import errno
 import struct
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from ...rtattr import parse
 from ..abi.socket import AF_INET, AF_INET6
 from ..errors import SysErr
-from . import dummy
+from ..fs.nsfs import NamespaceFile
+from ..kernel.creds import CAP_NET_ADMIN
+from . import dummy, veth
 from .stack.routes import Route as StackRoute
 from .stack.routes import masked
 from .state import (
@@ -30,6 +33,9 @@ from .state import (
     NetState,
     Route,
 )
+
+if TYPE_CHECKING:
+    from ..kernel.task import Task
 
 NLM_F_REPLACE: Final = 0x100
 NLM_F_EXCL: Final = 0x200
@@ -85,10 +91,12 @@ class Configuration:
                 continue
             i.name = self.names.get(i.index, i.name)
             if i.index in self.made:
-                i.flags = dummy.FLAGS | (UP if self.up.get(i.index) else 0)
+                i.flags = self._made_flags(i)
                 i.mtu = self.mtu.get(i.index, i.mtu)
+                if i.pair is not None:
+                    i.pair.mtu = i.mtu
                 if i.under is not None and self.net.stack is not None:
-                    self.net.stack.set_up(i.under, bool(i.flags & IFF_UP))
+                    self.net.stack.set_up(i.under, bool(i.flags & IFF_LOWER_UP))
                 continue
             flags = self.flags.get(i.index, i.flags)
             if not self.up.get(i.index, True):
@@ -114,6 +122,15 @@ class Configuration:
         self._stack_routes()
         for tell in self.net.changed:
             tell()
+
+    def _made_flags(self, i: Iface) -> int:
+        """One of a pair has carrier while the other is up."""
+        up = self.up.get(i.index, False)
+        if i.pair is None:
+            return dummy.FLAGS | (UP if up else 0)
+        p = i.pair.peer
+        there = p is not None and p.iface is not None and of(p.net).up.get(p.iface.index, False)
+        return veth.FLAGS | (UP if up and there else IFF_UP if up else 0)
 
     def _stack_addresses(self, here: list[Address]) -> None:
         stack = self.net.stack
@@ -193,28 +210,73 @@ class Configuration:
         if any(key(o) == key(r) for o in self.routes):
             self.less_routes.add(key(r))
 
-    def make(self, name: str, a: dict[int, bytes]) -> Iface:
-        """A dummy. Raises EOPNOTSUPP, EINVAL, EEXIST, ENOBUFS."""
+    def make(self, t: Task, name: str, a: dict[int, bytes]) -> Iface:
+        """A dummy, or a pair. Raises EOPNOTSUPP, EINVAL, EEXIST, ENOBUFS, and what ``namespace`` does."""
+        kind = parse(a.get(veth.IFLA_LINKINFO, b"")).get(veth.IFLA_INFO_KIND, b"").rstrip(b"\0")
+        if kind == b"veth":
+            other = namespace(t, veth.peer_attributes(a)) or self.net
+            i, j = veth.make(namespace(t, a) or self.net, other, name, a)
+            for end in (i, j):
+                assert end.pair is not None
+                of(end.pair.net).enter(end)
+            of(other).settle()
+            return i
         i = dummy.make(self.net, name, a)
+        self.enter(i)
+        return i
+
+    def enter(self, i: Iface) -> None:
+        """One that was made is here now."""
         self.made[i.index] = i
         self.mtus[i.index] = 65535
         self.mtu[i.index] = i.mtu
-        return i
+
+    def move(self, i: Iface, to: NetState, name: str) -> None:
+        """One end of a pair goes to another namespace. Raises EOPNOTSUPP for others, EEXIST, EINVAL, ENOBUFS."""
+        if i.pair is None:
+            raise SysErr(errno.EINVAL if i.index == 1 else errno.EOPNOTSUPP)
+        if to is self.net:
+            return
+        there = veth.move(i, to, name)
+        self._forget(i)
+        self.settle()
+        of(to).enter(there)
+        of(to).settle()
+        self._settle_peer(there)
+        if name and name != there.name:
+            of(to).rename(there, name)
+
+    def _settle_peer(self, i: Iface) -> None:
+        p = i.pair.peer if i.pair is not None else None
+        if p is not None:
+            of(p.net).settle()
 
     def unmake(self, i: Iface) -> None:
-        """With its addresses and routes. Raises EOPNOTSUPP for the engine's."""
-        if self.made.pop(i.index, None) is None:
+        """With its addresses and routes, and the other of a pair. Raises EOPNOTSUPP for the engine's."""
+        if i.index not in self.made:
             raise SysErr(errno.EOPNOTSUPP)
+        self._forget(i)
+        if i.pair is not None:
+            peer, i.pair.peer = i.pair.peer, None
+            veth.remove(i)
+            if peer is not None and peer.iface is not None:
+                peer.peer = None
+                of(peer.net).unmake(peer.iface)
+        else:
+            if i.under is not None and self.net.stack is not None:
+                self.net.stack.remove_interface(i.under)
+            del self.net.ifaces[i.index]
+        self.settle()
+
+    def _forget(self, i: Iface) -> None:
+        """Nothing of it is here any more."""
+        self.made.pop(i.index, None)
         for table in (self.mtu, self.mtus):
             table.pop(i.index, None)
         self.up.pop(i.index, None)
         self.names.pop(i.index, None)
         self.more_addresses = {k: v for k, v in self.more_addresses.items() if k[0] != i.index}
         self.more_routes = {k: r for k, r in self.more_routes.items() if r.index != i.index}
-        if i.under is not None and self.net.stack is not None:
-            self.net.stack.remove_interface(i.under)
-        del self.net.ifaces[i.index]
-        self.settle()
 
     def rename(self, i: Iface, name: str) -> None:
         """Inside only. Raises EINVAL, EEXIST, EOPNOTSUPP for loopback."""
@@ -253,10 +315,29 @@ def _network(a: Address) -> Route:
     )  # fmt: skip
 
 
-def request(net: NetState, kind: int, flags: int, raw: bytes) -> None:
+def namespace(t: Task, a: dict[int, bytes]) -> NetState | None:
+    """The network namespace that a message names by descriptor or process, None: it names none. Raises EINVAL, ESRCH, EPERM, EBADF."""
+    if veth.IFLA_NET_NS_FD in a:
+        f = t.files.get(int.from_bytes(a[veth.IFLA_NET_NS_FD][:4], "little", signed=True))
+        found = f.ns if isinstance(f, NamespaceFile) else None
+        if not isinstance(found, NetState):
+            raise SysErr(errno.EINVAL)
+    elif veth.IFLA_NET_NS_PID in a:
+        p = t.tg.pidns.task(int.from_bytes(a[veth.IFLA_NET_NS_PID][:4], "little", signed=True))
+        if p is None:
+            raise SysErr(errno.ESRCH)
+        found = p.ns.net
+    else:
+        return None
+    if not t.creds.ns_capable(found.administrator(), CAP_NET_ADMIN):
+        raise SysErr(errno.EPERM)
+    return found
+
+
+def request(t: Task, net: NetState, kind: int, flags: int, raw: bytes) -> None:
     """One request of who may change something, with its header. Raises what Linux answers, EOPNOTSUPP for what is left out."""
     if kind in (RTM_NEWLINK, RTM_SETLINK):
-        _link(net, kind, flags, raw)
+        _link(t, net, kind, flags, raw)
     elif kind == RTM_DELLINK:
         of(net).unmake(_named(net, raw))
     elif kind in (RTM_NEWADDR, RTM_DELADDR):
@@ -284,8 +365,15 @@ def set_up(net: NetState, i: Iface, up: bool) -> None:
         elif not up:
             raise SysErr(errno.EOPNOTSUPP)
         return
-    of(net).up[i.index] = up
-    of(net).settle()
+    here = of(net)
+    here.up[i.index] = up
+    here.settle()
+    if i.pair is not None:
+        if up and all(a.index != i.index or a.ip[:2] != b"\xfe\x80" for a in net.addresses):
+            here.add_address(veth.link_local(i))
+        p = i.pair.peer
+        if p is not None:
+            of(p.net).settle()
 
 
 def set_mtu(net: NetState, i: Iface, mtu: int) -> None:
@@ -308,8 +396,8 @@ def _named(net: NetState, raw: bytes) -> Iface:
     return found
 
 
-def _link(net: NetState, kind: int, flags: int, raw: bytes) -> None:
-    """Up, down, the MTU, the name; a new dummy (struct ifinfomsg)."""
+def _link(t: Task, net: NetState, kind: int, flags: int, raw: bytes) -> None:
+    """Up, down, the MTU, the name, the namespace; a new dummy or pair (struct ifinfomsg)."""
     if len(raw) < 32:
         raise SysErr(errno.EINVAL)
     want, change = struct.unpack_from("<II", raw, 24)
@@ -320,12 +408,18 @@ def _link(net: NetState, kind: int, flags: int, raw: bytes) -> None:
     except SysErr:
         if kind != RTM_NEWLINK or not flags & NLM_F_CREATE:
             raise
-        found, fresh = of(net).make(name, a), True
+        found, fresh = of(net).make(t, name, a), True
+        if found.pair is not None:
+            net = found.pair.net
     if flags & NLM_F_EXCL and not fresh:
         raise SysErr(errno.EEXIST)
-    # Address, link type, namespace, master and so on would be the host's to change.
-    if not fresh and a.keys() - {3, 4, 13}:
+    # Address, link type, master and so on would be the host's to change.
+    if not fresh and a.keys() - {3, 4, 13, veth.IFLA_NET_NS_PID, veth.IFLA_NET_NS_FD}:
         raise SysErr(errno.EOPNOTSUPP)
+    to = namespace(t, a) if not fresh else None
+    if to is not None:
+        of(net).move(found, to, name)
+        return
     if 3 in a and name and name != found.name:
         of(net).rename(found, name)
     if 4 in a:

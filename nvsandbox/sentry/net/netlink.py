@@ -156,7 +156,7 @@ class NetlinkSocket(Socket):
             if kind & 3 != 2 and self.protocol == NETLINK_ROUTE:
                 if not t.creds.ns_capable(self.net.administrator(), CAP_NET_ADMIN):
                     raise SysErr(errno.EPERM)
-                configure.request(self.net, kind, flags, raw)
+                configure.request(t, self.net, kind, flags, raw)
                 if flags & NLM_F_ACK:
                     self._error(0, seq, raw)
                 return

@@ -24,6 +24,7 @@ RTM_GETNEIGH: Final = 30
 RTM_NEWRULE: Final = 32
 RTM_GETRULE: Final = 34
 RTM_GETQDISC: Final = 38
+RTM_GETNSID: Final = 90
 RTMGRP_LINK: Final = 0x1
 RTMGRP_NEIGH: Final = 0x4
 RTMGRP_IPV4_IFADDR: Final = 0x10
@@ -46,7 +47,12 @@ def _operstate(i: Iface) -> bytes:
     """IF_OPER_*: loopback's is unknown while it is up."""
     if i.index == 1:
         return b"\0" if i.flags & IFF_UP else b"\2"
-    return b"\6" if i.flags & 0x40 else b"\2"
+    if i.flags & 0x40:
+        return b"\6"
+    peer = i.pair.peer if i.pair is not None else None
+    if i.flags & IFF_UP and peer is not None and i.pair is not None and peer.net is i.pair.net:
+        return b"\3"  # the other of the pair is down
+    return b"\2"
 
 
 def link(i: Iface) -> bytes:
@@ -55,7 +61,15 @@ def link(i: Iface) -> bytes:
     stats = struct.pack("<24Q", rxp, txp, rxb, txb, 0, 0, 0, drops, *(0,) * 16)
     loopback = i.index == 1
     hw = bytes(6) if loopback else b"\xff" * 6
-    made = attr(18, attr(1, i.kind + b"\0")) if i.kind else b""  # IFLA_LINKINFO, IFLA_INFO_KIND
+    peer = i.pair.peer if i.pair is not None else None
+    other = b""
+    if peer is not None and peer.iface is not None:
+        other = attr(5, u32(peer.iface.index))  # IFLA_LINK
+        if i.pair is not None and peer.net is not i.pair.net:
+            other += attr(37, u32(0))  # IFLA_LINK_NETNSID
+    made = (
+        other + attr(18, attr(1, i.kind + b"\0")) if i.kind else b""
+    )  # IFLA_LINKINFO, IFLA_INFO_KIND
     return struct.pack("<BxHiII", 0, i.type, i.index, i.flags, 0) + b"".join(
         (
             attr(3, i.name.encode("latin-1") + b"\0"), attr(13, u32(i.qlen)),
@@ -254,4 +268,6 @@ def query(net: NetState, kind: int, dump: bool, raw: bytes) -> list[Answer]:
         return _rules(family)
     if kind == RTM_GETQDISC and dump:
         return []
+    if kind == RTM_GETNSID and not dump:  # namespaces have no numbers for each other
+        return [(RTM_GETNSID - 2, bytes(4) + attr(1, struct.pack("<i", -1)))]
     raise SysErr(errno.EOPNOTSUPP)

@@ -2,7 +2,7 @@
 
 The sandbox's own has a loopback interface that is up from the start. With --network=sandbox the launcher says what else there is
 (``sandbox/takeover.py``); the stack behind the interfaces is ``stack``. What programs change in it: ``configure.py``. Namespaces that
-programs make have a loopback interface alone, which is down.
+programs make have a loopback interface, which is down, and what programs put there (``veth.py``).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .stack.neighbours import NeighbourInfo
     from .stack.stack import Stack
     from .unix import UnixSocket
+    from .veth import VethLink
 
 IFF_UP: Final = 0x1
 IFF_BROADCAST: Final = 0x2
@@ -49,7 +50,19 @@ RTN_UNICAST: Final = 1
 class Iface:
     """An interface; ``link`` and ``under`` (the stack's) are None for loopback and for what can't be used."""
 
-    __slots__ = ("flags", "index", "kind", "link", "mac", "mtu", "name", "qlen", "type", "under")
+    __slots__ = (
+        "flags",
+        "index",
+        "kind",
+        "link",
+        "mac",
+        "mtu",
+        "name",
+        "pair",
+        "qlen",
+        "type",
+        "under",
+    )
 
     def __init__(
         self, index: int, name: str, type: int, mac: bytes, mtu: int, flags: int, qlen: int
@@ -63,13 +76,17 @@ class Iface:
         self.qlen = qlen
         self.kind = b""  # of one made inside: IFLA_INFO_KIND
         self.link: PacketLink | None = None
+        self.pair: VethLink | None = None  # in the place of ``link``
         self.under: Interface | None = None
 
     def counters(self) -> tuple[int, int, int, int, int]:
         """Received packets and bytes, sent packets and bytes, packets not sent."""
         x = self.link
         if x is None:
-            return 0, 0, 0, 0, 0
+            p = self.pair
+            if p is None:
+                return 0, 0, 0, 0, 0
+            return p.rx_packets, p.rx_bytes, p.tx_packets, p.tx_bytes, p.drops
         return x.rx_packets, x.rx_bytes, x.tx_packets, x.tx_bytes, x.drops
 
 

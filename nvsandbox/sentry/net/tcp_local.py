@@ -130,6 +130,11 @@ class TcpSocket(InetSocket):
             )
             self.outer.notify = self._from_outside
 
+    def meet_stack(self) -> None:
+        """The namespace has a stack from now on."""
+        if self.state == LISTEN:
+            self._listen_outside()
+
     def _from_outside(self, events: int) -> None:
         self.queue.wake(tcp_far.mask(events))
 

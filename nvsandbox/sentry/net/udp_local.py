@@ -120,6 +120,11 @@ class UdpSocket(InetSocket):
         if self.net.siblings is not None:
             self.net.siblings.claim(17, self.local)
 
+    def meet_stack(self) -> None:
+        """The namespace has a stack from now on."""
+        if self.named:
+            self._open()
+
     def _open(self) -> UdpEndpoint:
         """The endpoint on our address and port. Raises ENODEV, ENETUNREACH."""
         if self.far is not None:
