@@ -20,7 +20,7 @@ VERSION_FILE: Final = "/proc/driver/nvidia/version"
 _VERSION: Final = re.compile(
     r"(?:Kernel Module|Open Kernel Module[^0-9]*)\s+(?:for \S+\s+)?(\d+\.\d+(?:\.\d+)?)"
 )
-_PLAIN: Final = re.compile(r"\d+\.\d+(\.\d+)?")
+_PLAIN: Final = re.compile(r"[0-9]{1,4}\.[0-9]{1,4}(\.[0-9]{1,4})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,8 @@ def choose(driver: str, override: str = "") -> Choice:
             driver, override,
             "" if same else f"driver {driver} is spoken to as {override}, as --nvproxy-driver-version says",
         )  # fmt: skip
+    if not _PLAIN.fullmatch(driver):
+        raise Failure(f"driver version `{driver[:80]}`: a version like {known[-1]} is expected")
     if driver in database().versions:
         return Choice(driver, driver)
     near = driver if driver in known else _same_branch(driver, known)

@@ -10,7 +10,7 @@ from typing import Final
 from ..failure import Failure
 from . import policy
 from .abi import AbiError, Release, as_number, database
-from .drivers import host_version
+from .drivers import choose, host_version
 from .engine import ALL_HOOKS, FORWARDED
 from .plan import Abi, Plan
 
@@ -20,14 +20,14 @@ _UNNAMED: Final = "UNKNOWN_CONTROL_COMMAND_"
 
 
 def explain(name: str, driver: str | None, capabilities: str, path: str) -> Iterator[str]:
-    """Lines for a person. Raises AbiError when the release knows no such name."""
+    """Lines for a person. Raises AbiError when the release knows no such name, Failure for a driver of an unknown branch."""
     db = database()
     if driver is None:
         try:
             driver = host_version()
         except Failure:
             driver = db.versions[-1]
-    release = db.release(driver)
+    release = db.release(choose(driver).abi)
     rules = policy.make(capabilities, ",".join(policy.CAPABILITIES), path)
     abi = Abi(release, rules)
     abi.hooks = ALL_HOOKS

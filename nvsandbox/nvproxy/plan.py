@@ -13,7 +13,7 @@ from . import rules, status
 from .abi import Access, Field, Kind, Release
 from .abi.model import LEGACY_BIT
 from .abi.view import Layouts
-from .policy import UNPUBLISHED, Policy
+from .policy import UNPUBLISHED, Policy, unlocks
 
 BUCKETS: Final = 12
 """Of the histogram of a call's time."""
@@ -219,7 +219,9 @@ class Abi:
         p.why = by_number.why
         if by_number.allowed:
             return p.finish()  # by number: no header names it, and it is known to hold plain values
-        if not cmd & LEGACY_BIT:
+        if unlocks("control", p.name):
+            p.reason = by_number.why
+        elif not cmd & LEGACY_BIT:
             p.reason = f"driver {self.release.version} has no such command"
         elif cmd & PRIVILEGED_LEGACY == PRIVILEGED_LEGACY:
             p.reason = "an unpublished command for privileged callers"

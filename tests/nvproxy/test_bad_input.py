@@ -371,6 +371,19 @@ def test_names_of_every_sort_are_explained(name: str, told: str) -> None:
     assert told in "\n".join(explain.explain(name, "535.261.03", "compute,utility", ""))
 
 
+def test_drivers_of_every_sort_are_explained() -> None:
+    for driver in ("535.999.1", "610.57.04", "620.06.00"):
+        assert list(explain.explain("NV01_ROOT", driver, "compute", ""))
+    with pytest.raises(Failure, match="of a branch"):
+        list(explain.explain("NV01_ROOT", "1.2.3", "compute", ""))
+    for driver in ("535.abc", "", "535." + "9" * 5000):
+        with pytest.raises(Failure, match="a version like"):
+            list(explain.explain("NV01_ROOT", driver, "compute", ""))
+    lines = list(explain.explain("0x208030a0", "620.06.00", "compute", ""))
+    assert "refused: needs capability imex" in lines[1]
+    assert "allowed" in list(explain.explain("0x208030a0", "620.06.00", "imex", ""))[1]
+
+
 @pytest.mark.parametrize("name, told", [
     ("NV2080_CTRL_CMD_GPU_EXEC_REG_OP", "there are NV2080_CTRL_CMD_GPU_EXEC_REG_OPS, "), ("0xZZ", "no command"), ("-1", "no command"),
     ("", "no command"), ("[", "no command"), ("*", "at most 200"), ("0x123456789abc", "no command"), ("UNPUBLISHED", "ask by a number"),
