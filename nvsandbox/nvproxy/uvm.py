@@ -56,6 +56,9 @@ def uvm_ioctl(e: Engine, t: Task, f: NvFile, cmd: int, arg: int) -> int:
                 if plan.name in uvm_tools.QUEUES:
                     undo.append((at, data[:24]))  # queueBuffer, queueBufferSize, controlBuffer
                     pins = uvm_tools.pin_queues(e, t, plan.name, p)
+                elif plan.name == uvm_tools.ENABLE:
+                    undo.append((at, data[:8]))
+                    p["eventTypeFlags"] = p["eventTypeFlags"] & ~uvm_tools.BROADCAST
                 elif plan.name in uvm_tools.TABLES:
                     undo.append((at, data[:8]))
                     where = p["tablePtr"]

@@ -27,6 +27,9 @@ ON_TOOLS: Final = QUEUES | {
     "UVM_TOOLS_EVENT_QUEUE_DISABLE_EVENTS", "UVM_TOOLS_ENABLE_COUNTERS", "UVM_TOOLS_DISABLE_COUNTERS",
 }  # fmt: skip
 """What is asked of nvidia-uvm-tools; the rest, of nvidia-uvm."""
+ENABLE: Final = "UVM_TOOLS_EVENT_QUEUE_ENABLE_EVENTS"
+BROADCAST: Final = 1 << 4 | 1 << 5 | 1 << 63
+"""Kinds of events that tell of a card whoever uses it: replayed faults, overflows of its fault buffer, access counters."""
 MAX_QUEUE: Final = 1 << 20
 """Entries of a queue."""
 _MAX_ENTRY: Final = 256

@@ -55,7 +55,7 @@ def test_events_arrive(inside: Inside, tmp_path: Path) -> None:
             "uvmFd": "uvm",
         }
         uvm(c, "tools", init, tracker)
-        uvm(c, "tools", "UVM_TOOLS_EVENT_QUEUE_ENABLE_EVENTS", {"eventTypeFlags": MIGRATION})
+        uvm(c, "tools", "UVM_TOOLS_EVENT_QUEUE_ENABLE_EVENTS", {"eventTypeFlags": (1 << 64) - 1})
         uvm(c, "tools", "UVM_TOOLS_SET_NOTIFICATION_THRESHOLD", {"notificationThreshold": 1})
         for n in (1, 2):
             uvm(c, "uvm", "UVM_MIGRATE", {"base": n << 21, "length": n << 12})
@@ -74,6 +74,9 @@ def test_events_arrive(inside: Inside, tmp_path: Path) -> None:
         first, second, rest = (queue[i * entry : (i + 1) * entry] for i in range(3))
         assert (first[0], first[8:16], second[16:24]) == (2, (1 << 21).to_bytes(8, "little"), (2 << 12).to_bytes(8, "little"))  # fmt: skip
         assert rest == b"\x5a" * entry
+        enabled = [data for kind, n, data in received(log) if (kind, n) == ("uvm", 0x3A)]
+        flags = int.from_bytes(enabled[0][:8], "little")
+        assert flags & MIGRATION and not flags & (1 << 4 | 1 << 5 | 1 << 63), "others' faults"
         number = next(i.id for i in c.release.ioctls.values() if i.name == init)
         sent = [data for kind, n, data in received(log) if (kind, n) == ("uvm", number)]
         outside = got[6]["arg"]
