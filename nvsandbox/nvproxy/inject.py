@@ -48,6 +48,18 @@ def apply(config: SandboxConfig, env: Sequence[bytes] | Mapping[str, str], o: Gp
     if (not o.required or asked == NO_CARD) and not os.path.exists(drivers.VERSION_FILE):
         log.info("GPUs are named in the environment, but no driver is loaded: none is given")
         return False
+    try:
+        _give(config, variables, o, asked)
+    except Failure as e:
+        if o.required or asked != NO_CARD:
+            raise
+        log.warning("no driver's user-space for a container that wants no GPU: %s", e)
+        return False
+    return True
+
+
+def _give(config: SandboxConfig, variables: Mapping[str, str], o: GpuOptions, asked: str) -> None:
+    """Raises Failure, and has changed nothing then."""
     choice = drivers.choose(drivers.host_version(), o.driver_version)
     if choice.warning:
         log.warning(choice.warning)
@@ -93,7 +105,6 @@ def apply(config: SandboxConfig, env: Sequence[bytes] | Mapping[str, str], o: Gp
             DeviceNode(d.path.encode(), stat.S_IFCHR | d.mode, os.makedev(d.major, d.minor))
         )
     config.gpu = gpu
-    return True
 
 
 def _picked(o: GpuOptions, asked: str, host: list[HostGpu], release: Release) -> Selection:

@@ -108,6 +108,12 @@ def test_none_is_the_driver_without_cards(inside: Inside, clients: Path) -> None
         ["/b/cuda_client"], gpus="none", do_flags=["-v", f"{clients}:/b:ro"], check=None
     )
     assert ran.stdout.startswith(b"init 100\n")  # CUDA_ERROR_NO_DEVICE
+    env = ["-e", "NVIDIA_VISIBLE_DEVICES=none"]
+    root = ["--nvproxy-driver-root", "/nosuch"]  # no reason not to start what wants no card
+    ran = inside.run(
+        ["sh", "-c", "ls /dev | grep -c nvidia; true"], gpus="", flags=root, do_flags=env
+    )
+    assert ran.stdout == b"0\n" and b"wants no GPU" in ran.stderr
     c = Calls().open("/dev/nvidiactl", "ctl").root("ctl", ROOT)
     c.control("ctl", ROOT, ROOT, "NV0000_CTRL_CMD_GPU_GET_ID_INFO_V2", {"gpuId": 256})
     got = inside.play(c.steps, gpus="none", flags=NONE)
