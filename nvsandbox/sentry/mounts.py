@@ -147,14 +147,20 @@ def _device(b: Builder, d: DeviceNode) -> None:
 
 
 def _link(b: Builder, path: bytes, target: bytes) -> None:
-    """A symbolic link; a name that is there already stays."""
+    """A symbolic link, in place of one to somewhere else (ldconfig does that, too); anything else that is there stays."""
     where, _, name = path.rpartition(b"/")
-    dir = b.place(where, True).inode
+    at = b.place(where, True)
+    dir = at.inode
     if not name or not dir.is_dir():
         return
     try:
-        dir.lookup(b.boot, name)
+        old = dir.lookup(b.boot, name)
     except SysErr:
+        dir.symlink(b.boot, name, target)
+        return
+    if stat.S_ISLNK(old.mode) and old.readlink(b.boot) != target:
+        dir.unlink(b.boot, name, old)
+        at.dentry.children.pop(name, None)
         dir.symlink(b.boot, name, target)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 from pathlib import Path
 
 from hypothesis import given
@@ -42,6 +43,19 @@ def test_inside(first: Inside) -> None:
     script = "/sbin/ldconfig -p | grep nvidia -c; /sbin/ldconfig -p | grep -o '[^/]*$' | sort >/tmp/a; /sbin/ldconfig; /sbin/ldconfig -p | grep -v ^Cache | grep -o '[^/]*$' | sort | diff - /tmp/a | grep so"
     ran = first.run(["sh", "-c", script], check=1)
     assert int(ran.stdout) >= 4 and b"<" not in ran.stdout and b">" not in ran.stdout
+
+
+def test_links_that_an_image_has_kept(first: Inside, tmp_path: Path) -> None:
+    """Of the driver it was made on: they end at ours now; a file stays."""
+    root = tmp_path / "root"
+    subprocess.run(["cp", "-a", "--reflink=auto", first.rootfs, root], check=True)
+    lib = "/usr/lib/x86_64-linux-gnu"
+    (tmp_path / f"root{lib}/libnvidia-ml.so.1").symlink_to("libnvidia-ml.so.470.1")
+    (tmp_path / f"root{lib}/libcuda.so").write_text("own\n")
+    script = f"readlink {lib}/libnvidia-ml.so.1; cat {lib}/libcuda.so; nvidia-smi -L | cut -c1-5"
+    ran = Inside(first.libs, root, first.platform).run(["sh", "-c", script])
+    assert ran.stdout.split() == [b"libnvidia-ml.so.535.261.03", b"own", b"GPU", b"0"]
+    assert (tmp_path / f"root{lib}/libnvidia-ml.so.1").readlink() == Path("libnvidia-ml.so.470.1")
 
 
 def test_an_images_newer_cuda(tmp_path: Path) -> None:
