@@ -27,7 +27,7 @@
 
 #define MAX_READY 64
 #define MUST_SPIN 1000000u /* nv_run: spins of a caller that won't sleep */
-#define SPIN_LONG_NS 60000 /* how long it spins when answers come that quickly */
+#define SPIN_LONG_NS 150000
 #define SPIN_SHORT_NS 3000
 #define SPIN_AWAIT_NS 150000 /* for a process that works for us on another core */
 #define SPIN_GAIN_NS 10000   /* what a spin that finds its event saves */
@@ -543,14 +543,19 @@ int nv_copyout(struct nv_task *t, uint64_t addr, uint32_t off, const char *data,
 }
 
 int64_t nv_read_out(struct nv_task *t, int fd, uint64_t addr, uint32_t size, int64_t offset) {
-  if (size > NV_WIN_LEN - NV_IN_MAXBUF)
-    return -EINVAL;
+  struct stat st;
+  if (size > NV_WIN_LEN - NV_IN_MAXBUF) { /* many programs have big buffers for small files */
+    if (fstat(fd, &st) || st.st_size - offset > (int64_t)(NV_WIN_LEN - NV_IN_MAXBUF) || !st.st_size)
+      return -EMSGSIZE; /* a size of 0 may be that of a file of procfs */
+    if (st.st_size <= offset)
+      return 0;
+    size = (uint32_t)(st.st_size - offset);
+  }
   struct iovec iov = {(char *)t->slot + NV_WIN_OFF + NV_IN_MAXBUF, size};
   ssize_t n = preadv2(fd, &iov, 1, offset, RWF_NOWAIT);
   if (n < 0 && errno == EOPNOTSUPP) { /* a memory file: always there */
     n = pread(fd, iov.iov_base, size, offset);
   } else if (n > 0 && n < size) {
-    struct stat st;
     if (fstat(fd, &st) || offset + n < st.st_size)
       return -EAGAIN;
   }

@@ -30,7 +30,7 @@ from .gofer_listing import Entry, mode_ok, parse
 
 ERRNOS: Final = frozenset(errno.errorcode)
 MAX_DIR_HANDLES: Final = 4096
-MAX_READ_FDS: Final = 8192  # and no more than a quarter of all that the Sentry may open
+MAX_READ_FDS: Final = 16384  # and no more than half of all that the Sentry may open
 CONTROL_SIZE: Final = socket.CMSG_SPACE(4 * p.MAX_FDS)
 
 
@@ -72,7 +72,7 @@ class GoferClient:
         self.requests = self.sent = self.received = 0  # counters; the latter two in bytes
         self.dirs: OrderedDict[Node, None] = OrderedDict()
         self.read_fds: OrderedDict[Node, int] = OrderedDict()
-        self.max_read_fds = min(MAX_READ_FDS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
+        self.max_read_fds = min(MAX_READ_FDS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
         self.ahead = Ahead(self.forget)
         self.flights: list[tuple[Flight, Call]] = []  # walks under way
         self.roots: list[Node] = []

@@ -283,8 +283,8 @@ class HostThread:
         self.used = (used + n + 15) & ~15
 
     def read_out(self, fd: int, addr: int, size: int, offset: int) -> int:
-        """Reads a host file, up to ``size`` (<= DATA_LEN) bytes at ``offset``, so that they get to ``addr`` with the reply. The
-        number of bytes; negative: they have to be waited for, or the host says why not when it is asked in another way."""
+        """Reads a host file, up to ``size`` bytes at ``offset``, so that they get to ``addr`` with the reply. The number of
+        bytes; negative: they have to be waited for, are more than DATA_LEN, or the host says why not when it is asked in another way."""
         if self.used:
             return -errno.EAGAIN
         n = lib.nv_read_out(self.cdata, fd, addr, size, offset)

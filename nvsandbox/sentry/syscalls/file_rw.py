@@ -263,8 +263,6 @@ def _read(t: Task, f: FileDescription, buf: int, size: int, offset: int) -> int:
     size = check_size(buf, size)
     if t.mm.map.span(buf, buf + size, PROT_WRITE) == size:
         if DIRECT and size and (host := f.direct_fd(t, False)) >= 0:
-            if size > DATA_LEN:
-                return stub_read(t, f, host, buf, size, offset)
             at = f.offset if offset < 0 else offset
             n = t.thread.read_out(host, buf, size, at)
             if n >= 0:
@@ -272,6 +270,8 @@ def _read(t: Task, f: FileDescription, buf: int, size: int, offset: int) -> int:
                     f.offset = at + n
                 f.accessed(t)
                 return n
+            if size > DATA_LEN:
+                return stub_read(t, f, host, buf, size, offset)
         if size <= CHUNK:
             data = f.read(t, size) if offset < 0 else f.pread(t, size, offset)
             if isinstance(data, int):
