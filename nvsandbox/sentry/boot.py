@@ -43,6 +43,7 @@ from .syscalls.decode import Row
 from .vfs.device_rules import DeviceRule
 from .vfs.file import FdTable
 from .vfs.fs_context import FsContext
+from .vfs.lent import CALLS
 from .vfs.mount import MountNamespace
 
 if TYPE_CHECKING:
@@ -227,6 +228,7 @@ class Boot:
             before = self.k.table
             c.table = seccomp.apply(before, profile)
             c.hears_all = any(c.table.get(nr) is not before.get(nr) for nr in KNOWN)
+            c.lends = sum(bit for nr, bit in CALLS.items() if c.table.get(nr) is before.get(nr))
             c.seccomp_mode = 2
 
     @staticmethod

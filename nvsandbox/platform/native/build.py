@@ -40,7 +40,7 @@ def _cdef() -> str:
     host = (HERE / "host.h").read_text()
     host = re.sub(r"/\*.*?\*/", "", host[host.index("int nv_unshare") :], flags=re.S)
     decls += host.replace("#endif", "")
-    kuser = "struct nv_kuser { uint32_t ptrace; ...; };\nstruct nv_slot { ...; };\nstruct nv_cmds { ...; };\nstruct nv_pt;\n"
+    kuser = "struct nv_kuser { uint32_t ptrace; ...; };\nstruct nv_slot { ...; };\nstruct nv_cmds { ...; };\nstruct nv_pt;\nstruct nv_file;\nstruct nv_files;\n"
     return f"{consts}\n{enums}\n{kuser}{decls}"
 
 
@@ -50,7 +50,7 @@ ffi.set_source(
     "nvsandbox.platform.native._native",
     '#include "native.h"\n#include "host.h"\n',
     # setuptools wants them relative to setup.py
-    sources=[f"{REL}/{f}" for f in ("native.c", "host.c", "ptrace.c", "probe.c")],
+    sources=[f"{REL}/{f}" for f in ("native.c", "lent.c", "host.c", "ptrace.c", "probe.c")],
     include_dirs=[REL],
     extra_compile_args=[*HARDENING, "-Wno-unused-parameter"],
     extra_link_args=["-Wl,-z,relro,-z,now"],

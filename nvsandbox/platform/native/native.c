@@ -152,6 +152,7 @@ void nv_drop(struct nv_task *t) {
 
 void nv_task_free(struct nv_task *t) {
   nv_unlisten(t);
+  nv_lent_free(t);
   if (t->pt)
     nv_pt_free(t);
   free(t);
@@ -364,13 +365,13 @@ int nv_ready(int32_t *out, int max) {
   return n;
 }
 
-static int64_t got(struct nv_task *t, uint64_t waited) {
+static struct nv_task *got(struct nv_task *t, uint64_t waited) {
   if (waited > 1000000)
     waited = 1000000;
   L.avg_ns = (L.avg_ns * 7 + waited) / 8;
   L.since_poll++;
   nv_stats.events++;
-  return t->id;
+  return t;
 }
 
 /* Sleeps in epoll until a stub writes the eventfd, a descriptor is ready or the deadline comes. */
@@ -392,7 +393,8 @@ static int sleep_once(int64_t deadline, uint64_t now) {
   return poll_fds(ms);
 }
 
-int64_t nv_wait(int64_t deadline) {
+/* The next event; NULL: descriptors are ready or the deadline has come. */
+static struct nv_task *next_event(int64_t deadline) {
   uint64_t t0 = now_ns();
   struct nv_task *t;
   if (nv_pt.on)
@@ -401,14 +403,14 @@ int64_t nv_wait(int64_t deadline) {
     if ((t = find()))
       return got(t, 0);
   } else if (poll_fds(0)) {
-    return -1;
+    return NULL;
   }
   if (deadline >= 0 && (uint64_t)deadline <= t0)
-    return -1;
+    return NULL;
   if ((t = find()))
     return got(t, 0);
   if (tell_deaths())
-    return -1;
+    return NULL;
   uint64_t budget = resting() || !(L.nrun + nv_pt.napp + L.awaiting) ? 0
                     : L.awaiting                                     ? SPIN_AWAIT_NS
                     : L.avg_ns < SPIN_LONG_NS                        ? SPIN_LONG_NS
@@ -432,7 +434,7 @@ int64_t nv_wait(int64_t deadline) {
     if (nv_pt.on) {
       nv_pt_poll();
       if (tell_deaths())
-        return -1;
+        return NULL;
     }
     uint64_t before = now_ns();
     if (before - t0 > budget || (deadline >= 0 && (uint64_t)deadline <= before))
@@ -440,7 +442,7 @@ int64_t nv_wait(int64_t deadline) {
     nv_stats.spins++;
     if (L.awaiting && poll_fds(0)) {
       spin_paid();
-      return -1;
+      return NULL;
     }
     sched_yield(); /* the thread we wait for may share this core */
     gap = now_ns() - before;
@@ -455,11 +457,21 @@ int64_t nv_wait(int64_t deadline) {
     int ready = sleep_once(deadline, now_ns());
     L.kuser->sentry_asleep = 0;
     if (ready + tell_deaths())
-      return -1;
+      return NULL;
     if ((t = find()))
       return got(t, now_ns() - t0);
     if (deadline >= 0 && (uint64_t)deadline <= now_ns())
+      return NULL;
+  }
+}
+
+int64_t nv_wait(int64_t deadline) {
+  for (;;) {
+    struct nv_task *t = next_event(deadline);
+    if (!t)
       return -1;
+    if (!nv_lent(t))
+      return t->id;
   }
 }
 

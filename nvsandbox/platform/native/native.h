@@ -37,6 +37,11 @@ struct nv_task {
   uint32_t id;
   uint32_t nops;
   struct nv_pt *pt; /* ptrace platform: what the tracer knows of the thread; else NULL */
+  /* lent.c */
+  struct nv_files *files;
+  uint32_t calls;        /* NV_LENT_* */
+  struct nv_file *again; /* was read from, and the copy may yet fail */
+  int64_t again_read;    /* by so much its position moved */
 };
 
 int nv_init(int eventfd, int epfd, struct nv_kuser *kuser, int ncpu);
@@ -90,6 +95,30 @@ void nv_drop(struct nv_task *t);
 void nv_await(uint32_t n);
 /* Descriptors that nv_wait found ready: fd and events alternate. */
 int nv_ready(int32_t *out, int max);
+
+/* Descriptions that are read without Python (lent.c). */
+struct nv_file *nv_file_new(void);
+/* NULL is fine. */
+void nv_file_put(struct nv_file *f);
+/* Lends it, reading through a duplicate of host descriptor `fd`. 0 or -errno. */
+int nv_file_lend(struct nv_file *f, int fd, int64_t offset);
+/* It is the null device, opened for NV_LENT_READ, NV_LENT_WRITE or both. */
+void nv_file_null(struct nv_file *f, uint32_t how);
+/* It is Python's again: its position. */
+int64_t nv_file_back(struct nv_file *f);
+/* Nothing that is lent now is read any more. */
+void nv_files_stop(void);
+/* What of a descriptor table is lent. */
+struct nv_files *nv_files_new(void);
+void nv_files_put(struct nv_files *fs);
+void nv_files_set(struct nv_files *fs, uint32_t fd, struct nv_file *f);
+void nv_files_clear(struct nv_files *fs);
+/* Thread `t` uses `fs` and may make `calls` (NV_LENT_*), too; 0: none any more. */
+void nv_lend(struct nv_task *t, struct nv_files *fs, uint32_t calls);
+/* Answers the event, if it is such a read: 1. An answer that has failed is the call again, and
+ * Python's. */
+int nv_lent(struct nv_task *t);
+void nv_lent_free(struct nv_task *t);
 
 /* fallocate(2): 0 or -errno. */
 int nv_fallocate(int fd, int mode, int64_t offset, int64_t length);

@@ -196,6 +196,13 @@ struct nv_slot {
 #define NV_IN_MAXWRITE                                                                             \
   16384u /* reaches into the area of the Sentry's copies: gone with the first of them */
 
+/* Calls that lent.c answers, and for which descriptors. */
+#define NV_LENT_READ 1u
+#define NV_LENT_PREAD 2u
+#define NV_LENT_WRITE 4u
+#define NV_LENT_LSEEK 8u
+#define NV_LENT_FDS 64u
+
 struct nv_kuser {
   volatile uint32_t sentry_asleep;
   volatile uint32_t spins;

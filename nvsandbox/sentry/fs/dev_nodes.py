@@ -72,6 +72,9 @@ class MemDevice(FileDescription):
     def ignores_data(self) -> bool:
         return self.kind in (NULL, ZERO)
 
+    def is_null(self) -> bool:
+        return self.kind == NULL
+
     def can_splice(self, t: Task, write: bool) -> bool:
         return not (write and self.kind == FULL)
 

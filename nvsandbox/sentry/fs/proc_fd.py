@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, final
 from ..errors import SysErr
 from ..vfs.file import FileDescription
 from ..vfs.inode import FileSystem, Inode
+from ..vfs.lent import take_back
 from ..vfs.mount import mount_of
 from ..vfs.path import ANON_MOUNT_ID, Dentry, Path, path_name
 from ..vfs.synthetic import DynDir, GenFile, SynthLink
@@ -90,6 +91,8 @@ class FdLink(SynthLink):
         f = table.files.get(self.fd) if table is not None else None
         if f is None:
             raise SysErr(errno.ENOENT)
+        if f.lent:
+            take_back(f)
         return f
 
     def readlink(self, t: Task) -> bytes:

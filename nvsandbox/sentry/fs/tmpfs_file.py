@@ -16,6 +16,7 @@ from ..errors import SysErr, from_oserror
 from ..kernel.remote import remap_shared
 from ..kernel.wait import WaitQueue
 from ..vfs.inode import ATTR_SIZE, Attrs, Stat
+from ..vfs.lent import take_all_back
 from ..vfs.regular import (
     FALLOC_FL_KEEP_SIZE,
     FALLOC_FL_PUNCH_HOLE,
@@ -78,6 +79,7 @@ class MemReg(MemInode):
                 t.wait(self.copying, interruptible=False)
                 continue
             self.copying = WaitQueue()
+            take_all_back(self)
             try:
                 self._copy_up(t)
             finally:
@@ -261,6 +263,7 @@ class MemReg(MemInode):
         super().setattr(t, a)
 
     def _resize(self, t: Task, size: int) -> None:
+        take_all_back(self)
         if size == 0 and self.pair is None:
             self.buf = bytearray()
             self._replaced(t)
@@ -349,6 +352,10 @@ class MemReg(MemInode):
         if self.buf is not None or self.lower is None or writable:
             return -1
         return self.lower.fd(t)
+
+    def make_direct(self, t: Task) -> None:
+        if self.buf:
+            self.to_host(t)
 
     def open(self, t: Task, path: Path, flags: int) -> FileDescription:
         return open_regular(t, path, flags, self)

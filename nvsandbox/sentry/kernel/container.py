@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final, final
 
+from ..vfs.lent import ALL
 from .keys import KeyTable
 from .klog import KernelLog
 
@@ -37,6 +38,7 @@ class Container:
         "device_rules",
         "gid_map",
         "hears_all",
+        "lends",
         "max_tasks",
         "memory",
         "memory_max",
@@ -59,6 +61,7 @@ class Container:
         self.ns = ns  # of its first process
         self.table = table
         self.hears_all = False  # no call may be answered in the stub: a profile has a word to say
+        self.lends = ALL  # calls that the native module may answer (vfs/lent.py): no profile has a word to say there
         self.seccomp_mode = 0  # 2 under a profile (sentry/seccomp.py)
         self.memory = _host_memory()  # bytes that it sees
         self.memory_max = 0  # bytes, as its control group shows them; 0: no limit

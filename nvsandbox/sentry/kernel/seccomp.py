@@ -63,6 +63,15 @@ class Filter:
         self.count: int = previous.count + 1 if previous is not None else 1
         self.total: int = len(program) + (previous.total + 4 if previous is not None else 0)
 
+    def allows(self, nr: int) -> bool:
+        """Whether it and those before it are known to allow the call whatever its arguments."""
+        f: Filter | None = self
+        while f is not None:
+            if f.cache.get(nr, 0) & ACTION != RET_ALLOW:
+                return False
+            f = f.previous
+        return True
+
     def is_ancestor_of(self, f: Filter | None) -> bool:
         while f is not None and f is not self:
             f = f.previous

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ...platform.interface import KNOWN_OFF
 from ...platform.native._native import lib
 from ..errors import ERESTARTSYS, Restart, TaskExit
+from ..vfs.lent import forget_thread
 from . import signal as sg
 from .cputime import Usage, group_ns, task_ns
 from .keys import TaskKeys
@@ -388,6 +389,7 @@ class Task:
     def publish(self) -> None:
         """Tells its stub who it is: ``getpid`` and its like are then answered there (proto.h, ``known``)."""
         k = self.k
+        forget_thread(self.thread.cdata)
         if k.patcher is None or k.strace is not None or self.tg.container.hears_all:
             return
         tg, c = self.tg, self.creds

@@ -30,6 +30,7 @@ from ..mm.mm import (
     random_pages,
 )
 from ..mm.vma import STACK
+from ..vfs.lent import forget_thread
 from ..vfs.namei import AT_FDCWD, start_at
 from ..vfs.open import open_exec
 from . import elf
@@ -285,6 +286,7 @@ def _reset(t: Task, prog: Program, secure: bool) -> None:
     if len(t.files.files) and t.files.refs > 1:
         t.files.refs -= 1
         t.files = t.files.fork()
+        forget_thread(t.thread.cdata)
     t.files.drop_cloexec(t)
     tg.sighand = tg.sighand.copy()
     tg.sighand.reset_for_exec()

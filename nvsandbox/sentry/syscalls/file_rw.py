@@ -18,6 +18,7 @@ from ..errors import Restart, SysErr
 from ..fs.pipe import pipe_of
 from ..kernel.wait import POLL_READ, POLL_WRITE, POLLERR, POLLHUP, Waiter, WaitQueue
 from ..mm.vma import PAGE, PROT_READ, PROT_WRITE
+from ..vfs import lent
 from .decode import CInt, CLong, CUInt, CULong, Table, UserPtr, full
 
 if TYPE_CHECKING:
@@ -258,8 +259,8 @@ def do_write(t: Task, f: FileDescription, iov: Iov, offset: int) -> int:
             return total
 
 
-def _read(t: Task, f: FileDescription, buf: int, size: int, offset: int) -> int:
-    """One buffer, in the usual case without lists. ``offset``: or CURRENT."""
+def _read(t: Task, f: FileDescription, fd: int, buf: int, size: int, offset: int) -> int:
+    """One buffer of ``f``, which is ``fd``, in the usual case without lists. ``offset``: or CURRENT."""
     size = check_size(buf, size)
     if t.mm.map.span(buf, buf + size, PROT_WRITE) == size:
         if DIRECT and size and (host := f.direct_fd(t, False)) >= 0:
@@ -269,6 +270,9 @@ def _read(t: Task, f: FileDescription, buf: int, size: int, offset: int) -> int:
                 if offset < 0:
                     f.offset = at + n
                 f.accessed(t)
+                f.reads += 1
+                if f.reads >= lent.AFTER:
+                    lent.lend(t, f, fd, host)
                 return n
             if size > DATA_LEN:
                 return stub_read(t, f, host, buf, size, offset)
@@ -277,13 +281,15 @@ def _read(t: Task, f: FileDescription, buf: int, size: int, offset: int) -> int:
             if isinstance(data, int):
                 return data
             t.copy_out(buf, data)
+            if DIRECT:
+                lent.count(t, f, fd)
             return len(data)
     return do_read(t, f, [(buf, size)], offset)
 
 
 def sys_read(t: Task, fd: CUInt, buf: UserPtr, size: CULong) -> int:
     """read(2)."""
-    return _read(t, readable(t, fd), buf, size, CURRENT)
+    return _read(t, readable(t, fd), fd, buf, size, CURRENT)
 
 
 def stub_read(t: Task, f: FileDescription, host: int, buf: int, size: int, offset: int) -> int:
@@ -304,8 +310,8 @@ def stub_read(t: Task, f: FileDescription, host: int, buf: int, size: int, offse
     return n
 
 
-def _write(t: Task, f: FileDescription, buf: int, size: int, offset: int) -> int:
-    """One buffer, without lists when it came with the trap. ``offset``: or CURRENT."""
+def _write(t: Task, f: FileDescription, fd: int, buf: int, size: int, offset: int) -> int:
+    """One buffer to ``f``, which is ``fd``, without lists when it came with the trap. ``offset``: or CURRENT."""
     if not 0 < size <= IN_MAXWRITE:
         return do_write(t, f, [(buf, size)], offset)
     try:
@@ -320,20 +326,24 @@ def _write(t: Task, f: FileDescription, buf: int, size: int, offset: int) -> int
         raise
     if n == -errno.EPIPE:
         t.send_signal_self(signal.SIGPIPE)
+    if DIRECT and f.is_null():
+        f.reads += 1
+        if f.reads >= lent.AFTER:
+            lent.lend(t, f, fd, -1)
     return n
 
 
 def sys_write(t: Task, fd: CUInt, buf: UserPtr, size: CULong) -> int:
     """write(2)."""
     f = writable(t, fd)
-    return _write(t, f, buf, check_size(buf, size), CURRENT)
+    return _write(t, f, fd, buf, check_size(buf, size), CURRENT)
 
 
 def sys_pread64(t: Task, fd: CUInt, buf: UserPtr, size: CULong, offset: CLong) -> int:
     """pread(2)."""
     if offset < 0:
         raise SysErr(errno.EINVAL)
-    return _read(t, _at(t, fd, offset, False), buf, size, offset)
+    return _read(t, _at(t, fd, offset, False), fd, buf, size, offset)
 
 
 def sys_pwrite64(t: Task, fd: CUInt, buf: UserPtr, size: CULong, offset: CLong) -> int:
@@ -344,7 +354,7 @@ def sys_pwrite64(t: Task, fd: CUInt, buf: UserPtr, size: CULong, offset: CLong) 
     size = check_size(buf, size)
     if offset + size > MAX_OFFSET:
         raise SysErr(errno.EINVAL)
-    return _write(t, f, buf, size, offset)
+    return _write(t, f, fd, buf, size, offset)
 
 
 def sys_readv(t: Task, fd: CULong, iov: UserPtr, count: CULong) -> int:

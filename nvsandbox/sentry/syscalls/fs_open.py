@@ -11,6 +11,7 @@ from ..abi.fcntl import AT_FDCWD, MAX_RW_COUNT, O_TMPFILE_BIT, VALID_OPEN_FLAGS
 from ..abi.resource import RLIMIT_NOFILE
 from ..errors import SysErr
 from ..vfs.file import FdTable
+from ..vfs.lent import forget_thread
 from ..vfs.namei import (
     RESOLVE_BENEATH,
     RESOLVE_CACHED,
@@ -152,6 +153,7 @@ def unshare_files(t: Task) -> None:
     """A descriptor table of its own (unshare(CLONE_FILES), execve)."""
     old: FdTable = t.files
     t.files = old.fork()
+    forget_thread(t.thread.cdata)
     old.put(t)
 
 

@@ -21,6 +21,7 @@ from ..kernel.creds import CAP_SYS_PTRACE
 from ..kernel.exit import exit_info, reap
 from ..kernel.pids import MAX_LEVEL
 from ..kernel.task import Task, ThreadGroup
+from ..vfs.lent import forget_thread
 from .decode import CInt, CUInt, CULong, Table, UserPtr, full, partial
 
 if TYPE_CHECKING:
@@ -403,6 +404,7 @@ def sys_unshare(t: Task, flags: CULong) -> int:
         new = t.files.fork()
         t.files.refs -= 1
         t.files = new
+        forget_thread(t.thread.cdata)
     if flags & cl.CLONE_FS and t.fs.refs > 1:
         fresh = t.fs.fork()
         t.fs.put()

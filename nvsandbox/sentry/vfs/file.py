@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from ..errors import SysErr
 from ..kernel.wait import POLL_READ, POLL_WRITE, Waiter, WaitQueue
-from . import leases, locks
+from . import leases, lent, locks
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -45,7 +45,10 @@ class Mappable:
 class FileDescription:
     """One open file. ``flags`` are open(2)'s (access mode, O_NONBLOCK, O_APPEND, O_PATH…)."""
 
-    __slots__ = ("asyncs", "flags", "offset", "owner", "owner_sig", "path", "queue", "refs")
+    __slots__ = (
+        "asyncs", "flags", "lent", "native", "offset", "owner", "owner_sig", "path", "queue",
+        "reads", "refs",
+    )  # fmt: skip
 
     def __init__(self, flags: int, path: Path | None = None) -> None:
         self.flags = flags
@@ -58,6 +61,9 @@ class FileDescription:
         self.owner: Owner | None = None  # F_SETOWN
         self.owner_sig = 0  # F_SETSIG
         self.asyncs: Async | None = None  # O_ASYNC
+        self.lent = False  # the native module reads it (vfs/lent.py); ``offset`` is not true
+        self.native: Any = None  # what it knows of it
+        self.reads = 0  # in a row, more or less
         if path is not None:
             path.mount.users += 1
             if flags & 3 and self.writes_to_mount():
@@ -102,7 +108,11 @@ class FileDescription:
         raise SysErr(errno.ESPIPE)
 
     def ignores_data(self) -> bool:
-        """Whether writes never look at what they are given (/dev/null)."""
+        """Whether writes never look at what they are given (/dev/null, /dev/zero)."""
+        return False
+
+    def is_null(self) -> bool:
+        """Whether nothing can be read and everything is taken (/dev/null)."""
         return False
 
     def can_splice(self, t: Task, write: bool) -> bool:
@@ -207,12 +217,13 @@ class FileDescription:
 class FdTable:
     """Descriptors of a process (files_struct), shared by CLONE_FILES."""
 
-    __slots__ = ("cloexec", "files", "hint", "refs")
+    __slots__ = ("cloexec", "files", "hint", "native", "refs")
 
     def __init__(self) -> None:
         self.files: dict[int, FileDescription] = {}
         self.cloexec: set[int] = set()
         self.hint = 0  # no free descriptor below
+        self.native: Any = None  # what of it is lent (lent.py)
         self.refs = 1
 
     def get(self, fd: int) -> FileDescription:
@@ -220,6 +231,8 @@ class FdTable:
         f = self.files.get(fd)
         if f is None or f.flags & O_PATH:
             raise SysErr(errno.EBADF)
+        if f.lent:
+            lent.take_back(f)
         return f
 
     def get_any(self, fd: int) -> FileDescription:
@@ -227,6 +240,8 @@ class FdTable:
         f = self.files.get(fd)
         if f is None:
             raise SysErr(errno.EBADF)
+        if f.lent:
+            lent.take_back(f)
         return f
 
     def install(self, f: FileDescription, limit: int, cloexec: bool = False, least: int = 0) -> int:
@@ -256,6 +271,8 @@ class FdTable:
     def replace(self, fd: int, f: FileDescription, cloexec: bool) -> FileDescription | None:
         """dup2: puts ``f`` at ``fd``; returns what was there, for the caller to flush and decref."""
         old = self.files.get(fd)
+        if self.native is not None:
+            lent.forget_number(self.native, fd)
         self.files[fd] = f.incref()
         self.cloexec.discard(fd)
         if cloexec:
@@ -267,6 +284,8 @@ class FdTable:
         f = self.files.pop(fd, None)
         if f is None:
             raise SysErr(errno.EBADF)
+        if self.native is not None:
+            lent.forget_number(self.native, fd)
         self.cloexec.discard(fd)
         if fd < self.hint:
             self.hint = fd
@@ -292,7 +311,7 @@ class FdTable:
         self.refs -= 1
         if self.refs == 0:
             for fd in sorted(self.files):
-                f = self.files.pop(fd)
+                f = self.remove(fd)
                 f.flush(t)
                 f.decref()
             self.cloexec.clear()

@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING, ClassVar, Final, Protocol, final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, final
 
 from ..errors import SysErr
 from ..kernel.creds import CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FSETID
@@ -169,7 +169,7 @@ class Inode:
     """One file object; see the module's docstring."""
 
     __slots__ = (
-        "atime", "btime", "ctime", "fs", "gid", "ino", "locks", "map", "mode", "mtime",
+        "atime", "btime", "ctime", "fs", "gid", "ino", "lent", "locks", "map", "mode", "mtime",
         "nlink", "opens", "rdev", "size", "special", "uid", "version", "watches", "writers",
     )  # fmt: skip
 
@@ -190,6 +190,7 @@ class Inode:
         self.version = 0  # bumped at every change of a directory's entries
         self.writers = 0  # > 0: open for writing so often; < 0: being executed (ETXTBSY)
         self.opens = 0  # descriptions of a regular file
+        self.lent: list[Any] | None = None  # of these, those that vfs/lent.py has lent
         self.locks: object | None = None  # vfs/locks.py
         self.watches: list[InodeWatch] | None = None  # inotify
         self.map: Mappable | None = (
@@ -308,6 +309,9 @@ class Inode:
     def direct_fd(self, t: Task, writable: bool) -> int:
         """See FileDescription; never more work than a look."""
         return -1
+
+    def make_direct(self, t: Task) -> None:
+        """It is read often: what can be done for ``direct_fd`` to have an answer. May suspend."""
 
     def allocate(self, t: Task, mode: int, offset: int, length: int) -> None:
         """fallocate(2), after ``prepare_write``."""

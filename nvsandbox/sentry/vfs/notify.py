@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ...platform.native._native import lib
 from .inode import Inode
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def add_watch(delta: int) -> None:
     """fs/inotify.py: ``delta`` watches more (or fewer, negative) exist."""
     global _watching
     _watching += delta
+    lib.nv_files_stop()  # who reads what is lent tells nobody
 
 
 def active() -> bool:

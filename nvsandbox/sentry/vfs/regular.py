@@ -16,6 +16,7 @@ from ..errors import SysErr
 from .file import FileDescription, Mappable
 from .inode import Inode
 from .leases import break_leases
+from .lent import take_all_back, take_back
 from .namei import touch_atime
 from .notify import (
     IN_ACCESS,
@@ -121,6 +122,8 @@ class RegFile(FileDescription):
             return 0
         reg = self.reg
         reg.prepare_write(t)
+        if reg.lent is not None:
+            take_all_back(reg)
         if reg.mode & 0o6000:
             strip_on_write(t, reg)
         data = limit_write(t, reg.end(t) if offset < 0 else offset, data)
@@ -176,6 +179,8 @@ class RegFile(FileDescription):
         self.reg.allocate(t, mode, offset, length)
 
     def release(self) -> None:
+        if self.lent:
+            take_back(self)
         self.reg.opens -= 1
         forget_map(self.reg)
         if self.flags & 3:
