@@ -17,7 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
-from ..sandbox.brokers import BrokerClient
+from ..platform.broker_client import BrokerClient
 from ..sentry.errors import SysErr, from_oserror
 from .abi import database
 from .alloc import HANDLERS as ALLOC_HANDLERS

@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable
-from typing import Final, final
+from typing import Final
 
 from ..platform import bpf
 from ..platform.bpf import Rule, allow, mask, refuse
@@ -71,26 +71,3 @@ def start(name: str, caps: int, serve: Callable[[socket.socket], None]) -> tuple
             os._exit(0)
     theirs.close()
     return ours.detach(), pid
-
-
-@final
-class BrokerClient:
-    """The Sentry's end."""
-
-    def __init__(self, fd: int) -> None:
-        self._sock = socket.socket(fileno=fd)
-
-    def close(self) -> None:
-        """The broker ends."""
-        self._sock.close()
-
-    def ask(self, request: bytes) -> int:
-        """A new descriptor. Blocks. Raises OSError."""
-        self._sock.send(request)
-        data, fds, _flags, _addr = socket.recv_fds(self._sock, 4, 1)
-        err = struct.unpack("<i", data)[0] if len(data) == 4 else errno.EIO
-        if err or not fds:
-            for fd in fds:
-                os.close(fd)
-            raise OSError(err or errno.EIO, os.strerror(err or errno.EIO))
-        return fds[0]

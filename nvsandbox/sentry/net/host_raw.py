@@ -12,7 +12,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Final, final
 
-from ...sandbox.brokers import BrokerClient
+from ...platform.broker_client import BrokerClient
 from ..abi.socket import (
     AF_INET,
     SOCK_DGRAM,
