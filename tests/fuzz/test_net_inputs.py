@@ -131,7 +131,9 @@ def test_netlink_changes() -> None:
         raw = bytes(16) + bytes(fixed) + _attributes(rng)
         if kind == 16 and rng.random() < 0.3:  # a pair
             peer = attr(1, bytes(16) + _attributes(rng)) if rng.random() < 0.8 else b""
-            raw += attr(18, attr(1, rng.choice((b"veth\0", b"dummy\0"))) + attr(2, peer))
+            raw += attr(
+                18, attr(1, rng.choice((b"veth\0", b"dummy\0", b"bridge\0"))) + attr(2, peer)
+            )
         raw = raw[: rng.randrange(len(raw))] if rng.random() < 0.1 else raw
         with suppress(SysErr):
             configure.request(Asker(), NET, kind, rng.choice((0x400, 0x600, 0x100, 0, 0x500)), raw)  # type: ignore[arg-type]

@@ -405,8 +405,10 @@ static struct nv_task *next_event(int64_t deadline) {
   } else if (poll_fds(0)) {
     return NULL;
   }
-  if (deadline >= 0 && (uint64_t)deadline <= t0)
+  if (deadline >= 0 && (uint64_t)deadline <= t0) {
+    L.since_poll++; /* timers that are always due must not keep descriptors waiting */
     return NULL;
+  }
   if ((t = find()))
     return got(t, 0);
   if (tell_deaths())

@@ -1,8 +1,8 @@
 """What the namespace has in the end: what the launcher says, changed by what programs with CAP_NET_ADMIN have said since.
 
 (Linux: net/core/rtnetlink.c, net/ipv4/devinet.c, net/ipv4/fib_frontend.c; rtnetlink(7).) Changes happen inside only: the host's
-interfaces stay as they are, and each later order of the launcher's is changed in the same way. Of interfaces only dummies and
-pairs can be made.
+interfaces stay as they are, and each later order of the launcher's is changed in the same way. Of interfaces only dummies,
+pairs and bridges can be made.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..abi.socket import AF_INET, AF_INET6
 from ..errors import SysErr
 from ..fs.nsfs import NamespaceFile
 from ..kernel.creds import CAP_NET_ADMIN
-from . import dummy, veth
+from . import bridge, dummy, veth
 from .stack.routes import Route as StackRoute
 from .stack.routes import masked
 from .state import (
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 NLM_F_REPLACE: Final = 0x100
 NLM_F_EXCL: Final = 0x200
 NLM_F_CREATE: Final = 0x400
+IFLA_MASTER: Final = 10
 RTM_NEWLINK: Final = 16
 RTM_DELLINK: Final = 17
 RTM_SETLINK: Final = 19
@@ -86,7 +87,9 @@ class Configuration:
 
     def settle(self) -> None:
         """Makes the state, and the stack, agree."""
-        for i in self.net.ifaces.values():
+        for i in sorted(
+            self.net.ifaces.values(), key=lambda i: i.bridge is not None
+        ):  # behind their ports
             if i.index == 1:
                 continue
             i.name = self.names.get(i.index, i.name)
@@ -95,6 +98,8 @@ class Configuration:
                 i.mtu = self.mtu.get(i.index, i.mtu)
                 if i.pair is not None:
                     i.pair.mtu = i.mtu
+                if i.bridge is not None:
+                    i.bridge.mtu = i.mtu
                 if i.under is not None and self.net.stack is not None:
                     self.net.stack.set_up(i.under, bool(i.flags & IFF_LOWER_UP))
                 continue
@@ -126,6 +131,8 @@ class Configuration:
     def _made_flags(self, i: Iface) -> int:
         """One of a pair has carrier while the other is up."""
         up = self.up.get(i.index, False)
+        if i.bridge is not None:
+            return veth.FLAGS | (UP if up and i.bridge.carrier() else IFF_UP if up else 0)
         if i.pair is None:
             return dummy.FLAGS | (UP if up else 0)
         p = i.pair.peer
@@ -221,9 +228,22 @@ class Configuration:
                 of(end.pair.net).enter(end)
             of(other).settle()
             return i
-        i = dummy.make(self.net, name, a)
+        i = bridge.make(self.net, name, a) if kind == b"bridge" else dummy.make(self.net, name, a)
         self.enter(i)
         return i
+
+    def set_master(self, i: Iface, index: int) -> None:
+        """An end of a pair becomes a bridge's port, or with 0 none any more. Raises EINVAL, EOPNOTSUPP."""
+        if i.pair is None:
+            raise SysErr(errno.EOPNOTSUPP)
+        to = self.net.ifaces.get(index)
+        if index and (to is None or to.bridge is None):
+            raise SysErr(errno.EINVAL)
+        if i.pair.master is not None:
+            i.pair.master.leave(i.pair)
+        if to is not None and to.bridge is not None:
+            to.bridge.join(i.pair)
+        self.settle()
 
     def enter(self, i: Iface) -> None:
         """One that was made is here now."""
@@ -256,6 +276,8 @@ class Configuration:
         if i.index not in self.made:
             raise SysErr(errno.EOPNOTSUPP)
         self._forget(i)
+        for p in list(i.bridge.ports) if i.bridge is not None else ():
+            p.master = None
         if i.pair is not None:
             peer, i.pair.peer = i.pair.peer, None
             veth.remove(i)
@@ -368,10 +390,10 @@ def set_up(net: NetState, i: Iface, up: bool) -> None:
     here = of(net)
     here.up[i.index] = up
     here.settle()
-    if i.pair is not None:
+    if i.pair is not None or i.bridge is not None:
         if up and all(a.index != i.index or a.ip[:2] != b"\xfe\x80" for a in net.addresses):
             here.add_address(veth.link_local(i))
-        p = i.pair.peer
+        p = i.pair.peer if i.pair is not None else None
         if p is not None:
             of(p.net).settle()
 
@@ -413,13 +435,15 @@ def _link(t: Task, net: NetState, kind: int, flags: int, raw: bytes) -> None:
             net = found.pair.net
     if flags & NLM_F_EXCL and not fresh:
         raise SysErr(errno.EEXIST)
-    # Address, link type, master and so on would be the host's to change.
-    if not fresh and a.keys() - {3, 4, 13, veth.IFLA_NET_NS_PID, veth.IFLA_NET_NS_FD}:
+    # Address, link type and so on would be the host's to change.
+    if not fresh and a.keys() - {3, 4, IFLA_MASTER, 13, veth.IFLA_NET_NS_PID, veth.IFLA_NET_NS_FD}:
         raise SysErr(errno.EOPNOTSUPP)
     to = namespace(t, a) if not fresh else None
     if to is not None:
         of(net).move(found, to, name)
         return
+    if IFLA_MASTER in a:
+        of(net).set_master(found, _number(a, IFLA_MASTER))
     if 3 in a and name and name != found.name:
         of(net).rename(found, name)
     if 4 in a:

@@ -48,7 +48,7 @@ def _operstate(i: Iface) -> bytes:
     if i.index == 1:
         return b"\0" if i.flags & IFF_UP else b"\2"
     if i.flags & 0x40:
-        return b"\6"
+        return b"\0" if i.bridge is not None and i.bridge.fresh else b"\6"
     peer = i.pair.peer if i.pair is not None else None
     if i.flags & IFF_UP and peer is not None and i.pair is not None and peer.net is i.pair.net:
         return b"\3"  # the other of the pair is down
@@ -67,6 +67,8 @@ def link(i: Iface) -> bytes:
         other = attr(5, u32(peer.iface.index))  # IFLA_LINK
         if i.pair is not None and peer.net is not i.pair.net:
             other += attr(37, u32(0))  # IFLA_LINK_NETNSID
+    if i.pair is not None and i.pair.master is not None and i.pair.master.iface is not None:
+        other += attr(10, u32(i.pair.master.iface.index))  # IFLA_MASTER
     made = (
         other + attr(18, attr(1, i.kind + b"\0")) if i.kind else b""
     )  # IFLA_LINKINFO, IFLA_INFO_KIND

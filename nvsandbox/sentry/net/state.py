@@ -19,6 +19,7 @@ from ..kernel.userns import INIT_USER, Namespace, UserNamespace
 from .ports import LO4, LO6, V4, Ports, is_v4
 
 if TYPE_CHECKING:
+    from .bridge import Bridge
     from .configure import Configuration
     from .egress import Egress
     from .link import PacketLink
@@ -51,6 +52,7 @@ class Iface:
     """An interface; ``link`` and ``under`` (the stack's) are None for loopback and for what can't be used."""
 
     __slots__ = (
+        "bridge",
         "flags",
         "index",
         "kind",
@@ -77,6 +79,7 @@ class Iface:
         self.kind = b""  # of one made inside: IFLA_INFO_KIND
         self.link: PacketLink | None = None
         self.pair: VethLink | None = None  # in the place of ``link``
+        self.bridge: Bridge | None = None  # the same
         self.under: Interface | None = None
 
     def counters(self) -> tuple[int, int, int, int, int]:

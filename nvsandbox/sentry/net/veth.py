@@ -23,6 +23,7 @@ from .state import ARPHRD_ETHER, IFF_BROADCAST, IFF_MULTICAST, Address, Iface, N
 
 if TYPE_CHECKING:
     from ..kernel.loop import EventLoop, Timer
+    from .bridge import Bridge
     from .stack.link import Offload
 
 log = logging.getLogger("nvsandbox.net")
@@ -52,6 +53,7 @@ class VethLink:
         self.net = net
         self.iface: Iface | None = None
         self.peer: VethLink | None = None
+        self.master: Bridge | None = None
         self.mac = mac
         self.mtu = MTU
         self.max_gso = 65535
@@ -62,17 +64,19 @@ class VethLink:
         self.rx_packets = self.rx_bytes = self.tx_packets = self.tx_bytes = self.drops = 0
 
     def send(self, parts: list[bytes], offload: Offload | None) -> bool:
+        # Checksums that are still to be filled in are taken for good at the other end.
+        gso = offload.gso_size if offload is not None and offload.gso_type else 0
+        return self.emit(b"".join(parts), gso)
+
+    def emit(self, frame: bytes, gso: int) -> bool:
+        """A frame goes to the other end; False: dropped. ``gso``: payload bytes of a packet of a super-segment, else 0."""
         p = self.peer
         if p is None or p.bytes > QUEUE:
             self.drops += 1
             return False
-        frame = b"".join(parts)
         self.tx_packets += 1
         self.tx_bytes += len(frame)
-        # Checksums that are still to be filled in are taken for good at the other end.
-        p.waiting.append(
-            (frame, offload.gso_size if offload is not None and offload.gso_type else 0)
-        )
+        p.waiting.append((frame, gso))
         p.bytes += len(frame)
         p.soon()
         return True
@@ -95,7 +99,10 @@ class VethLink:
             self.bytes -= len(frame)
             self.rx_packets += 1
             self.rx_bytes += len(frame)
-            stack.receive(i.under, frame, True, gso)
+            if self.master is None:
+                stack.receive(i.under, frame, True, gso)
+            elif i.under.up:
+                self.master.input(frame, gso, self)
         stack.end_batch()
         if self.waiting:
             self.soon()
@@ -210,6 +217,8 @@ def remove(i: Iface) -> None:
     if i.under is not None and link.net.stack is not None:
         link.net.stack.remove_interface(i.under)
     link.net.ifaces.pop(i.index, None)
+    if link.master is not None:
+        link.master.leave(link)
     link.iface = None
     link.waiting.clear()
     link.bytes = 0
