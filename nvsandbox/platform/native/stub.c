@@ -826,6 +826,23 @@ __attribute__((naked, used, noinline)) static void tramp(void) {
 }
 #undef R
 
+/* Whether a trampoline's site has two bytes: it loads nothing but r11. */
+static int short_site(const uint8_t *code) { return code[0] == 0x4c && code[2] == 0x1c; }
+
+/* A kick that found the thread in the padding between such a site and its trampoline: back to the
+ * site, where the application's own unwinder knows its way. */
+static void leave_padding(struct sigcontext_64 *mc) {
+  const uint8_t *ip = (const uint8_t *)mc->ip;
+  if (nv_load8(ip) != 0xff || nv_load8(ip + 1) != 0x24 || nv_load8(ip + 2) != 0x25)
+    return;
+  long at = nv_load32(ip + 3);
+  if (at < (long)NV_LOW_TABLE || at >= (long)(NV_LOW_TABLE + 8 * NV_LOW_SITES))
+    return;
+  uint64_t i = ((uint64_t)at - NV_LOW_TABLE) / 8;
+  if (short_site((const uint8_t *)NV_LOW_CODE + i * NV_LOW_CODE_SIZE))
+    mc->ip = ((const uint64_t *)NV_LOW_RET)[i] - 2;
+}
+
 /* A signal that found the thread on its way through a trampoline. 1: nothing to do but go on; 2: a
  * kick that the slot's registers are for; 0: the application's own. */
 static int in_trampoline(struct nv_slot *s, int sig, struct sigcontext_64 *mc) {
@@ -839,14 +856,19 @@ static int in_trampoline(struct nv_slot *s, int sig, struct sigcontext_64 *mc) {
       return 1;
     /* Nothing has happened yet that could not happen again from the site's start (7 bytes before
      * its end; 4 for xor, whose second half is the compare that follows the call). */
-    if (*code != 0x31)
+    if (short_site(code))
+      mc->ip = end - 2;
+    else if (*code != 0x31)
       mc->ip = end - 7;
     else
       mc->ip = mc->ip < (uintptr_t)code + NV_LOW_CODE_SIZE / 2 ? end - 4 : end;
     return 0;
   }
-  if (mc->ip < (uintptr_t)nv_image || mc->ip >= (uintptr_t)nv_image_end)
+  if (mc->ip < (uintptr_t)nv_image || mc->ip >= (uintptr_t)nv_image_end) {
+    if (sig == SIG_KICK)
+      leave_padding(mc);
     return 0;
+  }
   int leaving = mc->ip >= (uintptr_t)nv_tramp_exit && mc->ip < (uintptr_t)nv_tramp_end;
   int entering = mc->ip >= (uintptr_t)nv_tramp_entry && mc->ip < (uintptr_t)nv_tramp_exit;
   if (sig == SIG_TRAP) /* the application steps through its code one instruction at a time */

@@ -1,7 +1,7 @@
 """Call-site patching: hot ``syscall`` instructions become jumps, so that no signal is needed to trap.
 
 A site is seven bytes of a file's text that end in ``syscall`` (or four, ``xor %eax,%eax; syscall``, with the compare that
-follows). They are replaced by ``jmp *table[i]``: ``table[i]`` points at trampoline i, which loads what the site
+follows); any other site has two, enough for a short jump into padding between functions that is near. They are replaced by ``jmp *table[i]``: ``table[i]`` points at trampoline i, which loads what the site
 would have loaded, finds the site's own address in this address space in ``ret[i]`` and enters the stub. Table and trampolines
 are the sandbox's, at a fixed low address in every stub; ``ret`` is private memory of each (platform/native/proto.h).
 
@@ -54,6 +54,7 @@ log = logging.getLogger("nvsandbox.sentry")
 MOV: Final = 0  # mov $nr,%eax; syscall
 XOR: Final = 1  # xor %eax,%eax; syscall; cmp $…,%rax
 NINE: Final = 2  # mov 8(%rsp),%r9; syscall: syscall(3)
+SHORT: Final = 3  # syscall, whatever is before it: a short jump to padding, which has the long one (Go's syscall.Syscall6)
 
 # rt_sigreturn, clone, fork, vfork, execve, exit, arch_prctl, exit_group, execveat, clone3: rare, or they need the thread's whole
 # state in a frame
@@ -71,24 +72,32 @@ BUILD_GAP_NS: Final = 5_000_000
 MAX_BUILDS: Final = 24
 SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 SYSCALL_LEN: Final = 2
+JUMP_LEN: Final = 7
+PADDING: Final = b"\xcc" * JUMP_LEN
+REACH: Final = 120  # of a short jump, bytes
+ALIGNED: Final = 16  # functions are, and padding ends where one begins
 AROUND: Final = 16  # bytes around a call that tell whether it is a site
 EFL_ARITH: Final = 0x8D5
 
 
 @final
 class Site:
-    """One patched place of a file. ``end``: file offset after its ``syscall``."""
+    """One patched place of a file. ``end``: file offset after its ``syscall``; ``jump``: of its long jump."""
 
-    __slots__ = ("end", "index", "kind", "tail")
+    __slots__ = ("end", "index", "jump", "kind", "tail")
 
-    def __init__(self, end: int, kind: int, index: int, tail: int) -> None:
+    def __init__(self, end: int, kind: int, index: int, tail: int, jump: int) -> None:
         self.end = end
         self.kind = kind
         self.index = index
         self.tail = tail  # XOR: the number compared with
+        self.jump = jump
 
-    def start(self) -> int:
-        return self.end - (4 if self.kind == XOR else 7)
+    def low(self) -> int:
+        return min(self.end - SYSCALL_LEN, self.jump)
+
+    def high(self) -> int:
+        return max(self.end, self.jump + JUMP_LEN)
 
 
 @final
@@ -171,7 +180,11 @@ class Patcher:
             # cmp $tail,%rax; mov ret[i],%r11; lea 6(%r11),%r11; jmp *%r11
             code += b"\x48\x3d" + struct.pack("<I", tail) + load + b"\x4d\x8d\x5b\x06\x41\xff\xe3"
         else:
-            code = b"\x4c\x8b\x4c\x24\x08" if kind == NINE else b"\xb8" + struct.pack("<I", nr)
+            code = b""
+            if kind == MOV:
+                code = b"\xb8" + struct.pack("<I", nr)
+            elif kind == NINE:
+                code = b"\x4c\x8b\x4c\x24\x08"
             code += load + b"\x4c\x89\xd9" + enter  # mov %r11,%rcx
             if kind == MOV and nr in KNOWN:
                 # mov %gs:known,%ecx; jecxz ask; lea -1(%rcx),%eax; mov ret[i],%r11; jmp *%r11; ask:
@@ -187,7 +200,7 @@ class Patcher:
 
     def _add(self, text: PatchedText, end: int, before: bytes, after: bytes, nr: int) -> bool:
         """A site that ends at ``end``; ``nr``: the number it was seen to pass, -1 when it was only found."""
-        kind, tail = MOV, 0
+        kind, tail, jump = MOV, 0, end - JUMP_LEN
         if before[-7:-2] == b"\x4c\x8b\x4c\x24\x08":
             kind = NINE
         elif before[-7:-6] == b"\xb8" and before[-4:-2] == b"\0\0":
@@ -206,14 +219,35 @@ class Patcher:
                 return False
             if before[-5:-4] and before[-5] & 0xF0 == 0x40:
                 return False
-            kind, tail = XOR, int.from_bytes(after[2:6], "little")
+            kind, tail, jump = XOR, int.from_bytes(after[2:6], "little"), end - 4
         else:
             return False
         index = self._trampoline(kind, nr, tail)
         if index < 0:
             return False
-        text.sites[end] = Site(end, kind, index, tail)
+        text.sites[end] = Site(end, kind, index, tail, jump)
         return True
+
+    def _add_short(self, text: PatchedText, end: int, fd: int, lo: int, hi: int) -> bool:
+        """A site of two bytes that ends at ``end``, if in [lo, hi) of the file there is padding that it reaches."""
+        start = max(end - REACH, lo)
+        data = os.pread(fd, min(end + REACH, hi) - start, start)
+        if data[end - SYSCALL_LEN - start : end - start] != b"\x0f\x05":
+            return False
+        used = {s.jump for s in text.sites.values()}
+        i = data.find(PADDING)
+        while i >= 0:
+            stop = i + JUMP_LEN
+            while data[stop : stop + 1] == b"\xcc":
+                stop += 1
+            if (start + stop) % ALIGNED == 0 and start + stop - JUMP_LEN not in used:
+                index = self._trampoline(SHORT, 0, 0)
+                if index < 0:
+                    return False
+                text.sites[end] = Site(end, SHORT, index, 0, start + stop - JUMP_LEN)
+                return True
+            i = data.find(PADDING, stop)
+        return False
 
     def _search(self, text: PatchedText, fd: int, offset: int, size: int) -> bool:
         """Whether there are glibc's calls in this stretch of text. Read in pieces that stay in the processor's cache."""
@@ -232,11 +266,11 @@ class Patcher:
 
     def _build(self, text: PatchedText, fd: int) -> None:
         """A new generation with all sites known by now."""
-        sites = sorted(text.sites.values(), key=lambda s: s.end)
+        sites = sorted(text.sites.values(), key=lambda s: s.low())
         ranges: list[tuple[int, int]] = []
         for s in sites:
-            lo = s.start() & ~(CHUNK - 1)
-            hi = (s.end + 16 + CHUNK - 1) & ~(CHUNK - 1)
+            lo = s.low() & ~(CHUNK - 1)
+            hi = (s.high() + 16 + CHUNK - 1) & ~(CHUNK - 1)
             if ranges and lo <= ranges[-1][1] + NEAR:
                 ranges[-1] = (ranges[-1][0], max(hi, ranges[-1][1]))
             else:
@@ -254,7 +288,9 @@ class Patcher:
                     os.pwrite(mem, memoryview(buf)[: min(n, hi - at)], at)
             for s in sites:
                 jump = b"\xff\x24\x25" + struct.pack("<I", LOW_TABLE + 8 * s.index)
-                os.pwrite(mem, jump, s.start())
+                os.pwrite(mem, jump, s.jump)
+                if s.kind == SHORT:
+                    os.pwrite(mem, struct.pack("<Bb", 0xEB, s.jump - s.end), s.end - SYSCALL_LEN)
             fcntl.fcntl(mem, fcntl.F_ADD_SEALS, SEALS)
         except BaseException:
             os.close(mem)
@@ -312,7 +348,7 @@ class Patcher:
         if old is not None:
             mm.patches.remove(old)
         lo, hi = offset, offset + size
-        self._fill(t, [s for s in gen.sites if lo <= s.start() and s.end + 6 <= hi], base)
+        self._fill(t, [s for s in gen.sites if lo <= s.low() and s.high() + 6 <= hi], base)
         for a, b in gen.ranges:
             a, b = max(a, lo), min(b, hi)
             if a >= b:
@@ -370,8 +406,10 @@ class Patcher:
                 return
             lo = max(end - 12, 0)
             data = os.pread(fd, end - lo + 6, lo)
-            if end + 6 > v.offset + v.end - v.start or not self._add(
-                text, end, data[: end - lo], data[end - lo :], nr
+            stop = v.offset + v.end - v.start
+            if end + 6 > stop or not (
+                self._add(text, end, data[: end - lo], data[end - lo :], nr)
+                or self._add_short(text, end, fd, v.offset, stop)
             ):
                 text.refused.add(end)
                 return
@@ -422,7 +460,7 @@ class Patcher:
                 regs[RIP] = rip + 6
                 return 2
             s = p.text.sites.get(off + SYSCALL_LEN)
-            if s is None or s.kind == XOR:
+            if s is None or s.kind in (XOR, SHORT):
                 s = p.text.sites.get(off - 3)  # the end of an `and` that jumped-into xor became
                 if s is None or s.kind != XOR:
                     return 0
