@@ -26,7 +26,7 @@
 #include <unistd.h>
 
 #define MAX_READY 64
-#define MUST_SPIN 1000000u /* nv_run: spins of a caller that won't sleep */
+#define MUST_SPIN 1000000u  /* nv_run: spins of a caller that won't sleep */
 #define SPIN_LONG_NS 150000 /* how long it spins when answers come that quickly */
 #define SPIN_SHORT_NS 3000
 #define SPIN_AWAIT_NS 150000 /* for a process that works for us on another core */
