@@ -50,6 +50,9 @@ def rows() -> dict[str, Callable[[], object]]:
     sys.path.insert(0, str(HERE.parent / "tests" / "unit"))
     from vfs.worlds import AT_FDCWD, Out, tmpfs_world
 
+    from nvsandbox.sentry.syscalls import file_rw
+
+    file_rw.DIRECT = False  # there is no stub to read into
     w = tmpfs_world()
     page = Out(4096, b"x" * 4096)
     fd = w.call("openat", AT_FDCWD, b"f", os.O_RDWR | os.O_CREAT, 0o644)
