@@ -248,7 +248,7 @@ class Siblings:
     def _refusal(self, frame: bytes, unfinished: bool) -> bool:
         """Whether a frame of the host's stack is one that says that nobody is at a port; if so, it is dealt with."""
         v4 = frame[12:14] == b"\x08\0"
-        at = 14 + (frame[14] & 15) * 4 if v4 and len(frame) > 14 else 54
+        at = 14 + max(frame[14] & 15, 5) * 4 if v4 and len(frame) > 14 else 54
         if len(frame) < at + 8:
             return True
         proto = frame[23] if v4 else frame[20]
@@ -267,7 +267,9 @@ class Siblings:
             answers_syn = frame[at + 13] & ACK and frame[at + 4 : at + 8] == bytes(4)
         else:
             inner = at + 8
-            quoted = inner + (frame[inner] & 15) * 4 if v4 and len(frame) > inner else inner + 40
+            quoted = inner + 40
+            if v4 and len(frame) > inner:
+                quoted = inner + max(frame[inner] & 15, 5) * 4
             if len(frame) < quoted + 4 or frame[inner + (9 if v4 else 6)] != 17:
                 return True
             proto, port, ours, answers_syn = (
