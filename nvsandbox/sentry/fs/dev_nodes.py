@@ -76,7 +76,7 @@ class MemDevice(FileDescription):
         return self.kind == NULL
 
     def can_splice(self, t: Task, write: bool) -> bool:
-        return not (write and self.kind == FULL)
+        return self.kind != (FULL if write else NULL)
 
     def pwrite(self, t: Task, data: bytes, offset: int) -> int:
         return self.write(t, data)

@@ -51,6 +51,14 @@ def _seekable(f: FileDescription) -> bool:
     return not f.pollable()
 
 
+def _can_seek(t: Task, f: FileDescription) -> bool:
+    try:
+        f.seek(t, 0, os.SEEK_CUR)
+    except SysErr:
+        return False
+    return True
+
+
 def sys_sendfile(t: Task, out_fd: CInt, in_fd: CInt, offset: UserPtr, count: CULong) -> int:
     """sendfile(2)."""
     pos = _in_offset(t, offset)
@@ -62,6 +70,8 @@ def sys_sendfile(t: Task, out_fd: CInt, in_fd: CInt, offset: UserPtr, count: CUL
         raise SysErr(errno.EINVAL)
     if not src.can_splice(t, False):
         raise SysErr(errno.EINVAL)
+    if pipe_of(src) is not None or (pipe_of(dst) is None and not _can_seek(t, src)):
+        raise SysErr(errno.EINVAL)  # what was read and could not be written would be lost
     if count >> 63:
         raise SysErr(errno.EINVAL)
     total = _pump(t, src, dst, pos, min(count, MAX_RW_COUNT))

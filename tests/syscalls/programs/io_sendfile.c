@@ -80,5 +80,19 @@ int main(void) {
   int ev = eventfd(0, 0);
   R(sendfile(ev, in, &o, 8));
   R(sendfile(dn, ev, 0, 8));
+  pipe(p);
+  write(p[1], "abcdef", 6);
+  socketpair(AF_UNIX, SOCK_STREAM, 0, s);
+  write(s[1], "ghi", 3);
+  int q[2], random = open("/dev/urandom", O_RDONLY);
+  pipe(q);
+  R(sendfile(s[0], p[0], 0, 2));
+  R(sendfile(out, p[0], 0, 2));
+  R(sendfile(q[1], p[0], 0, 2));
+  R(sendfile(out, s[0], 0, 2));
+  R(sendfile(q[1], s[0], 0, 2));
+  R(sendfile(s[1], random, 0, 2));
+  R(sendfile(s[1], dz, 0, 2));
+  R(sendfile(s[1], dn, 0, 2));
   return 0;
 }
