@@ -9,9 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
 
 #define MAX_LENT 512 /* descriptors held for it */
@@ -24,7 +21,7 @@ struct nv_file {
   uint32_t refs;
   uint32_t since; /* generation in which it was lent */
   uint8_t null;   /* the null device: NV_LENT_READ, NV_LENT_WRITE as it was opened */
-  uint8_t cached; /* a memory file: what is there can be read at once */
+  int cached;     /* a memory file: what is there can be read at once */
 };
 
 struct nv_files {
@@ -124,19 +121,9 @@ void nv_lent_free(struct nv_task *t) {
 /* Bytes read, or -1: Python's business. */
 static int64_t read_at(struct nv_task *t, struct nv_file *f, int64_t offset) {
   uint64_t addr = (uint64_t)t->ev[NV_E_ARG0 + 1], size = (uint64_t)t->ev[NV_E_ARG0 + 2];
-  struct stat st;
   if (!size || size > ROOM || offset > INT64_MAX - (int64_t)size)
     return -1;
-  struct iovec iov = {(char *)t->slot + NV_WIN_OFF + NV_IN_MAXBUF, size};
-  ssize_t n = f->cached ? pread(f->fd, iov.iov_base, size, offset)
-                        : preadv2(f->fd, &iov, 1, offset, RWF_NOWAIT);
-  if (n < 0 && errno == EOPNOTSUPP && !f->cached) {
-    f->cached = 1;
-    n = pread(f->fd, iov.iov_base, size, offset);
-  } else if (n > 0 && n < (ssize_t)size && !f->cached) {
-    if (fstat(f->fd, &st) || offset + n < st.st_size)
-      return -1; /* the rest is not there yet */
-  }
+  int64_t n = nv_read_window(t, f->fd, (uint32_t)size, offset, &f->cached);
   if (n > 0 && nv_op(t, NV_OP_COPYOUT, 0, 0, addr, NV_IN_MAXBUF, (uint64_t)n, 0, 0, 0))
     return -1;
   return n;

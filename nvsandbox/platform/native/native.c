@@ -557,7 +557,22 @@ int nv_copyout(struct nv_task *t, uint64_t addr, uint32_t off, const char *data,
   return nv_op(t, NV_OP_COPYOUT, flags, 0, addr, off, n, 0, 0, 0);
 }
 
+int64_t nv_read_window(struct nv_task *t, int fd, uint32_t size, int64_t offset, int *cached) {
+  struct iovec iov = {(char *)t->slot + NV_WIN_OFF + NV_IN_MAXBUF, size};
+  struct stat st;
+  ssize_t n = *cached ? -1 : preadv2(fd, &iov, 1, offset, RWF_NOWAIT);
+  if (n < 0 && (*cached || errno == EOPNOTSUPP)) { /* a memory file: always there */
+    *cached = 1;
+    n = pread(fd, iov.iov_base, size, offset);
+  } else if (n > 0 && n < size) {
+    if (fstat(fd, &st) || offset + n < st.st_size)
+      return -EAGAIN;
+  }
+  return n < 0 ? -errno : n;
+}
+
 int64_t nv_read_out(struct nv_task *t, int fd, uint64_t addr, uint32_t size, int64_t offset) {
+  int cached = 0;
   struct stat st;
   if (size > NV_WIN_LEN - NV_IN_MAXBUF) { /* many programs have big buffers for small files */
     if (fstat(fd, &st) || st.st_size - offset > (int64_t)(NV_WIN_LEN - NV_IN_MAXBUF) || !st.st_size)
@@ -566,17 +581,8 @@ int64_t nv_read_out(struct nv_task *t, int fd, uint64_t addr, uint32_t size, int
       return 0;
     size = (uint32_t)(st.st_size - offset);
   }
-  struct iovec iov = {(char *)t->slot + NV_WIN_OFF + NV_IN_MAXBUF, size};
-  ssize_t n = preadv2(fd, &iov, 1, offset, RWF_NOWAIT);
-  if (n < 0 && errno == EOPNOTSUPP) { /* a memory file: always there */
-    n = pread(fd, iov.iov_base, size, offset);
-  } else if (n > 0 && n < size) {
-    if (fstat(fd, &st) || offset + n < st.st_size)
-      return -EAGAIN;
-  }
-  if (n < 0)
-    return -errno;
-  if (n && nv_op(t, NV_OP_COPYOUT, NV_OF_EFAULT, 0, addr, NV_IN_MAXBUF, (uint64_t)n, 0, 0, 0))
+  int64_t n = nv_read_window(t, fd, size, offset, &cached);
+  if (n > 0 && nv_op(t, NV_OP_COPYOUT, NV_OF_EFAULT, 0, addr, NV_IN_MAXBUF, (uint64_t)n, 0, 0, 0))
     return -EAGAIN;
   return n;
 }

@@ -75,6 +75,9 @@ int nv_op(struct nv_task *t, uint32_t op, uint32_t flags, uint32_t nr, uint64_t 
 /* Puts `n` bytes at `off` of the window and queues their copy to `addr`. -1: the list is full. */
 int nv_copyout(struct nv_task *t, uint64_t addr, uint32_t off, const char *data, uint32_t n,
                uint32_t flags);
+/* Reads up to `size` bytes of host file `fd` into the window, which has room. Their number, or
+ * -errno: -EAGAIN when not all that is there is cached. `cached`: it is a memory file. */
+int64_t nv_read_window(struct nv_task *t, int fd, uint32_t size, int64_t offset, int *cached);
 /* Reads up to `size` bytes of host file `fd` into the empty window and queues their copy to `addr`.
  * Their number, or -errno: -EAGAIN when not all that is there is cached. */
 int64_t nv_read_out(struct nv_task *t, int fd, uint64_t addr, uint32_t size, int64_t offset);
