@@ -151,20 +151,19 @@ unshare -n sh -c 'ip link add x0 type veth peer name x1; ip addr add 10.51.0.1/2
 """
 
 
+def in_namespaces(script: Path) -> str:
+    """What ``script`` prints on the host, in namespaces of its own."""
+    command = f"mount -t tmpfs none /run; bash {script}; true"
+    return sh("unshare", "-nmpf", "--mount-proc", "bash", "-c", command)
+
+
 @pytest.mark.parametrize("network", ["sandbox", "none"])
 def test_pairs_between_namespaces(wire: Wire, tmp_path: Path, network: str) -> None:
     """Two namespaces of a program's own with a wire between them, as on Linux."""
     script = tmp_path / "script"
     script.write_text(PAIRS)
     wire.more_caps = ["CAP_SYS_ADMIN"]
-    native = sh(
-        "unshare",
-        "-nmpf",
-        "--mount-proc",
-        "bash",
-        "-c",
-        f"mount -t tmpfs none /run; bash {script}; true",
-    )
+    native = in_namespaces(script)
     assert wire.run(f"bash {script}; true", f"--network={network}") == native
 
 
@@ -201,14 +200,7 @@ def test_bridge(wire: Wire, tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text(BRIDGE)
     wire.more_caps = ["CAP_SYS_ADMIN"]
-    native = sh(
-        "unshare",
-        "-nmpf",
-        "--mount-proc",
-        "bash",
-        "-c",
-        f"mount -t tmpfs none /run; bash {script}; true",
-    )
+    native = in_namespaces(script)
     assert wire.run(f"bash {script}; true") == native
 
 
