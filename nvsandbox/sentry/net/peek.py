@@ -5,8 +5,8 @@ Peeking moves it on, reading moves it back; negative: it is off, and every MSG_P
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
 
 from ..abi.socket import MSG_PEEK
 
@@ -25,10 +25,13 @@ def moved(s: Socket, flags: int, n: int) -> None:
         s.peek_off = s.peek_off + n if flags & MSG_PEEK else max(s.peek_off - n, 0)
 
 
-def find(s: Socket, flags: int, sizes: Iterable[int]) -> tuple[int, int]:
+def find(s: Socket, flags: int, rx: Collection[Any]) -> tuple[int, int]:
     """Which of the queued messages is received, -1: none, and from where on."""
+    if s.peek_off < 0:
+        return 0 if rx else -1, 0
     off = skip(s, flags)
-    for i, size in enumerate(sizes):
+    for i, m in enumerate(rx):
+        size = len(m.data)
         if off < size or (not size and not off):
             return i, off
         off -= size

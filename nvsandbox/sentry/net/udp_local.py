@@ -482,7 +482,7 @@ class UdpSocket(InetSocket):
 
     def recv(self, t: Task, size: int, flags: int) -> Received | int:
         deadline = self.rcv_deadline(t)
-        at, off = _next(self, flags)
+        at, off = peek.find(self, flags, self.rx)
         while at < 0:
             if self.err:
                 return -self.take_error()
@@ -491,7 +491,7 @@ class UdpSocket(InetSocket):
             if self.shut & SHUT_RD:
                 return Received()
             self.pause(t, self.queue, deadline, self.rcvtimeo is not None)
-            at, off = _next(self, flags)
+            at, off = peek.find(self, flags, self.rx)
         p = self.rx[at]
         if not flags & MSG_PEEK:
             self.rx.popleft()
@@ -612,10 +612,3 @@ def _loopback(ip: bytes) -> bool:
 def sockets(net: NetState) -> list[UdpSocket]:
     """All bound ones, for /proc/net/udp."""
     return [s for here in net.udp.bound.values() for s in here if isinstance(s, UdpSocket)]
-
-
-def _next(s: UdpSocket, flags: int) -> tuple[int, int]:
-    """Which of the queue is received, -1: none, and from where on."""
-    if s.peek_off < 0:
-        return 0 if s.rx else -1, 0
-    return peek.find(s, flags, (len(q.data) for q in s.rx))

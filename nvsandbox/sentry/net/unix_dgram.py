@@ -106,7 +106,7 @@ def recv(s: UnixSocket, t: Task, size: int, flags: int) -> Received | int:
     deadline = s.rcv_deadline(t)
     if s.err:  # told before what is still queued
         return -s.take_error()
-    at, off = _next(s, flags)
+    at, off = peek.find(s, flags, s.rx)
     while at < 0:
         if s.err:
             return -s.take_error()
@@ -116,7 +116,7 @@ def recv(s: UnixSocket, t: Task, size: int, flags: int) -> Received | int:
         if s.shut & SHUT_RD:
             return Received()
         s.pause(t, s.queue, deadline, s.rcvtimeo is not None)
-        at, off = _next(s, flags)
+        at, off = peek.find(s, flags, s.rx)
     m = s.rx[at]
     data = m.data[off:] if off else m.data
     out = Received(data[:size] if len(data) > size else data)
@@ -140,10 +140,3 @@ def recv(s: UnixSocket, t: Task, size: int, flags: int) -> Received | int:
         s.queue.wake(POLLOUT | POLLWRNORM)
         m.sender.queue.wake(POLLOUT | POLLWRNORM)
     return out
-
-
-def _next(s: UnixSocket, flags: int) -> tuple[int, int]:
-    """Which of the queue is received, -1: none, and from where on."""
-    if s.peek_off < 0:
-        return 0 if s.rx else -1, 0
-    return peek.find(s, flags, (len(q.data) for q in s.rx))
