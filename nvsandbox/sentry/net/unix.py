@@ -2,7 +2,7 @@
 
 Sending and receiving are in ``unix_stream.py`` and ``unix_dgram.py``, tied to it in ``unix_family.py``. Two connected sockets hold each other as ``peer``;
 ``rx`` is what has arrived. Sent bytes count against the sender's SO_SNDBUF until they are received.
-Left out: MSG_OOB, SO_PEEK_OFF, SO_PASSSEC, SO_PASSPIDFD.
+Left out: SO_PASSPIDFD.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from ..kernel.wait import (
     POLLHUP,
     POLLIN,
     POLLOUT,
+    POLLPRI,
     POLLRDHUP,
     POLLRDNORM,
     POLLWRBAND,
@@ -107,7 +108,7 @@ class UnixSocket(Socket):
     """A Unix socket of any type; sending and receiving are its subclasses' (unix_family.py)."""
 
     __slots__ = (
-        "addr", "backlog", "bound", "dead", "pass_creds", "peer", "peer_cred", "peer_groups",
+        "addr", "backlog", "bound", "dead", "oob", "pass_creds", "peer", "peer_cred", "peer_groups",
         "pending", "rx", "state", "wmem",
     )  # fmt: skip
 
@@ -118,6 +119,7 @@ class UnixSocket(Socket):
         self.bound: Inode | None = None
         self.peer: UnixSocket | None = None
         self.rx: deque[Message] = deque()
+        self.oob: Message | None = None  # of ``rx``: the urgent byte that was not taken yet
         self.wmem = 0
         self.backlog = 0
         self.pending: deque[UnixSocket] = deque()  # accept queue
@@ -288,6 +290,7 @@ class UnixSocket(Socket):
         self.queue.wake(WAKE_ALL)
 
     def flush_rx(self) -> None:
+        self.oob = None
         while self.rx:
             self.rx.popleft().done()
 
@@ -300,8 +303,8 @@ class UnixSocket(Socket):
         if self.bound is not None and self.bound.special is self:
             self.bound.special = None
         self.bound = None
-        # Unread data resets; one empty message in front is taken for out-of-band data that was read already.
-        self.hang_up(bool(self.rx) and (len(self.rx) > 1 or bool(self.rx[0].data)))
+        # Unread data resets; one empty message in front is taken for an urgent byte that was read already.
+        self.hang_up(len(self.rx) > int(self._empty_head()))
         self.flush_rx()
         while self.pending:
             new = self.pending.popleft()
@@ -311,6 +314,20 @@ class UnixSocket(Socket):
             new.flush_rx()
         self.queue.wake(WAKE_ALL)
         unix_gc.closed()
+
+    def _empty_head(self) -> bool:
+        return bool(self.rx) and self.rx[0].off == len(self.rx[0].data)
+
+    def at_mark(self) -> bool | None:
+        """Raises EOPNOTSUPP for others than streams."""
+        if self.type != SOCK_STREAM:
+            raise SysErr(errno.EOPNOTSUPP)
+        rx = self.rx
+        if not rx:
+            return False
+        if self.oob is None:
+            return self._empty_head()
+        return rx[0] is self.oob or (self._empty_head() and len(rx) > 1 and rx[1] is self.oob)
 
     def hang_up(self, reset: bool) -> None:
         """The other side of a connection learns that this one is gone."""
@@ -352,6 +369,8 @@ class UnixSocket(Socket):
             mask |= POLLRDHUP | POLLIN | POLLRDNORM
         if self.rx or self.pending:
             mask |= POLLIN | POLLRDNORM
+        if self.oob is not None:
+            mask |= POLLPRI
         if self.type != SOCK_DGRAM and self.state == CLOSED:
             mask |= POLLHUP
         if self.state != LISTEN and self.writable_now():
