@@ -33,6 +33,7 @@ from .interface import (
     WIN_OFF,
 )
 from .native._native import ffi, lib
+from .native.hot import Trap
 from .stub_filter import stub_filter
 
 F_ADD_SEALS: Final = 1033
@@ -51,7 +52,7 @@ class PlatformError(Exception):
 class Thread:
     """A host thread of a stub: its slot, and the native record through which it is answered."""
 
-    __slots__ = ("cdata", "ev", "index", "mem", "regs", "space")
+    __slots__ = ("cdata", "ev", "index", "mem", "regs", "space", "trap")
 
     def __init__(self, space: Space, index: int, task_id: int) -> None:
         self.space = space
@@ -60,6 +61,7 @@ class Thread:
         self.cdata = lib.nv_task_new(task_id, space.slots, space.cmds, base, index)
         if self.cdata == ffi.NULL:
             raise MemoryError
+        self.trap = Trap(int(ffi.cast("uintptr_t", self.cdata)))
         whole = memoryview(ffi.buffer(self.cdata))
         nev = int(lib.NV_E_N) * 8
         self.ev = whole[:nev].cast("q")
@@ -292,6 +294,7 @@ def free_thread(th: Thread) -> None:
     th.ev.release()
     th.regs.release()
     th.mem.release()
+    th.trap.close()
     lib.nv_task_free(th.cdata)
     th.cdata = ffi.NULL
 
@@ -413,8 +416,8 @@ class HostPlatform:
             head[2 * i], head[2 * i + 1] = lo, n
         blob = head.tobytes() + prog
         th.mem[WIN_OFF : WIN_OFF + len(blob)] = blob
-        lib.nv_op(th.cdata, OP_RECVFD, 0, 0, 2, 0, 0, 0, 0, 0)
-        lib.nv_op(th.cdata, OP_MOVE, 0, 0, base, len(prog) // 8, 0, 0, 0, 0)
+        th.trap.op(OP_RECVFD, 0, 0, 2, 0, 0, 0, 0, 0)
+        th.trap.op(OP_MOVE, 0, 0, base, len(prog) // 8, 0, 0, 0, 0)
         lib.nv_post(th.cdata)
         self._clone(zt, space, shell, run)
         return space
@@ -423,8 +426,8 @@ class HostPlatform:
         self, zt: Thread, space: Space, shell: Shell, run: Callable[[Thread], object]
     ) -> None:
         """Has a zygote clone itself; the descriptors of ``shell`` are on their way to it."""
-        lib.nv_op(zt.cdata, OP_RECVFD, 0, 0, 3, 0, 0, 0, 0, 0)
-        lib.nv_op(zt.cdata, OP_FORK, 0, 0, 0, 0, 0, 0, 0, 0)
+        zt.trap.op(OP_RECVFD, 0, 0, 3, 0, 0, 0, 0, 0)
+        zt.trap.op(OP_FORK, 0, 0, 0, 0, 0, 0, 0, 0)
         _close_received(zt)
         run(zt)
         space.set_pid(int(zt.ev[int(lib.NV_E_CRET)]))
@@ -475,7 +478,7 @@ def _close_received(th: Thread) -> None:
     from .interface import OF_FD0, OF_IGNORE, OP_SYSCALL
 
     for i in range(3):
-        lib.nv_op(th.cdata, OP_SYSCALL, OF_FD0 | OF_IGNORE, 3, i, 0, 0, 0, 0, 0)
+        th.trap.op(OP_SYSCALL, OF_FD0 | OF_IGNORE, 3, i, 0, 0, 0, 0, 0)
 
 
 def _random_base(image_len: int) -> int:

@@ -11,7 +11,6 @@ import stat
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from ..platform.native._native import lib
 from .errors import SysErr
 from .kernel.creds import Credentials
 from .loader.exec import close_program, exec_program, open_program
@@ -124,7 +123,7 @@ def start_program(
     finally:
         close_program(prog)
     t.thread.used = 0
-    lib.nv_resume(t.thread.cdata)
+    t.thread.trap.resume()
 
 
 def candidates(name: bytes, envp: Sequence[bytes]) -> list[bytes]:

@@ -141,10 +141,9 @@ int main(int argc, char **argv) {
         scribble(k->slot);
         if (rnd() % 4 == 0) k->slot->regs[NV_RAX] = rnd() % 2 ? 0 : rnd() % 2 ? 17 : 8, k->slot->regs[NV_RDI] = rnd() % 8;
     }
-    int64_t r = nv_wait((int64_t)now_ns());
-    CHECK(r == -1 || (r >= 0 && r < TASKS));
-    if (r >= 0) {
-      k = t[r];
+    k = nv_wait((int64_t)now_ns());
+    if (k) {
+      CHECK(k->id < TASKS && k == t[k->id]);
       CHECK((uint64_t)k->ev[NV_E_INLEN0] <= NV_IN_MAXWRITE && (uint64_t)k->ev[NV_E_INLEN1] <= NV_IN_MAXWRITE);
       CHECK(!nv_running(k));
     }

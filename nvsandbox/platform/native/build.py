@@ -50,10 +50,13 @@ ffi.set_source(
     "nvsandbox.platform.native._native",
     '#include "native.h"\n#include "host.h"\n',
     # setuptools wants them relative to setup.py
-    sources=[f"{REL}/{f}" for f in ("native.c", "lent.c", "host.c", "ptrace.c", "probe.c")],
+    sources=[
+        f"{REL}/{f}" for f in ("native.c", "hot.c", "lent.c", "host.c", "ptrace.c", "probe.c")
+    ],
     include_dirs=[REL],
     extra_compile_args=[*HARDENING, "-Wno-unused-parameter"],
     extra_link_args=["-Wl,-z,relro,-z,now"],
+    py_limited_api=False,  # hot.c knows CPython well
 )
 
 

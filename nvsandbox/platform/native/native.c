@@ -353,6 +353,8 @@ static int poll_fds(int timeout_ms) {
   return L.nready;
 }
 
+void (*nv_before_sleep)(void);
+
 void nv_await(uint32_t n) { L.awaiting = n; }
 
 int nv_ready(int32_t *out, int max) {
@@ -456,6 +458,8 @@ static struct nv_task *next_event(int64_t deadline) {
       return got(t, now_ns() - t0);
     }
     nv_stats.sleeps++;
+    if (nv_before_sleep)
+      nv_before_sleep();
     int ready = sleep_once(deadline, now_ns());
     L.kuser->sentry_asleep = 0;
     if (ready + tell_deaths())
@@ -467,13 +471,11 @@ static struct nv_task *next_event(int64_t deadline) {
   }
 }
 
-int64_t nv_wait(int64_t deadline) {
+struct nv_task *nv_wait(int64_t deadline) {
   for (;;) {
     struct nv_task *t = next_event(deadline);
-    if (!t)
-      return -1;
-    if (!nv_lent(t))
-      return t->id;
+    if (!t || !nv_lent(t))
+      return t;
   }
 }
 
@@ -525,11 +527,6 @@ void nv_resume(struct nv_task *t) {
 void nv_reply(struct nv_task *t, int64_t rax) {
   t->regs[NV_RAX] = (uint64_t)rax;
   nv_resume(t);
-}
-
-int64_t nv_reply_wait(struct nv_task *t, int64_t rax, int64_t deadline) {
-  nv_reply(t, rax);
-  return nv_wait(deadline);
 }
 
 int nv_op(struct nv_task *t, uint32_t op, uint32_t flags, uint32_t nr, uint64_t a0, uint64_t a1,

@@ -61,12 +61,12 @@ struct nv_task *nv_task_new(uint32_t id, char *slots, char *cmds, uint64_t stub_
                             uint32_t index);
 void nv_task_free(struct nv_task *t);
 
-/* The next event: the id of its task, or -1 when descriptors are ready or the deadline has passed.
- */
-int64_t nv_wait(int64_t deadline_ns);
+/* The next event's task, or NULL when descriptors are ready or the deadline has passed. */
+struct nv_task *nv_wait(int64_t deadline_ns);
+/* Called before nv_wait sleeps. */
+extern void (*nv_before_sleep)(void);
 /* Sets rax and lets the application go on after the queued operations. */
 void nv_reply(struct nv_task *t, int64_t rax);
-int64_t nv_reply_wait(struct nv_task *t, int64_t rax, int64_t deadline_ns);
 /* As nv_reply with the registers as they are. */
 void nv_resume(struct nv_task *t);
 /* Queues an operation; -1 when the list is full. */

@@ -292,7 +292,7 @@ def _thread(t: Task, c: Task, a: CloneArgs) -> None:
     c.publish()
     if t.mm.no_patch:
         lib.nv_own_gs(th.cdata)
-    lib.nv_resume(th.cdata)  # its answer waits in the slot before the thread exists
+    th.trap.resume()  # its answer waits in the slot before the thread exists
     th.used = 0
     _publish(t, c, a)
     try:
@@ -333,7 +333,7 @@ def _fork(t: Task, c: Task, a: CloneArgs) -> None:
         c.publish()
         if mm.no_patch:
             lib.nv_own_gs(th.cdata)
-        lib.nv_resume(th.cdata)
+        th.trap.resume()
         th.used = 0
         p = t.thread
         p.op(OP_RECVFD, 0, 0, 3)
@@ -405,7 +405,7 @@ def _vfork(t: Task, c: Task, a: CloneArgs) -> int:
     c.publish()
     t.thread = t.k.nobody  # lent
     t.lent = saved
-    lib.nv_resume(th.cdata)
+    th.trap.resume()
     th.used = 0
     killed = False
     if t.tracee is not None:

@@ -32,6 +32,7 @@ from ...platform.interface import (
     RIP,
 )
 from ...platform.native._native import lib
+from ...platform.native.hot import Event
 from ..errors import (
     ERESTART_RESTARTBLOCK,
     ERESTARTNOINTR,
@@ -64,15 +65,12 @@ EV_SYSCALL_UNCOMMON: Final = EV_SYSCALL | EV_UNCOMMON
 _EVENT: Final = struct.Struct("<8q").unpack_from  # kind, number, six arguments
 WRITE_FAULT: Final = 2  # of a page fault's error code
 
-Event = tuple[int, ...]
 
-
-def on_event(k: Kernel, ntid: int) -> None:
+def on_event(k: Kernel, ev: Event) -> None:
     """One event of one thread; returns when it is answered (others may have run meanwhile)."""
-    th = k.threads.get(ntid)
+    th = k.threads.get(ev[8])
     if th is None:
         return
-    ev = _EVENT(th.ev)
     kind = ev[0]
     if kind == EV_SYSCALL or kind == EV_SYSCALL_UNCOMMON:
         t = th.task
@@ -134,7 +132,7 @@ def _traced_call(k: Kernel, t: Task, ev: Event) -> int:
     if tr is None or tr.mode == ptrace.CONT:
         return r
     th = t.thread  # after an exec another one
-    if th.cdata.nops:  # what travels with the answer is the tracer's to see
+    if th.trap.queued:  # what travels with the answer is the tracer's to see
         try:
             th.run()
         except SysErr as e:
@@ -206,7 +204,7 @@ def _invoke(k: Kernel, t: Task, row: Row, ev: Event) -> int:
     fn = row.handler
     assert fn is not None
     if k.strace is not None:
-        return int(k.strace.call(t, row, list(ev[2:])))
+        return int(k.strace.call(t, row, list(ev[2:8])))
     n = len(row.widths)
     if n == 3:
         return fn(t, ev[2], ev[3], ev[4])
@@ -230,9 +228,9 @@ def finish(k: Kernel, t: Task, r: int) -> None:
     th = t.thread
     th.used = 0
     if r == NO_REPLY:
-        lib.nv_resume(th.cdata)
+        th.trap.resume()
     else:
-        k.loop.reply(th.cdata, r)
+        k.loop.reply(th.trap, r)
 
 
 def _undo(t: Task) -> None:
@@ -321,14 +319,14 @@ def finish_trap(k: Kernel, t: Task, fault: tuple[int, int, int]) -> None:
     if t.work:
         exit_to_user(k, t, NO_REPLY, fault)
     t.thread.used = 0
-    lib.nv_resume(t.thread.cdata)
+    t.thread.trap.resume()
 
 
 def exit_to_user(k: Kernel, t: Task, r: int, fault: tuple[int, int, int] = (0, 0, 0)) -> int:
     """Signals, stops and restarts before the application goes on; the final rax or NO_REPLY. May suspend."""
     th = t.thread
     restart = -r if -ERESTART_RESTARTBLOCK <= r <= -ERESTARTSYS else 0
-    if th.cdata.nops and r != NO_REPLY and (restart or t.mm.visits or t.signal_pending()):
+    if th.trap.queued and r != NO_REPLY and (restart or t.mm.visits or t.signal_pending()):
         # A visitor or a signal's frame takes their place in the window, and a call that fails is not restarted.
         try:
             th.run()

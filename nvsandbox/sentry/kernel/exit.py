@@ -106,7 +106,7 @@ def leave_mm(t: Task) -> None:
     elif mm.space.killed:
         t.k.drop_thread(th)
     else:
-        lib.nv_op(th.cdata, OP_EXIT, 0, 0, 0, 0, 0, 0, 0, 0)
+        th.trap.op(OP_EXIT, 0, 0, 0, 0, 0, 0, 0, 0)
         lib.nv_post(th.cdata)
         t.k.drop_thread(th)
         mm.space.thread_exited(th.native)

@@ -47,7 +47,7 @@ class Kernel:
     ) -> None:
         self.platform = platform
         self.ncpu = ncpu
-        self.loop = EventLoop(lambda ntid: on_event(self, ntid))
+        self.loop = EventLoop(lambda ev: on_event(self, ev))
         # What a task holds while it has no host thread, no address space
         self.nobody = HostThread(platform.zygote_thread, self.loop, 0)
         self.no_mm = MM(platform.zygote, VmaMap())

@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar, final
 from greenlet import getcurrent, greenlet
 
 from ...platform.native._native import ffi, lib
+from ...platform.native.hot import Event, Trap, wait, work
 
 T = TypeVar("T")
 WORKERS: Final = 4
@@ -44,8 +45,8 @@ class Timer:
 class EventLoop:
     """Events of stub threads, host descriptors, timers and worker results, one at a time."""
 
-    def __init__(self, on_event: Callable[[int], None]) -> None:
-        self.on_event = on_event  # the native id of the thread that has an event
+    def __init__(self, on_event: Callable[[Event], None]) -> None:
+        self.on_event = on_event
         self.epoll = select.epoll()
         self.fds: dict[int, Callable[[int], None]] = {}
         self.timers: list[tuple[int, int, Timer]] = []
@@ -58,7 +59,7 @@ class EventLoop:
         self._done: deque[tuple[greenlet, Future[Any]]] = deque()
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._ready_buf = ffi.new("int32_t[128]")
-        self._owed: Any = (
+        self._owed: Trap | None = (
             None  # the thread whose reply goes out with the next wait: one native call less
         )
         self._owed_rax = 0
@@ -105,16 +106,16 @@ class EventLoop:
     def stop(self) -> None:
         self.stopped = True
 
-    def reply(self, cdata: Any, rax: int) -> None:
+    def reply(self, trap: Trap, rax: int) -> None:
         """Lets an application thread go on, at the latest when the loop has nothing else to do."""
         self._settle()
-        self._owed, self._owed_rax = cdata, rax
+        self._owed, self._owed_rax = trap, rax
 
     def _settle(self) -> None:
         """The reply that is owed goes out now: something else is to run before the next wait."""
         if self._owed is not None:
             owed, self._owed = self._owed, None
-            lib.nv_reply(owed, self._owed_rax)
+            owed.reply(self._owed_rax)
 
     def _run(self, _start: Any = None) -> None:
         ready = self.ready
@@ -139,11 +140,11 @@ class EventLoop:
         deadline = timers[0][0] if timers else NONE
         if self._owed is not None:
             owed, self._owed = self._owed, None
-            r = lib.nv_reply_wait(owed, self._owed_rax, deadline)
+            ev = owed.reply_wait(self._owed_rax, deadline)
         else:
-            r = lib.nv_wait(deadline)
-        if r >= 0:
-            self.on_event(r)
+            ev = wait(deadline)
+        if ev is not None:
+            self.on_event(ev)
         else:
             self._poll_done()
 
@@ -191,6 +192,7 @@ class EventLoop:
         if pool is None:
             pool = self._pool = self._pool or ThreadPoolExecutor(WORKERS)
         token = self.token()
+        work(1)
         fut = pool.submit(fn)
         fut.add_done_callback(lambda f: self._post_done(token, f))
         self.suspend()
@@ -208,4 +210,5 @@ class EventLoop:
             pass
         while self._done:
             token, _ = self._done.popleft()
+            work(-1)
             self.resume(token)

@@ -192,7 +192,7 @@ class Visit:
 def run_visits(t: Task) -> None:
     """On a thread's way back to its application."""
     mm, th = t.mm, t.thread
-    if th.cdata.nops:  # their data lie in the window
+    if th.trap.queued:  # their data lie in the window
         with contextlib.suppress(SysErr):
             th.run()
     while mm.visits:
@@ -207,7 +207,7 @@ def run_visits(t: Task) -> None:
 
 def run_now(t: Task, th: HostThread) -> int:
     """``HostThread.run`` without letting anybody else run: the thread belongs to a task that is asleep."""
-    if not lib.nv_run(th.cdata, LONG):
+    if not th.trap.run(LONG):
         if th.task is not None:
             th.task.tg.kill(SIGKILL)
         raise SysErr(errno.EIO)
@@ -224,7 +224,7 @@ def _idle(u: Task) -> bool:
         u.token is not None
         and th.token is None
         and th.task is u
-        and not th.cdata.nops
+        and not th.trap.queued
         and not lib.nv_running(th.cdata)
     )
 

@@ -16,7 +16,6 @@ from ...platform.interface import (
     DATA_OFF,
     E_CRET,
     E_FPOFF,
-    E_INADDR0,
     E_INADDR1,
     E_INLEN0,
     E_INLEN1,
@@ -59,11 +58,24 @@ StringList = tuple[list[bytes], bool]  # strings; whether these are all
 class HostThread:
     """One host thread of a stub and the task that it runs."""
 
-    __slots__ = ("cdata", "ev", "loop", "mem", "native", "ntid", "regs", "task", "token", "used")
+    __slots__ = (
+        "cdata",
+        "ev",
+        "loop",
+        "mem",
+        "native",
+        "ntid",
+        "regs",
+        "task",
+        "token",
+        "trap",
+        "used",
+    )
 
     def __init__(self, native: Thread, loop: EventLoop, ntid: int) -> None:
         self.native = native
         self.cdata = native.cdata
+        self.trap = native.trap
         self.ev = native.ev
         self.regs = native.regs
         self.mem = native.mem
@@ -78,13 +90,10 @@ class HostThread:
         self, op: int, flags: int, nr: int, a0: int = 0, a1: int = 0, a2: int = 0, a3: int = 0,
         a4: int = 0, a5: int = 0,
     ) -> None:  # fmt: skip
-        """Queues an operation; runs the full list first. Negative numbers are passed as 64 bits."""
-        if a0 < 0 or a1 < 0 or a2 < 0 or a3 < 0 or a4 < 0 or a5 < 0:
-            m = 0xFFFF_FFFF_FFFF_FFFF
-            a0, a1, a2, a3, a4, a5 = a0 & m, a1 & m, a2 & m, a3 & m, a4 & m, a5 & m
-        if lib.nv_op(self.cdata, op, flags, nr, a0, a1, a2, a3, a4, a5):
+        """Queues an operation; runs the full list first. Numbers are taken as 64 bits."""
+        if self.trap.op(op, flags, nr, a0, a1, a2, a3, a4, a5):
             self.run()
-            lib.nv_op(self.cdata, op, flags, nr, a0, a1, a2, a3, a4, a5)
+            self.trap.op(op, flags, nr, a0, a1, a2, a3, a4, a5)
 
     def host(
         self, nr: int, a0: int = 0, a1: int = 0, a2: int = 0, a3: int = 0, a4: int = 0, a5: int = 0,
@@ -111,21 +120,21 @@ class HostThread:
 
     def run_patiently(self) -> int:
         """As ``run``, but others go on while the stub works."""
-        return self._wait(lib.nv_run(self.cdata, 0))
+        return self._wait(self.trap.run(0))
 
     def run_with(self, meanwhile: Callable[[], None] | None) -> int:
         """As ``run``; ``meanwhile`` (which must not suspend) is done while the stub works."""
         if self.native.space.killed:
             raise TaskExit
         if meanwhile is None:
-            done = lib.nv_run(self.cdata, SPINS)
+            done = self.trap.run(SPINS)
         else:
-            done = lib.nv_run(self.cdata, 0)  # it looks a little all the same when cores are few
+            done = self.trap.run(0)  # it looks a little all the same when cores are few
             meanwhile()
-            done = done or lib.nv_done(self.cdata, SPINS)
+            done = done or self.trap.done(SPINS)
         return self._wait(done)
 
-    def _wait(self, done: int) -> int:
+    def _wait(self, done: bool) -> int:
         if not done:
             self.token = self.loop.token()
             alive = self.loop.suspend()
@@ -161,11 +170,9 @@ class HostThread:
         """``size`` bytes at ``addr``. Raises SysErr(EFAULT). May suspend."""
         if size == 0:
             return b""
-        ev = self.ev
-        if addr == ev[E_INADDR0] and size <= ev[E_INLEN0]:
-            return bytes(self.mem[WIN_OFF : WIN_OFF + size])
-        if addr == ev[E_INADDR1] and size <= ev[E_INLEN1]:
-            return bytes(self.mem[WIN_OFF + IN_MAXSTR : WIN_OFF + IN_MAXSTR + size])
+        came = self.trap.copy_in(addr, size)
+        if came is not None:
+            return came
         if not 0 < addr <= USER_TOP - size:
             raise SysErr(errno.EFAULT)
         if size <= DATA_LEN:
@@ -212,16 +219,9 @@ class HostThread:
 
     def copy_in_str(self, addr: int, limit: int) -> bytes:
         """A string without its NUL; ENAMETOOLONG when there is none in ``limit`` bytes. May suspend."""
-        ev = self.ev
-        for a, n, off in (
-            (E_INADDR0, E_INLEN0, WIN_OFF),
-            (E_INADDR1, E_INLEN1, WIN_OFF + IN_MAXSTR),
-        ):
-            if addr == ev[a] and ev[n]:
-                s = bytes(self.mem[off : off + min(ev[n], IN_MAXSTR)])
-                end = s.find(0)
-                if 0 <= end < limit:
-                    return s[:end]
+        came = self.trap.copy_in_str(addr)
+        if came is not None and len(came) < limit:
+            return came
         out = b""
         while len(out) < limit:
             at = addr + len(out)
@@ -275,7 +275,7 @@ class HostThread:
             self.run()
             used = 0
         if isinstance(data, bytes):
-            if lib.nv_copyout(self.cdata, addr, DATA_OFF + used, data, n, on_fault) == 0:
+            if not self.trap.copy_out(addr, DATA_OFF + used, data, on_fault):
                 self.used = (used + n + 15) & ~15
                 return
         self.mem[WIN_DATA + used : WIN_DATA + used + n] = data
@@ -287,10 +287,10 @@ class HostThread:
         bytes; negative: they have to be waited for, are more than DATA_LEN, or the host says why not when it is asked in another way."""
         if self.used:
             return -errno.EAGAIN
-        n = lib.nv_read_out(self.cdata, fd, addr, size, offset)
+        n = self.trap.read_out(fd, addr, size, offset)
         if n > 0:
             self.used = (n + 15) & ~15
-        return int(n)
+        return n
 
     def read_u32(self, addr: int) -> int:
         """A futex word, read in one piece. Raises EFAULT. May suspend."""

@@ -1,0 +1,37 @@
+"""hot.c: see native.h for what each function does. Numbers are taken as 64 bits, whatever their sign."""
+
+# kind, number, six arguments, the thread's id; None: descriptors are ready or the deadline has come
+Event = tuple[int, ...]
+
+def wait(deadline: int, /) -> Event | None: ...
+def work(more: int, /) -> None:
+    """So many more jobs of worker threads: while there are any they get the GIL."""
+
+class Trap:
+    """A thread of a stub, by the address of its record (struct nv_task), which has to outlive it."""
+
+    def __init__(self, record: int, /) -> None: ...
+    def close(self) -> None:
+        """The record is about to go: every other method raises ValueError from now on."""
+
+    @property
+    def queued(self) -> int: ...
+    def reply(self, rax: int, /) -> None: ...
+    def reply_wait(self, rax: int, deadline: int, /) -> Event | None: ...
+    def resume(self) -> None: ...
+    def op(
+        self, op: int, flags: int, nr: int, a0: int, a1: int, a2: int, a3: int, a4: int, a5: int, /
+    ) -> bool:
+        """True: the list is full."""
+
+    def run(self, spins: int, /) -> bool: ...
+    def done(self, spins: int, /) -> bool: ...
+    def copy_out(self, addr: int, offset: int, data: bytes, flags: int, /) -> bool:
+        """True: the list is full."""
+
+    def read_out(self, fd: int, addr: int, size: int, offset: int, /) -> int: ...
+    def copy_in(self, addr: int, size: int, /) -> bytes | None:
+        """None: it did not come with the trap."""
+
+    def copy_in_str(self, addr: int, /) -> bytes | None:
+        """Without its NUL; None: it did not come with the trap, or not all of it."""

@@ -1,0 +1,17 @@
+"""hot.c, which lies in the native module's library: what every system call needs of a trap, without cffi's cost."""
+
+from importlib.machinery import ExtensionFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from typing import TYPE_CHECKING
+
+from . import _native
+
+if TYPE_CHECKING:
+    from ._hot import Event, Trap, wait, work
+else:
+    _loader = ExtensionFileLoader("nvsandbox.platform.native._hot", _native.__file__)
+    _hot = module_from_spec(spec_from_loader(_loader.name, _loader))
+    _loader.exec_module(_hot)
+    Event, Trap, wait, work = tuple, _hot.Trap, _hot.wait, _hot.work
+
+__all__ = ["Event", "Trap", "wait", "work"]
