@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from ..abi.socket import AF_INET, AF_INET6, SOCK_RAW
 from ..net import hostproc, netlink, proc, raw_socket, tcp_local, udp_local, unix
+from ..net.netfilter import xt
+from ..net.netfilter.conntrack import show
 from ..net.state import NET
 from ..vfs.synthetic import GenFile, StaticDir
 
@@ -94,6 +96,22 @@ def netlink_sockets(net: NetState) -> bytes:
     return b"".join(out)
 
 
+def _tables(net: NetState, family: int) -> bytes:
+    f = net.filters
+    names = [name for size, name in f.tables if size == family] if f is not None else []
+    return b"".join(n + b"\n" for n in reversed(names))
+
+
+def _lines(names: list[bytes]) -> Callable[[NetState], bytes]:
+    text = b"".join(n + b"\n" for n in names)
+    return lambda _net: text
+
+
+def _conntrack(net: NetState) -> bytes:
+    f = net.filters
+    return show(f.engine.table) if f is not None and f.engine is not None else b""
+
+
 def _nothing(_net: NetState) -> bytes:
     return b""
 
@@ -121,6 +139,14 @@ def make_net(fs: ProcFs) -> StaticDir:
         b"raw": lambda net: raw(net, AF_INET), b"raw6": lambda net: raw(net, AF_INET6),
         b"udp": lambda net: udp(net, AF_INET), b"udp6": lambda net: udp(net, AF_INET6),
     }  # fmt: skip
+    rules: dict[bytes, Callable[[NetState], bytes]] = {
+        b"ip_tables_names": lambda net: _tables(net, 4), b"ip6_tables_names": lambda net: _tables(net, 16),
+        b"ip_tables_matches": _lines(xt.match_names(4)), b"ip6_tables_matches": _lines(xt.match_names(16)),
+        b"ip_tables_targets": _lines(xt.target_names(4)), b"ip6_tables_targets": _lines(xt.target_names(16)),
+        b"nf_conntrack": _conntrack,
+    }  # fmt: skip
+    for name, make in rules.items():
+        d.add(name, GenFile(fs, lambda t, m=make: m(t.ns.net), 0o440))  # type: ignore[misc]  # as above
     for name in {**own, **hostproc.FILES}:
         make, fd = own.get(name, _nothing), hostproc.FILES.get(name, -1)
         d.add(name, GenFile(fs, lambda t, m=make, fd=fd: _text(t, m, fd)))  # type: ignore[misc]  # as above

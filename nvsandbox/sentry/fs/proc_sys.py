@@ -15,7 +15,7 @@ from ..ipc import mqueue, msg, sem
 from ..ipc.namespace import INIT_IPC, IpcNamespace
 from ..kernel import coredump, keys, pids, seccomp
 from ..kernel.container import MAX_TASKS, RELEASE, VERSION
-from ..kernel.creds import CAP_LAST, CAP_SYS_ADMIN, CAP_SYS_RESOURCE
+from ..kernel.creds import CAP_LAST, CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_SYS_RESOURCE
 from ..kernel.namespaces import (
     CLONE_NEWCGROUP,
     CLONE_NEWIPC,
@@ -28,6 +28,7 @@ from ..kernel.namespaces import (
 )
 from ..kernel.userns import INT_MAX, Namespace
 from ..mm import mm
+from ..net import sysctl
 from ..vfs import leases
 from ..vfs.inode import MAY_EXEC
 from ..vfs.perm import PROTECTED
@@ -79,7 +80,7 @@ FIXED: Final[dict[bytes, bytes]] = {
     b"net/core/wmem_max": b"212992", b"net/core/rmem_default": b"212992",
     b"net/core/wmem_default": b"212992", b"net/core/netdev_max_backlog": b"1000",
     b"net/core/optmem_max": b"20480", b"net/unix/max_dgram_qlen": b"10",
-    b"net/ipv4/ip_local_port_range": b"32768\t60999", b"net/ipv4/ip_forward": b"0",
+    b"net/ipv4/ip_local_port_range": b"32768\t60999",
     b"net/ipv4/tcp_rmem": b"4096\t131072\t6291456", b"net/ipv4/tcp_wmem": b"4096\t16384\t4194304",
     b"net/ipv4/tcp_congestion_control": b"cubic", b"net/ipv4/tcp_available_congestion_control": b"cubic",
     b"net/ipv4/tcp_syncookies": b"1", b"net/ipv4/tcp_keepalive_time": b"7200",
@@ -87,9 +88,9 @@ FIXED: Final[dict[bytes, bytes]] = {
     b"net/ipv4/tcp_fin_timeout": b"60", b"net/ipv4/tcp_max_syn_backlog": b"4096",
     b"net/ipv4/tcp_sack": b"1", b"net/ipv4/tcp_timestamps": b"1",
     b"net/ipv4/tcp_window_scaling": b"1", b"net/ipv4/ip_unprivileged_port_start": b"1024",
-    b"net/ipv4/ping_group_range": b"1\t0", b"net/ipv4/conf/all/forwarding": b"0",
+    b"net/ipv4/ping_group_range": b"1\t0",
     b"net/ipv4/conf/lo/forwarding": b"0", b"net/ipv6/conf/all/disable_ipv6": b"0",
-    b"net/ipv6/conf/all/forwarding": b"0", b"net/ipv6/conf/lo/disable_ipv6": b"0",
+    b"net/ipv6/conf/lo/disable_ipv6": b"0",
     b"net/ipv6/bindv6only": b"0",
 }  # fmt: skip
 
@@ -300,6 +301,28 @@ class UserLimit(SysctlFile):
         return len(data)
 
 
+class NetParameter(SysctlFile):
+    """A number of the reader's network namespace; CAP_NET_ADMIN there is as good as being root (Linux: net/sysctl_net.c)."""
+
+    __slots__ = ("attr",)
+
+    def __init__(self, fs: ProcFs, attr: str) -> None:
+        super().__init__(fs, None, 0o644)
+        self.attr = attr
+
+    def permission(self, t: Task, mask: int) -> None:
+        if not t.creds.ns_capable(t.ns.net.administrator(), CAP_NET_ADMIN):
+            super().permission(t, mask)
+
+    def generate(self, t: Task) -> bytes:
+        return b"%d\n" % getattr(t.ns.net, self.attr)
+
+    def store(self, t: Task, data: bytes) -> int:
+        setattr(t.ns.net, self.attr, _number(data, -(1 << 31), (1 << 31) - 1))
+        t.ns.net.tell_stack()
+        return len(data)
+
+
 def _place(fs: ProcFs, top: StaticDir, path: bytes) -> tuple[StaticDir, bytes]:
     """The directory of ``path`` below ``top``, made where missing, and the last name."""
     *dirs, last = path.split(b"/")
@@ -324,6 +347,9 @@ def make_sys(fs: ProcFs, k: Kernel) -> StaticDir:
     for path, (read, write) in Live(k).files().items():
         d, name = _place(fs, top, path)
         d.add(name, SysctlFile(fs, _line(read), 0o644 if write else 0o444, 0, 0, write))
+    for parameter, attr in sysctl.FORWARDING.items():
+        d, name = _place(fs, top, parameter.replace(b".", b"/"))
+        d.add(name, NetParameter(fs, attr))
     for kind, flag in USER_LIMITS:
         d, name = _place(fs, top, b"user/max_%s_namespaces" % kind)
         d.add(name, UserLimit(fs, flag))

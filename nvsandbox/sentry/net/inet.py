@@ -17,6 +17,7 @@ from ..abi.socket import (
     SO_ATTACH_REUSEPORT_CBPF,
     SO_BROADCAST,
     SO_DETACH_REUSEPORT_BPF,
+    SO_MARK,
     SO_REUSEADDR,
     SO_REUSEPORT,
     SO_TIMESTAMPING,
@@ -32,6 +33,7 @@ from ..errors import SysErr
 from ..kernel.creds import CAP_NET_RAW
 from . import membership, notes, options
 from .filter import attach
+from .netfilter import legacy
 from .ports import (
     ANY4,
     ANY6,
@@ -48,7 +50,8 @@ from .ports import (
 from .socket import Received, Socket
 from .stack.members import Members
 from .stack.output import find_path
-from .state import unmapped
+from .stack.owner import Owner
+from .state import mapped, unmapped
 
 __all__ = ["ANY4", "ANY6", "LO6", "InetSocket"]
 
@@ -60,6 +63,7 @@ if TYPE_CHECKING:
     from .state import NetState
 
 IP_TOS: Final = 1
+SO_ORIGINAL_DST: Final = 80  # linux/netfilter_ipv4.h
 IP_TTL: Final = 2
 IP_PKTINFO: Final = 8
 IP_HDRINCL: Final = 3
@@ -111,7 +115,7 @@ NONLOCAL: Final = (
 class InetSocket(Socket):
     """An AF_INET or AF_INET6 socket; ``local`` and ``remote`` are (ip, port), port 0 while unset."""
 
-    __slots__ = ("local", "mcast_if", "members", "notes", "owner_uid", "remote", "v6only")
+    __slots__ = ("local", "mcast_if", "members", "notes", "owner_uid", "remote", "sender", "v6only")
 
     def __init__(self, t: Task, domain: int, type: int, protocol: int) -> None:
         super().__init__(t, domain, type, protocol)
@@ -123,6 +127,7 @@ class InetSocket(Socket):
         self.notes: Notes | None = None
         self.mcast_if = 0  # interface that multicast leaves by, 0: by route
         self.owner_uid = t.creds.euid
+        self.sender = Owner(t.creds.fsuid, t.creds.fsgid)
 
     def ports(self) -> Ports:
         raise NotImplementedError
@@ -321,6 +326,20 @@ class InetSocket(Socket):
             raise SysErr(errno.EOPNOTSUPP if self.domain == AF_INET else errno.ENOPROTOOPT)
         return super().getsockopt(t, level, opt)
 
+    def _original_destination(self, family: int, room: int) -> bytes:
+        """SO_ORIGINAL_DST: where the other side's connection was to, before it was translated. Raises ENOENT, EINVAL."""
+        if room < (16 if family == AF_INET else 28):
+            raise SysErr(errno.EINVAL)
+        filters = self.net.filters
+        engine = filters.engine if filters is not None else None
+        here, there = unmapped(self.local[0]), unmapped(self.remote[0])
+        if engine is None or (len(here) == 4) != (family == AF_INET) or not self.remote[1]:
+            raise SysErr(errno.ENOENT)
+        c = engine.table.find((6, here, there, self.local[1], self.remote[1]))
+        if c is None:
+            raise SysErr(errno.ENOENT)
+        return make_sockaddr((mapped(c.orig[2]), c.orig[4]), family)
+
     def _ip_option_value(self, opt: int) -> bytes:
         """Raises ENOPROTOOPT, ENOTCONN."""
         if opt == IP_MULTICAST_IF:
@@ -361,7 +380,23 @@ class InetSocket(Socket):
             return struct.pack("<i", self.value(SOL_IPV6, opt))
         raise SysErr(errno.ENOPROTOOPT)
 
+    def option_room(self, level: int, opt: int) -> int:
+        if level == (SOL_IP if self.domain == AF_INET else SOL_IPV6):
+            return legacy.room(self.address_size(), opt) or super().option_room(level, opt)
+        return super().option_room(level, opt)
+
+    def address_size(self) -> int:
+        """Of the family: 4 or 16 bytes."""
+        return 4 if self.domain == AF_INET else 16
+
     def getsockopt_from(self, t: Task, level: int, opt: int, val: int, room: int) -> bytes:
+        if level == (SOL_IP if self.domain == AF_INET else SOL_IPV6):
+            family = self.address_size()
+            if legacy.reads(family, opt):
+                data = t.copy_in(val, min(room, 84))
+                return legacy.get_option(t, self.net, family, opt, data, room)
+        if opt == SO_ORIGINAL_DST and self.type == SOCK_STREAM and level in (SOL_IP, SOL_IPV6):
+            return self._original_destination(AF_INET if level == SOL_IP else self.domain, room)
         if level == SOL_IPV6 and opt == IPV6_PATHMTU and room < 32 and self.domain == AF_INET6:
             raise SysErr(errno.EINVAL)
         if opt in membership.FILTERS and level == (SOL_IP if self.domain == AF_INET else SOL_IPV6):
@@ -372,6 +407,10 @@ class InetSocket(Socket):
         if level == SOL_SOCKET:
             self._socket_option(t, opt, data)
             return
+        if level == (SOL_IP if self.domain == AF_INET else SOL_IPV6):
+            if legacy.room(self.address_size(), opt):
+                legacy.set_option(t, self.net, self.address_size(), opt, data)
+                return
         if level == SOL_IPV6 and self.domain != AF_INET6:
             raise SysErr(errno.ENOPROTOOPT)
         if level == SOL_IPV6 and opt in EXTENSION_HEADERS:
@@ -413,6 +452,8 @@ class InetSocket(Socket):
             self._timestamping(t, opt, data)
         else:
             super().setsockopt(t, SOL_SOCKET, opt, data)
+            if opt == SO_MARK:
+                self.sender.mark = self.opts[SOL_SOCKET, opt] & 0xFFFFFFFF
             if (SOL_SOCKET, opt) in self.opts:
                 self.option_set(SOL_SOCKET, opt, self.opts[SOL_SOCKET, opt])
 

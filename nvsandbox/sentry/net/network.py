@@ -25,10 +25,11 @@ from .resolver import Resolver
 from .shaper import Shaper
 from .siblings import Siblings
 from .stack.stack import Stack
-from .state import IFA_F_TENTATIVE, NET, Address, Iface, Route, packed
+from .state import IFA_F_TENTATIVE, NET, Address, Iface, Route, mapped, packed
 
 if TYPE_CHECKING:
     from ..kernel.loop import EventLoop
+    from .stack.interface import Interface
 
 log = logging.getLogger("nvsandbox.net")
 
@@ -36,6 +37,15 @@ log = logging.getLogger("nvsandbox.net")
 def _failed(e: Exception) -> None:
     """A packet or a timer that the stack could not handle: our mistake, and loud."""
     log.error("network stack", exc_info=e)
+
+
+def _allowed(iface: Interface, proto: int, dst: bytes, l4: bytes) -> bool:
+    """Whether --egress lets out a packet that is forwarded, or whose destination rules have changed."""
+    if NET.egress is None or not isinstance(iface.link, PacketLink):
+        return True
+    port = l4[2] << 8 | l4[3] if proto in (6, 17) and len(l4) >= 8 else 0
+    name = {6: "tcp", 17: "udp"}.get(proto, "raw")
+    return NET.egress.allows(name, mapped(dst), port, l4[8:] if proto == 17 else None)
 
 
 def _claims() -> list[tuple[int, Addr]]:
@@ -69,7 +79,10 @@ class Network:
         self.stack.on_error = _failed
         self.stack.choose = _choose
         NET.stack = self.stack
+        NET.tell_stack()
         NET.egress = Egress(egress, [packed(n) for n in nameservers]) if egress else None
+        if egress:
+            self.stack.allowed = _allowed
 
     def stats(self) -> dict[str, int]:
         """For metrics: packets, bytes, what was lost or refused."""

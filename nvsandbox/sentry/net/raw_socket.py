@@ -80,10 +80,19 @@ class RawSocket(InetSocket):
         self.filter = 0  # types not wanted, a bit each
         self.ident = 0
         self.far: RawEndpoint | None = None
-        if self.net.stack is not None:
-            self.far = self.net.stack.raw_open(4 if domain == AF_INET else 16, protocol)
-            self.far.notify = self._from_stack
+        self.meet_stack()
         ALL[self] = None
+
+    def meet_stack(self) -> None:
+        """The namespace has a stack, or may have one from now on."""
+        if self.far is None and self.net.stack is not None:
+            self.far = self.net.stack.raw_open(4 if self.domain == AF_INET else 16, self.protocol)
+            self.far.notify = self._from_stack
+            self.far.owner = self.sender
+            if (SOL_IP, IP_HDRINCL) in self.opts:
+                self.far.hdrincl = bool(self.opts[SOL_IP, IP_HDRINCL])
+            for (level, opt), value in list(self.opts.items()):
+                self.option_set(level, opt, value)
 
     def _ping(self) -> bool:
         return self.type == SOCK_DGRAM
@@ -212,13 +221,14 @@ class RawSocket(InetSocket):
         body = data
         if self._ping():
             body = self._echo(data)
-        if self.net.is_local(ip):
+        if self.net.is_local(ip) and not self.net.filtered(ip):
             self._loop(body, how.source or (self.net.source_for(ip)), ip)
             return len(data)
         far = self.far
         if far is None:
             return -errno.ENETUNREACH
-        self.may_send("raw", (ip, 0))
+        if not self.net.is_local(ip):
+            self.may_send("raw", (ip, 0))
         via = self.interface(how.iface) if how.iface else self.way(addr, ip)
         src = how.source or (self.local[0] if not is_any(self.local[0]) else b"")
         r = far.send_to(body, unmapped(ip), unmapped(src) if src else b"", via, how.ttl, how.tos)

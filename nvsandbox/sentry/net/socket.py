@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     from ..kernel.task import Task
 
 SIGPIPE: Final = 13
+OPT_MAX: Final = 4096
 BUF_DEFAULT: Final = 212992
 BUF_MAX: Final = 212992  # net.core.wmem_max
 SNDBUF_MIN: Final = 4608
@@ -408,6 +409,10 @@ class Socket(FileDescription):
         if level == SOL_SOCKET and opt == SO_PEERNAME and len(self._peer()) < room:
             raise SysErr(errno.EINVAL)
         return self.getsockopt(t, level, opt)
+
+    def option_room(self, level: int, opt: int) -> int:
+        """How many bytes of an option are read at most."""
+        return OPT_MAX
 
     def setsockopt(self, t: Task, level: int, opt: int, data: bytes) -> None:
         """Raises EINVAL, EDOM, ENOPROTOOPT, EPERM."""

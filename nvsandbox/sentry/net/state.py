@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .configure import Configuration
     from .egress import Egress
     from .link import PacketLink
+    from .netfilter.filters import Filters
     from .resolver import Resolver
     from .siblings import Siblings
     from .stack.interface import Interface
@@ -177,6 +178,9 @@ class NetState(Namespace):
         self.neighbour_changed: Callable[[int, bytes, bytes, int], None] | None = None
         self.config: Configuration | None = None  # once a program has changed something
         self.loopback: list[Address] = []  # own addresses of lo, there since it was first up
+        self.filters: Filters | None = None  # once a program has asked for rules
+        # net.ipv4.ip_forward, net.ipv6.conf.all.forwarding, net.ipv4.conf.all.route_localnet
+        self.forward4 = self.forward6 = self.route_localnet = 0
         self.groups: dict[bytes, Group] = {}  # what sockets have joined on lo
         self.tcp = Ports(6)
         self.udp = Ports(17)
@@ -209,6 +213,20 @@ class NetState(Namespace):
         """Whether it is an own address: loopback's or another interface's."""
         return ip in self.local or (ip[:12] == V4 and ip[12] == 127 and self.loopback_up())
 
+    def tell_stack(self) -> None:
+        """Has the stack obey the namespace's parameters."""
+        s = self.stack
+        if s is not None:
+            s.forward4, s.forward6 = self.forward4 != 0, self.forward6 != 0
+            s.route_localnet = self.route_localnet != 0
+
+    def filtered(self, ip: bytes) -> bool:
+        """Whether what goes to an own address is to pass the stack, since there are rules."""
+        s = self.stack
+        if s is None or s.nf is None:
+            return False
+        return unmapped(ip) in s.own or (ip[:12] == V4 and ip[12] == 127) or ip == LO6
+
     def source_for(self, dst: bytes) -> bytes:
         """The address from which an own address, or loopback, is reached."""
         if dst in self.local:
@@ -219,6 +237,8 @@ class NetState(Namespace):
         """The stack's, None for 0. Raises ENODEV."""
         if not index:
             return None
+        if index == 1 and self.stack is not None and self.stack.loop is not None:
+            return self.stack.loop
         i = self.ifaces.get(index)
         if i is None or i.under is None:
             raise SysErr(errno.ENODEV)

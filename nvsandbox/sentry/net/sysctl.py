@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from . import inet_family, ports
+from .state import NET
+
+FORWARDING: Final[dict[bytes, str]] = {
+    b"net.ipv4.ip_forward": "forward4", b"net.ipv4.conf.all.forwarding": "forward4", b"net.ipv6.conf.all.forwarding": "forward6",
+    b"net.ipv4.conf.all.route_localnet": "route_localnet",
+}  # fmt: skip
 
 
 def obey(name: bytes, value: bytes) -> None:
@@ -20,5 +28,8 @@ def obey(name: bytes, value: bytes) -> None:
             ports.UNPRIVILEGED[0] = numbers[0]
     elif name == b"net.ipv4.ping_group_range" and len(numbers) == 2:
         inet_family.PING_GROUPS[:] = numbers
+    elif name in FORWARDING and len(numbers) == 1:
+        setattr(NET, FORWARDING[name], int(numbers[0] != 0))
+        NET.tell_stack()
     elif name == b"net.core.somaxconn" and len(numbers) == 1 and numbers[0] > 0:
         ports.BACKLOG[0] = min(numbers[0], 65535)

@@ -73,6 +73,7 @@ def watch_over(c: TcpConnection) -> None:
 
 def apply(s: TcpSocket, c: TcpConnection) -> None:
     """The socket's options for a new connection."""
+    c.owner = s.sender
     for (level, opt), value in s.opts.items():
         option(c, level, opt, value)
     if s.sndbuf_set:

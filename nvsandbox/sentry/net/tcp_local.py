@@ -42,7 +42,6 @@ from .state import NetState, mapped, unmapped
 if TYPE_CHECKING:
     from ..kernel.task import Task
     from ..vfs.file import FileDescription
-    from .resolver import Resolver
     from .socket import Socket
     from .stack.tcp.connection import TcpConnection
     from .stack.tcp.listener import TcpListener
@@ -171,16 +170,15 @@ class TcpSocket(InetSocket):
         if not self.net.is_local(dst[0]):
             self._connect_far(t, addr, dst)
             return
+        if self.net.filtered(dst[0]) and not self._to_resolver(dst):
+            self._connect_inside(t, dst)
+            return
         if self.net.siblings is not None and self._listener(dst) is None:
             if self.net.siblings.taken(6, dst[0], dst[1]):
-                self._connect_sibling(t, dst)
+                self._connect_inside(t, dst)
                 return
-        if (
-            dst == resolver.ADDRESS
-            and self.net.resolver is not None
-            and self._listener(dst) is None
-        ):
-            self._connect_resolver(t, dst, self.net.resolver)
+        if self._to_resolver(dst):
+            self._connect_resolver(t, dst)
             return
         src = self.local[0] if self.local[1] else self.net.source_for(dst[0])
         if self.local[1] == 0:
@@ -226,8 +224,15 @@ class TcpSocket(InetSocket):
         self._joined(c)
         self._await(t, c)
 
-    def _connect_resolver(self, t: Task, dst: Addr, to: Resolver) -> None:
-        """To Docker's resolver, whose part is played here."""
+    def _to_resolver(self, dst: Addr) -> bool:
+        """Whether ``dst`` is Docker's resolver, whose part is played here."""
+        if dst != resolver.ADDRESS or self.net.resolver is None:
+            return False
+        return self._listener(dst) is None
+
+    def _connect_resolver(self, t: Task, dst: Addr) -> None:
+        to = self.net.resolver
+        assert to is not None
         self.autobind(t, self.net.source_for(dst[0]))
         if is_any(self.local[0]):
             self.local = (self.net.source_for(dst[0]), self.local[1])
@@ -243,8 +248,8 @@ class TcpSocket(InetSocket):
         """Ends a connection in order, for who has no descriptor of it."""
         self._abort(0)
 
-    def _connect_sibling(self, t: Task, dst: Addr) -> None:
-        """To another sandbox of the namespace (``siblings.py``)."""
+    def _connect_inside(self, t: Task, dst: Addr) -> None:
+        """To an own address by way of the stack: there are rules, or another sandbox of the namespace listens (``siblings.py``)."""
         stack = self.net.stack
         assert stack is not None
         ip, port = self.local

@@ -125,6 +125,13 @@ class UdpSocket(InetSocket):
         if self.named:
             self._open()
 
+    def meet_rules(self) -> None:
+        """What goes between sockets of the sandbox passes the stack from now on."""
+        if self.local[1]:
+            far = self._open()
+            if self.remote[1]:
+                far.connect((unmapped(self.remote[0]), self.remote[1]))
+
     def _open(self) -> UdpEndpoint:
         """The endpoint on our address and port. Raises ENODEV, ENETUNREACH."""
         if self.far is not None:
@@ -138,6 +145,7 @@ class UdpSocket(InetSocket):
             (address, port), self.interface(self.device), self.v6only, self.joined(), True
         )
         self.far = far
+        far.owner = self.sender
         far.notify = self._from_stack
         for level, opt in list(self.opts):
             self.option_set(level, opt, self.opts[level, opt])
@@ -260,7 +268,9 @@ class UdpSocket(InetSocket):
             if is_any(self.local[0]):
                 self.local = (self.net.source_for(dst[0]), self.local[1])
             others = self.net.siblings
-            if others is not None and (others.shared or dst in others.heard):
+            if self.net.filtered(dst[0]) or (
+                others is not None and (others.shared or dst in others.heard)
+            ):
                 # Whoever answers may be another's.
                 self._open().connect((unmapped(dst[0]), dst[1]))
             else:
@@ -390,6 +400,8 @@ class UdpSocket(InetSocket):
                 return -errno.EACCES
             self._to_many(data, dst)
             return len(data)
+        if self.net.filtered(dst[0]):
+            return self._send_inside(data, dst, how)
         src = how.source or (
             self.local[0] if not is_any(self.local[0]) else self.net.source_for(dst[0])
         )
@@ -445,6 +457,18 @@ class UdpSocket(InetSocket):
         return far.send_to(
             data, (unmapped(dst[0]), dst[1]), unmapped(how.source) if how.source else b"", via, how.ttl, how.tos,
         )  # fmt: skip
+
+    def _send_inside(self, data: bytes, dst: Addr, how: ancillary.Outgoing) -> int:
+        """To an own address, by way of the rules."""
+        if (
+            dst == resolver.ADDRESS
+            and self.net.resolver is not None
+            and not self.net.udp.lookup(*dst)
+        ):
+            self._deliver(data, (self.net.source_for(dst[0]), self.local[1]), dst, how)
+            return len(data)
+        src = unmapped(how.source) if how.source else b""
+        return self._open().send_to(data, (unmapped(dst[0]), dst[1]), src, None, how.ttl, how.tos)
 
     def _deliver(self, data: bytes, src: Addr, dst: Addr, how: ancillary.Outgoing) -> None:
         best: UdpSocket | None = None

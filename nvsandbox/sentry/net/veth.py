@@ -145,6 +145,7 @@ def stack_of(net: NetState) -> Stack:
 
     stack.choose = choose
     net.stack = stack
+    net.tell_stack()
     for i in net.ifaces.values():
         if i.kind == b"dummy":
             i.under = stack.add_interface(i.name, i.index, dummy.Nowhere())

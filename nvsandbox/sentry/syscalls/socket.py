@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 RLIMIT_NOFILE: Final = 7
 ADDR_MAX: Final = 128
-OPT_MAX: Final = 4096
 FAMILY_MODULES: Final = (
     inet_family,
     netlink,
@@ -144,7 +143,7 @@ def sys_setsockopt(t: Task, fd: CInt, level: CInt, opt: CInt, val: UserPtr, size
     if size < 0:
         raise SysErr(errno.EINVAL)
     s = get_socket(t, fd)
-    s.setsockopt(t, level, opt, t.copy_in(val, min(size, OPT_MAX)))
+    s.setsockopt(t, level, opt, t.copy_in(val, min(size, s.option_room(level, opt))))
     return 0
 
 

@@ -96,12 +96,18 @@ class IcmpError:
         self.inner = inner
 
 
-def send_error(stack: Stack, p: Packet, type: int, code: int, word: int = 0) -> None:
+def send_error(
+    stack: Stack, p: Packet, type: int, code: int, word: int = 0, forwarding: bool = False
+) -> None:
     """Tells the sender of ``p`` about an error, unless it must not be told (RFC 1122 section 3.2.2, RFC 4443 section 2.4)."""
     v4 = len(p.src) == 4
     if is_any(p.src) or is_multicast(p.src) or (v4 and p.iface.is_broadcast(p.src)):
         return
-    if (not p.local or p.by_broadcast()) and (v4 or not (type == 2 or (type == 4 and code == 2))):
+    if (
+        not forwarding
+        and (not p.local or p.by_broadcast())
+        and (v4 or not (type == 2 or (type == 4 and code == 2)))
+    ):
         return
     if p.proto == (1 if v4 else 58) and p.start < p.end:
         inner = p.buf[p.start]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from .events import EPOLLERR, EPOLLIN, EPOLLOUT, EPOLLRDNORM, EPOLLWRNORM
 
 if TYPE_CHECKING:
+    from .owner import Owner
     from .stack import Stack
 
 Addr = tuple[bytes, int]  # ip, port
@@ -36,7 +37,7 @@ def ignore(events: int) -> None:
 class Inbox:
     """The receiving side of an endpoint. Changes are told through ``notify`` with an EPOLL* mask."""
 
-    __slots__ = ("notify", "queue", "queued", "rcvbuf", "soft_error", "stack")
+    __slots__ = ("notify", "owner", "queue", "queued", "rcvbuf", "soft_error", "stack")
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -45,6 +46,7 @@ class Inbox:
         self.queued = 0  # bytes of ``rcvbuf`` in use
         self.rcvbuf = RCVBUF
         self.soft_error = 0
+        self.owner: Owner | None = None
 
     def add(self, d: Datagram) -> bool:
         """A datagram has come; False: the buffer is full."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from .checksum import finish, ones_sum
 from .ip import BROADCAST4, is_multicast
 from .packet import Packet
 
@@ -34,6 +35,12 @@ def options_hold(options: bytes) -> bool:
     return True
 
 
+def whole(header: bytes, size: int) -> bytes:
+    """A fragment's header as that of the packet with ``size`` bytes of payload."""
+    head = header[:2] + (len(header) + size & 0xFFFF).to_bytes(2, "big") + header[4:6] + b"\0\0" + header[8:10] + b"\0\0" + header[12:]  # fmt: skip
+    return head[:10] + finish(ones_sum(head)) + head[12:]
+
+
 def receive(
     stack: Stack, iface: Interface, frame: bytes, at: int, csum_ok: bool, gso_size: int
 ) -> None:
@@ -59,7 +66,11 @@ def receive(
     src = frame[at + 12 : at + 16]
     dst = frame[at + 16 : at + 20]
     local = dst in stack.own
-    if iface is stack.lo:  # from another sandbox of the namespace
+    through = False
+    if iface is stack.loop:
+        local = local or dst[0] == 127
+        good = True
+    elif iface is stack.lo:  # from another sandbox of the namespace
         local = local or dst[0] == 127
         good = local and (src[0] == 127 or src in stack.own)
     else:
@@ -81,6 +92,8 @@ def receive(
                 return
         elif dst == BROADCAST4 or iface.is_broadcast(dst):
             mib.InBcastPkts += 1
+        elif stack.forward4 or stack.nf is not None:
+            through = True
         elif iface.addresses or frame[at + 9] != 17:
             # DHCP's answers come before there is an address.
             mib.InAddrErrors += 1
@@ -93,6 +106,7 @@ def receive(
         iface, frame, at, at + head, at + total, src, dst, frame[at + 9], frame[at + 8], frame[at + 1], local, csum_ok,
         gso_size,
     )  # fmt: skip
+    p.through = through
     if frag:
         ident = frame[at + 4] << 8 | frame[at + 5]
         key = (src, dst, ident, p.proto, iface.index)
@@ -102,8 +116,12 @@ def receive(
         )
         if data is None:
             return
-        p.buf = header + data
+        p.buf = whole(header, len(data)) + data
+        p.reassembled = True
         p.ip, p.start, p.end = 0, head, len(p.buf)
         p.csum_ok = False
         p.gso_size = 0
-    stack.deliver(p)
+    if through or stack.nf is not None:
+        stack.arrive(p)
+    else:
+        stack.deliver(p)

@@ -41,7 +41,11 @@ def receive(
     src = frame[at + 8 : at + 24]
     dst = frame[at + 24 : at + 40]
     local = dst in stack.own
-    if iface is stack.lo:  # from another sandbox of the namespace
+    through = False
+    if iface is stack.loop:
+        local = local or is_loopback(dst)
+        good = True
+    elif iface is stack.lo:  # from another sandbox of the namespace
         local = local or is_loopback(dst)
         good = local and (is_loopback(src) or src in stack.own)
     else:
@@ -50,19 +54,30 @@ def receive(
         mib.InAddrErrors += 1
         return
     if not local:
-        if not is_multicast(dst):
+        if is_multicast(dst):
+            mib.InMcastPkts += 1
+            group = iface.groups.get(dst)
+            if group is None or not group.state.lets(src):
+                return
+        elif stack.forward6 or stack.nf is not None:
+            through = True
+        else:
             mib.InAddrErrors += 1
-            return
-        mib.InMcastPkts += 1
-        group = iface.groups.get(dst)
-        if group is None or not group.state.lets(src):
             return
     tos = (frame[at] & 15) << 4 | frame[at + 1] >> 4
     p = Packet(
         iface, frame, at, at + 40, end, src, dst, frame[at + 6], frame[at + 7], tos, local, csum_ok, gso_size,
     )  # fmt: skip
+    p.through = through
     if p.proto in (HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION, NO_NEXT):
         _extensions(stack, p, at + 6, True)
+    else:
+        _arrive(stack, p)
+
+
+def _arrive(stack: Stack, p: Packet) -> None:
+    if p.through or stack.nf is not None:
+        stack.arrive(p)
     else:
         stack.deliver(p)
 
@@ -75,7 +90,7 @@ def _extensions(stack: Stack, p: Packet, next_at: int, first: bool) -> None:
         if kind == NO_NEXT:
             return
         if kind not in (HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION):
-            stack.deliver(p)
+            _arrive(stack, p)
             return
         if p.start + 8 > p.end:
             mib.InHdrErrors += 1
@@ -154,12 +169,14 @@ def _fragment(stack: Stack, p: Packet) -> None:
         data = stack.fragments.add(key, word & 0xFFF8, p.payload(), word & 1 != 0, header)
     if data is None:
         return
-    p.buf = p.buf[p.ip : p.ip + 6] + bytes((proto,)) + p.buf[p.ip + 7 : p.ip + 40] + data
+    head = p.buf[p.ip : p.ip + 4] + (len(data) & 0xFFFF).to_bytes(2, "big") + bytes((proto,))
+    p.buf = head + p.buf[p.ip + 7 : p.ip + 40] + data
     p.ip, p.start, p.end = 0, 40, len(p.buf)
     p.proto = proto
     p.csum_ok = False
     p.gso_size = 0
+    p.reassembled = True
     if proto in (ROUTING, DESTINATION, NO_NEXT):
         _extensions(stack, p, 6, False)
     elif proto not in (HOP_BY_HOP, FRAGMENT):
-        stack.deliver(p)
+        _arrive(stack, p)

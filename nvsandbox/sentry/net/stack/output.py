@@ -12,6 +12,7 @@ from .link import Offload
 
 if TYPE_CHECKING:
     from .interface import Interface
+    from .owner import Owner
     from .stack import Stack
 
 HEADER4: Final = struct.Struct(">BBHHHBBH4s4s")
@@ -49,7 +50,7 @@ class Path:
 
 def find_path(stack: Stack, dst: bytes, iface: Interface | None = None) -> Path | int:
     """The way to ``dst``, over ``iface`` when given; -errno: ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL."""
-    lo = stack.lo
+    lo = stack.loop or stack.lo
     if lo is not None and (dst in stack.own or is_loopback(dst)):
         src = LOOPBACK4 if dst[0] == 127 and len(dst) == 4 else dst
         return Path(dst, lo, dst, src, lo.link.mtu, stack.routes.generation)
@@ -127,27 +128,38 @@ def header(
 
 def send(
     stack: Stack, path: Path, src: bytes, proto: int, parts: list[bytes], ttl: int, tos: int, dont_fragment: bool,
-    offload: Offload | None = None, exthdr: bytes = b"",
+    offload: Offload | None = None, exthdr: bytes = b"", owner: Owner | None = None,
 ) -> int:  # fmt: skip
-    """Sends a transport's packet, in fragments when it has to; 0 or -errno (EMSGSIZE, ENOBUFS).
+    """Sends a transport's packet, in fragments when it has to; 0 or -errno (EMSGSIZE, ENOBUFS; with rules EPERM and no route).
 
     ``offload`` counts from the transport's header and is for packets that need no fragments. ``exthdr``: IPv6 extension header
-    whose first byte is ``proto``, announced as hop-by-hop.
+    whose first byte is ``proto``, announced as hop-by-hop. ``owner``: whose socket it is from.
     """
-    dst = path.dst
-    v4 = len(dst) == 4
-    mib = stack.counters.ip if v4 else stack.counters.ip6
+    mib = stack.counters.ip if len(path.dst) == 4 else stack.counters.ip6
     mib.OutRequests += 1
     if exthdr:
         parts = [exthdr, *parts]
         proto = 0
+    elif stack.nf is not None:
+        return stack.nf.output(path, src, proto, parts, ttl, tos, dont_fragment, offload, owner)
+    return emit(stack, path, src, proto, parts, ttl, tos, dont_fragment, offload)
+
+
+def emit(
+    stack: Stack, path: Path, src: bytes, proto: int, parts: list[bytes], ttl: int, tos: int, dont_fragment: bool,
+    offload: Offload | None,
+) -> int:  # fmt: skip
+    """As ``send``, past all rules."""
+    dst = path.dst
+    v4 = len(dst) == 4
+    mib = stack.counters.ip if v4 else stack.counters.ip6
     size = sum(map(len, parts))
     head = 20 if v4 else 40
     if size + head > path.mtu and (offload is None or not offload.gso_type):
         if dont_fragment and v4:
             mib.FragFails += 1
             return -errno.EMSGSIZE
-        return _send_fragments(stack, path, src, proto, b"".join(parts), ttl, tos)
+        return send_fragments(stack, path, src, proto, b"".join(parts), ttl, tos)
     flags = 0x4000 if dont_fragment else 0
     ip = header(src, dst, proto, size, ttl, tos, stack.ident(dst) if v4 else 0, flags)
     if offload is not None:
@@ -162,7 +174,7 @@ def send(
     return 0
 
 
-def _send_fragments(
+def send_fragments(
     stack: Stack, path: Path, src: bytes, proto: int, data: bytes, ttl: int, tos: int
 ) -> int:
     dst = path.dst

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 class Packet:
     """Lies in ``buf``: IP header from ``ip``, transport from ``start`` to ``end``. ``proto``: of the transport.
 
-    ``local``: sent to an address of ours, not to many. ``csum_ok``, ``gso_size``: see ``Stack.receive``.
+    ``local``: sent to an address of ours, not to many; ``through``: for somebody else. ``reassembled``: it has come in fragments. ``csum_ok``, ``gso_size``: see ``Stack.receive``.
     """
 
     __slots__ = (
-        "buf", "csum_ok", "dst", "end", "gso_size", "iface", "ip", "local", "proto", "src", "start", "tos", "ttl",
+        "buf", "csum_ok", "dst", "end", "gso_size", "iface", "ip", "local", "proto", "reassembled", "src", "start", "through", "tos", "ttl",
     )  # fmt: skip
 
     def __init__(
@@ -38,6 +38,7 @@ class Packet:
         self.local = local
         self.csum_ok = csum_ok
         self.gso_size = gso_size
+        self.through = self.reassembled = False
 
     def by_broadcast(self) -> bool:
         """Whether its frame went to many, whatever its IP address says (RFC 1122 section 3.3.6)."""

@@ -100,8 +100,9 @@ class RawEndpoint(Inbox):
         if ttl < 0:
             ttl = 1 if is_multicast(dst) else self.ttl
         r = send(
-            self.stack, path, src, self.protocol, [body], ttl, self.tos if tos < 0 else tos, False
-        )
+            self.stack, path, src, self.protocol, [body], ttl, self.tos if tos < 0 else tos, False,
+            owner=self.owner,
+        )  # fmt: skip
         return r if r < 0 else len(data)
 
     def _send_with_header(self, path: Path, data: bytes, src: bytes) -> int:
@@ -130,6 +131,11 @@ class RawEndpoint(Inbox):
             packet = head[:10] + finish(ones_sum(head)) + head[12:] + data[n:]
         mib = self.stack.counters.ip if v4 else self.stack.counters.ip6
         mib.OutRequests += 1
+        if self.stack.nf is not None:
+            done = self.stack.nf.output_packet(path, packet, self.owner)
+            if isinstance(done, int):
+                return done or len(data)
+            packet = done
         if not path.iface.neighbours.transmit(path.hop, [packet], None):
             return -errno.ENOBUFS
         return len(data)

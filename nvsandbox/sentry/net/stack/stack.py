@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, final
 
 from ...errors import SysErr
-from . import arp, icmp, ipv4, ipv6, ndp, udp
+from . import arp, forward, icmp, ipv4, ipv6, ndp, udp
 from .counters import Counters
 from .fanout import Fanout
 from .fragments import Fragments, Key
@@ -25,6 +25,7 @@ from .timers import Timers
 from .udp import UdpEndpoint
 
 if TYPE_CHECKING:
+    from ..netfilter.hooks import Netfilter
     from .link import Link, Offload
     from .members import Members
     from .tcp.connection import Addr, TcpConnection
@@ -37,6 +38,10 @@ def _by_hash(protocol: int, port: int, data: bytes, count: int, spread: int) -> 
     return spread % count
 
 
+def _let(iface: Interface, proto: int, dst: bytes, l4: bytes) -> bool:
+    return True
+
+
 def _ignore_error(e: Exception) -> None:
     pass
 
@@ -47,14 +52,19 @@ class Stack:
     timer raised (a bug of ours, also counted). ``choose``: asked (protocol, port, payload, how many, a hash) which of several endpoints
     of a port gets a packet.
 
+    ``nf``: the rules that packets pass, None: there are none. ``loop``: once there have been some, where packets from and to own
+    addresses go. ``forward4``, ``forward6``: packets for others are passed on. ``allowed``: asked (interface, protocol, destination, transport
+    header and payload) about packets that no socket sends to this destination.
+
     ``own``: addresses of all interfaces and how many have each. ``pmtu``: what routers said, by destination, with when
     it ends. ``lo``: leads to other stacks with the same addresses (``siblings.py``), which ``others`` knows. ``notify`` callbacks of
     endpoints are called from within ``receive``, ``run_timers`` and the endpoints' methods; they may call endpoints.
     """
 
     __slots__ = (
-        "choose", "counters", "fanouts", "fragments", "icmp_limit", "idents", "interfaces", "lo", "now", "on_error", "others", "own", "packets", "pmtu",
-        "random", "raws", "routes", "secret", "tcp", "timers", "udp_ports",
+        "allowed", "choose", "counters", "fanouts", "forward4", "forward6", "fragments", "icmp_limit", "idents", "interfaces", "lo", "loop", "nf", "now",
+        "on_error", "others", "own", "packets", "pmtu",
+        "random", "raws", "route_localnet", "routes", "secret", "tcp", "timers", "udp_ports",
     )  # fmt: skip
 
     def __init__(self, now: Callable[[], int], random: Callable[[int], bytes]) -> None:
@@ -62,7 +72,11 @@ class Stack:
         self.random = random
         self.on_error: Callable[[Exception], None] = _ignore_error
         self.choose: Callable[[int, int, bytes, int, int], int] = _by_hash
+        self.allowed: Callable[[Interface, int, bytes, bytes], bool] = _let
+        self.nf: Netfilter | None = None
+        self.forward4 = self.forward6 = self.route_localnet = False
         self.lo: Interface | None = None
+        self.loop: Interface | None = None
         self.others: Others | None = None
         self.interfaces: list[Interface] = []
         self.own: dict[bytes, int] = {}
@@ -261,6 +275,13 @@ class Stack:
             iface.tx_bytes += len(p)
         return True
 
+    def arrive(self, p: Packet) -> None:
+        """A whole packet that rules may be about, or that is for somebody else."""
+        if self.nf is not None:
+            self.nf.arrived(p)
+        else:
+            forward.forward(self, p, None)
+
     def deliver(self, p: Packet) -> None:
         """A whole packet goes to whoever wants it."""
         v4 = len(p.src) == 4
@@ -302,14 +323,16 @@ class Stack:
 
     def icmp_error(self, e: icmp.IcmpError) -> None:
         """An error about a packet that claims to be ours goes to the endpoint that can tell whether it is."""
-        if e.src not in self.own:
+        if e.src not in self.own and not is_loopback(e.src):
             return
         if e.proto == 6:
             self.tcp.icmp_error(e)
         elif e.proto == 17:
             sport = e.inner[0] << 8 | e.inner[1]
             dport = e.inner[2] << 8 | e.inner[3]
-            for iface in self.interfaces:
+            for iface in (
+                [*self.interfaces, self.loop] if self.loop is not None else self.interfaces
+            ):
                 found = self.udp_receivers(iface, e.dst, dport, e.src, sport)
                 if found:
                     if e.mtu:

@@ -179,7 +179,9 @@ class UdpEndpoint(Inbox):
         mib = stack.counters.udp if v4 else stack.counters.udp6
         mib.OutDatagrams += 1
         df = whole and self.pmtu_discover != PMTUDISC_DONT
-        return send(stack, path, src, 17, [head + field, data], ttl, tos, df, offload)
+        return send(
+            stack, path, src, 17, [head + field, data], ttl, tos, df, offload, owner=self.owner
+        )
 
     def _too_big(self, path: Path, dst: Addr, data: bytes) -> None:
         """The error queue tells the path's MTU (ip(7), IP_MTU_DISCOVER)."""

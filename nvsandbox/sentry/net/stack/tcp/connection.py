@@ -51,6 +51,7 @@ from .states import (
 if TYPE_CHECKING:
     from ..interface import Interface
     from ..output import Path
+    from ..owner import Owner
     from ..stack import Stack
     from .ooo import OutOfOrder
     from .sent import Sent
@@ -83,7 +84,8 @@ class TcpConnection(Expiring):
         "bytes_retrans",
         "bytes_sent",
         "ca",
-        "ca_state", "charged",
+        "ca_state",
+        "charged",
         "copied",
         "cork",
         "cwnd",
@@ -96,7 +98,8 @@ class TcpConnection(Expiring):
         "duplicates",
         "err",
         "fack",
-        "fin_at", "fin_queued",
+        "fin_at",
+        "fin_queued",
         "fin_received",
         "fin_sent",
         "flight_high",
@@ -129,6 +132,7 @@ class TcpConnection(Expiring):
         "ooo",
         "originals",
         "orphan",
+        "owner",
         "pace",
         "pace_at",
         "path",
@@ -232,6 +236,7 @@ class TcpConnection(Expiring):
         self.err = self.soft_error = 0
         self.dead = self.orphan = False
         # Options
+        self.owner: Owner | None = None
         self.nodelay = self.cork = self.oobinline = self.keepalive = False
         self.keep_idle, self.keep_intvl, self.keep_cnt = 7200 * S, 75 * S, 9
         self.user_timeout = 0

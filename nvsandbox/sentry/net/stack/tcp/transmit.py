@@ -121,7 +121,7 @@ def emit(c: TcpConnection, seq: int, flags: int, data: bytes, options: bytes, wi
         c.ack_bytes = 0
         c.ack_now = False
         c.t_ack = 0
-    return send(c.stack, path, src, 6, parts, c.ttl, c.tos, True, offload) == 0
+    return send(c.stack, path, src, 6, parts, c.ttl, c.tos, True, offload, owner=c.owner) == 0
 
 
 def header_options(c: TcpConnection, now: int) -> bytes:

@@ -1,0 +1,126 @@
+"""Loopback as packets: once a namespace has rules (``netfilter/``), what goes to own addresses passes its stack like everything else
+(Linux: drivers/net/loopback.c). Without rules sockets of one sandbox reach each other directly.
+
+A packet that nobody here waits for goes on to the namespace's ``lo``, where other sandboxes are (``siblings.py``).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final, final
+
+from . import raw_socket, udp_local, veth
+from .netfilter.filters import ATTACH
+from .stack.interface import Interface
+
+if TYPE_CHECKING:
+    from .netfilter.hooks import Netfilter
+    from .netfilter.skb import Skb
+    from .stack.link import Offload
+    from .stack.stack import Stack
+    from .state import NetState
+
+QUEUE: Final = 8 << 20
+BATCH: Final = 32
+MTU: Final = 65535
+
+
+@final
+class LoopLink:
+    """Implements the stack's ``Link``; IP packets without a link-layer header wait for the loop's next turn."""
+
+    __slots__ = ("bytes", "checksums", "due", "mac", "max_gso", "mtu", "net", "stack", "waiting")
+
+    def __init__(self, net: NetState, stack: Stack) -> None:
+        self.net = net
+        self.stack = stack
+        self.mac = b""
+        self.mtu = MTU
+        self.max_gso = MTU
+        self.checksums = True
+        self.waiting: deque[tuple[bytes, int, Skb | None]] = deque()
+        self.bytes = 0
+        self.due = False
+
+    def send(self, parts: list[bytes], offload: Offload | None) -> bool:
+        skb: Skb | None = None
+        nf = self.stack.nf
+        if nf is not None:
+            skb, nf.carried = nf.carried, None
+        if self.bytes > QUEUE or not self.net.loopback_up():
+            return False
+        packet = b"".join(parts)
+        gso = offload.gso_size if offload is not None and offload.gso_type else 0
+        self.waiting.append((packet, gso, skb))
+        self.bytes += len(packet)
+        self._soon()
+        return True
+
+    def _soon(self) -> None:
+        if not self.due:
+            self.due = True
+            veth.LOOP[0].call_at(time.monotonic_ns(), self._deliver)
+
+    def _deliver(self) -> None:
+        self.due = False
+        stack = self.stack
+        loop = stack.loop
+        assert loop is not None
+        stack.begin_batch()
+        for _ in range(min(BATCH, len(self.waiting))):
+            packet, gso, skb = self.waiting.popleft()
+            self.bytes -= len(packet)
+            if stack.lo is not None and not expected(stack, packet):
+                stack.transmit(stack.lo, [packet], None)
+                continue
+            if stack.nf is not None:
+                stack.nf.carried = skb
+            stack.receive(loop, packet, True, gso)
+        stack.end_batch()
+        if self.waiting:
+            self._soon()
+
+
+def expected(stack: Stack, packet: bytes) -> bool:
+    """Whether somebody of ours waits for a packet, as far as it says."""
+    v4 = packet[:1] < b"\x60"
+    at = (packet[0] & 15) * 4 if v4 else 40
+    proto = packet[9] if v4 else packet[6]
+    if proto not in (6, 17) or len(packet) < at + 8 or (v4 and (packet[6] & 0x3F or packet[7])):
+        return True
+    src, dst = (packet[12:16], packet[16:20]) if v4 else (packet[8:24], packet[24:40])
+    ports = packet[at : at + 4]
+    dport = ports[2] << 8 | ports[3]
+    if proto == 6:
+        return dport in stack.tcp.listeners or stack.tcp.has(src + dst + ports)
+    loop = stack.loop
+    return loop is not None and bool(
+        stack.udp_receivers(loop, src, ports[0] << 8 | ports[1], dst, dport)
+    )
+
+
+def stack_for(net: NetState) -> Stack:
+    """The namespace's stack, with loopback in it: sockets there are reached through it from now on."""
+    stack = veth.stack_of(net)
+    if stack.loop is None:
+        stack.loop = Interface(stack, "lo", 1, LoopLink(net, stack))
+        stack.routes.changed()
+    for u in udp_local.sockets(net):
+        u.meet_rules()
+    for r in list(raw_socket.ALL):
+        if r.net is net:
+            r.meet_stack()
+    return stack
+
+
+def attach(net: NetState, engine: Netfilter | None) -> Stack:
+    """Has the namespace's packets pass ``engine``, or nothing."""
+    stack = stack_for(net) if engine is not None else veth.stack_of(net)
+    stack.nf = engine
+    return stack
+
+
+def register() -> None:
+    """Has rule sets find their stacks here."""
+    ATTACH[:] = [attach]
