@@ -215,8 +215,8 @@ class RawSocket(InetSocket):
             if int.from_bytes(addr[2:4], "big") not in (0, self.protocol):
                 return -errno.EINVAL
         ip = self.destination(addr)[0] if addr is not None else self.remote[0]
-        if self.err:
-            return -self.take_error()
+        if self.err and self.opts.get((SOL_IP, IP_HDRINCL)):
+            return -self.take_error()  # others don't look (Linux: ip_append_data)
         how = ancillary.outgoing(self.net, control) if control else ancillary.PLAIN
         body = data
         if self._ping():
@@ -286,6 +286,16 @@ class RawSocket(InetSocket):
             out.control = ancillary.incoming(self, p)
         return out
 
+    def recv_error(self, t: Task, size: int) -> Received | int:
+        while self.far is not None:
+            e = self.far.recv_error()
+            if e is None:
+                break
+            self.err = self.far.take_error()  # of the next one
+            if not self._ping() or e.data[4:6] == self.ident.to_bytes(2, "big"):
+                return ancillary.error_message(e, size, self.domain)
+        return super().recv_error(t, size)
+
     def may_be_ipv4(self) -> bool:
         return False
 
@@ -297,7 +307,7 @@ class RawSocket(InetSocket):
 
     def poll(self, t: Task | None) -> int:
         mask = POLLOUT | POLLWRNORM
-        if self.err:
+        if self.err or (self.far is not None and self.far.events() & POLLERR):
             mask |= POLLERR
         if self.rx:
             mask |= POLLIN | POLLRDNORM
@@ -361,7 +371,14 @@ class RawSocket(InetSocket):
         far = self.far
         if far is None:
             return
-        if (level, opt) in ((SOL_IP, inet.IP_TTL), (SOL_IPV6, inet.IPV6_UNICAST_HOPS)):
+        if (level, opt) in ((SOL_IP, inet.IP_RECVERR), (SOL_IPV6, inet.IPV6_RECVERR)):
+            far.recverr = value != 0
+        elif (level, opt) in (
+            (SOL_IP, inet.IP_MTU_DISCOVER),
+            (SOL_IPV6, inet.IPV6_MTU_DISCOVER),
+        ):
+            far.dont_fragment = value in (2, 3)  # IP_PMTUDISC_DO, PROBE
+        elif (level, opt) in ((SOL_IP, inet.IP_TTL), (SOL_IPV6, inet.IPV6_UNICAST_HOPS)):
             far.ttl = value
         elif (level, opt) in ((SOL_IP, inet.IP_TOS), (SOL_IPV6, inet.IPV6_TCLASS)):
             far.tos = value

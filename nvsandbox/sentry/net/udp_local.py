@@ -564,8 +564,9 @@ class UdpSocket(InetSocket):
 
     def recv_error(self, t: Task, size: int) -> Received | int:
         e = self.far.recv_error() if self.far is not None else None
-        if e is None:
+        if e is None or self.far is None:
             return notes.take(self)
+        self.err = self.far.take_error()  # of the next one
         return ancillary.error_message(e, size, self.domain)
 
     def queued(self) -> int:

@@ -8,14 +8,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, final
 
 from .checksum import finish, ones_sum, pseudo_sum
-from .events import EPOLLIN, EPOLLOUT, EPOLLRDNORM, EPOLLWRNORM
+from .events import EPOLLERR, EPOLLIN, EPOLLOUT, EPOLLRDNORM, EPOLLWRNORM
 from .fanout import FLAG_IGNORE_OUTGOING, MAX_MEMBERS, Fanout
 from .inbox import OVERHEAD, RCVBUF, Datagram, Inbox, ignore
 from .interface import Interface
 from .ip import is_any, is_multicast
 from .output import Path, find_path, send
+from .udp import ERRORS, SocketError
 
 if TYPE_CHECKING:
+    from .icmp import IcmpError
     from .packet import Packet
     from .stack import Stack
 
@@ -44,7 +46,7 @@ class RawEndpoint(Inbox):
     """
 
     __slots__ = (
-        "broadcast", "checksum", "family", "hdrincl", "icmp_filter", "iface", "local", "protocol", "remote", "tos", "ttl",
+        "broadcast", "checksum", "dont_fragment", "errors", "family", "hdrincl", "icmp_filter", "iface", "local", "protocol", "recverr", "remote", "tos", "ttl",
     )  # fmt: skip
 
     def __init__(self, stack: Stack, family: int, protocol: int) -> None:
@@ -58,6 +60,8 @@ class RawEndpoint(Inbox):
         self.checksum = 2 if protocol == IPPROTO_ICMPV6 else -1
         self.icmp_filter = 0
         self.broadcast = False
+        self.dont_fragment = self.recverr = False
+        self.errors: deque[SocketError] = deque()
         self.ttl = 64
         self.tos = 0
 
@@ -71,7 +75,7 @@ class RawEndpoint(Inbox):
         tos: int = -1,
     ) -> int:
         """Bytes sent or -errno: EDESTADDRREQ, EMSGSIZE, EINVAL (bad header or checksum offset), EACCES, ENETUNREACH."""
-        if self.soft_error:
+        if self.soft_error and self.hdrincl:
             return -self.take_error()
         dst = remote or self.remote
         if is_any(dst):
@@ -100,7 +104,7 @@ class RawEndpoint(Inbox):
         if ttl < 0:
             ttl = 1 if is_multicast(dst) else self.ttl
         r = send(
-            self.stack, path, src, self.protocol, [body], ttl, self.tos if tos < 0 else tos, False,
+            self.stack, path, src, self.protocol, [body], ttl, self.tos if tos < 0 else tos, self.dont_fragment,
             owner=self.owner,
         )  # fmt: skip
         return r if r < 0 else len(data)
@@ -162,8 +166,34 @@ class RawEndpoint(Inbox):
         now = self.stack.now()
         self.add(Datagram(data, (p.src, 0), (p.dst, 0), p.iface.index, now, p.ttl, p.tos))
 
+    def icmp(self, e: IcmpError) -> None:
+        """An error about a packet that may be ours (Linux: raw_err): for those who ask for errors, with the packet from its transport header on."""
+        if self.recverr and len(self.errors) < ERRORS:
+            origin = 2 if e.v4 else 3
+            self.errors.append(
+                SocketError(e.errno, origin, e.type, e.code, e.mtu, e.offender, (e.dst, 0), e.inner, self.stack.now())
+            )  # fmt: skip
+            self.soft_error = e.errno
+            self.notify(EPOLLERR)
+        elif e.fatal and not is_any(self.remote):
+            self.soft_error = e.errno
+            self.notify(EPOLLERR)
+
+    def recv_error(self) -> SocketError | None:
+        """The next of the error queue; SO_ERROR then tells of the one after it."""
+        if not self.errors:
+            return None
+        e = self.errors.popleft()
+        self.soft_error = self.errors[0].errno if self.errors else 0
+        return e
+
+    def events(self) -> int:
+        mask = super().events()
+        return mask | EPOLLERR if self.errors else mask
+
     def close(self) -> None:
         self.notify = ignore
+        self.errors.clear()
         self.stack.raw_forget(self)
         self.queue.clear()
 

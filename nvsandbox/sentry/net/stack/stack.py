@@ -325,6 +325,11 @@ class Stack:
         """An error about a packet that claims to be ours goes to the endpoint that can tell whether it is."""
         if e.src not in self.own and not is_loopback(e.src):
             return
+        for r in list(self.raws.get((len(e.src), e.proto), ())):
+            if r.remote in (b"", bytes(len(e.dst)), e.dst) and (
+                is_any(r.local) or r.local == e.src
+            ):
+                r.icmp(e)
         if e.proto == 6:
             self.tcp.icmp_error(e)
         elif e.proto == 17:
