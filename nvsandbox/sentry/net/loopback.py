@@ -1,7 +1,7 @@
 """Loopback as packets: once a namespace has rules (``netfilter/``), what goes to own addresses passes its stack like everything else
 (Linux: drivers/net/loopback.c). Without rules sockets of one sandbox reach each other directly.
 
-A packet that nobody here waits for goes on to the namespace's ``lo``, where other sandboxes are (``siblings.py``).
+A packet that somebody else waits for goes on to the namespace's ``lo`` (``siblings.py``).
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Final, final
 from . import raw_socket, udp_local, veth
 from .netfilter.filters import ATTACH
 from .stack.interface import Interface
+from .state import mapped
 
 if TYPE_CHECKING:
     from .netfilter.hooks import Netfilter
     from .netfilter.skb import Skb
+    from .siblings import Siblings
     from .stack.link import Offload
     from .stack.stack import Stack
     from .state import NetState
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 QUEUE: Final = 8 << 20
 BATCH: Final = 32
 MTU: Final = 65535
+SYN: Final = 2
+RST: Final = 4
+ACK: Final = 16
 
 
 @final
@@ -71,8 +76,9 @@ class LoopLink:
         for _ in range(min(BATCH, len(self.waiting))):
             packet, gso, skb = self.waiting.popleft()
             self.bytes -= len(packet)
-            if stack.lo is not None and not expected(stack, packet):
-                stack.transmit(stack.lo, [packet], None)
+            others = self.net.siblings
+            if others is not None and elsewhere(stack, others, packet):
+                stack.transmit(others.under, [packet], None)
                 continue
             if stack.nf is not None:
                 stack.nf.carried = skb
@@ -82,22 +88,25 @@ class LoopLink:
             self._soon()
 
 
-def expected(stack: Stack, packet: bytes) -> bool:
-    """Whether somebody of ours waits for a packet, as far as it says."""
+def elsewhere(stack: Stack, siblings: Siblings, packet: bytes) -> bool:
+    """Whether a packet is for another sandbox of the namespace, or for a process that has entered it."""
     v4 = packet[:1] < b"\x60"
     at = (packet[0] & 15) * 4 if v4 else 40
     proto = packet[9] if v4 else packet[6]
     if proto not in (6, 17) or len(packet) < at + 8 or (v4 and (packet[6] & 0x3F or packet[7])):
-        return True
+        return False
     src, dst = (packet[12:16], packet[16:20]) if v4 else (packet[8:24], packet[24:40])
     ports = packet[at : at + 4]
     dport = ports[2] << 8 | ports[3]
     if proto == 6:
-        return dport in stack.tcp.listeners or stack.tcp.has(src + dst + ports)
+        if dport in stack.tcp.listeners or stack.tcp.has(src + dst + ports):
+            return False
+        opens = len(packet) > at + 13 and packet[at + 13] & (SYN | ACK | RST) == SYN
+        return not opens or siblings.taken(6, mapped(dst), dport)
     loop = stack.loop
-    return loop is not None and bool(
-        stack.udp_receivers(loop, src, ports[0] << 8 | ports[1], dst, dport)
-    )
+    if loop is None or stack.udp_receivers(loop, src, ports[0] << 8 | ports[1], dst, dport):
+        return False
+    return siblings.knows((mapped(dst), dport))
 
 
 def stack_for(net: NetState) -> Stack:

@@ -263,7 +263,7 @@ class Untrack(Op):
 
 def _ct(d: bytes, c: Context) -> Op:
     flags, zone = struct.unpack_from("<HH", d)
-    if flags & ~1 or zone or any(d[12:28]):  # no zones, no helpers
+    if flags & ~3 or zone or any(d[12:28]):  # no zones, no helpers
         raise _bad()
     return Untrack() if flags & 1 else Ignored()
 

@@ -1,0 +1,64 @@
+"""Packet filters: the same rules, set by the same programs, in namespaces of the host and in the sandbox: what passes, and how they are listed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from inside import cli
+
+from .conftest import Wire, sh
+
+HERE = Path(__file__).resolve().parent
+
+
+def native(script: str) -> str:
+    """In a network namespace of its own, whose named namespaces are its own too."""
+    own = "mount -t tmpfs none /run && mkdir /run/netns && ip link set lo up && " + script
+    return sh("unshare", "-nmpf", "--mount-proc", "bash", "-ec", own)
+
+
+def inside(script: str, *flags: str, platform: str = "systrap") -> str:
+    return sh(*cli(platform, Path("/"), *flags), "bash", "-ec", script)
+
+
+@pytest.mark.parametrize("platform", ["systrap", "ptrace"])
+def test_loopback(platform: str) -> None:
+    script = f"python3 {HERE}/filter_loopback.py iptables-legacy"
+    assert inside(script, platform=platform) == native(script)
+
+
+def test_loopback_with_a_network(wire: Wire) -> None:
+    script = f"python3 {HERE}/filter_loopback.py iptables-legacy"
+    assert wire.run(script) == native(script)
+
+
+def test_a_proxy_for_everything(wire: Wire) -> None:
+    wire.peer_start(
+        "cd $(mktemp -d) && echo itself > index.html && exec python3 -m http.server 8000"
+    )
+    wire.until("curl -sf http://10.99.0.1:8000/")
+    p = wire.start(f"sleep 1000 | python3 {HERE}/filter_wire.py iptables-legacy")
+    assert wire.line(p) == "ready"
+    assert wire.line(p) == "to 10.99.0.1:8000 by 15001"
+    assert wire.line(p) == "to 10.200.0.1:99 by 15001"
+    assert wire.line(p) == "itself"
+    ask = "for p in 80 81 82; do curl -sm3 http://10.99.0.2:$p/ || echo $?; done"
+    assert wire.on_peer(ask).split("\n")[:3] == ["to 10.99.0.2:80 by 15006", "7", "28"]
+
+
+def test_forwarding() -> None:
+    script = f"bash {HERE}/filter_forward.sh iptables-legacy"
+    assert inside(script) == native(script)
+
+
+def test_forwarding_of_ipv6() -> None:
+    script = f"bash {HERE}/filter_forward6.sh ip6tables-legacy"
+    assert inside(script) == native(script)
+
+
+def test_needs_net_admin() -> None:
+    script = "iptables-legacy -L 2>&1 || true; ip6tables-legacy -A INPUT -j DROP 2>&1 || true"
+    without = f"setpriv --bounding-set -net_admin --inh-caps -net_admin bash -c '{script}'"
+    assert "Permission denied" in inside(without)
+    assert inside(without) == native(without)
