@@ -236,6 +236,7 @@ class Space:
         self.pid = pid
         self.platform.by_pid[pid] = self
         if self.killed:  # before we knew whom to kill
+            lib.nv_dying(1)
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
     def identify(self) -> bool:
@@ -261,6 +262,7 @@ class Space:
         for th in self.threads.values():
             lib.nv_drop(th.cdata)
         if self.pidfd >= 0:
+            lib.nv_dying(1)
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
@@ -272,6 +274,8 @@ class Space:
 
     def reaped(self) -> None:
         """The host process is gone."""
+        if self.killed and self.pidfd >= 0:
+            lib.nv_dying(-1)
         self.killed = self.dead = True
         for th in self.threads.values():
             lib.nv_drop(th.cdata)

@@ -19,6 +19,9 @@ class Trap:
     def reply(self, rax: int, /) -> None: ...
     def reply_wait(self, rax: int, deadline: int, /) -> Event | None: ...
     def resume(self) -> None: ...
+    def rest(self) -> None:
+        """The answer will take its time: the stub sleeps instead of spinning for it."""
+
     def op(
         self, op: int, flags: int, nr: int, a0: int, a1: int, a2: int, a3: int, a4: int, a5: int, /
     ) -> bool:

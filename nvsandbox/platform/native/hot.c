@@ -113,6 +113,14 @@ static PyObject *trap_resume(PyObject *self, PyObject *none) {
   Py_RETURN_NONE;
 }
 
+static PyObject *trap_rest(PyObject *self, PyObject *none) {
+  struct nv_task *t = of(self);
+  if (!t)
+    return NULL;
+  t->cmd->rest = 1;
+  Py_RETURN_NONE;
+}
+
 static PyObject *trap_op(PyObject *self, PyObject *const *a, Py_ssize_t n) {
   struct nv_task *t = of(self);
   if (!t || !has(n, 9))
@@ -234,6 +242,7 @@ static void trap_dealloc(PyObject *self) {
 static PyMethodDef trap_methods[] = {{"reply", trap_reply, METH_O, NULL},
                                      {"reply_wait", FAST(trap_reply_wait), NULL},
                                      {"resume", trap_resume, METH_NOARGS, NULL},
+                                     {"rest", trap_rest, METH_NOARGS, NULL},
                                      {"op", FAST(trap_op), NULL},
                                      {"run", trap_run, METH_O, NULL},
                                      {"done", trap_done, METH_O, NULL},

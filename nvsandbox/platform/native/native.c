@@ -45,6 +45,7 @@ static struct {
   uint32_t rest;     /* waits to go without spinning */
   uint32_t waited;   /* clock cycles the last event had been there */
   uint32_t awaiting; /* answers that are to come by a descriptor, soon */
+  int32_t dying;     /* processes of ours that have been killed and are not gone yet */
   struct epoll_event ready[MAX_READY];
   int nready;
   uint32_t hot_first, hot_factor;
@@ -69,7 +70,7 @@ static void spin_paid(void) {
 }
 
 static void spin_cost(uint64_t ns) {
-  if (L.awaiting) /* it was our own gofer that computed */
+  if (L.awaiting || L.dying > 0) /* it was our own gofer that computed, or an end of our own */
     return;
   L.credit -= (int64_t)(ns < 10 * CREDIT_MAX_NS ? ns : 10 * CREDIT_MAX_NS);
   if (L.credit < 0) {
@@ -357,6 +358,8 @@ void (*nv_before_sleep)(void);
 
 void nv_await(uint32_t n) { L.awaiting = n; }
 
+void nv_dying(int32_t more) { L.dying += more; }
+
 int nv_ready(int32_t *out, int max) {
   int n = L.nready < max / 2 ? L.nready : max / 2;
   for (int i = 0; i < n; i++) {
@@ -483,6 +486,7 @@ static void send_reply(struct nv_task *t, uint32_t flags) {
   struct nv_slot *s = t->slot;
   t->cmd->n = t->nops;
   t->cmd->flags = flags;
+  t->cmd->rest = 0;
   t->cmd->replied = (uint32_t)__builtin_ia32_rdtsc();
   t->nops = 0;
   nv_listen(t);

@@ -96,6 +96,8 @@ uint32_t nv_slot_tid(struct nv_task *t);
 void nv_drop(struct nv_task *t);
 /* So many answers are on their way to descriptors: nv_wait spins for them, too. */
 void nv_await(uint32_t n);
+/* So many more processes have been killed, whose ends take their time on some core. */
+void nv_dying(int32_t more);
 /* Descriptors that nv_wait found ready: fd and events alternate. */
 int nv_ready(int32_t *out, int max);
 

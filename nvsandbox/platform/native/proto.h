@@ -131,6 +131,7 @@ struct nv_cmds {
   uint32_t flags;
   uint32_t own_gs;  /* the application has set gs itself: patched sites are not for this thread */
   uint32_t replied; /* clock cycles, when this was the answer: their low half */
+  uint32_t rest;    /* the answer will take its time: the stub sleeps instead of spinning */
   struct nv_op op[NV_MAXOPS];
 };
 

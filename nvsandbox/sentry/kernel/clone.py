@@ -321,29 +321,24 @@ def _fork(t: Task, c: Task, a: CloneArgs) -> None:
         th = k.adopt_thread(native)
         th.task = c
         c.thread = th
-        c.mm = mm.fork(space)
-        c.mm.users = 1
-        copy_at_fork(c.mm, th)
-        _child_regs(t, th, a)
-        if a.flags & CLONE_SETTLS:
-            th.host(NR_ARCH_PRCTL, ARCH_SET_FS, a.tls)
-        if a.flags & CLONE_CHILD_SETTID:
-            th.copy_out(a.child_tid, c.nr.to_bytes(4, "little"))
-        _trace(t, c, a)
-        c.publish()
-        if mm.no_patch:
-            lib.nv_own_gs(th.cdata)
-        th.trap.resume()
-        th.used = 0
         p = t.thread
         p.op(OP_RECVFD, 0, 0, 3)
         p.op(OP_FORK, 0, 0)
         for i in range(3):
             p.host(NR_CLOSE, i, flags=OF_FD0 | OF_IGNORE)
         lib.nv_pt_expect(p.cdata, th.cdata, 0)
-        _publish(t, c, a)
+        failed: list[BaseException] = []
+
+        def meanwhile() -> None:
+            try:
+                _let_go(t, c, a, space)
+            except BaseException as e:  # the parent has to finish its clone first
+                failed.append(e)
+
         try:
-            p.run_with(_next_shell)
+            p.run_with(meanwhile)
+            if failed:
+                raise failed[0]
             space.set_pid(int(p.ev[E_CRET]))
             if c.work and c.runs_application():  # a signal came before it could be kicked
                 space.kick(th.native)
@@ -355,9 +350,30 @@ def _fork(t: Task, c: Task, a: CloneArgs) -> None:
             space.kill()
             k.loop.spawn(lambda: _find_lost(k, space))
             raise
+        k.loop.chores.append(_next_shell)  # while parent and child run
     finally:
         if shared:
             mm.unlock()
+
+
+def _let_go(t: Task, c: Task, a: CloneArgs, space: Space) -> None:
+    """The child of a fork, which the host is cloning, and what it does first. Must not suspend."""
+    th = c.thread
+    c.mm = t.mm.fork(space)
+    c.mm.users = 1
+    copy_at_fork(c.mm, th)
+    _child_regs(t, th, a)
+    if a.flags & CLONE_SETTLS:
+        th.host(NR_ARCH_PRCTL, ARCH_SET_FS, a.tls)
+    if a.flags & CLONE_CHILD_SETTID:
+        th.copy_out(a.child_tid, c.nr.to_bytes(4, "little"))
+    _trace(t, c, a)
+    c.publish()
+    if t.mm.no_patch:
+        lib.nv_own_gs(th.cdata)
+    _publish(t, c, a)
+    th.trap.resume()
+    th.used = 0
 
 
 def _find_lost(k: Kernel, space: Space) -> None:

@@ -462,6 +462,6 @@ def _stop(t: Task) -> None:
         if t.tracee is not None:
             ptrace.group_stop(t)
         else:
-            t.wait(tg.stop_queue, interruptible=False)
+            t.wait(tg.stop_queue, interruptible=False, soon=False)
     if tg.stopped and t.tracee is not None and not any(u.stop_pending for u in tg.tasks.values()):
         tg.stopped = False  # its tracer lets it go on

@@ -52,6 +52,8 @@ class EventLoop:
         self.timers: list[tuple[int, int, Timer]] = []
         self._seq = itertools.count()
         self.ready: deque[tuple[greenlet, Any]] = deque()
+        # done as soon as a reply is out, while applications run; must not suspend
+        self.chores: deque[Callable[[], None]] = deque()
         self._idle: list[greenlet] = []
         self._root = getcurrent()
         self._factory = greenlet(self._make_loops, self._root)
@@ -118,10 +120,12 @@ class EventLoop:
             owed.reply(self._owed_rax)
 
     def _run(self, _start: Any = None) -> None:
-        ready = self.ready
+        ready, chores = self.ready, self.chores
         while not self.stopped:
-            if ready:
+            if ready or chores:
                 self._settle()
+            while chores:
+                chores.popleft()()
             while ready:
                 g, value = ready.popleft()
                 self._idle.append(getcurrent())

@@ -406,9 +406,14 @@ class Task:
 
     # Waiting
     def wait(
-        self, *queues: WaitQueue, deadline: int | None = None, interruptible: bool = True
+        self,
+        *queues: WaitQueue,
+        deadline: int | None = None,
+        interruptible: bool = True,
+        soon: bool = True,
     ) -> bool:
         """Suspends until one of ``queues`` wakes (True) or CLOCK_MONOTONIC passes ``deadline`` ns (False).
+        Not ``soon``: the host thread had better leave its core to others meanwhile.
 
         Spurious wake-ups happen: callers loop. Raises Restart(ERESTARTSYS) when a signal is to be delivered,
         TaskExit when the task is being killed.
@@ -420,6 +425,8 @@ class Task:
         waiter = Waiter(self._wake, POLL_ALL)
         for q in queues:
             q.add(waiter)
+        if not soon:
+            self.thread.trap.rest()
         loop = self.k.loop
         timer = loop.call_at(deadline, self._timeout) if deadline is not None else None
         self.uninterruptible = not interruptible

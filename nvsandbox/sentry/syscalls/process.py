@@ -153,7 +153,7 @@ def _wait(t: Task, which: int, ident: int, options: int) -> Waited | None:
         if interrupted is not None:
             raise interrupted
         try:
-            t.wait(t.tg.child_queue)
+            t.wait(t.tg.child_queue, soon=False)
         except Restart as e:  # a child that is ready wins over the signal, its SIGCHLD above all
             interrupted = e
 

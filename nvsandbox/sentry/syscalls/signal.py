@@ -96,7 +96,7 @@ def sys_pause(t: Task) -> int:
 def _pause(t: Task) -> int:
     while True:
         try:
-            t.wait()
+            t.wait(soon=False)
         except Restart:
             raise Restart(ERESTARTNOHAND) from None
 
@@ -122,7 +122,7 @@ def sys_rt_sigtimedwait(
             if deadline is not None and t.k.monotonic_ns() >= deadline:
                 return -errno.EAGAIN
             try:
-                t.wait(t.signal_queue, deadline=deadline)
+                t.wait(t.signal_queue, deadline=deadline, soon=False)
             except Restart:
                 got = t.dequeue_signal(want)
                 if got is not None:

@@ -133,7 +133,7 @@ def sys_times(t: Task, out: UserPtr) -> int:
 def _sleep_until(t: Task, deadline: int, rem: int, relative: bool) -> int:
     while t.k.monotonic_ns() < deadline:
         try:
-            t.wait(deadline=deadline)
+            t.wait(deadline=deadline, soon=False)
         except Restart:
             left = deadline - t.k.monotonic_ns()
             if left <= 0:
