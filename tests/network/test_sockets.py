@@ -331,3 +331,43 @@ def test_raw_socket_in_a_group(wire: Wire) -> None:
     wire.on_peer(f"python3 -c '{send}'")
     assert wire.line(p) == "b'to routers' 10.99.0.1"
     assert wire.line(p) == "not the other"
+
+
+UDPLITE = """
+import socket, sys
+s = socket.socket(socket.AF_INET6 if ":" in sys.argv[2] else socket.AF_INET, socket.SOCK_DGRAM, 136); s.settimeout(1)
+if sys.argv[1] == "serve":
+    s.bind((sys.argv[2], 7450)); s.settimeout(60); print("up", flush=True)
+    s.setsockopt(136, 11, 20)
+    while True:
+        data, addr = s.recvfrom(9000); s.sendto(data.upper(), addr)
+s.connect((sys.argv[2], 7450))
+def ask(data):
+    s.send(data)
+    try: return len(s.recv(9000))
+    except OSError as e: return type(e).__name__
+for coverage in (0, 12, 20, 500, 2000):
+    s.setsockopt(136, 10, coverage)
+    print([ask(b"x" * n) for n in (0, 4, 9, 12, 13, 1000, 3000)])
+s.setsockopt(136, 11, 9000); print(ask(b"whole"))
+s.connect((sys.argv[2], 7451)); print(ask(b"nobody"))
+"""
+
+
+def test_udplite(wire: Wire) -> None:
+    """Both ways: who covers too little of a datagram gets no answer; fragments; a port that nobody has."""
+    wire.peer_start(f"exec python3 -c '{UDPLITE}' serve 10.99.0.1 >/dev/null")
+    wire.peer_start(f"exec python3 -c '{UDPLITE}' serve fd99::1 >/dev/null")
+    wire.until("[ $(cat /proc/net/udplite /proc/net/udplite6 | grep -c :1D1A) = 2 ]")
+    ask = f"python3 -c '{UDPLITE}' ask"
+    wire.peer_start(f"tcpdump -i eth0 -U -w {wire.base}/pcap proto 136 2>/dev/null")
+    native = wire.on_peer(f"ip netns exec {wire.box} {ask} 10.99.0.1")
+    assert native.count("TimeoutError") == 5 and "ConnectionRefused" in native
+    assert wire.run(f"{ask} 10.99.0.1; {ask} fd99::1") == native * 2
+    p = wire.start(
+        f"python3 -c '{UDPLITE}' serve 10.99.0.2 & exec python3 -c '{UDPLITE}' serve fd99::2"
+    )
+    assert wire.line(p) == wire.line(p) == "up"
+    assert wire.on_peer(f"{ask} 10.99.0.2; {ask} fd99::2") == native * 2
+    shown = wire.on_peer(f"tshark -r {wire.base}/pcap -o udplite.checksum:TRUE -Y udp.checksum.bad 2>/dev/null | wc -l; tshark -r {wire.base}/pcap 2>/dev/null | wc -l")  # fmt: skip
+    assert shown.split()[0] == "0" and int(shown.split()[1]) > 50

@@ -24,6 +24,7 @@ SOL_IP: Final = 0
 SOL_SOCKET: Final = 1
 SOL_TCP: Final = 6
 SOL_UDP: Final = 17
+SOL_UDPLITE: Final = 136
 SOL_IPV6: Final = 41
 SOL_NETLINK: Final = 270
 
@@ -107,6 +108,7 @@ SHUT_WR: Final = 2
 
 IPPROTO_TCP: Final = 6
 IPPROTO_UDP: Final = 17
+IPPROTO_UDPLITE: Final = 136
 IPPROTO_ICMP: Final = 1
 
 UCRED: Final = struct.Struct("<iII")

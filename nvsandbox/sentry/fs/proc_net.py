@@ -54,9 +54,9 @@ def tcp(net: NetState, family: int) -> bytes:
     return b"".join(out)
 
 
-def udp(net: NetState, family: int) -> bytes:
+def udp(net: NetState, family: int, lite: bool = False) -> bytes:
     out = [INET_HEAD if family == AF_INET else INET6_HEAD]
-    for s in udp_local.sockets(net):
+    for s in udp_local.sockets(net, lite):
         if s.domain == family:
             out.append(_row(len(out) - 1, s, 1 if s.remote[1] else 7, s.rx_cost))
     return b"".join(out)
@@ -138,6 +138,7 @@ def make_net(fs: ProcFs) -> StaticDir:
         b"tcp": lambda net: tcp(net, AF_INET), b"tcp6": lambda net: tcp(net, AF_INET6),
         b"raw": lambda net: raw(net, AF_INET), b"raw6": lambda net: raw(net, AF_INET6),
         b"udp": lambda net: udp(net, AF_INET), b"udp6": lambda net: udp(net, AF_INET6),
+        b"udplite": lambda net: udp(net, AF_INET, True), b"udplite6": lambda net: udp(net, AF_INET6, True),
     }  # fmt: skip
     rules: dict[bytes, Callable[[NetState], bytes]] = {
         b"ip_tables_names": lambda net: _tables(net, 4), b"ip6_tables_names": lambda net: _tables(net, 16),

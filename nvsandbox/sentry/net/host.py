@@ -19,6 +19,7 @@ from ..abi.socket import (
     AF_INET6,
     AF_NETLINK,
     AF_UNSPEC,
+    IPPROTO_UDPLITE,
     MSG_DONTWAIT,
     MSG_OOB,
     MSG_PEEK,
@@ -46,6 +47,7 @@ from ..abi.socket import (
     SOL_SOCKET,
     SOL_TCP,
     SOL_UDP,
+    SOL_UDPLITE,
 )
 from ..errors import SysErr, from_oserror
 from ..fs.hostpoll import POLLRDHUP, HostPoll
@@ -83,6 +85,7 @@ IP_GET: Final = IP_SET | {14}
 # hops, multicast, MTU_DISCOVER RECVERR V6ONLY MULTICAST_ALL, sources, RECVPKTINFO RECVHOPLIMIT RECVTCLASS TCLASS
 IP6_SET: Final = frozenset((16, 17, 18, 19, 20, 21, 23, 25, 26, 29, *range(42, 50), 51, 66, 67))
 UDP_SET: Final = frozenset((1, 101, 102, 103, 104))  # CORK NO_CHECK6_TX NO_CHECK6_RX SEGMENT GRO
+UDPLITE_SET: Final = frozenset((1, 10, 11))  # and how much checksums cover
 # Control messages that programs may send: PKTINFO, TTL and TOS; of UDP SEGMENT
 CONTROL: Final = frozenset(
     ((SOL_IP, 1), (SOL_IP, 2), (SOL_IP, 8), (SOL_IPV6, 50), (SOL_IPV6, 52), (SOL_IPV6, 67), (SOL_UDP, 103))
@@ -92,9 +95,11 @@ CONTROL_ROOM: Final = 1024  # bytes
 IP6_GET: Final = IP6_SET | {24}
 SETTABLE: Final = {
     SOL_SOCKET: SOCKET_OPTIONS, SOL_TCP: TCP_SET, SOL_IP: IP_SET, SOL_IPV6: IP6_SET, SOL_UDP: UDP_SET,
+    SOL_UDPLITE: UDPLITE_SET,
 }  # fmt: skip
 GETTABLE: Final = {
     SOL_SOCKET: SOCKET_OPTIONS | {SO_ERROR}, SOL_TCP: TCP_GET, SOL_IP: IP_GET, SOL_IPV6: IP6_GET, SOL_UDP: UDP_SET,
+    SOL_UDPLITE: UDPLITE_SET,
 }  # fmt: skip
 # ioctls on struct ifreq that only read: NAME FLAGS ADDR DSTADDR BRDADDR NETMASK METRIC MTU HWADDR INDEX TXQLEN
 IFREQ: Final = (
@@ -454,10 +459,12 @@ def create(t: Task, domain: int, type: int, protocol: int) -> Socket:
         return raw_sockets[0](t, domain, protocol)
     if type not in (SOCK_STREAM, SOCK_DGRAM):
         raise SysErr(errno.ESOCKTNOSUPPORT)
-    tcp_udp = (0, 6) if type == SOCK_STREAM else (0, 17, IPPROTO_ICMP, IPPROTO_ICMPV6)
+    tcp_udp = (
+        (0, 6) if type == SOCK_STREAM else (0, 17, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_UDPLITE)
+    )
     if protocol not in tcp_udp:
         raise SysErr(errno.EPROTONOSUPPORT)
-    return HostSocket(t, domain, type, protocol)
+    return HostSocket(t, domain, type, protocol or tcp_udp[1])
 
 
 def create_netlink(t: Task, type: int, protocol: int) -> Socket:

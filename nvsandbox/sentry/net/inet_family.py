@@ -11,6 +11,7 @@ from ..abi.socket import (
     IPPROTO_ICMP,
     IPPROTO_TCP,
     IPPROTO_UDP,
+    IPPROTO_UDPLITE,
     SOCK_DGRAM,
     SOCK_RAW,
     SOCK_STREAM,
@@ -44,9 +45,9 @@ def create_inet(t: Task, domain: int, type: int, protocol: int) -> Socket:
             if not any(low <= g <= high for g in (t.creds.egid, *t.creds.groups)):
                 raise SysErr(errno.EACCES)
             return RawSocket(t, domain, type, protocol)
-        if protocol not in (0, IPPROTO_UDP):
+        if protocol not in (0, IPPROTO_UDP, IPPROTO_UDPLITE):
             raise SysErr(errno.EPROTONOSUPPORT)
-        return UdpSocket(t, domain, type, IPPROTO_UDP)
+        return UdpSocket(t, domain, type, protocol or IPPROTO_UDP)
     if type != SOCK_RAW:
         raise SysErr(errno.ESOCKTNOSUPPORT)
     if not t.creds.ns_capable(t.ns.net.administrator(), CAP_NET_RAW):

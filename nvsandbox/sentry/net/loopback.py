@@ -115,7 +115,7 @@ def stack_for(net: NetState) -> Stack:
     if stack.loop is None:
         stack.loop = Interface(stack, "lo", 1, LoopLink(net, stack))
         stack.routes.changed()
-    for u in udp_local.sockets(net):
+    for u in udp_local.sockets(net) + udp_local.sockets(net, True):
         u.meet_rules()
     for r in list(raw_socket.ALL):
         if r.net is net:

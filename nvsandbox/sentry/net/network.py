@@ -56,8 +56,7 @@ def _claims() -> list[tuple[int, Addr]]:
 
 def _choose(protocol: int, port: int, data: bytes, count: int, spread: int) -> int:
     """Which of the endpoints that share a port gets a packet (SO_REUSEPORT)."""
-    ports = NET.tcp if protocol == 6 else NET.udp
-    return ports.pick(port, data, count, spread)
+    return NET.ports(protocol).pick(port, data, count, spread)
 
 
 @final

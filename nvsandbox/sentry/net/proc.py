@@ -102,6 +102,7 @@ def arp(net: NetState) -> bytes:
     return "".join(rows).encode()
 
 
+UDP_COLUMNS: Final = "InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors IgnoredMulti MemErrors"
 # Columns of /proc/net/snmp and netstat in Linux's order; what the stack does not count is 0.
 SNMP: Final = {
     "Ip": (
@@ -118,7 +119,8 @@ SNMP: Final = {
         "RtoAlgorithm RtoMin RtoMax MaxConn ActiveOpens PassiveOpens AttemptFails EstabResets CurrEstab InSegs OutSegs"
         " RetransSegs InErrs OutRsts InCsumErrors"
     ),
-    "Udp": "InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors IgnoredMulti MemErrors",
+    "Udp": UDP_COLUMNS,
+    "UdpLite": UDP_COLUMNS,
 }  # fmt: skip
 NETSTAT: Final = {
     "TcpExt": (
@@ -169,19 +171,19 @@ def netstat(net: NetState) -> bytes:
 
 
 def sockstat(net: NetState) -> bytes:
-    tcp, udp = tcp_local.sockets(net), udp_local.sockets(net)
+    tcp, udp, lite = tcp_local.sockets(net), udp_local.sockets(net), udp_local.sockets(net, True)
     return (
-        f"sockets: used {len(tcp) + len(udp)}\n"
+        f"sockets: used {len(tcp) + len(udp) + len(lite)}\n"
         f"TCP: inuse {sum(s.domain == AF_INET for s in tcp)} orphan 0 tw 0 alloc {len(tcp)} mem 0\n"
-        f"UDP: inuse {sum(s.domain == AF_INET for s in udp)} mem 0\nUDPLITE: inuse 0\nRAW: inuse 0\nFRAG: inuse 0 memory 0\n"
+        f"UDP: inuse {sum(s.domain == AF_INET for s in udp)} mem 0\nUDPLITE: inuse {sum(s.domain == AF_INET for s in lite)}\nRAW: inuse 0\nFRAG: inuse 0 memory 0\n"
     ).encode()
 
 
 def sockstat6(net: NetState) -> bytes:
-    tcp, udp = tcp_local.sockets(net), udp_local.sockets(net)
+    tcp, udp, lite = tcp_local.sockets(net), udp_local.sockets(net), udp_local.sockets(net, True)
     return (
         f"TCP6: inuse {sum(s.domain == AF_INET6 for s in tcp)}\nUDP6: inuse {sum(s.domain == AF_INET6 for s in udp)}\n"
-        "UDPLITE6: inuse 0\nRAW6: inuse 0\nFRAG6: inuse 0 memory 0\n"
+        f"UDPLITE6: inuse {sum(s.domain == AF_INET6 for s in lite)}\nRAW6: inuse 0\nFRAG6: inuse 0 memory 0\n"
     ).encode()
 
 

@@ -184,7 +184,12 @@ class NetState(Namespace):
         self.groups: dict[bytes, Group] = {}  # what sockets have joined on lo
         self.tcp = Ports(6)
         self.udp = Ports(17)
+        self.udplite = Ports(136)
         self.abstract: dict[bytes, UnixSocket] = {}  # Unix sockets' names that are no paths
+
+    def ports(self, protocol: int) -> Ports:
+        """Who has which port of TCP, UDP or UDP-Lite."""
+        return self.tcp if protocol == 6 else self.udp if protocol == 17 else self.udplite
 
     def put_addresses(self, more: list[Address]) -> None:
         """Loopback's and these."""

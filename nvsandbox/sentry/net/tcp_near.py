@@ -80,7 +80,7 @@ def send(s: TcpSocket, t: Task, data: bytes, flags: int) -> int:
             s.err = errno.EPIPE
             s.shut = SHUT_RD | SHUT_WR
             s.queue.wake(WAKE_ALL)
-            return n
+            return min(n, sent + s.sndbuf)
         room = window(s, p)
         if room > 0:
             piece = data[sent : sent + room] if sent or n > room else data

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, final
 from ..abi.socket import (
     AF_INET,
     AF_INET6,
+    IPPROTO_UDPLITE,
     MSG_MORE,
     MSG_OOB,
     MSG_PEEK,
@@ -23,6 +24,7 @@ from ..abi.socket import (
     SOL_IPV6,
     SOL_SOCKET,
     SOL_UDP,
+    SOL_UDPLITE,
 )
 from ..errors import SysErr
 from ..kernel.cbpf import run
@@ -36,7 +38,7 @@ from ..kernel.wait import (
     POLLWRBAND,
     POLLWRNORM,
 )
-from . import ancillary, inet, notes, peek, resolver
+from . import ancillary, inet, notes, peek, resolver, udplite
 from .ancillary import Packet
 from .filter import View
 from .inet import InetSocket
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from ..kernel.cbpf import Insn
     from ..kernel.task import Task
     from ..vfs.file import FileDescription
+    from .siblings import Siblings
     from .stack.udp import UdpEndpoint
 
 MAX_PAYLOAD: Final = 65507
@@ -92,12 +95,25 @@ class UdpSocket(InetSocket):
     """``rx``: datagrams received; beyond SO_RCVBUF they are dropped, as the network may. ``far``: the stack's endpoint, once the
     socket has to do with something outside."""
 
-    __slots__ = ("asked", "cork", "drops", "far", "gone", "heard", "held", "named", "rx", "rx_cost")
+    __slots__ = (
+        "asked",
+        "cork",
+        "drops",
+        "far",
+        "gone",
+        "heard",
+        "held",
+        "lite",
+        "named",
+        "rx",
+        "rx_cost",
+    )
 
     def __init__(self, t: Task, domain: int, type: int, protocol: int) -> None:
         super().__init__(t, domain, type, protocol)
         self.rx: deque[Packet] = deque()
         self.rx_cost = 0
+        self.lite = protocol == IPPROTO_UDPLITE
         self.drops = 0
         self.far: UdpEndpoint | None = None
         self.gone = False
@@ -108,7 +124,7 @@ class UdpSocket(InetSocket):
         self.heard: set[Addr] = set()  # with --egress: who has sent to us
 
     def ports(self) -> Ports:
-        return self.net.udp
+        return self.net.ports(self.protocol)
 
     # The stack's side
     def bind(self, t: Task, addr: bytes) -> None:
@@ -117,8 +133,13 @@ class UdpSocket(InetSocket):
         self.named = True
         if self.net.stack is not None:
             self._open()
-        if self.net.siblings is not None:
-            self.net.siblings.claim(17, self.local)
+        others = self.others()
+        if others is not None:
+            others.claim(17, self.local)
+
+    def others(self) -> Siblings | None:
+        """Other sandboxes of the namespace, who share ports of UDP alone."""
+        return None if self.lite else self.net.siblings
 
     def meet_stack(self) -> None:
         """The namespace has a stack from now on."""
@@ -142,11 +163,17 @@ class UdpSocket(InetSocket):
         ip, port = self.local
         address = b"" if ip == inet.ANY6 and not self.v6only else unmapped(ip)
         far = stack.udp_open(
-            (address, port), self.interface(self.device), self.v6only, self.joined(), True
+            (address, port),
+            self.interface(self.device),
+            self.v6only,
+            self.joined(),
+            True,
+            self.lite,
         )
         self.far = far
         far.owner = self.sender
         far.notify = self._from_stack
+        udplite.tell_far(self)
         for level, opt in list(self.opts):
             self.option_set(level, opt, self.opts[level, opt])
         return far
@@ -267,7 +294,7 @@ class UdpSocket(InetSocket):
             self.autobind(t, self.net.source_for(dst[0]))
             if is_any(self.local[0]):
                 self.local = (self.net.source_for(dst[0]), self.local[1])
-            others = self.net.siblings
+            others = self.others()
             if self.net.filtered(dst[0]) or (
                 others is not None and (others.shared or dst in others.heard)
             ):
@@ -296,11 +323,12 @@ class UdpSocket(InetSocket):
             if self.far is not None:
                 self.far.connect((b"", 0))
             return
-        if self.named and self.net.siblings is not None:
-            self.net.siblings.disclaim(17, self.local)
+        others = self.others()
+        if self.named and others is not None:
+            others.disclaim(17, self.local)
         self.named = False
         self._close_far()
-        self.net.udp.release(self)
+        self.ports().release(self)
         self.local = (ip, 0)
 
     def shutdown(self, t: Task, how: int) -> None:
@@ -346,6 +374,8 @@ class UdpSocket(InetSocket):
         how = ancillary.outgoing(self.net, control) if control else ancillary.PLAIN
         self.autobind(t, self.any_ip())
         size = how.segment if how.segment >= 0 else self.opts.get((SOL_UDP, UDP_SEGMENT), 0)
+        if size and self.lite:
+            return -errno.EIO
         if size and len(data) > size:
             return self._send_segments(t, data, addr, dst, flags, how, size)
         if flags & MSG_MORE or self.cork:
@@ -434,8 +464,10 @@ class UdpSocket(InetSocket):
         ):
             return
         when = time.time_ns()
-        for o in self.net.udp.lookup(*dst):
+        for o in self.ports().lookup(*dst):
             if isinstance(o, UdpSocket) and o.remote[1] in (0, self.local[1]):
+                if self.lite and not udplite.passes(self, o, len(data)):
+                    continue
                 if not group or o.joined().hears(1, group, unmapped(ip)):
                     o.put(Packet(data, (ip, self.local[1]), dst[0], 1, when, 64, 0))
 
@@ -463,7 +495,7 @@ class UdpSocket(InetSocket):
         if (
             dst == resolver.ADDRESS
             and self.net.resolver is not None
-            and not self.net.udp.lookup(*dst)
+            and not self.ports().lookup(*dst)
         ):
             self._deliver(data, (self.net.source_for(dst[0]), self.local[1]), dst, how)
             return len(data)
@@ -473,7 +505,7 @@ class UdpSocket(InetSocket):
     def _deliver(self, data: bytes, src: Addr, dst: Addr, how: ancillary.Outgoing) -> None:
         best: UdpSocket | None = None
         equals: list[UdpSocket] = []
-        for o in self.net.udp.lookup(*dst):
+        for o in self.ports().lookup(*dst):
             if not isinstance(o, UdpSocket):
                 continue
             if o.remote[1]:
@@ -484,14 +516,17 @@ class UdpSocket(InetSocket):
                 equals.append(o)
         if best is None and equals:
             n = len(equals)
-            best = equals[self.net.udp.pick(dst[1], data, n, hash(src)) if n > 1 else 0]
+            best = equals[self.ports().pick(dst[1], data, n, hash(src)) if n > 1 else 0]
         if best is not None:
+            if self.lite and not udplite.passes(self, best, len(data)):
+                return
             best.put(Packet(data, src, dst[0], 1, time.time_ns(), *self._marks(dst[0], how)))
             return
-        if self.net.siblings is not None and self.net.siblings.knows(dst):
+        others = self.others()
+        if others is not None and others.knows(dst):
             self._open().send_to(data, (unmapped(dst[0]), dst[1]), unmapped(src[0]))
             return
-        if dst == resolver.ADDRESS and self.net.resolver is not None:
+        if dst == resolver.ADDRESS and self.net.resolver is not None and not self.lite:
             self.may_send("udp", dst, data)
             if self.net.resolver.query(data, self._answer):
                 return
@@ -585,16 +620,18 @@ class UdpSocket(InetSocket):
         return mask
 
     def getsockopt(self, t: Task, level: int, opt: int) -> bytes:
-        if level == SOL_UDP:
+        if level in (SOL_UDP, SOL_UDPLITE):
+            if opt in udplite.OPTIONS:
+                return struct.pack("<i", udplite.value(self, opt))
             if opt == UDP_CORK:
                 return struct.pack("<i", int(self.cork))
             if opt in (UDP_ENCAP, UDP_SEGMENT, UDP_GRO, UDP_NO_CHECK6_TX, UDP_NO_CHECK6_RX):
-                return struct.pack("<i", self.opts.get((level, opt), 0))
+                return struct.pack("<i", self.opts.get((SOL_UDP, opt), 0))
             raise SysErr(errno.ENOPROTOOPT)
         return super().getsockopt(t, level, opt)
 
     def setsockopt(self, t: Task, level: int, opt: int, data: bytes) -> None:
-        if level == SOL_UDP:
+        if level in (SOL_UDP, SOL_UDPLITE):
             if len(data) < 4:
                 raise SysErr(errno.EINVAL)
             if opt != UDP_CORK:
@@ -609,6 +646,9 @@ class UdpSocket(InetSocket):
         super().setsockopt(t, level, opt, data)
 
     def _udp_option(self, opt: int, value: int) -> None:
+        if opt in udplite.OPTIONS:
+            udplite.set_option(self, opt, value)
+            return
         if opt == UDP_SEGMENT:
             if not 0 <= value <= 0xFFFF:
                 raise SysErr(errno.EINVAL)
@@ -622,9 +662,10 @@ class UdpSocket(InetSocket):
         self.gone = True
         self._close_far()
         self.leave_groups()
-        if self.named and self.net.siblings is not None:
-            self.net.siblings.disclaim(17, self.local)
-        self.net.udp.release(self)
+        others = self.others()
+        if self.named and others is not None:
+            others.disclaim(17, self.local)
+        self.ports().release(self)
         self.rx.clear()
         self.queue.wake(WAKE_ALL)
 
@@ -634,6 +675,7 @@ def _loopback(ip: bytes) -> bool:
     return (is_v4(ip) and ip[12] == 127) or ip == inet.LO6
 
 
-def sockets(net: NetState) -> list[UdpSocket]:
-    """All bound ones, for /proc/net/udp."""
-    return [s for here in net.udp.bound.values() for s in here if isinstance(s, UdpSocket)]
+def sockets(net: NetState, lite: bool = False) -> list[UdpSocket]:
+    """All bound ones, for /proc/net/udp or udplite."""
+    bound = (net.udplite if lite else net.udp).bound
+    return [s for here in bound.values() for s in here if isinstance(s, UdpSocket)]

@@ -141,7 +141,7 @@ def stack_of(net: NetState) -> Stack:
     stack.on_error = _failed
 
     def choose(protocol: int, port: int, data: bytes, count: int, spread: int) -> int:
-        return (net.tcp if protocol == 6 else net.udp).pick(port, data, count, spread)
+        return net.ports(protocol).pick(port, data, count, spread)
 
     stack.choose = choose
     net.stack = stack
@@ -151,7 +151,7 @@ def stack_of(net: NetState) -> Stack:
             i.under = stack.add_interface(i.name, i.index, dummy.Nowhere())
     for s in tcp_local.sockets(net):
         s.meet_stack()
-    for u in udp_local.sockets(net):
+    for u in udp_local.sockets(net) + udp_local.sockets(net, True):
         u.meet_stack()
     return stack
 

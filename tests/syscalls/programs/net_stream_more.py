@@ -95,3 +95,13 @@ print(
     code(six.setsockopt, 41, 57, b""),
 )
 print(code(six.setsockopt, 41, 57, bytes([6, 2, 0, 1]) + bytes(20)))
+# To a peer that has closed: as much as the buffer holds, then the error that its reset made
+s = socket.create_server(("127.0.0.1", 0))
+c = socket.create_connection(s.getsockname())
+c.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+s.accept()[0].close()
+n = c.send(bytes(1 << 22))
+try:
+    print(0 < n < 1 << 22, c.send(bytes(1 << 22)))
+except ConnectionError:
+    print(0 < n < 1 << 22, "broken", c.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))

@@ -106,7 +106,19 @@ class TcpExtCounters:
 class Counters:
     """All of them. ``errors``: frames whose handling raised an exception, which is a bug of ours."""
 
-    __slots__ = ("errors", "icmp", "icmp6", "ip", "ip6", "tcp", "tcpext", "udp", "udp6")
+    __slots__ = (
+        "errors",
+        "icmp",
+        "icmp6",
+        "ip",
+        "ip6",
+        "tcp",
+        "tcpext",
+        "udp",
+        "udp6",
+        "udplite",
+        "udplite6",
+    )
 
     def __init__(self) -> None:
         self.ip = IpCounters()
@@ -116,14 +128,23 @@ class Counters:
         self.tcp = TcpCounters()
         self.udp = UdpCounters()
         self.udp6 = UdpCounters()
+        self.udplite = UdpCounters()
+        self.udplite6 = UdpCounters()
         self.tcpext = TcpExtCounters()
         self.errors = 0
 
+    def of_udp(self, lite: bool, v4: bool) -> UdpCounters:
+        """UDP's or UDP-Lite's."""
+        if lite:
+            return self.udplite if v4 else self.udplite6
+        return self.udp if v4 else self.udp6
+
     def dump(self) -> dict[str, dict[str, int]]:
-        """Every group by its name in /proc: Ip, Ip6, Icmp, Icmp6, Tcp, Udp, Udp6, TcpExt."""
+        """Every group by its name in /proc: Ip, Ip6, Icmp, Icmp6, Tcp, Udp, Udp6, UdpLite, UdpLite6, TcpExt."""
         groups: list[tuple[str, object, tuple[str, ...]]] = [
             ("Ip", self.ip, IP_NAMES), ("Ip6", self.ip6, IP_NAMES), ("Icmp", self.icmp, ICMP_NAMES),
             ("Icmp6", self.icmp6, ICMP_NAMES), ("Tcp", self.tcp, TCP_NAMES), ("Udp", self.udp, UDP_NAMES),
-            ("Udp6", self.udp6, UDP_NAMES), ("TcpExt", self.tcpext, TCPEXT_NAMES),
+            ("Udp6", self.udp6, UDP_NAMES), ("UdpLite", self.udplite, UDP_NAMES), ("UdpLite6", self.udplite6, UDP_NAMES),
+            ("TcpExt", self.tcpext, TCPEXT_NAMES),
         ]  # fmt: skip
         return {title: {n: int(getattr(o, n)) for n in names} for title, o, names in groups}

@@ -294,7 +294,7 @@ class Stack:
             self.tcp.receive(p)
             return
         taken = self._raw(p) if self.raws else False
-        if proto == 17:
+        if proto == 17 or proto == 136:
             mib.InDelivers += 1
             if not udp.receive(self, p):
                 icmp.unreachable_port(self, p)
@@ -332,13 +332,13 @@ class Stack:
                 r.icmp(e)
         if e.proto == 6:
             self.tcp.icmp_error(e)
-        elif e.proto == 17:
+        elif e.proto == 17 or e.proto == 136:
             sport = e.inner[0] << 8 | e.inner[1]
             dport = e.inner[2] << 8 | e.inner[3]
             for iface in (
                 [*self.interfaces, self.loop] if self.loop is not None else self.interfaces
             ):
-                found = self.udp_receivers(iface, e.dst, dport, e.src, sport)
+                found = self.udp_receivers(iface, e.dst, dport, e.src, sport, e.proto == 136)
                 if found:
                     if e.mtu:
                         learn_mtu(self, e.dst, e.mtu)
@@ -417,7 +417,7 @@ class Stack:
 
     def udp_open(
         self, local: Addr, iface: Interface | None = None, v6only: bool = False, members: Members | None = None,
-        checked: bool = False,
+        checked: bool = False, lite: bool = False,
     ) -> UdpEndpoint:  # fmt: skip
         """An endpoint on a local address (``b""``: both families, 4 or 16 zeroes: any) and port (0: any free one). ``members``: what
         its socket has joined. ``checked``: the address may be bound to, whosever it is.
@@ -433,22 +433,23 @@ class Stack:
             port = free_port(self.random, self.udp_ports)
             if not port:
                 raise SysErr(errno.EADDRINUSE)
-        e = UdpEndpoint(self, (ip, port), iface, v6only, members)
-        self.udp_ports.setdefault(port, []).append(e)
+        e = UdpEndpoint(self, (ip, port), iface, v6only, members, lite)
+        self.udp_ports.setdefault(udp.slot(port, lite), []).append(e)
         return e
 
     def udp_forget(self, e: UdpEndpoint) -> None:
-        here = self.udp_ports.get(e.local[1])
+        key = udp.slot(e.local[1], e.lite)
+        here = self.udp_ports.get(key)
         if here is not None and e in here:
             here.remove(e)
             if not here:
-                del self.udp_ports[e.local[1]]
+                del self.udp_ports[key]
 
     def udp_receivers(
-        self, iface: Interface, src: bytes, sport: int, dst: bytes, dport: int
+        self, iface: Interface, src: bytes, sport: int, dst: bytes, dport: int, lite: bool = False
     ) -> list[UdpEndpoint]:
         """Who gets a datagram: to many: all that match, to one: the best matches, of which one is to be picked."""
-        here = self.udp_ports.get(dport)
+        here = self.udp_ports.get(udp.slot(dport, lite))
         if here is None:
             return []
         if is_multicast(dst):

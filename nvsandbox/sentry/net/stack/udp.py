@@ -1,4 +1,4 @@
-"""UDP (RFC 768) as programs see it (Linux: net/ipv4/udp.c)."""
+"""UDP (RFC 768) and UDP-Lite (RFC 3828) as programs see it (Linux: net/ipv4/udp.c)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import errno
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple, final
 
-from .checksum import finish, parts_sum, pseudo_sum
+from .checksum import finish, ones_sum, parts_sum, pseudo_sum
 from .events import EPOLLERR
 from .inbox import Addr, Datagram, Inbox, ignore
 from .interface import Interface
@@ -50,16 +50,18 @@ class UdpEndpoint(Inbox):
     ``local``, ``remote``: (ip, port), ip all zeroes or ``b""``: any; remote port 0: not connected. ``iface``: bound to
     that device. ``v6only``: an IPv6 wildcard that doesn't take IPv4. Options are plain attributes: ``ttl``,
     ``mcast_ttl``, ``tos``, ``broadcast``, ``mcast_loop``, ``mcast_iface``, ``pmtu_discover`` (IP_PMTUDISC_*),
-    ``rcvbuf``, ``recverr``, ``recverr6``, ``no_checksum``.
+    ``rcvbuf``, ``recverr``, ``recverr6``, ``no_checksum``. ``lite``: of UDP-Lite; ``coverage``: how much the checksum of what is sent covers, 0: all;
+    ``least``: how much it must of what is taken, 0: all, -1: whatever.
     """
 
     __slots__ = (
-        "broadcast", "closed", "errors", "iface", "local", "mcast_iface", "mcast_loop", "mcast_ttl", "members",
+        "broadcast", "closed", "coverage", "errors", "iface", "least", "lite", "local", "mcast_iface", "mcast_loop", "mcast_ttl", "members",
         "no_checksum", "own_members", "path", "pmtu_discover", "recverr", "recverr6", "remote", "tos", "ttl", "v6only",
     )  # fmt: skip
 
     def __init__(
-        self, stack: Stack, local: Addr, iface: Interface | None, v6only: bool, members: Members | None = None
+        self, stack: Stack, local: Addr, iface: Interface | None, v6only: bool, members: Members | None = None,
+        lite: bool = False,
     ) -> None:  # fmt: skip
         """``members``: what the socket has joined, when it is the socket's own."""
         super().__init__(stack)
@@ -68,6 +70,9 @@ class UdpEndpoint(Inbox):
         self.iface = iface
         self.v6only = v6only
         self.errors: deque[SocketError] = deque()
+        self.lite = lite
+        self.coverage = 0
+        self.least = -1
         self.own_members = members is None
         self.members = members or Members(stack, {})
         self.path: Path | None = None
@@ -154,33 +159,41 @@ class UdpEndpoint(Inbox):
             d = Datagram(
                 data, (src, self.local[1]), remote, path.iface.index, self.stack.now(), ttl, 0
             )
-            for e in self.stack.udp_receivers(path.iface, src, self.local[1], dst, port):
+            for e in self.stack.udp_receivers(path.iface, src, self.local[1], dst, port, self.lite):
                 e.take(d)
         return len(data)
 
     def _emit(self, path: Path, src: bytes, port: int, data: bytes, ttl: int, tos: int) -> int:
         stack = self.stack
         size = len(data) + 8
-        head = self.local[1].to_bytes(2, "big") + port.to_bytes(2, "big") + size.to_bytes(2, "big")
+        covers = self.coverage if self.lite and self.coverage < size else size
+        head = (
+            self.local[1].to_bytes(2, "big")
+            + port.to_bytes(2, "big")
+            + (covers & 0xFFFF).to_bytes(2, "big")
+        )
         v4 = len(path.dst) == 4
         whole = size + (20 if v4 else 40) <= path.mtu
         if not whole and self.pmtu_discover >= PMTUDISC_DO:
             self._too_big(path, (path.dst, port), data)
             return -errno.EMSGSIZE
-        pseudo = pseudo_sum(src, path.dst, 17, size)
+        proto = 136 if self.lite else 17
+        pseudo = pseudo_sum(src, path.dst, proto, size)
         offload = None
-        if v4 and self.no_checksum:
+        if self.lite:
+            field = finish(pseudo + parts_sum([head, data[: covers - 8] if covers else data]))
+        elif v4 and self.no_checksum:
             field = b"\0\0"
         elif whole and path.iface.link.checksums:
             field = pseudo.to_bytes(2, "big")
             offload = Offload(0, 6)
         else:
             field = finish(pseudo + parts_sum([head, data]))
-        mib = stack.counters.udp if v4 else stack.counters.udp6
+        mib = stack.counters.of_udp(self.lite, v4)
         mib.OutDatagrams += 1
         df = whole and self.pmtu_discover != PMTUDISC_DONT
         return send(
-            stack, path, src, 17, [head + field, data], ttl, tos, df, offload, owner=self.owner
+            stack, path, src, proto, [head + field, data], ttl, tos, df, offload, owner=self.owner
         )
 
     def _too_big(self, path: Path, dst: Addr, data: bytes) -> None:
@@ -199,10 +212,14 @@ class UdpEndpoint(Inbox):
         """A datagram for this endpoint; False: its buffer is full."""
         if self.add(d):
             return True
-        mib = self.stack.counters.udp if len(d.dst[0]) == 4 else self.stack.counters.udp6
+        mib = self.stack.counters.of_udp(self.lite, len(d.dst[0]) == 4)
         mib.RcvbufErrors += 1
         mib.InErrors += 1
         return False
+
+    def enough(self, coverage: int) -> bool:
+        """Whether a checksum over so much, and no more, will do."""
+        return self.least < 0 or 0 < self.least <= coverage
 
     def icmp(self, e: IcmpError, port: int) -> None:
         """An error about a datagram of ours, sent to ``port``."""
@@ -256,20 +273,47 @@ class UdpEndpoint(Inbox):
         self.queue.clear()
 
 
+def slot(port: int, lite: bool) -> int:
+    """Under which number endpoints of a port are kept."""
+    return port | 0x10000 if lite else port
+
+
+def _lite_checksum_holds(p: Packet, size: int, covers: int) -> bool:
+    """It is never left out, and no device computes it (RFC 3828 section 3.1)."""
+    if p.buf[p.start + 6 : p.start + 8] == b"\0\0":
+        return False
+    total = pseudo_sum(p.src, p.dst, 136, size) + ones_sum(p.buf[p.start : p.start + covers])
+    return total % 65535 == 0
+
+
 def receive(stack: Stack, p: Packet) -> bool:
-    """A UDP packet; False: nobody is at its port."""
+    """A packet of UDP or UDP-Lite; False: nobody is at its port."""
     v4 = len(p.src) == 4
-    mib = stack.counters.udp if v4 else stack.counters.udp6
+    lite = p.proto == 136
+    mib = stack.counters.of_udp(lite, v4)
     n = p.end - p.start
     if n < 8:
         mib.InErrors += 1
         return True
     length = p.buf[p.start + 4] << 8 | p.buf[p.start + 5]
+    coverage = 0  # of UDP-Lite: partial
+    if lite:
+        if length == 0:
+            length = n
+        coverage = length if length < n else 0
     if length < 8 or length > n:
         mib.InErrors += 1
         return True
+    if lite:
+        if not _lite_checksum_holds(p, n, length):
+            mib.InCsumErrors += 1
+            mib.InErrors += 1
+            return True
+        length = n
     p.end = p.start + length
-    if p.buf[p.start + 6] == 0 and p.buf[p.start + 7] == 0:
+    if lite:
+        pass
+    elif p.buf[p.start + 6] == 0 and p.buf[p.start + 7] == 0:
         if not v4:
             mib.InCsumErrors += 1
             mib.InErrors += 1
@@ -280,7 +324,7 @@ def receive(stack: Stack, p: Packet) -> bool:
         return True
     sport = p.buf[p.start] << 8 | p.buf[p.start + 1]
     dport = p.buf[p.start + 2] << 8 | p.buf[p.start + 3]
-    found = stack.udp_receivers(p.iface, p.src, sport, p.dst, dport)
+    found = stack.udp_receivers(p.iface, p.src, sport, p.dst, dport, lite)
     if not found:
         if p.local:
             mib.NoPorts += 1
@@ -294,12 +338,16 @@ def receive(stack: Stack, p: Packet) -> bool:
         e = found[0]
         if len(found) > 1:
             spread = hash((p.src, sport, dport))
-            e = found[stack.choose(17, dport, d.data, len(found), spread)]
-        if e.take(d):
+            e = found[stack.choose(p.proto, dport, d.data, len(found), spread)]
+        if coverage and not e.enough(coverage):
+            mib.InErrors += 1
+        elif e.take(d):
             mib.InDatagrams += 1
         return True
     for e in found:
-        if e.take(d):
+        if coverage and not e.enough(coverage):
+            mib.InErrors += 1
+        elif e.take(d):
             mib.InDatagrams += 1
     return True
 
