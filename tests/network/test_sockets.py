@@ -371,3 +371,42 @@ def test_udplite(wire: Wire) -> None:
     assert wire.on_peer(f"{ask} 10.99.0.2; {ask} fd99::2") == native * 2
     shown = wire.on_peer(f"tshark -r {wire.base}/pcap -o udplite.checksum:TRUE -Y udp.checksum.bad 2>/dev/null | wc -l; tshark -r {wire.base}/pcap 2>/dev/null | wc -l")  # fmt: skip
     assert shown.split()[0] == "0" and int(shown.split()[1]) > 50
+
+
+STREAM_FILTER = """
+import ctypes, select, socket, struct, sys
+def attach(s, *lines):
+    raw = b"".join(struct.pack("<HBBI", *line) for line in lines)
+    buf = ctypes.create_string_buffer(raw, len(raw))
+    s.setsockopt(1, 26, struct.pack("<H6xQ", len(lines), ctypes.addressof(buf)))
+# Nothing of segments that are longer than their header by one byte to four
+SHORT = ((0x30, 0, 0, 12), (0x74, 0, 0, 2), (0x54, 0, 0, 0x3C), (7, 0, 0, 0), (0x80, 0, 0, 0), (0x1C, 0, 0, 0), (0x15, 2, 0, 0), (0x25, 1, 0, 4), (6, 0, 0, 0), (6, 0, 0, 0xFFFFFFFF))
+def ready(s, wait):
+    return bool(select.select([s], [], [], wait)[0])
+s = socket.create_connection((sys.argv[1], 7470)); s.settimeout(20)
+print(s.send(b"first"), s.recv(9)); attach(s, *SHORT)
+print(s.send(b"longer"), s.recv(9), s.send(b"x"), ready(s, 0.5)); s.setsockopt(1, 27, 0); print(s.recv(9))
+# A listener whose filter takes nothing has no connections; those that come once it does have its filter
+if len(sys.argv) > 2:
+    l = socket.create_server((sys.argv[2], 7471)); attach(l, (6, 0, 0, 0)); s.send(b"connect!"); print(s.recv(9), ready(l, 0.7)); attach(l, *SHORT)
+    a = l.accept()[0]; print(ready(a, 0.7)); a.setsockopt(1, 27, 0); print(a.recv(9))
+"""
+ECHOES = """
+import socket
+l = socket.create_server(("", 7470))
+while True:
+    s, addr = l.accept()
+    while data := s.recv(100):
+        s.sendall(data)
+        if data == b"connect!":
+            kept = socket.create_connection((addr[0], 7471)); kept.send(b"hi"); break
+"""
+
+
+def test_filters_on_streams(wire: Wire) -> None:
+    wire.peer_start(f"exec python3 -c '{ECHOES}'")
+    wire.until("ss -ltn | grep -q :7470")
+    ask = f"python3 -c '{STREAM_FILTER}' 10.99.0.1 10.99.0.2"
+    native = wire.on_peer(f"ip netns exec {wire.box} {ask}")
+    assert native.endswith("b'connect!' False\nFalse\nb'hi'\n")
+    assert wire.run(ask) == native

@@ -569,6 +569,10 @@ class Socket(FileDescription):
         if program is None and self.bpf is None:
             raise SysErr(errno.ENOENT)
         self.bpf = program
+        self.filter_set()
+
+    def filter_set(self) -> None:
+        """Told when a filter was attached or taken away."""
 
     def buffer_set(self, sending: bool) -> None:
         """Told when a program has chosen the size of a buffer."""

@@ -74,6 +74,8 @@ def watch_over(c: TcpConnection) -> None:
 def apply(s: TcpSocket, c: TcpConnection) -> None:
     """The socket's options for a new connection."""
     c.owner = s.sender
+    if s.bpf is not None:
+        c.keeps = s.keeps
     for (level, opt), value in s.opts.items():
         option(c, level, opt, value)
     if s.sndbuf_set:

@@ -12,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, final
 
 from ..abi.socket import (
+    AF_INET,
     MSG_FASTOPEN,
     MSG_OOB,
     SHUT_RD,
@@ -22,6 +23,7 @@ from ..abi.socket import (
     SOL_TCP,
 )
 from ..errors import SysErr
+from ..kernel.cbpf import run
 from ..kernel.wait import (
     POLLERR,
     POLLHUP,
@@ -34,9 +36,11 @@ from ..kernel.wait import (
 )
 from ..vfs import sigio
 from . import resolver, resolver_tcp, tcp_far, tcp_near, tcp_options
+from .filter import View
 from .inet import InetSocket
 from .ports import ANY6, BACKLOG, LO6, Addr, Ports, is_any, is_v4
 from .socket import Received, Ucred
+from .stack.tcp.segment import SYN
 from .state import NetState, mapped, unmapped
 
 if TYPE_CHECKING:
@@ -128,6 +132,7 @@ class TcpSocket(InetSocket):
                 self.interface(self.device),
             )
             self.outer.notify = self._from_outside
+            self.filter_set()
 
     def meet_stack(self) -> None:
         """The namespace has a stack from now on."""
@@ -192,7 +197,9 @@ class TcpSocket(InetSocket):
                 if self.dontwait(0):
                     self._refused()
                 raise SysErr(errno.ECONNREFUSED)
-            if len(other.pending) <= other.backlog:
+            if len(other.pending) <= other.backlog and tcp_near.lets(
+                other, (src, self.local[1]), b"", SYN
+            ):
                 break
             if self.dontwait(0):
                 raise SysErr(errno.EAGAIN)
@@ -309,7 +316,7 @@ class TcpSocket(InetSocket):
         new = TcpSocket(t, self.domain, self.type, self.protocol)
         new.net = self.net
         new.opts = {k: v for k, v in self.opts.items() if k[0] != SOL_TCP or k[1] != 9}
-        new.sndbuf, new.rcvbuf = self.sndbuf, self.rcvbuf
+        new.sndbuf, new.rcvbuf, new.bpf = self.sndbuf, self.rcvbuf, self.bpf
         new.sndbuf_set, new.rcvbuf_set = self.sndbuf_set, self.rcvbuf_set
         return new
 
@@ -474,6 +481,28 @@ class TcpSocket(InetSocket):
 
     def peeks(self) -> bool:
         return True
+
+    def filters(self) -> bool:
+        return True
+
+    def filter_set(self) -> None:
+        """What a filter drops comes again, on Linux by retransmission, until one lets it pass."""
+        keeps = self.keeps if self.bpf is not None else None
+        if self.far is not None:
+            self.far.keeps = keeps
+        if self.outer is not None:
+            self.outer.keeps = keeps
+        if self.state == LISTEN:
+            self.queue.wake(POLLOUT)
+        elif self.peer is not None:
+            tcp_near.flush(self.peer)
+
+    def keeps(self, data: bytes) -> int:
+        """How many bytes of a segment the filter lets pass."""
+        v4 = self.domain == AF_INET
+        if self.bpf is None:
+            return len(data)
+        return run(self.bpf, View(data, 0, 0x0800 if v4 else 0x86DD, 0, self.device))
 
     def peername(self) -> bytes:
         if self.was_reset or (

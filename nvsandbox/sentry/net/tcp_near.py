@@ -28,9 +28,11 @@ from ..kernel.wait import (
 from ..vfs import sigio
 from . import peek
 from .socket import Received, received
+from .stack.tcp.segment import HEADER, PSH
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
+    from .ports import Addr
     from .tcp_local import TcpSocket
 
 CONNECTED: Final = 2
@@ -59,6 +61,14 @@ def window(s: TcpSocket, p: TcpSocket) -> int:
     return s.sndbuf + p.rcvbuf - p.rx_bytes - p.held_bytes
 
 
+def lets(p: TcpSocket, source: Addr, data: bytes, flags: int) -> bool:
+    """Whether the filter of ``p``, if it has one, lets a segment pass; its header is as loopback's would be."""
+    if p.bpf is None:
+        return True
+    head = HEADER.pack(source[1], p.local[1], 0, 0, 0x8000 | flags, 512, 0, 0) + bytes(12)
+    return p.keeps(head + data) > (len(head) if data else 0)
+
+
 def send(s: TcpSocket, t: Task, data: bytes, flags: int) -> int:
     """As Socket.send."""
     sent = 0
@@ -85,6 +95,10 @@ def send(s: TcpSocket, t: Task, data: bytes, flags: int) -> int:
         if room > 0:
             piece = data[sent : sent + room] if sent or n > room else data
             sent += len(piece)
+            if p.bpf is not None and not lets(p, s.local, piece, PSH):
+                p.held.append(piece)
+                p.held_bytes += len(piece)
+                continue
             if p.held or flags & MSG_MORE or s.opts.get((SOL_TCP, TCP_CORK)):
                 _hold(s, t, p, piece, flags)
                 continue
@@ -161,6 +175,8 @@ def flush(s: TcpSocket) -> None:
     """What is held goes to the other side."""
     p = s.peer
     if p is not None and p.held:
+        if p.bpf is not None and not lets(p, s.local, b"".join(p.held), PSH):
+            return
         p.rx.extend(p.held)
         p.rx_bytes += p.held_bytes
         p.held.clear()

@@ -401,7 +401,7 @@ class UnixSocket(Socket):
         return True
 
     def filters(self) -> bool:
-        return self.type != SOCK_STREAM
+        return True  # streams take one, and never ask it, as Linux's
 
     def max_send(self) -> int:
         return 0 if self.type == SOCK_STREAM else max(self.sndbuf - 32, 1)

@@ -114,6 +114,7 @@ class TcpConnection(Expiring):
         "keep_intvl",
         "keep_probes",
         "keepalive",
+        "keeps",
         "key",
         "last_rx",
         "last_tx",
@@ -237,6 +238,7 @@ class TcpConnection(Expiring):
         self.dead = self.orphan = False
         # Options
         self.owner: Owner | None = None
+        self.keeps: Callable[[bytes], int] | None = None  # how much a filter lets pass
         self.nodelay = self.cork = self.oobinline = self.keepalive = False
         self.keep_idle, self.keep_intvl, self.keep_cnt = 7200 * S, 75 * S, 9
         self.user_timeout = 0

@@ -97,7 +97,7 @@ class TcpListener:
 
     __slots__ = (
         "backlog", "closed", "congestion", "cookies_until", "cork", "family", "iface", "keep_cnt", "keep_idle",
-        "keep_intvl", "keepalive", "linger2", "local", "maxseg", "nodelay", "notify", "oobinline", "queue", "rcvbuf",
+        "keep_intvl", "keepalive", "keeps", "linger2", "local", "maxseg", "nodelay", "notify", "oobinline", "queue", "rcvbuf",
         "requests", "sndbuf", "table", "tos", "ttl", "user_timeout", "v6only",
     )  # fmt: skip
 
@@ -121,6 +121,7 @@ class TcpListener:
         self.requests = 0
         self.cookies_until = 0
         self.closed = False
+        self.keeps: Callable[[bytes], int] | None = None
         self.nodelay = self.cork = self.oobinline = self.keepalive = False
         self.keep_idle, self.keep_intvl, self.keep_cnt = 7200 * S, 75 * S, 9
         self.user_timeout = 0
@@ -290,6 +291,7 @@ class TcpListener:
             self.tos,
         )
         c.maxseg = self.maxseg
+        c.keeps = self.keeps
         if self.sndbuf and self.sndbuf != SNDBUF_INITIAL:
             c.set_sndbuf(self.sndbuf)
         if self.rcvbuf:

@@ -15,7 +15,7 @@ from ..ports import EPHEMERAL
 from . import input, recovery, secrets, timeouts, transmit
 from .connection import Addr, TcpConnection
 from .listener import SynRequest, TcpListener
-from .segment import ACK, HEADER, MASK, RST, SYN, Segment, parse, unwrap
+from .segment import ACK, FIN, HEADER, MASK, RST, SYN, Segment, parse, unwrap
 from .states import MS, SYN_RECV, SYN_SENT, TIME_WAIT_LEN
 from .timewait import TimeWait
 
@@ -252,10 +252,15 @@ class TcpTable:
         key = p.src + p.dst + p.buf[p.start : p.start + 4]
         c = self.conns.get(key)
         if c is not None:
+            if c.keeps is not None and not _passes(c.keeps, p, seg):
+                return
             input.arrives(c, seg, now)
             return
         r = self.requests.get(key)
         if r is not None:
+            keeps = r.listener.keeps
+            if keeps is not None and not _passes(keeps, p, seg):
+                return
             r.listener.request_segment(r, p, seg, now)
             return
         iss = 0
@@ -271,6 +276,8 @@ class TcpTable:
     ) -> None:
         """RFC 9293 section 3.10.7.2."""
         lst = self.find_listener(p, seg)
+        if lst is not None and lst.keeps is not None and not _passes(lst.keeps, p, seg):
+            return
         if lst is not None and seg.flags & (SYN | ACK | RST) == SYN:
             if seg.sport and not seg.flags & 1:
                 if w is not None:
@@ -365,3 +372,15 @@ class TcpTable:
             if len(s.data) > c.mss and not s.sacked:
                 recovery.mark_lost(c, s)
         transmit.push(c, now)
+
+
+def _passes(keeps: Callable[[bytes], int], p: Packet, seg: Segment) -> bool:
+    """What a socket's filter says of a segment; data that it cuts off will come again (Linux: tcp_filter)."""
+    n = keeps(p.buf[p.start : p.end])
+    if n <= 0:
+        return False
+    left = max(n - (p.end - p.start - len(seg.data)), 0)
+    if left < len(seg.data):
+        seg.data = seg.data[:left]
+        seg.flags &= ~FIN
+    return True
