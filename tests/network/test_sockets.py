@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 from .conftest import Wire
 
@@ -410,3 +411,52 @@ def test_filters_on_streams(wire: Wire) -> None:
     native = wire.on_peer(f"ip netns exec {wire.box} {ask}")
     assert native.endswith("b'connect!' False\nFalse\nb'hi'\n")
     assert wire.run(ask) == native
+
+
+IP_OPTIONS = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(20); s.setsockopt(0, 6, 1); s.setsockopt(0, 7, 1)
+if sys.argv[1] == "serve":
+    s.bind(("", 7480)); print("up", flush=True)
+    s.settimeout(None)
+    while True:
+        data, control, flags, addr = s.recvmsg(5000, 400)
+        s.setsockopt(0, 4, max((body for _, kind, body in control if kind == 7), default=b""))
+        s.sendto(repr((len(data), control)).encode(), addr)
+s.connect((sys.argv[1], 7480))
+for x in (b"", bytes((7, 15, 4)) + bytes(12), b"\\1\\x94\\4\\0\\0" + bytes((7, 7, 4)) + bytes(4)):
+    s.setsockopt(0, 4, x)
+    for n in (1, 1400, 1465, 4000):
+        s.send(bytes(n)); print(*s.recvmsg(1000, 400)[:2])
+"""
+
+
+def test_ip_options(wire: Wire) -> None:
+    """Recorded routes, what fragments have of options, and what ping prints, both ways."""
+    ask, serve = (
+        f"python3 -c '{IP_OPTIONS}' {{0}}; ping -n -c 1 -R {{0}}; ping -n -c 1 -T tsandaddr {{0}}",
+        f"exec python3 -c '{IP_OPTIONS}' serve",
+    )
+    wire.peer_start(serve)
+    wire.until("ss -lun | grep -q :7480")
+
+    def plain(text: str) -> str:
+        text = re.sub(r"(time[ =]|rtt ).*", "", text)
+        return re.sub(r"[-\d]+ absolute( not-standard)?|\t[-\d]+$", "TIME", text, flags=re.M)
+
+    wire.peer_start(f"exec tcpdump -i eth0 -U -w {wire.base}/pcap ip 2>/dev/null")
+    native = plain(
+        wire.on_peer(
+            f"echo {shlex.quote(ask.format('10.99.0.1'))} | ip netns exec {wire.box} bash -e"
+        )
+    )
+    assert native.count("10.99.0.1\n") >= 2 and "RR:" in native and "TS:" in native
+    assert plain(wire.run(ask.format("10.99.0.1"))) == native
+    p = wire.start(serve)
+    assert wire.line(p) == "up"
+    swapped = native.replace("10.99.0.1", "x").replace("10.99.0.2", "10.99.0.1").replace("x", "10.99.0.2")  # fmt: skip
+    inside = plain(wire.on_peer(ask.format("10.99.0.2")))
+    assert [line for line in inside.split("\n") if "b'" not in line] == [line for line in swapped.split("\n") if "b'" not in line]  # fmt: skip
+    assert inside.count("b'") == native.count("b'")
+    wire.until(f"[ $(tshark -r {wire.base}/pcap 2>/dev/null | wc -l) -gt 40 ]")
+    assert wire.on_peer(f"tshark -r {wire.base}/pcap -o ip.check_checksum:TRUE -Y '_ws.malformed or ip.checksum.status == 0' 2>/dev/null") == ""  # fmt: skip

@@ -26,6 +26,7 @@ from ..errors import SysErr
 from . import inet
 from .ports import Addr, is_any, is_v4, make_sockaddr
 from .socket import Control, Received
+from .stack.ipoptions import IpOptions, answer, parse
 from .state import NetState, mapped
 
 if TYPE_CHECKING:
@@ -40,10 +41,18 @@ EXTENDED_ERROR: Final = struct.Struct("<IBBBxII")  # struct sock_extended_err, l
 class Packet:
     """A received datagram: ``dst`` 16 bytes, ``index`` the interface, ``when`` ns since the epoch."""
 
-    __slots__ = ("data", "dst", "index", "src", "tos", "ttl", "when")
+    __slots__ = ("data", "dst", "index", "options", "src", "tos", "ttl", "when")
 
     def __init__(
-        self, data: bytes, src: Addr, dst: bytes, index: int, when: int, ttl: int, tos: int
+        self,
+        data: bytes,
+        src: Addr,
+        dst: bytes,
+        index: int,
+        when: int,
+        ttl: int,
+        tos: int,
+        options: bytes = b"",
     ) -> None:
         self.data = data
         self.src = src
@@ -52,6 +61,7 @@ class Packet:
         self.when = when
         self.ttl = ttl
         self.tos = tos
+        self.options = options  # IPv4's, as IP_RECVOPTS shows them
 
 
 class Outgoing(NamedTuple):
@@ -62,6 +72,7 @@ class Outgoing(NamedTuple):
     ttl: int
     tos: int
     segment: int
+    options: IpOptions | None = None
 
 
 PLAIN: Final = Outgoing(b"", 0, -1, -1, -1)
@@ -71,6 +82,7 @@ UDP_SEGMENT: Final = 103
 def outgoing(net: NetState, control: list[Control]) -> Outgoing:
     """How a datagram is to be sent. Raises EINVAL, EADDRNOTAVAIL."""
     source, index, ttl, tos, segment = b"", 0, -1, -1, -1
+    options: IpOptions | None = None
     for level, kind, body in control:
         if level == SOL_IP and kind == inet.IP_PKTINFO:
             if len(body) != 12:
@@ -90,6 +102,10 @@ def outgoing(net: NetState, control: list[Control]) -> Outgoing:
             tos = body[0] if len(body) == 1 else _number(body)
             if not -1 <= tos <= 255:
                 raise SysErr(errno.EINVAL)
+        elif (level, kind) == (SOL_IP, inet.IP_RETOPTS):
+            options = parse(body, False)
+            if options is None:
+                raise SysErr(errno.EINVAL)
         elif (level, kind) == (SOL_UDP, UDP_SEGMENT):
             if len(body) != 2:
                 raise SysErr(errno.EINVAL)
@@ -98,7 +114,7 @@ def outgoing(net: NetState, control: list[Control]) -> Outgoing:
             raise SysErr(errno.EINVAL)
     if source and not net.is_local(source):
         raise SysErr(errno.EADDRNOTAVAIL if not is_v4(source) else errno.EINVAL)
-    return Outgoing(source, index, ttl, tos, segment)
+    return Outgoing(source, index, ttl, tos, segment, options)
 
 
 def _number(body: bytes) -> int:
@@ -121,6 +137,11 @@ def incoming(s: InetSocket, p: Packet) -> list[Control]:
             out.append((SOL_IP, inet.IP_TTL, struct.pack("<i", p.ttl)))
         if opts.get((SOL_IP, inet.IP_RECVTOS)):
             out.append((SOL_IP, inet.IP_TOS, bytes((p.tos,))))
+        if p.options and opts.get((SOL_IP, inet.IP_RECVOPTS)):
+            out.append((SOL_IP, inet.IP_RECVOPTS, p.options))
+        if p.options and opts.get((SOL_IP, inet.IP_RETOPTS)):
+            back = answer(p.options)
+            out.append((SOL_IP, inet.IP_RETOPTS, back.raw if back is not None else b""))
         if opts.get((SOL_IP, inet.IP_RECVORIGDSTADDR)):
             to = make_sockaddr((p.dst, s.local[1]), AF_INET)
             out.append((SOL_IP, inet.IP_RECVORIGDSTADDR, to))

@@ -48,6 +48,7 @@ from .ports import (
     parse_sockaddr,
 )
 from .socket import Received, Socket
+from .stack.ipoptions import IpOptions, parse
 from .stack.members import Members
 from .stack.output import find_path
 from .stack.owner import Owner
@@ -69,6 +70,8 @@ IP_PKTINFO: Final = 8
 IP_HDRINCL: Final = 3
 IP_OPTIONS: Final = 4
 IP_ROUTER_ALERT: Final = 5
+IP_RECVOPTS: Final = 6
+IP_RETOPTS: Final = 7
 IP_PKTOPTIONS: Final = 9
 IP_MTU_DISCOVER: Final = 10
 IP_RECVORIGDSTADDR: Final = 20
@@ -115,7 +118,17 @@ NONLOCAL: Final = (
 class InetSocket(Socket):
     """An AF_INET or AF_INET6 socket; ``local`` and ``remote`` are (ip, port), port 0 while unset."""
 
-    __slots__ = ("local", "mcast_if", "members", "notes", "owner_uid", "remote", "sender", "v6only")
+    __slots__ = (
+        "ip_options",
+        "local",
+        "mcast_if",
+        "members",
+        "notes",
+        "owner_uid",
+        "remote",
+        "sender",
+        "v6only",
+    )
 
     def __init__(self, t: Task, domain: int, type: int, protocol: int) -> None:
         super().__init__(t, domain, type, protocol)
@@ -125,6 +138,7 @@ class InetSocket(Socket):
         self.v6only = False
         self.members: Members | None = None
         self.notes: Notes | None = None
+        self.ip_options: IpOptions | None = None  # IP_OPTIONS
         self.mcast_if = 0  # interface that multicast leaves by, 0: by route
         self.owner_uid = t.creds.euid
         self.sender = Owner(t.creds.fsuid, t.creds.fsgid)
@@ -349,7 +363,9 @@ class InetSocket(Socket):
             return struct.pack("<i", self.path_mtu())
         if opt == IP_UNICAST_IF:
             return struct.pack(">I", self.opts.get((SOL_IP, opt), 0))
-        if opt == IP_OPTIONS or (opt == IP_PKTOPTIONS and not self.max_send()):
+        if opt == IP_OPTIONS:
+            return self.ip_options.raw if self.ip_options is not None else b""
+        if opt == IP_PKTOPTIONS and not self.max_send():
             return b""
         if opt in options.IP_RULES or opt in (IP_HDRINCL, IP_ROUTER_ALERT, IP_NODEFRAG):
             return struct.pack("<i", self.value(SOL_IP, opt))
@@ -491,7 +507,7 @@ class InetSocket(Socket):
                 raise SysErr(errno.EADDRNOTAVAIL)
             self.opts[level, opt] = index
         elif level == SOL_IP and opt == IP_OPTIONS:
-            self._ip_options(data)
+            self._ip_options(t, data)
         elif level == SOL_IP and opt == IP_ROUTER_ALERT:
             raise SysErr(errno.EINVAL)
         elif level == SOL_IPV6 and opt == IPV6_MULTICAST_IF:
@@ -519,15 +535,17 @@ class InetSocket(Socket):
             return membership.option(self, level, opt, data)
         return True
 
-    def _ip_options(self, data: bytes) -> None:
-        """IP_OPTIONS: nothing but padding can be asked for; routers drop the others (RFC 7126). Raises EINVAL."""
-        if len(data) > 40:
+    def _ip_options(self, t: Task, data: bytes) -> None:
+        """IP_OPTIONS; of TCP's nothing but padding can be asked for. Raises EINVAL."""
+        own = frozenset(a.ip for a in self.net.addresses if a.family == AF_INET)
+        o = parse(data, t.creds.ns_capable(self.net.administrator(), CAP_NET_RAW), own)
+        if o is None or (not self.max_send() and any(o.raw.split(b"\0")[0].strip(b"\1"))):
             raise SysErr(errno.EINVAL)
-        for kind in data:
-            if kind == 0:  # the end of the list
-                break
-            if kind != 1:
-                raise SysErr(errno.EINVAL)
+        self.ip_options = o if data else None
+        self.ip_options_set()
+
+    def ip_options_set(self) -> None:
+        """Told of IP_OPTIONS."""
 
     def _default_source(self, data: bytes) -> None:
         """IPV6_PKTINFO as an option: the interface for what is sent (RFC 3542 section 6.2). Raises EINVAL, ENODEV."""

@@ -37,6 +37,8 @@ from .filter import View
 from .inet import InetSocket
 from .ports import is_any, is_multicast, is_v4, make_sockaddr, parse_sockaddr
 from .socket import Control, Received, Ucred
+from .stack.ipoptions import IpOptions, received
+from .stack.ipoptions import answer as recorded
 from .state import NetState, mapped, unmapped
 
 if TYPE_CHECKING:
@@ -89,10 +91,15 @@ class RawSocket(InetSocket):
             self.far = self.net.stack.raw_open(4 if self.domain == AF_INET else 16, self.protocol)
             self.far.notify = self._from_stack
             self.far.owner = self.sender
+            self.far.options = self.ip_options
             if (SOL_IP, IP_HDRINCL) in self.opts:
                 self.far.hdrincl = bool(self.opts[SOL_IP, IP_HDRINCL])
             for (level, opt), value in list(self.opts.items()):
                 self.option_set(level, opt, value)
+
+    def ip_options_set(self) -> None:
+        if self.far is not None:
+            self.far.options = self.ip_options
 
     def _ping(self) -> bool:
         return self.type == SOCK_DGRAM
@@ -106,7 +113,8 @@ class RawSocket(InetSocket):
             if d is None:
                 break
             src = (mapped(d.src[0]), 0)
-            self.put(Packet(d.data, src, mapped(d.dst[0]), d.ifindex, time.time_ns(), d.ttl, d.tos))
+            to = mapped(d.dst[0])
+            self.put(Packet(d.data, src, to, d.ifindex, time.time_ns(), d.ttl, d.tos, d.options))
         if events & POLLERR:
             self.err = far.take_error() or self.err
             self.queue.wake(POLLERR)
@@ -222,7 +230,8 @@ class RawSocket(InetSocket):
         if self._ping():
             body = self._echo(data)
         if self.net.is_local(ip) and not self.net.filtered(ip):
-            self._loop(body, how.source or (self.net.source_for(ip)), ip)
+            options = how.options or self.ip_options if is_v4(ip) else None
+            self._loop(body, how.source or (self.net.source_for(ip)), ip, options)
             return len(data)
         far = self.far
         if far is None:
@@ -231,7 +240,9 @@ class RawSocket(InetSocket):
             self.may_send("raw", (ip, 0))
         via = self.interface(how.iface) if how.iface else self.way(addr, ip)
         src = how.source or (self.local[0] if not is_any(self.local[0]) else b"")
-        r = far.send_to(body, unmapped(ip), unmapped(src) if src else b"", via, how.ttl, how.tos)
+        r = far.send_to(
+            body, unmapped(ip), unmapped(src) if src else b"", via, how.ttl, how.tos, how.options
+        )
         return len(data) if r >= 0 else r
 
     def _echo(self, data: bytes) -> bytes:
@@ -246,12 +257,13 @@ class RawSocket(InetSocket):
             body = body[:2] + checksum(body).to_bytes(2, "big") + body[4:]
         return body
 
-    def _loop(self, body: bytes, src: bytes, dst: bytes) -> None:
+    def _loop(self, body: bytes, src: bytes, dst: bytes, options: IpOptions | None) -> None:
         """To ourselves: raw sockets of the protocol hear it, and an echo request is answered."""
         v4 = is_v4(dst)
         if self.opts.get((SOL_IP, IP_HDRINCL)) and v4:
             body = body[(body[0] & 15) * 4 :] if body else b""
-        deliver(self.net, self.domain, self.protocol, body, src, dst)
+        there = b"" if options is None else received(options.build(src[12:]), dst[12:])
+        deliver(self.net, self.domain, self.protocol, body, src, dst, there)
         request, reply = ECHO4 if v4 else ECHO6
         if (
             self.protocol in (IPPROTO_ICMP, IPPROTO_ICMPV6)
@@ -261,7 +273,9 @@ class RawSocket(InetSocket):
             answer = bytes((reply, 0, 0, 0)) + body[4:]
             if v4:
                 answer = answer[:2] + checksum(answer).to_bytes(2, "big") + answer[4:]
-            deliver(self.net, self.domain, self.protocol, answer, dst, src)
+            back = recorded(there) if there else None
+            here = b"" if back is None else received(back.build(dst[12:]), src[12:])
+            deliver(self.net, self.domain, self.protocol, answer, dst, src, here)
 
     def recv(self, t: Task, size: int, flags: int) -> Received | int:
         deadline = self.rcv_deadline(t)
@@ -398,14 +412,35 @@ class RawSocket(InetSocket):
         self.rx.clear()
 
 
-def deliver(net: NetState, domain: int, protocol: int, body: bytes, src: bytes, dst: bytes) -> None:
+def deliver(
+    net: NetState,
+    domain: int,
+    protocol: int,
+    body: bytes,
+    src: bytes,
+    dst: bytes,
+    options: bytes = b"",
+) -> None:
     """A packet within the sandbox, to the raw and ping sockets it concerns."""
     data = body
     if domain == AF_INET:
-        head = struct.pack(
-            ">BBHHHBBH4s4s", 0x45, 0, 20 + len(body), 0, 0x4000, 64, protocol, 0, src[12:], dst[12:]
+        head = (
+            struct.pack(
+                ">BBHHHBBH4s4s",
+                0x45 + (len(options) >> 2),
+                0,
+                20 + len(options) + len(body),
+                0,
+                0x4000,
+                64,
+                protocol,
+                0,
+                src[12:],
+                dst[12:],
+            )
+            + options
         )
         data = head[:10] + checksum(head).to_bytes(2, "big") + head[12:] + body
     for s in list(ALL):
         if s.net is net and s.domain == domain and s.protocol == protocol:
-            s.put(Packet(data, (src, 0), dst, 1, time.time_ns(), 64, 0))
+            s.put(Packet(data, (src, 0), dst, 1, time.time_ns(), 64, 0, options))

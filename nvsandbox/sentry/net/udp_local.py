@@ -54,6 +54,7 @@ from .ports import (
     parse_sockaddr,
 )
 from .socket import Control, Received, Ucred
+from .stack.ipoptions import received
 from .state import NetState, mapped, unmapped
 
 if TYPE_CHECKING:
@@ -173,6 +174,7 @@ class UdpSocket(InetSocket):
         self.far = far
         far.owner = self.sender
         far.notify = self._from_stack
+        far.options = self.ip_options
         udplite.tell_far(self)
         for level, opt in list(self.opts):
             self.option_set(level, opt, self.opts[level, opt])
@@ -199,7 +201,16 @@ class UdpSocket(InetSocket):
                 elif self.net.egress is not None:
                     self._hears(src, d.data)
                 self.put(
-                    Packet(d.data, src, mapped(d.dst[0]), d.ifindex, time.time_ns(), d.ttl, d.tos)
+                    Packet(
+                        d.data,
+                        src,
+                        mapped(d.dst[0]),
+                        d.ifindex,
+                        time.time_ns(),
+                        d.ttl,
+                        d.tos,
+                        d.options,
+                    )
                 )
         if events & POLLERR:
             self.err = far.take_error() or self.err
@@ -275,6 +286,10 @@ class UdpSocket(InetSocket):
             far.recverr = value != 0
         elif (level, opt) == (SOL_IPV6, inet.IPV6_RECVERR):
             far.recverr6 = value != 0
+
+    def ip_options_set(self) -> None:
+        if self.far is not None:
+            self.far.options = self.ip_options
 
     def device_set(self) -> None:
         if self.far is not None:
@@ -487,7 +502,7 @@ class UdpSocket(InetSocket):
         far = self._open()
         via = self.interface(how.iface) if how.iface else self.way(addr, dst[0])
         return far.send_to(
-            data, (unmapped(dst[0]), dst[1]), unmapped(how.source) if how.source else b"", via, how.ttl, how.tos,
+            data, (unmapped(dst[0]), dst[1]), unmapped(how.source) if how.source else b"", via, how.ttl, how.tos, how.options,
         )  # fmt: skip
 
     def _send_inside(self, data: bytes, dst: Addr, how: ancillary.Outgoing) -> int:
@@ -500,7 +515,9 @@ class UdpSocket(InetSocket):
             self._deliver(data, (self.net.source_for(dst[0]), self.local[1]), dst, how)
             return len(data)
         src = unmapped(how.source) if how.source else b""
-        return self._open().send_to(data, (unmapped(dst[0]), dst[1]), src, None, how.ttl, how.tos)
+        return self._open().send_to(
+            data, (unmapped(dst[0]), dst[1]), src, None, how.ttl, how.tos, how.options
+        )
 
     def _deliver(self, data: bytes, src: Addr, dst: Addr, how: ancillary.Outgoing) -> None:
         best: UdpSocket | None = None
@@ -520,7 +537,11 @@ class UdpSocket(InetSocket):
         if best is not None:
             if self.lite and not udplite.passes(self, best, len(data)):
                 return
-            best.put(Packet(data, src, dst[0], 1, time.time_ns(), *self._marks(dst[0], how)))
+            p = Packet(data, src, dst[0], 1, time.time_ns(), *self._marks(dst[0], how))
+            options = how.options or self.ip_options
+            if options is not None and is_v4(dst[0]):
+                p.options = received(options.build(unmapped(src[0])), unmapped(dst[0]))
+            best.put(p)
             return
         others = self.others()
         if others is not None and others.knows(dst):

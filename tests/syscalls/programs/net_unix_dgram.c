@@ -37,7 +37,8 @@ int main(void) {
   R(recv(p[1], buf, 10, 0));
   R(send(p[1], "x", 1, MSG_NOSIGNAL));
   struct sockaddr_un ab = {AF_UNIX};
-  memcpy(ab.sun_path, "\0nvsandbox-test-abstract", 24);
+  // One name for each process: on the host others may run the same test.
+  snprintf(ab.sun_path + 1, 24, "nvsandbox-test-%08d", getpid());
   int q = socket(AF_UNIX, SOCK_DGRAM, 0), r = socket(AF_UNIX, SOCK_DGRAM, 0);
   R(bind(q, (void *)&ab, 2 + 24));
   R(bind(r, (void *)&ab, 2 + 24));

@@ -28,7 +28,18 @@ class Reassembly(Expiring):
     """One packet. ``starts``, ``pieces``: sorted by offset. ``first``: the header of fragment 0 with 8 bytes more, for
     an ICMP error. ``total``: the payload's length, -1: the last fragment is missing."""
 
-    __slots__ = ("buffer", "cost", "first", "have", "key", "pieces", "starts", "timer", "total")
+    __slots__ = (
+        "buffer",
+        "cost",
+        "first",
+        "have",
+        "header",
+        "key",
+        "pieces",
+        "starts",
+        "timer",
+        "total",
+    )
 
     def __init__(self, buffer: Fragments, key: Key) -> None:
         self.buffer = buffer
@@ -38,7 +49,7 @@ class Reassembly(Expiring):
         self.have = 0
         self.cost = 0
         self.total = -1
-        self.first = b""
+        self.first = self.header = b""
         self.timer = Timer(self)
 
     def expire(self, now: int) -> None:
@@ -47,14 +58,15 @@ class Reassembly(Expiring):
 
 @final
 class Fragments:
-    """All packets being put together."""
+    """All packets being put together. ``header``: of the fragment 0 of the one that was completed last."""
 
-    __slots__ = ("cost", "open", "stack")
+    __slots__ = ("cost", "header", "open", "stack")
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.open: dict[Key, Reassembly] = {}
         self.cost = 0
+        self.header = b""
 
     def _mib(self, key: Key) -> IpCounters:
         c = self.stack.counters
@@ -78,8 +90,10 @@ class Fragments:
             return None
         if offset == 0:
             r.first = header + data[:8]
+            r.header = header
         if r.have == r.total:
             self._drop(r)
+            self.header = r.header
             mib.ReasmOKs += 1
             return b"".join(r.pieces)
         while self.cost > LIMIT:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final, final
 from . import ndp
 from .checksum import finish, ones_sum, pseudo_sum
 from .ip import is_any, is_multicast
+from .ipoptions import answer, received
 from .multicast import receive_mld
-from .output import MIN_PMTU4, MIN_PMTU6, find_path, send
+from .output import MIN_PMTU4, MIN_PMTU6, find_path, send, send_with_options
 
 if TYPE_CHECKING:
     from .packet import Packet
@@ -164,6 +165,10 @@ def reply(stack: Stack, p: Packet, body: bytes, tos: int) -> None:
     body = body[:2] + finish(total) + body[4:]
     mib = stack.counters.icmp if v4 else stack.counters.icmp6
     mib.OutMsgs += 1
+    options = answer(received(p.options(), src)) if v4 and body[0] == 0 else None
+    if options is not None:
+        send_with_options(stack, path, src, 1, [body], 64, tos, False, options.build(src), None)
+        return
     send(stack, path, src, 1 if v4 else 58, [body], 64, tos, False)
 
 

@@ -28,6 +28,7 @@ class Datagram(NamedTuple):
     when: int
     ttl: int
     tos: int
+    options: bytes = b""  # of IPv4, as IP_RECVOPTS shows them
 
 
 def ignore(events: int) -> None:

@@ -116,6 +116,8 @@ def receive(
         )
         if data is None:
             return
+        header = stack.fragments.header
+        head = len(header)
         p.buf = whole(header, len(data)) + data
         p.reassembled = True
         p.ip, p.start, p.end = 0, head, len(p.buf)

@@ -6,8 +6,9 @@ import errno
 import struct
 from typing import TYPE_CHECKING, Final, final
 
-from .checksum import ones_sum
+from .checksum import finish, ones_sum
 from .ip import BROADCAST4, is_link_local, is_loopback, is_multicast
+from .ipoptions import of_fragment
 from .link import Offload
 
 if TYPE_CHECKING:
@@ -143,6 +144,45 @@ def send(
     elif stack.nf is not None:
         return stack.nf.output(path, src, proto, parts, ttl, tos, dont_fragment, offload, owner)
     return emit(stack, path, src, proto, parts, ttl, tos, dont_fragment, offload)
+
+
+def send_with_options(
+    stack: Stack, path: Path, src: bytes, proto: int, parts: list[bytes], ttl: int, tos: int, dont_fragment: bool,
+    options: bytes, owner: Owner | None,
+) -> int:  # fmt: skip
+    """An IPv4 packet with options (a multiple of four bytes), whose transport's checksum is complete; 0 or -errno as ``send``."""
+    mib = stack.counters.ip
+    mib.OutRequests += 1
+    data = b"".join(parts)
+    head = 20 + len(options)
+    if len(data) + head > 65535:
+        return -errno.EMSGSIZE
+    ident = stack.ident(path.dst)
+    room = len(data)
+    if len(data) + head > path.mtu:
+        if dont_fragment:
+            mib.FragFails += 1
+            return -errno.EMSGSIZE
+        room = (path.mtu - head) & ~7
+    for at in range(0, max(len(data), 1), max(room, 8)):
+        piece = data[at : at + room]
+        more = at + room < len(data)
+        flags = (0x4000 if dont_fragment else 0) | (0x2000 if more else 0) | at >> 3
+        ip = HEADER4.pack(
+            0x40 | head >> 2, tos, head + len(piece), ident, flags, ttl, proto, 0, src, path.dst
+        )
+        ip += options if not at else of_fragment(options)
+        packet = ip[:10] + finish(ones_sum(ip)) + ip[12:] + piece
+        mib.OutOctets += len(packet)
+        if stack.nf is not None:
+            done = stack.nf.output_packet(path, packet, owner)
+            if isinstance(done, int):
+                return done
+            packet = done
+        if not path.iface.neighbours.transmit(path.hop, [packet], None):
+            mib.OutDiscards += 1
+            return -errno.ENOBUFS
+    return 0
 
 
 def emit(

@@ -44,6 +44,12 @@ class Packet:
         """Whether its frame went to many, whatever its IP address says (RFC 1122 section 3.3.6)."""
         return self.ip == 14 and self.buf[0] & 1 != 0
 
+    def options(self) -> bytes:
+        """Of IPv4's header."""
+        if len(self.src) != 4 or self.buf[self.ip] & 15 == 5:
+            return b""
+        return self.buf[self.ip + 20 : self.ip + (self.buf[self.ip] & 15) * 4]
+
     def payload(self) -> bytes:
         return self.buf[self.start : self.end]
 

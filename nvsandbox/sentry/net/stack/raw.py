@@ -13,7 +13,8 @@ from .fanout import FLAG_IGNORE_OUTGOING, MAX_MEMBERS, Fanout
 from .inbox import OVERHEAD, RCVBUF, Datagram, Inbox, ignore
 from .interface import Interface
 from .ip import is_any, is_multicast
-from .output import Path, find_path, send
+from .ipoptions import IpOptions, received
+from .output import Path, find_path, send, send_with_options
 from .udp import ERRORS, SocketError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class RawEndpoint(Inbox):
     """
 
     __slots__ = (
-        "broadcast", "checksum", "dont_fragment", "errors", "family", "hdrincl", "icmp_filter", "iface", "local", "protocol", "recverr", "remote", "tos", "ttl",
+        "broadcast", "checksum", "dont_fragment", "errors", "family", "hdrincl", "icmp_filter", "iface", "local", "options", "protocol", "recverr", "remote", "tos", "ttl",
     )  # fmt: skip
 
     def __init__(self, stack: Stack, family: int, protocol: int) -> None:
@@ -62,6 +63,7 @@ class RawEndpoint(Inbox):
         self.broadcast = False
         self.dont_fragment = self.recverr = False
         self.errors: deque[SocketError] = deque()
+        self.options: IpOptions | None = None
         self.ttl = 64
         self.tos = 0
 
@@ -73,6 +75,7 @@ class RawEndpoint(Inbox):
         iface: Interface | None = None,
         ttl: int = -1,
         tos: int = -1,
+        options: IpOptions | None = None,
     ) -> int:
         """Bytes sent or -errno: EDESTADDRREQ, EMSGSIZE, EINVAL (bad header or checksum offset), EACCES, ENETUNREACH."""
         if self.soft_error and self.hdrincl:
@@ -103,6 +106,13 @@ class RawEndpoint(Inbox):
             body = body[:at] + finish(total) + body[at + 2 :]
         if ttl < 0:
             ttl = 1 if is_multicast(dst) else self.ttl
+        options = options or self.options
+        if options is not None and self.family == 4:
+            r = send_with_options(
+                self.stack, path, src, self.protocol, [body], ttl, self.tos if tos < 0 else tos, self.dont_fragment,
+                options.build(src), self.owner,
+            )  # fmt: skip
+            return r if r < 0 else len(data)
         r = send(
             self.stack, path, src, self.protocol, [body], ttl, self.tos if tos < 0 else tos, self.dont_fragment,
             owner=self.owner,
@@ -164,7 +174,11 @@ class RawEndpoint(Inbox):
             return
         data = p.buf[p.ip : p.end] if self.family == 4 else p.payload()
         now = self.stack.now()
-        self.add(Datagram(data, (p.src, 0), (p.dst, 0), p.iface.index, now, p.ttl, p.tos))
+        options = b""
+        if self.family == 4 and data[0] & 15 > 5:
+            options = received(p.options(), p.dst)
+            data = data[:20] + options + data[20 + len(options) :]
+        self.add(Datagram(data, (p.src, 0), (p.dst, 0), p.iface.index, now, p.ttl, p.tos, options))
 
     def icmp(self, e: IcmpError) -> None:
         """An error about a packet that may be ours (Linux: raw_err): for those who ask for errors, with the packet from its transport header on."""

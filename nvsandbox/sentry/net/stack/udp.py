@@ -11,9 +11,10 @@ from .events import EPOLLERR
 from .inbox import Addr, Datagram, Inbox, ignore
 from .interface import Interface
 from .ip import BROADCAST4, is_any, is_multicast
+from .ipoptions import IpOptions, received
 from .link import Offload
 from .members import Members
-from .output import Path, find_path, send
+from .output import Path, find_path, send, send_with_options
 
 if TYPE_CHECKING:
     from .icmp import IcmpError
@@ -56,7 +57,7 @@ class UdpEndpoint(Inbox):
 
     __slots__ = (
         "broadcast", "closed", "coverage", "errors", "iface", "least", "lite", "local", "mcast_iface", "mcast_loop", "mcast_ttl", "members",
-        "no_checksum", "own_members", "path", "pmtu_discover", "recverr", "recverr6", "remote", "tos", "ttl", "v6only",
+        "no_checksum", "options", "own_members", "path", "pmtu_discover", "recverr", "recverr6", "remote", "tos", "ttl", "v6only",
     )  # fmt: skip
 
     def __init__(
@@ -71,6 +72,7 @@ class UdpEndpoint(Inbox):
         self.v6only = v6only
         self.errors: deque[SocketError] = deque()
         self.lite = lite
+        self.options: IpOptions | None = None
         self.coverage = 0
         self.least = -1
         self.own_members = members is None
@@ -101,9 +103,9 @@ class UdpEndpoint(Inbox):
 
     def send_to(
         self, data: bytes, remote: Addr | None, src: bytes = b"", iface: Interface | None = None, ttl: int = -1,
-        tos: int = -1,
+        tos: int = -1, options: IpOptions | None = None,
     ) -> int:  # fmt: skip
-        """Sends one datagram; ``src``, ``iface``, ``ttl``, ``tos`` as from control messages.
+        """Sends one datagram; ``src``, ``iface``, ``ttl``, ``tos``, ``options`` as from control messages.
 
         Bytes sent or -errno: EDESTADDRREQ, EMSGSIZE, ENETUNREACH, EACCES (broadcast), EINVAL, or a pending error.
         """
@@ -144,7 +146,9 @@ class UdpEndpoint(Inbox):
             src = bytes(len(dst))
         if ttl < 0:
             ttl = self.mcast_ttl if many else self.ttl
-        r = self._emit(path, src, port, data, ttl, self.tos if tos < 0 else tos)
+        r = self._emit(
+            path, src, port, data, ttl, self.tos if tos < 0 else tos, options or self.options
+        )
         if r == -errno.ENOBUFS and not (self.recverr if v4 else self.recverr6):
             r = 0  # lost, as on the way; who asks for errors is told (Linux: udp_send_skb)
         if r < 0:
@@ -163,8 +167,20 @@ class UdpEndpoint(Inbox):
                 e.take(d)
         return len(data)
 
-    def _emit(self, path: Path, src: bytes, port: int, data: bytes, ttl: int, tos: int) -> int:
+    def _emit(
+        self,
+        path: Path,
+        src: bytes,
+        port: int,
+        data: bytes,
+        ttl: int,
+        tos: int,
+        options: IpOptions | None,
+    ) -> int:
         stack = self.stack
+        if len(path.dst) != 4:
+            options = None
+        more = len(options.data) if options is not None else 0
         size = len(data) + 8
         covers = self.coverage if self.lite and self.coverage < size else size
         head = (
@@ -173,7 +189,7 @@ class UdpEndpoint(Inbox):
             + (covers & 0xFFFF).to_bytes(2, "big")
         )
         v4 = len(path.dst) == 4
-        whole = size + (20 if v4 else 40) <= path.mtu
+        whole = size + (20 if v4 else 40) + more <= path.mtu
         if not whole and self.pmtu_discover >= PMTUDISC_DO:
             self._too_big(path, (path.dst, port), data)
             return -errno.EMSGSIZE
@@ -184,7 +200,7 @@ class UdpEndpoint(Inbox):
             field = finish(pseudo + parts_sum([head, data[: covers - 8] if covers else data]))
         elif v4 and self.no_checksum:
             field = b"\0\0"
-        elif whole and path.iface.link.checksums:
+        elif whole and path.iface.link.checksums and options is None:
             field = pseudo.to_bytes(2, "big")
             offload = Offload(0, 6)
         else:
@@ -192,6 +208,11 @@ class UdpEndpoint(Inbox):
         mib = stack.counters.of_udp(self.lite, v4)
         mib.OutDatagrams += 1
         df = whole and self.pmtu_discover != PMTUDISC_DONT
+        if options is not None:
+            parts = [head + field, data]
+            return send_with_options(
+                stack, path, src, proto, parts, ttl, tos, df, options.build(src), self.owner
+            )
         return send(
             stack, path, src, proto, [head + field, data], ttl, tos, df, offload, owner=self.owner
         )
@@ -333,6 +354,7 @@ def receive(stack: Stack, p: Packet) -> bool:
         return not p.local
     d = Datagram(
         p.buf[p.start + 8 : p.end], (p.src, sport), (p.dst, dport), p.iface.index, stack.now(), p.ttl, p.tos,
+        received(p.options(), p.dst) if v4 and p.buf[p.ip] & 15 > 5 else b"",
     )  # fmt: skip
     if p.local:
         e = found[0]
