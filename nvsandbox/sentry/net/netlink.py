@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import struct
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, final
 
 from ..abi.socket import (
@@ -29,6 +30,7 @@ from ..kernel.creds import CAP_NET_ADMIN
 from ..kernel.wait import POLLERR, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
 from . import configure, rtnetlink, sock_diag
 from .filter import View
+from .netfilter import nft_netlink
 from .socket import Received, Socket, Ucred, register_family
 from .state import NET, NetState
 
@@ -46,6 +48,7 @@ NLM_F_ACK: Final = 4
 NLM_F_DUMP: Final = 0x300
 PACKET: Final = 8192
 MAX_QUEUE: Final = 256
+MAX_LATER: Final = 16
 ADD_MEMBERSHIP: Final = 1
 DROP_MEMBERSHIP: Final = 2
 LIST_MEMBERSHIPS: Final = 9
@@ -59,11 +62,13 @@ FLAGS: Final = (
     12,
 )  # PKTINFO, BROADCAST_ERROR, NO_ENOBUFS, LISTEN_ALL_NSID, CAP_ACK, EXT_ACK, GET_STRICT_CHK
 MAX_GROUP: Final = 36  # __RTNLGRP_MAX
+NETLINK_NETFILTER: Final = 12
 NETLINK_KOBJECT_UEVENT: Final = 15
 NETLINK_GENERIC: Final = 16
 PROTOCOLS: Final = (
     NETLINK_ROUTE,
     NETLINK_SOCK_DIAG,
+    NETLINK_NETFILTER,
     NETLINK_KOBJECT_UEVENT,
     NETLINK_GENERIC,
 )
@@ -76,13 +81,14 @@ ALL: Final[dict[NetlinkSocket, None]] = {}
 class NetlinkSocket(Socket):
     """A socket of one of PROTOCOLS."""
 
-    __slots__ = ("groups", "portid", "rx")
+    __slots__ = ("groups", "later", "portid", "rx")
 
     def __init__(self, t: Task, type: int, protocol: int) -> None:
         super().__init__(t, AF_NETLINK, type, protocol)
         self.portid = 0
         self.groups = 0
         self.rx: deque[bytes] = deque()
+        self.later: deque[Iterator[bytes]] = deque()  # answers that are made when they are read
         ALL[self] = None
 
     def bind(self, t: Task, addr: bytes) -> None:
@@ -138,6 +144,8 @@ class NetlinkSocket(Socket):
             raise SysErr(errno.ECONNREFUSED)  # nobody listens in the kernel
         if not self.portid:
             self._bind_port(t, 0)
+        if self.protocol == NETLINK_NETFILTER:
+            return self._netfilter(t, data)
         at = 0
         while at + 16 <= len(data):
             size, kind, nflags, seq, _ = NLMSG.unpack_from(data, at)
@@ -146,6 +154,26 @@ class NetlinkSocket(Socket):
             self._request(t, kind, nflags, seq, data[at : at + size])
             at += (size + 3) & ~3
         return len(data)
+
+    def _netfilter(self, t: Task, data: bytes) -> int:
+        if len(self.later) >= MAX_LATER:
+            self.err = errno.ENOBUFS
+            self.queue.wake(POLLIN | POLLRDNORM)
+            return len(data)
+        self.later.append(nft_netlink.receive(t, self.net, self.portid, data))
+        self._refill()
+        if self.rx:
+            self.queue.wake(POLLIN | POLLRDNORM)
+        return len(data)
+
+    def _refill(self) -> None:
+        """One more datagram to read, if there is an answer that has more."""
+        while not self.rx and self.later:
+            more = next(self.later[0], None)
+            if more is None:
+                self.later.popleft()
+            else:
+                self.rx.append(more)
 
     def _request(self, t: Task, kind: int, flags: int, seq: int, raw: bytes) -> None:
         if kind < 16:
@@ -218,6 +246,8 @@ class NetlinkSocket(Socket):
                 return -errno.EAGAIN
             self.pause(t, self.queue, deadline, self.rcvtimeo is not None)
         data = self.rx[0] if flags & MSG_PEEK else self.rx.popleft()
+        if self.later:
+            self._refill()
         out = Received(data[:size])
         out.length = len(data)
         if len(data) > size:
@@ -282,6 +312,7 @@ class NetlinkSocket(Socket):
         _used.pop((self.net, self.protocol, self.portid), None)
         ALL.pop(self, None)
         self.rx.clear()
+        self.later.clear()
 
 
 def create_netlink(t: Task, type: int, protocol: int) -> Socket:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, final
 from ...errors import SysErr
 from ...kernel.creds import CAP_NET_ADMIN
 from .hooks import Base, Netfilter
+from .nft_tables import Ruleset
 
 if TYPE_CHECKING:
     from ...kernel.task import Task
@@ -22,13 +23,14 @@ ATTACH: Final[list[Callable[[NetState, Netfilter | None], Stack]]] = []
 
 @final
 class Filters:
-    """``tables``: iptables', by family (4, 16) and name."""
+    """``tables``: iptables', by family (4, 16) and name. ``nft``: nftables' tables."""
 
-    __slots__ = ("engine", "net", "tables")
+    __slots__ = ("engine", "net", "nft", "tables")
 
     def __init__(self, net: NetState) -> None:
         self.net = net
         self.engine: Netfilter | None = None
+        self.nft = Ruleset()
         self.tables: dict[tuple[int, bytes], Table] = {}
 
     def stack(self) -> Stack:
@@ -43,6 +45,10 @@ class Filters:
             chains += t.chains
             tracking = tracking or t.tracks
             trivial = trivial and t.trivial
+        more = self.nft.bases()
+        chains += more
+        trivial = trivial and not more
+        tracking = tracking or self.nft.tracks()
         e = self.engine
         if e is None:
             if trivial:

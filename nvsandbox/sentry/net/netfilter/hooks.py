@@ -14,8 +14,8 @@ from ..stack.ip import is_loopback
 from ..stack.link import GSO_TCPV4, GSO_TCPV6, Offload
 from .conntrack import DST_NAT_DONE, SRC_NAT_DONE, ConnTable
 from .nat import NOTHING, Nat
-from .rules import ACCEPT, BUDGET, CONTINUE, DROP, Rule, walk
-from .skb import CT_NEW, CT_RELATED, TCP, UDP, Skb
+from .rules import ACCEPT, BUDGET, CONTINUE, DROP, Count, Rule, walk
+from .skb import CT_NEW, CT_RELATED, REGISTERS, TCP, UDP, Skb
 
 if TYPE_CHECKING:
     from ..stack.output import Path
@@ -57,9 +57,9 @@ class Step:
 @final
 class Base(Step):
     """A base chain: begins at ``rules[at]``; who returns meets ``policy``, or the rule ``rules[end]`` (-1: none). ``nat``: for first packets
-    of connections only."""
+    of connections only. ``count``: of what the policy has decided."""
 
-    __slots__ = ("at", "end", "families", "hook", "nat", "policy", "rules")
+    __slots__ = ("at", "count", "end", "families", "hook", "nat", "policy", "registers", "rules")
 
     def __init__(
         self, families: tuple[int, ...], hook: int, priority: int, rules: list[Rule], at: int = 0, end: int = -1,
@@ -73,11 +73,17 @@ class Base(Step):
         self.end = end
         self.policy = policy
         self.nat = nat
+        self.count: Count | None = None
+        self.registers = False  # its rules have some (nftables)
 
     def run(self, nf: Netfilter, skb: Skb) -> int:
+        if self.registers:
+            skb.regs = bytearray(REGISTERS)
         v = walk(skb, self.rules, self.at)
         if v == CONTINUE:
             v = self.policy
+            if self.count is not None:
+                self.count.run(skb)
             if self.end >= 0:
                 v = self.rules[self.end].run(skb)
         return v if v >= 0 else ACCEPT
