@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from nvsandbox.sentry.errors import SysErr
-from nvsandbox.sentry.net.netfilter import conntrack, hooks, legacy, nat, rules, skb
+from nvsandbox.sentry.net.netfilter import conntrack, hooks, legacy, nat, rules, skb, xt_targets
 from nvsandbox.sentry.net.netfilter.conntrack import ConnTable, inverse
 from nvsandbox.sentry.net.netfilter.skb import Skb
 from nvsandbox.sentry.net.stack import output
@@ -67,18 +67,12 @@ def engine(
     nf = hooks.Netfilter(Stack(clock, numbers))
     chains = []
 
-    class To(rules.Op):
-        def __init__(self, r: nat.Range, source: bool) -> None:
-            self.r, self.source = r, source
-
-        def run(self, p: Skb) -> int:
-            assert p.ct is not None
-            return rules.ACCEPT if nf.nat.setup(p.ct, self.r, self.source) else rules.DROP
-
-    for r, here, is_source in ((source, (4,), True), (dest, (0, 3), False)):
+    nf.stack.nf = nf
+    for r, here, kind in ((source, (4,), b"SNAT"), (dest, (0, 3), b"DNAT")):
         for hook in here if r is not None else ():
             assert r is not None
-            chains.append(hooks.Base((4, 16), hook, 0, [rules.Rule([To(r, is_source)])], nat=True))
+            target = xt_targets.NatTarget(kind, r, nf.stack)
+            chains.append(hooks.Base((4, 16), hook, 0, [rules.Rule([target])], nat=True))
     nf.load(chains, True)
     return nf, clock
 
@@ -170,9 +164,9 @@ def test_states_of_a_connection() -> None:
     assert table.find(c.orig) is None and not table.known
 
 
-def test_table_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conntrack, "LIMIT", 50)
+def test_table_is_bounded() -> None:
     table = ConnTable(Clock())
+    table.limit = 50
     for i in range(500):
         p = packet(proto=17, sport=i + 1)
         assert table.track(p) and table.confirm(p)
@@ -260,6 +254,7 @@ def last(family: int = 4, name: bytes = b"ERROR") -> bytes:
 
 ONE = len(entry(0))  # bytes of an entry without matches
 STACK = Stack(Clock(), numbers)
+NF = hooks.Netfilter(STACK)
 
 
 def raw_table(entries: list[bytes], first: int = 0, end: int = 1) -> legacy.Table:
@@ -313,7 +308,7 @@ def test_a_thousand_rules() -> None:
     p.budget = rules.BUDGET
     before = time.process_time()
     for _ in range(20):
-        assert t.chains[0].run(None, p) == rules.ACCEPT  # type: ignore[arg-type]
+        assert t.chains[0].run(NF, p) == rules.ACCEPT
         p.budget = rules.BUDGET
     assert time.process_time() - before < 20
     assert [e.count.packets for e in t.entries] == [0] * n + [20, 0]

@@ -5,7 +5,7 @@ trap 'rm -rf $D' EXIT
 set -e
 ip link set lo up 2>/dev/null || true
 for n in a out; do ip netns add $n;  ip -n $n link set lo up; ip netns exec $n sh -c 'echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad' 2>/dev/null || true; done
-echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad 2>/dev/null || true
+{ echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad; } 2>/dev/null || true
 ip link add va type veth peer name eth0 netns a;  ip link add wan type veth peer name eth0 netns out
 ip addr add fd01::1/64 dev va nodad; ip link set va up;  ip addr add fd02::1/64 dev wan nodad; ip link set wan up
 ip -n a addr add fd01::2/64 dev eth0 nodad; ip -n a link set eth0 up; ip -n a route add default via fd01::1

@@ -1,4 +1,4 @@
-"""Netlink sockets (Linux: net/netlink/af_netlink.c; netlink(7)): NETLINK_ROUTE, NETLINK_SOCK_DIAG, and two of which nothing comes:
+"""Netlink sockets (Linux: net/netlink/af_netlink.c; netlink(7)): NETLINK_ROUTE, NETLINK_SOCK_DIAG, NETLINK_NETFILTER (nftables), and two of which nothing comes:
 NETLINK_KOBJECT_UEVENT (no device appears or goes) and NETLINK_GENERIC (no family is there).
 
 Changes need CAP_NET_ADMIN and are made inside only (``configure.py``). Listeners are told of links, addresses, routes and neighbours that

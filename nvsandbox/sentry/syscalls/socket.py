@@ -158,9 +158,7 @@ def sys_getsockopt(t: Task, fd: CInt, level: CInt, opt: CInt, val: UserPtr, lenp
     return 0
 
 
-NET_GAP: Final = (
-    "AF_UNIX, AF_INET, AF_INET6, AF_PACKET, AF_NETLINK (route, sock_diag, uevent, generic)"
-)
+NET_GAP: Final = "AF_UNIX, AF_INET, AF_INET6, AF_PACKET, AF_NETLINK (route, sock_diag, netfilter, uevent, generic)"
 
 TABLE: Final[Table] = {
     41: partial("socket", sys_socket, NET_GAP),

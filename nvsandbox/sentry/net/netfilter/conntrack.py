@@ -120,12 +120,13 @@ def key_of(proto: int, src: bytes, dst: bytes, l4: bytes) -> Key | None:
 class ConnTable:
     """All of a namespace's connections; both keys of each are in ``known``."""
 
-    __slots__ = ("count", "known", "now", "swept")
+    __slots__ = ("count", "known", "limit", "now", "swept")
 
     def __init__(self, now: Callable[[], int]) -> None:
         self.now = now
         self.known: dict[Key, Conn] = {}
         self.count = 0
+        self.limit = LIMIT
         self.swept = 0
 
     def find(self, key: Key) -> Conn | None:
@@ -154,7 +155,7 @@ class ConnTable:
             self.swept = now
             for c in [c for c in self.known.values() if c.expires <= now]:
                 self.forget(c)
-        if self.count < LIMIT:
+        if self.count < self.limit:
             return True
         for n, c in enumerate(self.known.values()):
             if not c.status & ASSURED:
@@ -298,7 +299,7 @@ class ConnTable:
     def confirm(self, skb: Skb) -> bool:
         """The packet leaves, or reaches its socket: its connection counts from now on. False: drop it, another has its addresses."""
         c = skb.ct
-        if c is None or c.status & CONFIRMED:
+        if c is None or skb.reply or c.status & CONFIRMED:
             return True
         if self.find(c.orig) is not None or self.find(c.answer) is not None:
             return False

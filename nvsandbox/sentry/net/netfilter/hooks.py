@@ -141,9 +141,9 @@ def _priority(s: Step) -> int:
 @final
 class Netfilter:
     """``steps``: by address length and hook. ``carried``: the packet that comes over loopback next, as it was when it was sent: its
-    connection and mark stay with it."""
+    connection and mark stay with it. ``related``: the packet that what is sent next is an error about (Linux: nf_ct_attach)."""
 
-    __slots__ = ("carried", "nat", "stack", "steps", "table", "tracking")
+    __slots__ = ("carried", "nat", "related", "stack", "steps", "table", "tracking")
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -152,6 +152,7 @@ class Netfilter:
         self.steps: dict[int, list[list[Step]]] = {4: [[]] * HOOKS, 16: [[]] * HOOKS}
         self.tracking = False
         self.carried: Skb | None = None
+        self.related: Skb | None = None
 
     def load(self, chains: list[Base], tracking: bool) -> None:
         """Takes a whole new rule set. ``tracking``: a rule asks for connections."""
@@ -269,6 +270,9 @@ class Netfilter:
         skb.owner = owner
         skb.mark = owner.mark if owner is not None else 0
         skb.oif, skb.oindex = path.iface.name.encode("latin-1"), path.iface.index
+        about, self.related = self.related, None
+        if about is not None and about.ct is not None:
+            skb.ct, skb.state, skb.reply, skb.tracked = about.ct, CT_RELATED, not about.reply, True
         dst = skb.dst
         v = self.run(skb, OUTPUT)
         if v != ACCEPT:

@@ -446,12 +446,14 @@ def set_option(t: Task, net: NetState, family: int, opt: int, data: bytes) -> No
     """Raises EPERM, EINVAL, ENOENT, ELOOP, ENOMEM, EAGAIN, EFAULT."""
     need_admin(t, net)
     if opt == SET_REPLACE:
-        _replace(t, net, family, data)
+        where, counters = replace(net, family, data)
+        t.copy_out(where, counters)
     else:
-        _add_counters(net, family, data)
+        add_counters(net, family, data)
 
 
-def _replace(t: Task, net: NetState, family: int, data: bytes) -> None:
+def replace(net: NetState, family: int, data: bytes) -> tuple[int, bytes]:
+    """IPT_SO_SET_REPLACE: where the caller wants the old table's counters, and those."""
     if len(data) < REPLACE.size:
         raise _bad()
     head = REPLACE.unpack_from(data)
@@ -474,10 +476,10 @@ def _replace(t: Task, net: NetState, family: int, data: bytes) -> None:
     counters = old.counters()
     f.tables[family, name] = new
     f.changed()
-    t.copy_out(where, counters)
+    return where, counters
 
 
-def _add_counters(net: NetState, family: int, data: bytes) -> None:
+def add_counters(net: NetState, family: int, data: bytes) -> None:
     if len(data) < 40:
         raise _bad()
     name, count = _name(data[:32]), struct.unpack_from("<I", data, 32)[0]
@@ -498,6 +500,10 @@ def reads(family: int, opt: int) -> bool:
 def get_option(t: Task, net: NetState, family: int, opt: int, data: bytes, size: int) -> bytes:
     """``data``: the first bytes of the caller's buffer of ``size``. Raises EPERM, EINVAL, ENOENT, EAGAIN, EPROTONOSUPPORT."""
     need_admin(t, net)
+    return answer(net, family, opt, data, size)
+
+
+def answer(net: NetState, family: int, opt: int, data: bytes, size: int) -> bytes:
     is_target = REVISIONS.get((family, opt))
     if is_target is not None:
         if size != 30:

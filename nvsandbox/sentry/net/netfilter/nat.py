@@ -125,10 +125,11 @@ class Nat:
         if not c.status & (SRC_NAT if which else DST_NAT):
             return
         want = inverse(c.orig if skb.reply else c.answer)
-        if skb.state == CT_RELATED:
+        about = skb.state == CT_RELATED and skb.proto in (ICMP, ICMPV6)
+        if about:
             self._error(skb, c, source)
         skb.set_address(source, want[1] if source else want[2])
-        if skb.state == CT_RELATED:
+        if about:
             return
         if skb.proto in PORTS:
             if skb.has_ports():

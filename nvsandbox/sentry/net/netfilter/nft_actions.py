@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from ...errors import SysErr
 from . import nft_data as d
@@ -290,7 +290,7 @@ class Translation(Op):
 
     __slots__ = ("hooks",)
 
-    tracks = True
+    tracks: ClassVar[bool] = True
 
     def __init__(self, hooks: int) -> None:
         self.hooks = hooks

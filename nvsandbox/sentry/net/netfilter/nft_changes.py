@@ -224,18 +224,22 @@ def _change_chain(rs: Ruleset, t: Table, c: Chain, a: d.Attrs) -> None:
         if new != name:
             if new in t.chains or c.base:
                 raise SysErr(errno.EEXIST)
-            del t.chains[name]
-            t.chains[new] = c
-            c.name = new
+            _rename(t, c, new)
 
     def back() -> None:
         c.policy, c.count = policy, count
         if c.name != name:
-            del t.chains[c.name]
-            t.chains[name] = c
-            c.name = name
+            _rename(t, c, name)
 
     rs.undo.append(back)
+
+
+def _rename(t: Table, c: Chain, new: bytes) -> None:
+    """It stays in its place among the others."""
+    c.name = new
+    chains = {x.name: x for x in t.chains.values()}
+    t.chains.clear()
+    t.chains.update(chains)
 
 
 def del_chain(rs: Ruleset, family: int, flags: int, a: d.Attrs, stack: Stack) -> None:
@@ -285,7 +289,8 @@ def new_rule(rs: Ruleset, family: int, flags: int, a: d.Attrs, stack: Stack) -> 
     if proto > 255 or inv & ~3:
         raise d.bad()
     scope = Scope(t, c, stack, proto, bool(inv & 2))
-    rule = NftRule(c, t.next_handle(), [expression(scope, x) for x in listed], len(raw) + 256)
+    handle = old.handle if old is not None else t.next_handle()
+    rule = NftRule(c, handle, [expression(scope, x) for x in listed], len(raw) + 256)
     rule.userdata, rule.ident = _userdata(a, 7), d.u32(a, 9, 0)
     rs.count_rule(rule, 1)
     rs.touch(c)
@@ -610,11 +615,12 @@ def del_object(rs: Ruleset, family: int, flags: int, a: d.Attrs, stack: Stack) -
         raise SysErr(errno.ENOENT)
     if users(o):
         raise SysErr(errno.EBUSY)
-    key, there = (o.kind, o.name), o
-    del t.objects[key]
+    before = dict(t.objects)
+    del t.objects[o.kind, o.name]
 
     def back() -> None:
-        t.objects[key] = there
+        t.objects.clear()
+        t.objects.update(before)  # in the order in which they were
 
     rs.undo.append(back)
 

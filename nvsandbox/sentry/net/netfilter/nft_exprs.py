@@ -10,7 +10,7 @@ import os
 import struct
 import time
 import zlib
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from ...errors import SysErr
 from . import nft_data as d
@@ -216,7 +216,7 @@ class Ct(Op):
 
     __slots__ = ("direction", "key", "reg", "size")
 
-    tracks = True
+    tracks: ClassVar[bool] = True
 
     def __init__(self, key: int, direction: int, reg: int, size: int) -> None:
         self.key = key
@@ -270,7 +270,7 @@ class Ct(Op):
 class SetCt(Op):
     __slots__ = ("reg",)
 
-    tracks = True
+    tracks: ClassVar[bool] = True
 
     def __init__(self, reg: int) -> None:
         self.reg = reg

@@ -90,12 +90,12 @@ def receive(t: Task, net: NetState, port: int, data: bytes) -> Iterator[bytes]:
         return iter([error(e.errno, seq, port, raw)])
     f = of(net)
     if kind == BATCH_BEGIN:
-        return iter(_batch(f, port, found))
-    return _requests(f, port, found)
+        return iter(batch(f, port, found))
+    return requests(f, port, found)
 
 
 # Transactions
-def _batch(f: Filters, port: int, found: list[tuple[int, int, int, bytes]]) -> list[bytes]:
+def batch(f: Filters, port: int, found: list[tuple[int, int, int, bytes]]) -> list[bytes]:
     kind, flags, seq, first = found[0]
     if len(first) < 20:
         return [error(errno.EINVAL, seq, port, first)]
@@ -156,7 +156,7 @@ def _change(rs: Ruleset, kind: int, flags: int, raw: bytes, f: Filters) -> None:
 
 
 # Questions
-def _requests(f: Filters, port: int, found: list[tuple[int, int, int, bytes]]) -> Iterator[bytes]:
+def requests(f: Filters, port: int, found: list[tuple[int, int, int, bytes]]) -> Iterator[bytes]:
     for kind, flags, seq, raw in found:
         if kind < 16:
             if flags & NLM_F_ACK:

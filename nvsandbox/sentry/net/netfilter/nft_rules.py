@@ -82,7 +82,11 @@ def expression(scope: Scope, raw: bytes) -> Expression:
         return _objref(scope, name, body, a)
     if name == b"notrack":
         return Expression(name, body, ex.Untrack(), None)
-    if name in (b"log", b"last"):
+    if name == b"log":
+        rest = b"".join(d.pack(k, v) for k, v in d.pairs(body) if k != 2)
+        prefix = d.text(2, d.name(a, 2)) if 2 in a else b""
+        return Expression(name, body, Nothing(), lambda: prefix + rest)
+    if name == b"last":
         return Expression(name, body, Nothing(), None)
     if name in (b"match", b"target"):
         return Expression(name, body, _compat(scope, name, a), None)
@@ -141,7 +145,10 @@ def _objref(scope: Scope, name: bytes, body: bytes, a: d.Attrs) -> Expression:
     obj = scope.table.objects.get((d.u32(a, 1), d.name(a, 2)))
     if obj is None:
         raise SysErr(errno.ENOENT)
-    return Expression(name, body, Refer(obj.op, obj.name), None)
+    kind, called = obj.kind, obj.name
+    return Expression(
+        name, body, Refer(obj.op, obj.name), lambda: d.be32(1, kind) + d.text(2, called)
+    )
 
 
 def _compat(scope: Scope, kind: bytes, a: d.Attrs) -> Op:

@@ -282,15 +282,18 @@ class Ruleset:
 
     def drop_set(self, s: Set) -> None:
         sets = s.table.sets
+        before = dict(sets)
         del sets[s.name]
 
         def back() -> None:
-            sets[s.name] = s
+            sets.clear()
+            sets.update(before)  # in the order in which they were
 
         self.undo.append(back)
 
     def drop_chain(self, c: Chain) -> None:
         chains = c.table.chains
+        before = dict(chains)
         self.touch(c)
         for r in c.rules:
             self.count_rule(r, -1)
@@ -299,28 +302,39 @@ class Ruleset:
         self.chains -= 1
 
         def back() -> None:
-            chains[c.name] = c
+            chains.clear()
+            chains.update(before)
             self.chains += 1
 
         self.undo.append(back)
 
     def drop_table(self, t: Table) -> None:
-        for c in list(t.chains.values()):
-            self.drop_chain(c)
-        del self.tables[t.family, t.name]
+        """With all that is in it, which nothing outside leads to."""
+        tables = self.tables
+        before = dict(tables)
+        rules = [r for c in t.chains.values() for r in c.rules]
+        size, chains = sum(r.size for r in rules), len(t.chains)
+        del tables[t.family, t.name]
+        self.rules -= len(rules)
+        self.bytes -= size
+        self.chains -= chains
 
         def back() -> None:
-            self.tables[t.family, t.name] = t
+            tables.clear()
+            tables.update(before)
+            self.rules += len(rules)
+            self.bytes += size
+            self.chains += chains
 
         self.undo.append(back)
 
     def check(self) -> None:
-        """Chains lead to each other at most MAX_DEPTH deep, never to themselves, and translate at hooks where that is possible. Raises ELOOP,
+        """From a hook chains lead to each other at most MAX_DEPTH deep, never to themselves, and translate where that is possible. Raises ELOOP,
         EMLINK, EOPNOTSUPP."""
         depth: dict[Chain, int] = {}
         nats: dict[Chain, int] = {}  # hooks where all of a chain's translations may be
         leads = {c: [to for r in c.rules for to in r.leads()] for c in self.all_chains()}
-        for start in leads:
+        for start in [c for c in leads if c.base]:
             stack = [start]
             while stack:
                 c = stack[-1]

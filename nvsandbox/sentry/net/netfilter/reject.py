@@ -11,6 +11,7 @@ from ..stack.output import find_path
 from .skb import ICMP, ICMPV6, TCP, Skb
 
 if TYPE_CHECKING:
+    from ..stack.output import Path
     from ..stack.stack import Stack
 
 RST: Final = 4
@@ -21,6 +22,15 @@ def _answerable(stack: Stack, skb: Skb) -> bool:
     if skb.fragment or is_any(skb.src) or is_multicast(skb.src) or is_multicast(skb.dst):
         return False
     return not (skb.v4() and any(i.is_broadcast(skb.dst) for i in stack.interfaces))
+
+
+def _send(
+    stack: Stack, about: Skb, path: Path, src: bytes, proto: int, data: bytes, tos: int
+) -> None:
+    """It belongs to the connection of the packet that is refused."""
+    if stack.nf is not None:
+        stack.nf.related = about
+    output.send(stack, path, src, proto, [data], 64, tos, proto == TCP)
 
 
 def reset(stack: Stack, skb: Skb) -> None:
@@ -40,7 +50,7 @@ def reset(stack: Stack, skb: Skb) -> None:
     head = l4[2:4] + l4[:2] + seq + ack + bytes((0x50, flags)) + bytes(6)
     total = pseudo_sum(skb.dst, skb.src, TCP, 20) + ones_sum(head)
     head = head[:16] + finish(total) + head[18:]
-    output.send(stack, path, skb.dst, TCP, [head], 64, 0, True)
+    _send(stack, skb, path, skb.dst, TCP, head, 0)
 
 
 def unreachable(stack: Stack, skb: Skb, kind: int, code: int) -> None:
@@ -61,4 +71,4 @@ def unreachable(stack: Stack, skb: Skb, kind: int, code: int) -> None:
     body = bytes((kind, code)) + bytes(6) + (skb.head + skb.l4)[: 548 if v4 else 1232]
     total = ones_sum(body) + (0 if v4 else pseudo_sum(src, skb.src, ICMPV6, len(body)))
     body = body[:2] + finish(total) + body[4:]
-    output.send(stack, path, src, ICMP if v4 else ICMPV6, [body], 64, 0xC0 if v4 else 0, False)
+    _send(stack, skb, path, src, ICMP if v4 else ICMPV6, body, 0xC0 if v4 else 0)

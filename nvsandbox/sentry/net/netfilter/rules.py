@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, ClassVar, Final, final
 
 if TYPE_CHECKING:
     from .skb import Skb
@@ -27,7 +27,7 @@ class Op:
 
     __slots__ = ()
 
-    tracks: bool = False
+    tracks: ClassVar[bool] = False
 
     def run(self, skb: Skb) -> int:
         """CONTINUE: on with the next of the rule; BREAK: the rule does not match; else the verdict."""

@@ -10,7 +10,7 @@ import os
 import struct
 import time
 from collections.abc import Callable
-from typing import Final, NamedTuple, final
+from typing import ClassVar, Final, NamedTuple, final
 
 from ...errors import SysErr
 from ..stack.ip import is_loopback, is_multicast
@@ -229,7 +229,7 @@ class State(Op):
 
     __slots__ = ("mask",)
 
-    tracks = True
+    tracks: ClassVar[bool] = True
 
     def __init__(self, mask: int) -> None:
         self.mask = mask
@@ -249,7 +249,7 @@ class Conntrack(Op):
 
     __slots__ = ("addresses", "expires", "flags", "inv", "ports", "proto", "states", "statuses")
 
-    tracks = True
+    tracks: ClassVar[bool] = True
 
     def __init__(
         self, flags: int, inv: int, states: int, statuses: int, proto: int, expires: tuple[int, int],
@@ -435,7 +435,7 @@ def _mark(d: bytes, c: Context) -> Op:
 class ConnMark(Op):
     __slots__ = ("match",)
 
-    tracks = True
+    tracks: ClassVar[bool] = True
 
     def __init__(self, match: Mark) -> None:
         self.match = match

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple, final
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, final
 
 from ...errors import SysErr
 from . import reject
@@ -83,7 +83,7 @@ class NatTarget(Op):
 
     __slots__ = ("kind", "range", "stack")
 
-    tracks = True
+    tracks: ClassVar[bool] = True
 
     def __init__(self, kind: bytes, r: Range, stack: Stack | None) -> None:
         self.kind = kind
@@ -202,7 +202,7 @@ class ConnMark(Op):
 
     __slots__ = ("mark", "mask", "mode", "nfmask")
 
-    tracks = True
+    tracks: ClassVar[bool] = True
 
     def __init__(self, mark: int, mask: int, nfmask: int, mode: int) -> None:
         self.mark = mark

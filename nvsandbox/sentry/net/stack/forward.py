@@ -31,17 +31,17 @@ def forward(stack: Stack, p: Packet, skb: Skb | None) -> None:
         return
     if p.ttl <= 1:
         mib.InHdrErrors += 1
-        icmp.send_error(stack, p, 11 if v4 else 3, 0, 0, True)
+        _tell(stack, p, skb, 11 if v4 else 3, 0, 0)
         return
     path = find_path(stack, p.dst)
     if isinstance(path, int):
         mib.InAddrErrors += 1
-        _unreachable(stack, p, path, v4)
+        _unreachable(stack, p, skb, path, v4)
         return
     if skb is None and not stack.allowed(path.iface, p.proto, p.dst, p.payload()):
         return
     if path.iface is p.iface:
-        _redirect(stack, p, path)
+        _redirect(stack, p, skb, path)
     size = p.end - p.ip
     fits = size <= path.mtu
     if p.gso_size:
@@ -49,10 +49,7 @@ def forward(stack: Stack, p: Packet, skb: Skb | None) -> None:
     dont_fragment = not v4 or bool(p.buf[p.ip + 6] & 0x40)
     if not fits and dont_fragment and not (p.reassembled and not v4):
         mib.FragFails += 1
-        if v4:
-            icmp.send_error(stack, p, 3, 4, path.mtu, True)
-        else:
-            icmp.send_error(stack, p, 2, 0, path.mtu, True)
+        _tell(stack, p, skb, 3 if v4 else 2, 4 if v4 else 0, path.mtu)
         return
     head = bytearray(p.buf[p.ip : p.start])
     body = p.buf[p.start : p.end]
@@ -95,22 +92,31 @@ def forward(stack: Stack, p: Packet, skb: Skb | None) -> None:
         mib.OutDiscards += 1
 
 
-def _unreachable(stack: Stack, p: Packet, err: int, v4: bool) -> None:
+def _tell(stack: Stack, p: Packet, skb: Skb | None, kind: int, code: int, word: int) -> None:
+    """An ICMP error to the sender; it belongs to the packet's connection."""
+    if stack.nf is not None:
+        stack.nf.related = skb
+    icmp.send_error(stack, p, kind, code, word, True)
+    if stack.nf is not None:
+        stack.nf.related = None
+
+
+def _unreachable(stack: Stack, p: Packet, skb: Skb | None, err: int, v4: bool) -> None:
     if v4:
         code = {-errno.ENETUNREACH: 0, -errno.EACCES: 13}.get(err, 1)
-        icmp.send_error(stack, p, 3, code, 0, True)
+        _tell(stack, p, skb, 3, code, 0)
     elif err != -errno.EINVAL:
-        icmp.send_error(stack, p, 1, 1 if err == -errno.EACCES else 0, 0, True)
+        _tell(stack, p, skb, 1, 1 if err == -errno.EACCES else 0, 0)
 
 
-def _redirect(stack: Stack, p: Packet, path: Path) -> None:
+def _redirect(stack: Stack, p: Packet, skb: Skb | None, path: Path) -> None:
     """The sender could reach the next hop itself (RFC 1812 section 5.2.7.2)."""
     if len(p.src) != 4:
         return
     for a in p.iface.addresses:
         if len(a.ip) == 4 and masked(p.src, a.prefixlen) == a.network:
             if masked(path.hop, a.prefixlen) == a.network:
-                icmp.send_error(stack, p, 5, 1, int.from_bytes(path.hop, "big"), True)
+                _tell(stack, p, skb, 5, 1, int.from_bytes(path.hop, "big"))
                 return
 
 
