@@ -423,7 +423,9 @@ class HostPlatform:
         th.trap.op(OP_RECVFD, 0, 0, 2, 0, 0, 0, 0, 0)
         th.trap.op(OP_MOVE, 0, 0, base, len(prog) // 8, 0, 0, 0, 0)
         lib.nv_post(th.cdata)
+        th.trap.rest()  # once it is ready it waits for an exec
         self._clone(zt, space, shell, run)
+        zt.trap.rest()
         return space
 
     def _clone(
