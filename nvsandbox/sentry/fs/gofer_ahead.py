@@ -1,7 +1,8 @@
 """What is asked of the gofer ahead of need: a directory's files opened, its subdirectories listed, many in one round trip.
 
-Programs that walk a tree (find, tar, grep -r, cp -r) take a directory's entries in the order of its listing. A
-request for an entry that is next in that order brings along those that follow, more with each hit, as read-ahead of a file does.
+Programs that walk a tree (find, tar, grep -r, cp -r) take a directory's entries in the order of its listing, or in that of
+their names (compileall, make). A request for an entry that is next in such an order brings along those that follow, more with each
+hit, as read-ahead of a file does.
 Once a walk has gone down twice, it brings along all that is below, depth first, more the more of it is used.
 Where files are being opened in that order too, a directory's first files come with its listing.
 What came ahead is used only for an object of the same (dev, ino) as the one that is asked for later.
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .gofer_client import Node
 
 WINDOW: Final = 8  # entries of a listing that may be skipped in a walk
+OTHER_WINDOW: Final = 2  # the same for the order that hasn't been followed so far
 SEARCH_MAX: Final = 256  # names looked through for a new place in the listing
 MAX_FILES: Final = 256  # descriptors held that nobody has asked for yet, and as many with listings
 MAX_DIRS: Final = 256
@@ -32,30 +34,35 @@ DEEP: Final = 2  # times that a walk went down
 
 @final
 class Order:
-    """Names of one kind in a directory, in the listing's order, and how far a walk has come."""
+    """Names of one kind in a directory, in the listing's order or sorted, and how far a walk has come."""
 
-    __slots__ = ("hits", "names", "pos")
+    __slots__ = ("hits", "names", "other", "other_pos", "pos")
 
     def __init__(self, names: list[bytes], came: int = 0) -> None:
         self.names = names
         self.pos = came  # so many came with the listing
         self.hits = 3 if came else 0
+        self.other: list[bytes] | None = None  # the names in the order that isn't followed
+        self.other_pos = 0
 
     def following(self, name: bytes) -> list[bytes]:
         """``name`` is asked for: the names to bring along."""
-        names = self.names
-        n = len(names)
-        i = self.pos
-        end = min(i + WINDOW, n)
-        while i < end and names[i] != name:
-            i += 1
-        if i == end:
+        i = _near(self.names, self.pos, WINDOW, name)
+        if i < 0:
+            if self.other is None:
+                self.other = sorted(self.names)
+            i = _near(self.other, self.other_pos, OTHER_WINDOW, name)
+            if i >= 0:
+                self.names, self.other = self.other, self.names
+                self.other_pos = self.pos
+        if i < 0:
             self.hits = 0
-            if n <= SEARCH_MAX and name in names:
-                self.pos = names.index(name) + 1
+            if len(self.names) <= SEARCH_MAX and self.other is not None and name in self.names:
+                self.pos = self.names.index(name) + 1
+                self.other_pos = self.other.index(name) + 1
             return []
         self.hits = min(self.hits + 1, 4)
-        ahead = names[i + 1 : i + (2 << self.hits)]
+        ahead = self.names[i + 1 : i + (2 << self.hits)]
         self.pos = i + 1 + len(ahead)
         return ahead
 
@@ -65,6 +72,14 @@ class Order:
             return []
         i = self.names.index(name) + 1
         return self.names[i : i + p.MAX_AHEAD]
+
+
+def _near(names: list[bytes], at: int, window: int, name: bytes) -> int:
+    """Where ``name`` is among the ``window`` names from ``at`` on, or -1."""
+    for i in range(at, min(at + window, len(names))):
+        if names[i] == name:
+            return i
+    return -1
 
 
 @final

@@ -215,6 +215,7 @@ def exec_program(t: Task, prog: Program) -> None:
     if size > limit or any(len(s) >= ARG_MAX_STRLEN for s in (*prog.argv, *prog.envp)):
         raise SysErr(errno.E2BIG)
     creds, secure = exec_creds(t, prog.file)
+    look_last(t)  # its stub is still awake now
     try:
         space, th = k.take_clean(t)
     except (PlatformError, OSError):
@@ -248,7 +249,6 @@ def exec_program(t: Task, prog: Program) -> None:
     # No way back from here.
     t.thread, t.mm = old
     _kill_others(t)
-    look_last(t)
     if t.memory() is not None:
         leave_mm(t)
     t.thread, t.mm = th, mm

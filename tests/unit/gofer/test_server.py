@@ -442,3 +442,24 @@ def test_any_bytes_decode_or_are_refused(data: bytes) -> None:
             d.decode(data)
         except msgspec.MsgspecError:
             pass
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_names_are_brought_along_in_the_order_in_which_they_are_taken(by_name: bool) -> None:
+    listed = [b"%02d" % ((i * 7 + 3) % 40) for i in range(40)]
+    o = Order(list(listed))
+    names = sorted(listed) if by_name else listed
+    asked = at = 0
+    while at < len(names):
+        more = o.following(names[at])
+        asked += 1
+        at += 1
+        assert more == names[at : at + len(more)]
+        at += len(more)
+    assert asked < 6
+
+
+def test_names_taken_in_no_order_bring_none_along() -> None:
+    listed = [b"%02d" % (i * 7 % 40) for i in range(40)]
+    o = Order(listed)
+    assert [o.following(b"%02d" % n) for n in (25, 9, 33, 17, 1)] == [[]] * 5
