@@ -71,3 +71,36 @@ def test_needs_net_admin() -> None:
     without = f"setpriv --bounding-set -net_admin --inh-caps -net_admin bash -c '{script}'"
     assert inside(without).count("ermi") >= 4
     assert inside(without) == native(without)
+
+
+def test_egress_holds_for_rules_and_forwarding(wire: Wire) -> None:
+    """What --egress refuses to a socket is refused to a namespace behind it, and to a destination that rules choose."""
+    wire.more_caps = ["CAP_SYS_ADMIN", "CAP_SYS_PTRACE"]
+    wire.peer_start(
+        "cd $(mktemp -d) && echo good > g && python3 -m http.server 8000 & python3 -m http.server 8001"
+    )
+    wire.until("curl -sf http://10.99.0.1:8000/ && curl -sf http://10.99.0.1:8001/")
+    script = """
+        ask() { "$@" -so /dev/null -m 5 -w '%{http_code} ' $url || echo "failed "; }
+        unshare -n sleep 1000 & sleep 1; in="nsenter -t $! -n"
+        ip link add v0 type veth peer name v1; ip link set v1 netns $!
+        ip addr add 10.5.0.1/24 dev v0; ip link set v0 up
+        $in ip addr add 10.5.0.2/24 dev v1; $in ip link set v1 up; $in ip route add default via 10.5.0.1
+        umount /proc/sys; echo 1 > /proc/sys/net/ipv4/ip_forward
+        iptables-legacy -t nat -A POSTROUTING -o eth0 -j MASQUERADE
+        iptables-legacy -t nat -A OUTPUT -p tcp --dport 9000 -j DNAT --to-destination 10.99.0.1:8000
+        iptables-legacy -t nat -A OUTPUT -p tcp --dport 9001 -j DNAT --to-destination 10.99.0.1:8001
+        iptables-legacy -t nat -A PREROUTING -p tcp --dport 9001 -j DNAT --to-destination 10.99.0.1:8001
+        for url in http://10.99.0.1:8000/ http://10.99.0.1:8001/; do ask curl; ask $in curl; done
+        for url in http://10.99.0.2:9000/ http://10.99.0.2:9001/; do ask curl; done
+        url=http://10.5.0.1:9001/; ask $in curl
+        echo; kill %1
+    """
+    got = wire.run(script, "--egress=allow:10.99.0.1:8000")
+    assert got.replace("000 failed", "failed").split() == [
+        "200",
+        "200",
+        *["failed"] * 2,
+        "200",
+        *["failed"] * 2,
+    ]

@@ -39,9 +39,13 @@ def _failed(e: Exception) -> None:
     log.error("network stack", exc_info=e)
 
 
+def _outside(iface: Interface) -> bool:
+    return isinstance(iface.link, PacketLink)
+
+
 def _allowed(iface: Interface, proto: int, dst: bytes, l4: bytes) -> bool:
     """Whether --egress lets out a packet that is forwarded, or whose destination rules have changed."""
-    if NET.egress is None or not isinstance(iface.link, PacketLink):
+    if NET.egress is None or not _outside(iface):
         return True
     port = l4[2] << 8 | l4[3] if proto in (6, 17) and len(l4) >= 8 else 0
     name = {6: "tcp", 17: "udp"}.get(proto, "raw")
@@ -81,7 +85,7 @@ class Network:
         NET.tell_stack()
         NET.egress = Egress(egress, [packed(n) for n in nameservers]) if egress else None
         if egress:
-            self.stack.allowed = _allowed
+            self.stack.allowed, self.stack.outside = _allowed, _outside
 
     def stats(self) -> dict[str, int]:
         """For metrics: packets, bytes, what was lost or refused."""

@@ -75,6 +75,7 @@ class Conn:
         "expires",
         "mark",
         "orig",
+        "outside",
         "packets",
         "start",
         "state",
@@ -87,6 +88,7 @@ class Conn:
         self.status = 0
         self.state = NONE
         self.closing = False  # the original direction has sent FIN
+        self.outside = False  # it began with a packet from outside the sandbox
         self.expires = 0
         self.start = 0
         self.mark = 0

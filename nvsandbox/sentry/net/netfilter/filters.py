@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from ...errors import SysErr
 from ...kernel.creds import CAP_NET_ADMIN
+from ...kernel.userns import INIT_USER
 from .hooks import Base, Netfilter
 from .nft_tables import Ruleset
 
@@ -18,19 +19,21 @@ if TYPE_CHECKING:
     from .legacy import Table
 
 # Who has packets of a namespace pass an engine (loopback.py): a list, since that needs what sockets are made of.
+OTHERS: Final = 4  # namespaces that programs make have this part of what the sandbox's own may have
 ATTACH: Final[list[Callable[[NetState, Netfilter | None], Stack]]] = []
 
 
 @final
 class Filters:
-    """``tables``: iptables', by family (4, 16) and name. ``nft``: nftables' tables."""
+    """``share``: what part of the sandbox's limits the namespace has. ``tables``: iptables', by family (4, 16) and name. ``nft``: nftables' tables."""
 
-    __slots__ = ("engine", "net", "nft", "tables")
+    __slots__ = ("engine", "net", "nft", "share", "tables")
 
     def __init__(self, net: NetState) -> None:
         self.net = net
         self.engine: Netfilter | None = None
-        self.nft = Ruleset()
+        self.share = 1 if net.owner is INIT_USER and net.maker < 0 else OTHERS
+        self.nft = Ruleset(self.share)
         self.tables: dict[tuple[int, bytes], Table] = {}
 
     def stack(self) -> Stack:
@@ -54,6 +57,7 @@ class Filters:
             if trivial:
                 return
             e = self.engine = Netfilter(ATTACH[0](self.net, None))
+            e.table.limit //= self.share
         e.load(chains, tracking)
         ATTACH[0](self.net, None if trivial else e)
 

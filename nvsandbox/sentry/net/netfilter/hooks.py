@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, final
 from ..stack import forward, output
 from ..stack.ip import is_loopback
 from ..stack.link import GSO_TCPV4, GSO_TCPV6, Offload
-from .conntrack import DST_NAT_DONE, SRC_NAT_DONE, ConnTable
+from .conntrack import CONFIRMED, DST_NAT_DONE, SRC_NAT_DONE, ConnTable
 from .nat import NOTHING, Nat
 from .rules import ACCEPT, BUDGET, CONTINUE, DROP, Count, Rule, walk
 from .skb import CT_NEW, CT_RELATED, REGISTERS, TCP, UDP, Skb
@@ -204,6 +204,9 @@ class Netfilter:
             skb.looped = True
         if self.run(skb, PREROUTING) != ACCEPT:
             return
+        c = skb.ct
+        if stack.outside is not None and c is not None and not c.status & CONFIRMED:
+            c.outside = stack.outside(p.iface)
         through = p.through
         if skb.dst != p.dst:
             through = not (skb.dst in stack.own or is_loopback(skb.dst))
@@ -282,9 +285,7 @@ class Netfilter:
             if isinstance(found, int):
                 return found
             path = found
-            if path.iface is not stack.loop and not stack.allowed(
-                path.iface, skb.proto, skb.dst, skb.l4
-            ):
+            if path.iface is not stack.loop and not self._allowed(skb, path):
                 return -errno.EPERM
             skb.oif, skb.oindex = path.iface.name.encode("latin-1"), path.iface.index
         v = self.run(skb, POSTROUTING)
@@ -302,14 +303,13 @@ class Netfilter:
         skb.oif, skb.oindex = path.iface.name.encode("latin-1"), path.iface.index
         if self.run(skb, FORWARD) != ACCEPT:
             return False
-        if (
-            skb.state in (CT_NEW, CT_RELATED)
-            or skb.ct is None
-            or (skb.proto == UDP and not skb.reply)
-        ):
-            if not self.stack.allowed(path.iface, skb.proto, skb.dst, skb.l4):
-                return False
-        return self.run(skb, POSTROUTING) == ACCEPT
+        return self._allowed(skb, path) and self.run(skb, POSTROUTING) == ACCEPT
+
+    def _allowed(self, skb: Skb, path: Path) -> bool:
+        """Whether --egress lets it out: who has come from outside is answered."""
+        if skb.ct is not None and skb.reply and skb.ct.outside:
+            return True
+        return self.stack.allowed(path.iface, skb.proto, skb.dst, skb.l4)
 
 
 def _received(p: Packet) -> Skb:

@@ -373,7 +373,7 @@ def load(
     table = Table(family, name, blob, hook_entry, underflow, entries)
     rules = [e.rule for e in entries]
     for e in entries:
-        e.rule.ops = _ops(e, rules, index, name)
+        e.rule.set_ops(_ops(e, rules, index, name))
         table.tracks = table.tracks or any(op.tracks for op in e.rule.ops)
     for hook, start in starts.items():
         priority = PRIORITIES.get(name, PRI_NAT_SRC if hook in (1, 4) else PRI_NAT_DST)
@@ -460,15 +460,15 @@ def replace(net: NetState, family: int, data: bytes) -> tuple[int, bytes]:
     raw_name, valid, count, size = head[:4]
     hook_entry, underflow = list(head[4:9]), list(head[9:14])
     wanted, where = head[14], head[15]
-    if size > MAX_SIZE or count > MAX_ENTRIES or wanted > MAX_ENTRIES:
+    f = of(net)
+    if size > MAX_SIZE or count > MAX_ENTRIES // f.share or wanted > MAX_ENTRIES:
         raise SysErr(errno.ENOMEM)
     if not wanted or len(data) != REPLACE.size + size:
         raise _bad()
-    f = of(net)
     name = _name(raw_name)
     old = table(f, family, name)
     others = sum(len(o.blob) for k, o in f.tables.items() if k != (family, name))
-    if others + size > SUM_SIZE:
+    if others + size > SUM_SIZE // f.share:
         raise SysErr(errno.ENOMEM)
     new = load(family, name, valid, count, data[REPLACE.size :], hook_entry, underflow, f.stack())
     if wanted != len(old.entries):

@@ -166,7 +166,7 @@ def new_chain(rs: Ruleset, family: int, flags: int, a: d.Attrs, stack: Stack) ->
         name = b"__chain%d" % (t.handles + 1)
     if not name or name in t.chains or chain_flags & ~(1 | CHAIN_BINDING):
         raise d.bad()
-    if rs.chains >= MAX_CHAINS:
+    if rs.chains >= MAX_CHAINS // rs.share:
         raise SysErr(errno.EOVERFLOW)
     c = Chain(t, name, t.next_handle())
     c.flags, c.ident, c.userdata = chain_flags, d.u32(a, 11, 0), _userdata(a, 12)
@@ -368,7 +368,7 @@ def new_set(rs: Ruleset, family: int, flags: int, a: d.Attrs, stack: Stack) -> N
         return
     if not flags & NLM_F_CREATE:
         raise SysErr(errno.ENOENT)
-    if len(t.sets) >= MAX_SETS:
+    if sum(len(o.sets) for o in rs.tables.values()) >= MAX_SETS // rs.share:
         raise SysErr(errno.ENFILE)
     s = Set(t, name, t.next_handle(), set_flags)
     s.ident, s.key_len = ident, key_len
@@ -441,7 +441,7 @@ def del_set(rs: Ruleset, family: int, flags: int, a: d.Attrs, stack: Stack) -> N
         s = t.set_by(d.name(a, 2), 0)
     for c in t.chains.values():
         for r in c.rules:
-            if any(getattr(x.op, "set", None) is s for x in r.exprs):
+            if any(one is s for one in r.sets):
                 raise SysErr(errno.EBUSY)
     rs.drop_set(s)
 
@@ -568,7 +568,7 @@ def new_object(rs: Ruleset, family: int, flags: int, a: d.Attrs, stack: Stack) -
         if flags & NLM_F_REPLACE:
             raise SysErr(errno.EOPNOTSUPP)
         return
-    if len(t.objects) >= MAX_OBJECTS:
+    if sum(len(o.objects) for o in rs.tables.values()) >= MAX_OBJECTS // rs.share:
         raise SysErr(errno.ENOMEM)
     op, show = _object(kind, a[4])
     o = NamedObject(t, kind, name, t.next_handle(), op, show)

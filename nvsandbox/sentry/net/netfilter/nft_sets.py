@@ -125,7 +125,7 @@ class Set:
         found: Element | None = None
         if self.flags & INTERVAL and self.fields:
             if skb is not None:
-                skb.budget -= len(self.elements) >> 3
+                skb.budget -= len(self.elements) >> 1
             for e in self.elements.values():
                 if self._within(e, key) and self._live(e, now) is not None:
                     found = e

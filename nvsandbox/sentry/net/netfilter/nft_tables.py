@@ -9,7 +9,7 @@ from typing import Final, final
 from ...errors import SysErr
 from . import nft_data as d
 from .hooks import Base
-from .nft_actions import Leading, Translation
+from .nft_actions import Dynset, Leading, Lookup, Translation
 from .nft_sets import ANONYMOUS, Expression, Set
 from .rules import ACCEPT, Count, Op, Rule
 
@@ -32,9 +32,22 @@ CHAIN_BINDING: Final = 4
 
 @final
 class NftRule:
-    """``userdata``: the tool's comment. ``ident``: the transaction's number for it."""
+    """``userdata``: the tool's comment. ``ident``: the transaction's number for it. ``leading``: what in it leads to other chains, ``sets``: what it looks
+    things up in, ``hooks``: where it may be translating (bit 5: it doesn't), ``tracks``: it needs connections."""
 
-    __slots__ = ("chain", "exprs", "handle", "ident", "rule", "size", "userdata")
+    __slots__ = (
+        "chain",
+        "exprs",
+        "handle",
+        "hooks",
+        "ident",
+        "leading",
+        "rule",
+        "sets",
+        "size",
+        "tracks",
+        "userdata",
+    )
 
     def __init__(self, chain: Chain, handle: int, exprs: list[Expression], size: int) -> None:
         self.chain = chain
@@ -43,14 +56,18 @@ class NftRule:
         self.size = size
         self.userdata = b""
         self.ident = 0
-        self.rule = Rule([x.op for x in exprs])
+        ops = [x.op for x in exprs]
+        self.rule = Rule(ops)
+        self.leading = [op for op in ops if isinstance(op, Leading)]
+        self.sets = [op.set for op in ops if isinstance(op, (Lookup, Dynset))]
+        self.tracks = any(op.tracks for op in ops)
+        self.hooks = 0x3F
+        for op in ops:
+            if isinstance(op, Translation):
+                self.hooks &= op.hooks
 
     def leads(self) -> list[Chain]:
-        out: list[Chain] = []
-        for x in self.exprs:
-            if isinstance(x.op, Leading):
-                out += x.op.leads()
-        return out
+        return [to for op in self.leading for to in op.leads()] if self.leading else []
 
 
 @final
@@ -173,25 +190,28 @@ class Ruleset:
         "generation",
         "handles",
         "rules",
+        "share",
         "tables",
         "touched",
         "undo",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, share: int = 1) -> None:
+        """``share``: the limits are this part of what they are for the sandbox's own namespace."""
+        self.share = share
         self.tables: dict[tuple[int, bytes], Table] = {}
         self.generation = 1
         self.handles = 0
         self.undo: list[Callable[[], None]] = []
         self.touched: dict[Chain, None] = {}
         self.rules = self.bytes = self.chains = self.elements = 0
-        self.element_limit = MAX_ELEMENTS
+        self.element_limit = MAX_ELEMENTS // share
 
     def take_element(self) -> bool:
         """Whether the namespace may have one more element."""
-        if self.elements >= MAX_ELEMENTS:
+        if self.elements >= self.element_limit:
             self.recount()
-        if self.elements >= MAX_ELEMENTS:
+        if self.elements >= self.element_limit:
             return False
         self.elements += 1
         return True
@@ -218,7 +238,10 @@ class Ruleset:
 
     def count_rule(self, rule: NftRule, sign: int) -> None:
         """Raises ENOMEM."""
-        if sign > 0 and (self.rules >= MAX_RULES or self.bytes + rule.size > MAX_BYTES):
+        if sign > 0 and (
+            self.rules >= MAX_RULES // self.share
+            or self.bytes + rule.size > MAX_BYTES // self.share
+        ):
             raise SysErr(errno.ENOMEM)
         self.rules += sign
         self.bytes += sign * rule.size
@@ -267,12 +290,8 @@ class Ruleset:
             used: set[int] = set()
             for c in t.chains.values():
                 for r in c.rules:
-                    for x in r.exprs:
-                        s = getattr(x.op, "set", None)
-                        if s is not None:
-                            used.add(id(s))
-                        if isinstance(x.op, Leading):
-                            used.update(id(to) for to in x.op.leads())
+                    used.update(id(s) for s in r.sets)
+                    used.update(id(to) for to in r.leads())
             for s in loose:
                 if id(s) not in used:
                     self.drop_set(s)
@@ -355,9 +374,7 @@ class Ruleset:
                     raise SysErr(errno.EMLINK)
                 mask = 0x3F  # bit 5: nothing is translated
                 for r in c.rules:
-                    for x in r.exprs:
-                        if isinstance(x.op, Translation):
-                            mask &= x.op.hooks
+                    mask &= r.hooks
                 for to in below:
                     mask &= nats[to]
                 nats[c] = mask
@@ -382,4 +399,4 @@ class Ruleset:
         return out
 
     def tracks(self) -> bool:
-        return any(op.tracks for c in self.all_chains() for r in c.flat for op in r.ops)
+        return any(r.tracks for c in self.all_chains() for r in c.rules)

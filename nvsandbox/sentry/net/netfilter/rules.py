@@ -17,7 +17,7 @@ BREAK: Final = -2
 JUMP: Final = -3
 GOTO: Final = -4
 RETURN: Final = -5
-# Rules that one packet may meet at one hook: chains that jump to others twice, these again… would take for ever.
+# Rules (of four operations) that one packet may meet at one hook: chains that jump to others twice, these again… would take for ever.
 BUDGET: Final = 16384
 DEPTH: Final = 256
 
@@ -81,12 +81,18 @@ class Jump(Op):
 
 @final
 class Rule:
-    """``ops`` one after the other."""
+    """``ops`` one after the other. ``cost``: how much of a packet's budget it takes to look at it."""
 
-    __slots__ = ("ops",)
+    __slots__ = ("cost", "ops")
 
     def __init__(self, ops: list[Op]) -> None:
+        self.cost = 1
+        self.ops: list[Op] = []
+        self.set_ops(ops)
+
+    def set_ops(self, ops: list[Op]) -> None:
         self.ops = ops
+        self.cost = 1 + (len(ops) >> 2)
 
     def run(self, skb: Skb) -> int:
         for op in self.ops:
@@ -109,8 +115,9 @@ def walk(skb: Skb, rules: list[Rule], at: int) -> int:
             continue
         if skb.budget <= 0:
             return DROP
-        skb.budget -= 1
-        v = rules[at].run(skb)
+        rule = rules[at]
+        skb.budget -= rule.cost
+        v = rule.run(skb)
         at += 1
         if v == CONTINUE:
             continue

@@ -54,7 +54,7 @@ class Stack:
 
     ``nf``: the rules that packets pass, None: there are none. ``loop``: once there have been some, where packets from and to own
     addresses go. ``forward4``, ``forward6``: packets for others are passed on. ``allowed``: asked (interface, protocol, destination, transport
-    header and payload) about packets that no socket sends to this destination.
+    header and payload) about packets that no socket sends to this destination; ``outside``: whether an interface leads there where that counts.
 
     ``own``: addresses of all interfaces and how many have each. ``pmtu``: what routers said, by destination, with when
     it ends. ``lo``: leads to other stacks with the same addresses (``siblings.py``), which ``others`` knows. ``notify`` callbacks of
@@ -63,7 +63,7 @@ class Stack:
 
     __slots__ = (
         "allowed", "choose", "counters", "fanouts", "forward4", "forward6", "fragments", "icmp_limit", "idents", "interfaces", "lo", "loop", "nf", "now",
-        "on_error", "others", "own", "packets", "pmtu",
+        "on_error", "others", "outside", "own", "packets", "pmtu",
         "random", "raws", "route_localnet", "routes", "secret", "tcp", "timers", "udp_ports",
     )  # fmt: skip
 
@@ -73,6 +73,7 @@ class Stack:
         self.on_error: Callable[[Exception], None] = _ignore_error
         self.choose: Callable[[int, int, bytes, int, int], int] = _by_hash
         self.allowed: Callable[[Interface, int, bytes, bytes], bool] = _let
+        self.outside: Callable[[Interface], bool] | None = None
         self.nf: Netfilter | None = None
         self.forward4 = self.forward6 = self.route_localnet = False
         self.lo: Interface | None = None
