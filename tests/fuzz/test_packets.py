@@ -188,6 +188,9 @@ def test_mutated_packets(part: int) -> None:
     p = Pair(seed)
     rng = random.Random(seed)
     lst = p.a.tcp_listen((bytes(16), 80), 64, 16)
+    lst.fastopen = 10
+    p.a.tcp.fast.flags = p.b.tcp.fast.flags = 0x203
+    p.a.udp_open((b"", 53), lite=True)
     udp_end = p.a.udp_open((b"", 53))
     raws = [p.a.raw_open(4, 1), p.a.raw_open(16, 58), p.a.packet_open(3, False)]
     end = time.monotonic() + SECONDS / 3

@@ -460,3 +460,71 @@ def test_ip_options(wire: Wire) -> None:
     assert inside.count("b'") == native.count("b'")
     wire.until(f"[ $(tshark -r {wire.base}/pcap 2>/dev/null | wc -l) -gt 40 ]")
     assert wire.on_peer(f"tshark -r {wire.base}/pcap -o ip.check_checksum:TRUE -Y '_ws.malformed or ip.checksum.status == 0' 2>/dev/null") == ""  # fmt: skip
+
+
+FAST_OPEN = """
+import errno, select, socket, struct, sys
+FASTOPEN, CONNECT, MSG = 23, 30, 0x20000000
+def code(f, *a):
+    try: return f(*a)
+    except OSError as e: return errno.errorcode[e.errno]
+family = socket.AF_INET6 if ":" in sys.argv[2] else socket.AF_INET
+def new(): return socket.socket(family)
+if sys.argv[1] == "serve":
+    s = new(); s.bind((sys.argv[2], int(sys.argv[3]))); s.setsockopt(6, FASTOPEN, int(sys.argv[4])); s.listen(20); print("up", flush=True)
+    while True:
+        c = s.accept()[0]; early = c.getsockopt(6, 11, 8)[5] & 32
+        data = b""
+        while not data.endswith(b"!"): data += c.recv(9000)
+        c.sendall(b"%d %d" % (early, len(data))); c.close()
+to = (sys.argv[2], int(sys.argv[3]))
+def ends(s):
+    s.setblocking(True); s.settimeout(20); got = b""
+    while data := s.recv(100): got += data
+    return got, s.getsockopt(6, 11, 8)[5] & 32
+s = new(); print(s.sendto(b"hello!", MSG, to), ends(s))  # asks for a cookie
+for n in (0, 1, 500, 1300):
+    s = new(); print(n, s.sendto(b"a" * n + b"!", MSG, to), ends(s))
+s = new(); print(s.sendto(b"a" * 5000 + b"!", MSG, to), ends(s)[0])
+s = new(); s.setblocking(False); print(s.sendto(b"quick!", MSG, to), ends(s))
+s = new(); print(s.sendto(b"one", MSG, to), s.sendall(b"two!"), ends(s), code(s.sendto, b"x", MSG, to))
+s = new(); print(s.setsockopt(6, CONNECT, 1), s.getsockopt(6, CONNECT), s.connect(to), code(s.getpeername), select.select([s], [s], [], 0)[1] == [s])
+print(code(s.recv, 1, socket.MSG_DONTWAIT), s.send(b"later!"), ends(s), code(s.setsockopt, 6, CONNECT, 1), code(s.setsockopt, 6, FASTOPEN, 1))
+s = new(); s.setsockopt(6, CONNECT, 1); s.connect(to); s.close()
+s = new(); print(code(s.setsockopt, 6, FASTOPEN, -1), code(s.setsockopt, 6, CONNECT, 2), code(s.sendto, b"x", MSG, (sys.argv[2], 1)))
+"""
+
+
+def test_fast_open(wire: Wire) -> None:
+    """Data in the SYN (RFC 7413): to Linux's stack and from it; a server that allows none; what the wire shows."""
+    allow = "sysctl -qw net.ipv4.tcp_fastopen=3"
+    wire.on_peer(allow)
+    wire.more_caps = ["CAP_SYS_ADMIN"]
+    for host in ("10.99.0.1", "fd99::1"):
+        wire.peer_start(f"exec python3 -c '{FAST_OPEN}' serve {host} 7490 10 >/dev/null")
+        wire.peer_start(f"exec python3 -c '{FAST_OPEN}' serve {host} 7491 0 >/dev/null")
+    wire.until("[ $(ss -Hltn | grep -c ':749[01]') = 4 ]")
+
+    def ask(a: str) -> str:
+        return f"for p in 7490 7491; do python3 -c '{FAST_OPEN}' ask {a} $p; done"
+
+    for host in ("10.99.0.1", "fd99::1"):
+        script = wire.base / "ask.sh"
+        script.write_text(ask(host))
+        native = wire.on_peer(f"ip netns exec {wire.box} bash {script}")
+        assert native.count("32 ") > 4 and native.count(", 32)") > 4
+        pcap = wire.base / f"pcap{len(host)}"
+        wire.peer_start(f"exec tcpdump -i eth0 -U -w {pcap} tcp 2>/dev/null")
+        wire.until(f"[ -s {pcap} ]")
+        assert wire.run(f"bash {script}") == native
+        syns = "tcp.flags.syn == 1 and tcp.flags.ack == 0 and tcp.len > 0"
+        wire.until(f"[ $(tshark -r {pcap} -Y '{syns}' 2>/dev/null | wc -l) -ge 6 ]")
+        assert wire.on_peer(f"tshark -r {pcap} -Y _ws.malformed 2>/dev/null") == ""
+        here = host.replace("::1", "::2").replace("0.1", "0.2")
+        p = wire.start(
+            f"cat /proc/sys/net/ipv4/tcp_fastopen; mount -o remount,rw /proc/sys; echo 3 >/proc/sys/net/ipv4/tcp_fastopen;"
+            f"python3 -c '{FAST_OPEN}' serve {here} 7490 10 & exec python3 -c '{FAST_OPEN}' serve {here} 7491 0"
+        )
+        assert [wire.line(p) for _ in range(3)] == ["1", "up", "up"]
+        script.write_text(ask(here))
+        assert wire.on_peer(f"bash {script}") == native

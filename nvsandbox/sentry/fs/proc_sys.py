@@ -347,7 +347,7 @@ def make_sys(fs: ProcFs, k: Kernel) -> StaticDir:
     for path, (read, write) in Live(k).files().items():
         d, name = _place(fs, top, path)
         d.add(name, SysctlFile(fs, _line(read), 0o644 if write else 0o444, 0, 0, write))
-    for parameter, attr in sysctl.FORWARDING.items():
+    for parameter, attr in sysctl.PARAMETERS.items():
         d, name = _place(fs, top, parameter.replace(b".", b"/"))
         d.add(name, NetParameter(fs, attr))
     for kind, flag in USER_LIMITS:

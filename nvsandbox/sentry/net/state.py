@@ -182,6 +182,7 @@ class NetState(Namespace):
         # net.ipv4.ip_forward, net.ipv6.conf.all.forwarding, net.ipv4.conf.all.route_localnet
         self.forward4 = self.forward6 = self.route_localnet = 0
         self.groups: dict[bytes, Group] = {}  # what sockets have joined on lo
+        self.fastopen = 1  # net.ipv4.tcp_fastopen
         self.tcp = Ports(6)
         self.udp = Ports(17)
         self.udplite = Ports(136)
@@ -224,6 +225,7 @@ class NetState(Namespace):
         if s is not None:
             s.forward4, s.forward6 = self.forward4 != 0, self.forward6 != 0
             s.route_localnet = self.route_localnet != 0
+            s.tcp.fast.flags = self.fastopen
 
     def filtered(self, ip: bytes) -> bool:
         """Whether what goes to an own address is to pass the stack, since there are rules."""

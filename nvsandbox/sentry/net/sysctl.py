@@ -11,6 +11,7 @@ FORWARDING: Final[dict[bytes, str]] = {
     b"net.ipv4.ip_forward": "forward4", b"net.ipv4.conf.all.forwarding": "forward4", b"net.ipv6.conf.all.forwarding": "forward6",
     b"net.ipv4.conf.all.route_localnet": "route_localnet",
 }  # fmt: skip
+PARAMETERS: Final[dict[bytes, str]] = {**FORWARDING, b"net.ipv4.tcp_fastopen": "fastopen"}
 
 
 def obey(name: bytes, value: bytes) -> None:
@@ -30,6 +31,9 @@ def obey(name: bytes, value: bytes) -> None:
         inet_family.PING_GROUPS[:] = numbers
     elif name in FORWARDING and len(numbers) == 1:
         setattr(NET, FORWARDING[name], int(numbers[0] != 0))
+        NET.tell_stack()
+    elif name == b"net.ipv4.tcp_fastopen" and len(numbers) == 1:
+        NET.fastopen = numbers[0]
         NET.tell_stack()
     elif name == b"net.core.somaxconn" and len(numbers) == 1 and numbers[0] > 0:
         ports.BACKLOG[0] = min(numbers[0], 65535)

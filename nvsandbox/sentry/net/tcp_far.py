@@ -61,7 +61,7 @@ def mask(events: int) -> int:
 
 
 def connecting(c: TcpConnection) -> bool:
-    return c.state in (SYN_SENT, SYN_RECV)
+    return c.state in (SYN_SENT, SYN_RECV) and c.early is None
 
 
 def watch_over(c: TcpConnection) -> None:

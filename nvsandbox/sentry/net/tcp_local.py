@@ -7,12 +7,14 @@ What is not modelled: TIME_WAIT, half-open states.
 from __future__ import annotations
 
 import errno
+import os
 import struct
 from collections import deque
 from typing import TYPE_CHECKING, Final, final
 
 from ..abi.socket import (
     AF_INET,
+    MSG_DONTWAIT,
     MSG_FASTOPEN,
     MSG_OOB,
     SHUT_RD,
@@ -40,6 +42,7 @@ from .filter import View
 from .inet import InetSocket
 from .ports import ANY6, BACKLOG, LO6, Addr, Ports, is_any, is_v4
 from .socket import Received, Ucred
+from .stack.tcp import fastopen
 from .stack.tcp.segment import SYN
 from .state import NetState, mapped, unmapped
 
@@ -68,7 +71,7 @@ class TcpSocket(InetSocket):
     ``outer``: its listener beside ours, in state LISTEN."""
 
     __slots__ = (
-        "backlog", "connecting", "far", "fin", "held", "held_bytes", "off", "outer", "peer", "pending", "rcvbuf_set", "rx", "rx_bytes",
+        "backlog", "connecting", "deferred", "far", "fast", "fin", "held", "held_bytes", "off", "outer", "peer", "pending", "rcvbuf_set", "rx", "rx_bytes",
         "sndbuf_set", "state", "urgent", "was_reset",
     )  # fmt: skip
 
@@ -86,6 +89,10 @@ class TcpSocket(InetSocket):
         self.far: TcpConnection | None = None
         self.outer: TcpListener | None = None
         self.sndbuf_set = self.rcvbuf_set = False
+        self.deferred: bytes | None = (
+            None  # TCP_FASTOPEN_CONNECT: where the first data is to open a connection to
+        )
+        self.fast: bytes | None = None  # MSG_FASTOPEN: what may go with the SYN
         self.backlog = 0
         self.urgent: tcp_near.Urgent | None = None
         self.was_reset = (
@@ -133,6 +140,7 @@ class TcpSocket(InetSocket):
             )
             self.outer.notify = self._from_outside
             self.filter_set()
+            self.outer.fastopen = self.opts.get((SOL_TCP, tcp_options.TCP_FASTOPEN), 0)
 
     def meet_stack(self) -> None:
         """The namespace has a stack from now on."""
@@ -154,6 +162,7 @@ class TcpSocket(InetSocket):
 
     def connect(self, t: Task, addr: bytes) -> None:
         if len(addr) >= 2 and addr[:2] == b"\0\0":
+            self.deferred = None
             self._abort(0)
             return
         if self.far is not None:
@@ -164,7 +173,7 @@ class TcpSocket(InetSocket):
             if self.err:
                 raise SysErr(self.take_error())
             return
-        if self.state == CONNECTED:
+        if self.state == CONNECTED or (self.deferred is not None and self.fast is None):
             raise SysErr(errno.EISCONN)
         dst = self.destination(addr)
         if self.state == LISTEN:
@@ -219,17 +228,58 @@ class TcpSocket(InetSocket):
         if port and ((is_v4(ip) and ip[12] == 127) or ip == LO6):
             raise SysErr(errno.EINVAL)
         self.may_send("tcp", dst)
+        connects = (
+            self.opts.get((SOL_TCP, tcp_options.TCP_FASTOPEN_CONNECT), 0) and self.fast is None
+        )
+        if connects and stack.tcp.fast.known(unmapped(dst[0])) is not None:
+            self.deferred = addr
+            return
         src = ip if port and not is_any(ip) else mapped(self.source(dst[0], via))
         self.autobind(t, self.any_ip())
         c = stack.tcp_connect(
             (unmapped(src), self.local[1]),
             (unmapped(dst[0]), dst[1]),
             via,
-            lambda c: tcp_far.apply(self, c),
+            lambda c: self._fast_setup(c, bool(connects)),
         )
         self.local = (src, self.local[1])
         self._joined(c)
         self._await(t, c)
+
+    def _fast_setup(self, c: TcpConnection, connects: bool) -> None:
+        tcp_far.apply(self, c)
+        if self.fast is not None:
+            self.fast = self.fast[fastopen.begin(c, self.fast) :]
+        elif connects:
+            fastopen.begin(c, b"")
+
+    def _fast_send(self, t: Task, data: bytes, addr: bytes, flags: int) -> int:
+        """MSG_FASTOPEN: connects, with as much of ``data`` in the SYN as the server's cookie allows, and sends the rest. Raises EOPNOTSUPP, EINPROGRESS…"""
+        if not self.net.fastopen & fastopen.CLIENT or addr[:2] == b"\0\0":
+            raise SysErr(errno.EOPNOTSUPP)
+        self.fast = data
+        try:
+            if flags & MSG_DONTWAIT and not self.flags & os.O_NONBLOCK:
+                self.flags |= os.O_NONBLOCK
+                try:
+                    self.connect(t, addr)
+                finally:
+                    self.flags &= ~os.O_NONBLOCK
+            else:
+                self.connect(t, addr)
+        except SysErr as e:
+            n = len(data) - len(self.fast)
+            if e.errno == errno.EINPROGRESS and n:
+                return n
+            raise
+        finally:
+            rest, self.fast = self.fast, None
+            self.deferred = None
+        n = len(data) - len(rest)
+        if not rest and n:
+            return n
+        r = self.send(t, rest, None, flags & ~MSG_FASTOPEN, [], None)
+        return n + r if r >= 0 else n or r
 
     def _to_resolver(self, dst: Addr) -> bool:
         """Whether ``dst`` is Docker's resolver, whose part is played here."""
@@ -450,12 +500,12 @@ class TcpSocket(InetSocket):
         self, t: Task, data: bytes, addr: bytes | None, flags: int,
         files: list[FileDescription], creds: Ucred | None,
     ) -> int:  # fmt: skip
-        if (
-            flags & MSG_FASTOPEN
-        ):  # without a cookie of the server's the handshake comes first (RFC 7413 section 4.1.2)
+        if flags & MSG_FASTOPEN or self.deferred is not None:
+            if addr is None:
+                addr = self.deferred
             if addr is None:
                 raise SysErr(errno.EINVAL)
-            self.connect(t, addr)
+            return self._fast_send(t, data, addr, flags)
         if self.far is not None:
             return tcp_far.send(self, t, self.far, data, flags)
         if flags & MSG_OOB:
@@ -470,6 +520,13 @@ class TcpSocket(InetSocket):
             return tcp_far.recv(self, t, self.far, size, flags)
         if flags & MSG_OOB:
             return tcp_near.recv_urgent(self, flags)
+        deadline = self.rcv_deadline(t)
+        while self.deferred is not None:  # nothing comes before something was sent
+            r = self.go_on(t, flags, False, deadline, 0)
+            if r:
+                return r
+        if self.far is not None:
+            return tcp_far.recv(self, t, self.far, size, flags)
         if self.state != CONNECTED and not self.rx and not self.fin:
             if self.err:
                 return -self.take_error()
@@ -542,6 +599,8 @@ class TcpSocket(InetSocket):
             return POLLIN | POLLRDNORM if self.waiting() else 0
         if self.far is not None:
             return tcp_far.mask(self.far.events()) | (POLLERR if self.err or self.noted() else 0)
+        if self.deferred is not None:
+            return POLLOUT | POLLWRNORM
         mask = 0
         rd = self.fin or bool(self.shut & SHUT_RD)
         if self.err or self.noted():
@@ -588,6 +647,8 @@ class TcpSocket(InetSocket):
         self.option_set(level, opt, value)
 
     def option_set(self, level: int, opt: int, value: int) -> None:
+        if (level, opt) == (SOL_TCP, tcp_options.TCP_FASTOPEN) and self.outer is not None:
+            self.outer.fastopen = value
         if self.far is not None:
             tcp_far.option(self.far, level, opt, value)
         elif (level, opt) == (SOL_TCP, tcp_near.TCP_CORK) and not value:

@@ -27,6 +27,8 @@ TCP_REPAIR: Final = (19, 20, 21, 22, 29)
 TCP_TIMESTAMP: Final = 24
 TCP_EMPTY: Final = (26, 28, 31, 33)  # CC_INFO, SAVED_SYN, ULP, FASTOPEN_KEY: read as nothing
 TCP_FASTOPEN_KEY: Final = 33
+TCP_FASTOPEN: Final = 23
+TCP_FASTOPEN_CONNECT: Final = 30
 
 
 def read(s: TcpSocket, t: Task, opt: int) -> bytes:
@@ -75,7 +77,13 @@ def checked(s: TcpSocket, t: Task, opt: int, data: bytes) -> int:
             raise SysErr(errno.EINVAL)
     elif opt in TCP_REPAIR or opt == TCP_TIMESTAMP:
         raise SysErr(errno.EPERM)
-    elif opt == TCP_FASTOPEN_KEY:
+    elif opt == TCP_FASTOPEN and not (s.closed() or s.listening()):
+        raise SysErr(errno.EINVAL)
+    elif opt == TCP_FASTOPEN_CONNECT and 0 <= value <= 1 and not s.net.fastopen & 1:
+        raise SysErr(errno.EOPNOTSUPP)
+    elif (
+        opt == TCP_FASTOPEN_CONNECT and 0 <= value <= 1 and not s.closed()
+    ) or opt == TCP_FASTOPEN_KEY:
         raise SysErr(errno.EINVAL)
     elif opt == TCP_DEFER_ACCEPT:
         value = _defer(value)

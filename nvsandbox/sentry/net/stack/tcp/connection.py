@@ -21,7 +21,7 @@ from ..events import (
     EPOLLWRNORM,
 )
 from ..timers import Expiring, Timer
-from . import timeouts, transmit
+from . import fastopen, timeouts, transmit
 from .bytequeue import ByteQueue
 from .congestion import INITIAL_WINDOW, Congestion
 from .info import tcp_info
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from ..output import Path
     from ..owner import Owner
     from ..stack import Stack
+    from .listener import TcpListener
     from .ooo import OutOfOrder
     from .sent import Sent
 
@@ -96,8 +97,10 @@ class TcpConnection(Expiring):
         "dsack",
         "dsack_seen",
         "duplicates",
+        "early",
         "err",
         "fack",
+        "fast",
         "fin_at",
         "fin_queued",
         "fin_received",
@@ -190,8 +193,10 @@ class TcpConnection(Expiring):
         "stack",
         "stalled_since",
         "state",
+        "syn_data",
         "syn_retries",
         "syn_sent",
+        "syn_taken",
         "t_ack",
         "t_keep",
         "t_pace",
@@ -265,6 +270,10 @@ class TcpConnection(Expiring):
         self.mss = self.peer_mss = self.rcv_mss = DEFAULT_MSS
         self.gso_limit = DEFAULT_MSS
         self.syn_sent = 0
+        # Fast Open (fastopen.py)
+        self.fast = self.syn_taken = False
+        self.syn_data = 0
+        self.early: TcpListener | None = None  # who has accepted us before the handshake was over
         self.last_tx = self.last_rx = 0
         # Congestion and recovery
         self.ca = Congestion()
@@ -336,7 +345,7 @@ class TcpConnection(Expiring):
             data = data[:room]
             n = room
         self.tx.append(data)
-        if self.state == ESTABLISHED or self.state == CLOSE_WAIT:
+        if self.state == ESTABLISHED or self.state == CLOSE_WAIT or self.early is not None:
             transmit.push(self, self.stack.now())
         return n
 
@@ -491,6 +500,7 @@ class TcpConnection(Expiring):
         if self.dead:
             return
         self.dead = True
+        fastopen.done(self)
         tcp = self.stack.counters.tcp
         if err and self.state in (SYN_SENT, SYN_RECV):
             tcp.AttemptFails += 1
@@ -533,7 +543,7 @@ class TcpConnection(Expiring):
             mask |= EPOLLOUT | EPOLLWRNORM
             if self.fin_received:
                 mask |= EPOLLHUP
-        elif self.state not in (SYN_SENT, SYN_RECV):
+        elif self.state not in (SYN_SENT, SYN_RECV) or self.early is not None:
             if self.writable():
                 mask |= EPOLLOUT | EPOLLWRNORM
             else:

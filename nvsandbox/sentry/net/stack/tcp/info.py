@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 OPT_TIMESTAMPS: Final = 1
 OPT_SACK: Final = 2
 OPT_WSCALE: Final = 4
+OPT_SYN_DATA: Final = 32
 
 
 def tcp_info(c: TcpConnection) -> bytes:
@@ -20,6 +21,7 @@ def tcp_info(c: TcpConnection) -> bytes:
     now = c.stack.now()
     options = (OPT_TIMESTAMPS if c.ts_ok else 0) | (OPT_SACK if c.sack_ok else 0)
     options |= OPT_WSCALE if c.rcv_wscale or c.snd_wscale else 0
+    options |= OPT_SYN_DATA if c.syn_taken else 0
     mss = max(c.mss, 1)
     ssthresh = c.ssthresh // mss if c.ssthresh < 0x7FFFFFFF else 0x7FFFFFFF
     notsent = c.tx.size

@@ -6,7 +6,7 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 from ..events import EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, EPOLLRDNORM, EPOLLWRNORM
-from . import recovery, timeouts, transmit
+from . import fastopen, recovery, timeouts, transmit
 from .ooo import OutOfOrder
 from .segment import ACK, FIN, MASK, RST, SYN, URG, Segment, unwrap
 from .states import (
@@ -83,7 +83,7 @@ def _syn_sent(c: TcpConnection, seg: Segment, now: int) -> None:
     flags = seg.flags
     if flags & ACK:
         ack = unwrap(c.snd_una, seg.ack)
-        if ack != c.snd_nxt:
+        if not c.snd_nxt <= ack <= c.snd_nxt + c.syn_data:
             c.stack.tcp.refuse(seg, c.local, c.remote)
             return
         if (
@@ -105,6 +105,7 @@ def _syn_sent(c: TcpConnection, seg: Segment, now: int) -> None:
     negotiate(c, seg, now)
     transmit.initial_window(c)
     if flags & ACK:
+        fastopen.answered(c, seg, unwrap(c.snd_una, seg.ack) - c.snd_nxt)
         c.snd_una = c.snd_nxt
         established(c, seg, now)
         c.notify(WRITE)
@@ -156,7 +157,8 @@ def established(c: TcpConnection, seg: Segment, now: int) -> None:
     c.backoff = 0
     c.last_rx = now
     c.snd_sml = c.snd_nxt
-    c.fack = c.high_seq = c.snd_nxt
+    c.fack = c.high_seq = max(c.snd_una, c.iss + 1)
+    fastopen.done(c)
     timeouts.disarm(c)
     if c.keepalive:
         timeouts.arm_keepalive(c, now)
@@ -231,7 +233,9 @@ def _reset(c: TcpConnection, seq: int, now: int) -> None:
     elif c.state in (CLOSING, LAST_ACK):
         c.finish(0)
     else:
-        c.finish(errno.ECONNREFUSED if c.state == SYN_RECV else errno.ECONNRESET)
+        c.finish(
+            errno.ECONNREFUSED if c.state == SYN_RECV and c.early is None else errno.ECONNRESET
+        )
 
 
 # The ACK

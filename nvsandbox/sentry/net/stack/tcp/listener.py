@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final, final
 from ..events import EPOLLHUP, EPOLLIN, EPOLLRDNORM
 from ..output import find_path
 from ..timers import Expiring, Timer
-from . import input, secrets, transmit
+from . import input, secrets, timeouts, transmit
 from .connection import Addr, TcpConnection, ignore
+from .fastopen import SERVER, SERVER_ALL, SERVER_NO_COOKIE
 from .segment import ACK, MASK, RST, SYN, Segment, syn_options, unwrap
 from .states import (
     CLOSE,
@@ -28,6 +29,7 @@ from .states import (
 
 if TYPE_CHECKING:
     from ..interface import Interface
+    from ..output import Path
     from ..packet import Packet
     from .table import TcpTable
 
@@ -42,6 +44,7 @@ class SynRequest(Expiring):
     """A SYN that was answered. ``wscale`` -1: none. ``sent``: when, 0: more than once."""
 
     __slots__ = (
+        "cookie",
         "iface",
         "irs",
         "iss",
@@ -69,6 +72,7 @@ class SynRequest(Expiring):
         self.iface: Interface | None = (
             p.iface if p.src[0] == 0xFE and len(p.src) == 16 else listener.iface
         )
+        self.cookie: bytes | None = None  # for Fast Open, to be given
         self.irs = seg.seq
         self.iss = 0
         self.mss = max(seg.mss or DEFAULT_MSS, MIN_MSS)
@@ -92,11 +96,11 @@ class TcpListener:
 
     Accepted connections start with the listener's attributes of the same name: ``nodelay``, ``cork``, ``oobinline``,
     ``keepalive``, ``keep_idle``, ``keep_intvl``, ``keep_cnt``, ``user_timeout``, ``linger2``, ``ttl``, ``tos``, ``maxseg``, ``sndbuf``, ``rcvbuf``
-    (0: not fixed), ``congestion``.
+    (0: not fixed), ``congestion``. ``fastopen``: how many may be accepted early, 0: none; ``early``: how many are.
     """
 
     __slots__ = (
-        "backlog", "closed", "congestion", "cookies_until", "cork", "family", "iface", "keep_cnt", "keep_idle",
+        "backlog", "closed", "congestion", "cookies_until", "cork", "early", "family", "fastopen", "iface", "keep_cnt", "keep_idle",
         "keep_intvl", "keepalive", "keeps", "linger2", "local", "maxseg", "nodelay", "notify", "oobinline", "queue", "rcvbuf",
         "requests", "sndbuf", "table", "tos", "ttl", "user_timeout", "v6only",
     )  # fmt: skip
@@ -119,6 +123,7 @@ class TcpListener:
         self.notify: Callable[[int], None] = ignore
         self.queue: deque[TcpConnection] = deque()
         self.requests = 0
+        self.fastopen = self.early = 0
         self.cookies_until = 0
         self.closed = False
         self.keeps: Callable[[bytes], int] | None = None
@@ -164,6 +169,8 @@ class TcpListener:
             ext.ListenDrops += 1
             return
         r = SynRequest(self, key, p, seg)
+        if self._early(r, p, seg, iss, now):
+            return
         full = self.requests >= max(self.backlog, MIN_QUEUE) or self.table.requests_full()
         if full:
             ext.TCPReqQFullDoCookies += 1
@@ -180,6 +187,43 @@ class TcpListener:
         self._answer(r, now, False)
         self.table.stack.timers.set(r.timer, now + RTO_INITIAL)
 
+    def _early(self, r: SynRequest, p: Packet, seg: Segment, iss: int, now: int) -> bool:
+        """Fast Open: accepts a connection whose SYN shows the cookie; otherwise False, and the SYN-ACK may bring one."""
+        fast = self.table.fast
+        flags = fast.flags
+        if not flags & SERVER or not (self.fastopen or flags & SERVER_ALL):
+            return False
+        free = bool(flags & SERVER_NO_COOKIE and seg.data)
+        if (seg.fastopen is None and not free) or self.early >= (self.fastopen or self.backlog):
+            return False
+        good = fast.cookie_for(p.src, p.dst)
+        if not free and seg.fastopen != good:
+            r.cookie = good
+            return False
+        path = find_path(self.table.stack, r.remote[0], r.iface)
+        if isinstance(path, int):
+            return False
+        r.iss = iss or secrets.initial_sequence(self.table.stack.secret, r.key, now)
+        c = self._connection(r, path, now)
+        c.syn_sent = now
+        c.early = self
+        self.early += 1
+        self.table.add(c)
+        self.table.stack.counters.tcp.PassiveOpens += 1
+        data = seg.data[: c.rcv_adv - c.rcv_nxt]
+        if data:
+            c.rx.append(data)
+            c.rcv_nxt += len(data)
+            c.bytes_received += len(data)
+            c.data_segs_in += 1
+            c.syn_taken = True
+            c.charge()
+        transmit.send_syn(c, now)
+        timeouts.arm_rto(c, now)
+        self.queue.append(c)
+        self.notify(EPOLLIN | EPOLLRDNORM)
+        return True
+
     def _answer(self, r: SynRequest, now: int, cookie: bool) -> None:
         """The SYN-ACK. A cookie's timestamp says in its low six bits what else the SYN offered."""
         path = find_path(self.table.stack, r.remote[0], r.iface)
@@ -195,7 +239,7 @@ class TcpListener:
         elif cookie:
             low = (r.wscale if r.wscale >= 0 else 15) | (32 if r.sack_ok else 0)
             clock = (((clock >> 6) - (low > clock & 63)) << 6 | low) & MASK
-        options = syn_options(mss, scale, sack, r.ts_ok, clock, r.ts_recent)
+        options = syn_options(mss, scale, sack, r.ts_ok, clock, r.ts_recent, r.cookie)
         wnd = min(self.rcvbuf or RCVBUF_INITIAL, 65535)
         self.table.emit(
             path, r.local, r.remote, r.iss, (r.irs + 1) & MASK, SYN | ACK, wnd, options, self.tos,
@@ -254,6 +298,19 @@ class TcpListener:
         path = find_path(table.stack, r.remote[0], r.iface)
         if isinstance(path, int):
             return
+        c = self._connection(r, path, now)
+        c.syn_sent = r.sent
+        table.add(c)
+        table.stack.counters.tcp.PassiveOpens += 1
+        input.arrives(c, seg, now)
+        if c.state == CLOSE and not c.rx.size and c.err != errno.ECONNRESET:
+            return
+        self.queue.append(c)
+        self.notify(EPOLLIN | EPOLLRDNORM)
+
+    def _connection(self, r: SynRequest, path: Path, now: int) -> TcpConnection:
+        """A connection in SYN-RECEIVED."""
+        table = self.table
         c = TcpConnection(table.stack, r.key, r.local, r.remote, r.iface, path)
         self._configure(c)
         c.iss = c.snd_una = r.iss
@@ -267,14 +324,7 @@ class TcpListener:
         input.negotiate(c, syn, now)
         transmit.initial_window(c)
         c.state = SYN_RECV
-        c.syn_sent = r.sent
-        table.add(c)
-        table.stack.counters.tcp.PassiveOpens += 1
-        input.arrives(c, seg, now)
-        if c.state == CLOSE and not c.rx.size and c.err != errno.ECONNRESET:
-            return
-        self.queue.append(c)
-        self.notify(EPOLLIN | EPOLLRDNORM)
+        return c
 
     def _configure(self, c: TcpConnection) -> None:
         c.nodelay, c.cork, c.oobinline, c.keepalive = (

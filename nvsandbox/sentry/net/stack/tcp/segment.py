@@ -29,7 +29,7 @@ class Segment:
     """A segment that came. ``seq`` and ``ack`` are as on the wire; ``mss`` 0, ``wscale`` -1: option absent."""
 
     __slots__ = (
-        "ack", "data", "dport", "flags", "gso_size", "has_ts", "mss", "sack_ok", "sacks", "seq", "sport", "tsecr",
+        "ack", "data", "dport", "fastopen", "flags", "gso_size", "has_ts", "mss", "sack_ok", "sacks", "seq", "sport", "tsecr",
         "tsval", "urg", "window", "wscale",
     )  # fmt: skip
 
@@ -40,6 +40,7 @@ class Segment:
         self.has_ts = self.sack_ok = False
         self.tsval = self.tsecr = self.mss = 0
         self.wscale = -1
+        self.fastopen: bytes | None = None  # a cookie, empty: one is asked for
         self.sacks: list[tuple[int, int]] = []
 
     def length(self) -> int:
@@ -100,11 +101,21 @@ def _options(s: Segment, o: bytes) -> None:
             s.has_ts = True
             s.tsval = int.from_bytes(o[at + 2 : at + 6], "big")
             s.tsecr = int.from_bytes(o[at + 6 : at + 10], "big")
+        elif kind == 34 and s.flags & SYN and (size == 2 or (6 <= size <= 18 and not size & 1)):
+            s.fastopen = o[at + 2 : at + size]
         at += size
 
 
-def syn_options(mss: int, wscale: int, sack: bool, ts: bool, tsval: int, tsecr: int) -> bytes:
-    """The options of a SYN in Linux's order; ``wscale`` -1: none."""
+def syn_options(
+    mss: int,
+    wscale: int,
+    sack: bool,
+    ts: bool,
+    tsval: int,
+    tsecr: int,
+    fastopen: bytes | None = None,
+) -> bytes:
+    """The options of a SYN in Linux's order; ``wscale`` -1: none; ``fastopen``: a cookie (RFC 7413)."""
     o = b"\2\4" + mss.to_bytes(2, "big")
     if sack and ts:
         o += b"\4\2"
@@ -119,6 +130,9 @@ def syn_options(mss: int, wscale: int, sack: bool, ts: bool, tsval: int, tsecr: 
         )
     if wscale >= 0:
         o += b"\1\3\3" + bytes((wscale,))
+    if fastopen is not None:
+        o += b"\x22" + bytes((2 + len(fastopen),)) + fastopen
+        o += b"\1" * (-len(o) % 4)
     return o
 
 

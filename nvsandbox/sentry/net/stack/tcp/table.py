@@ -14,6 +14,7 @@ from ..output import MIN_PMTU4, Path, find_path, learn_mtu, send
 from ..ports import EPHEMERAL
 from . import input, recovery, secrets, timeouts, transmit
 from .connection import Addr, TcpConnection
+from .fastopen import FastOpen
 from .listener import SynRequest, TcpListener
 from .segment import ACK, FIN, HEADER, MASK, RST, SYN, Segment, parse, unwrap
 from .states import MS, SYN_RECV, SYN_SENT, TIME_WAIT_LEN
@@ -40,7 +41,17 @@ class TcpTable:
     """``queued``: bytes received and not read, of all connections; beyond ``limit`` windows close (Linux: tcp_mem). ``owed``: during a
     batch of frames, connections that have an ACK to send."""
 
-    __slots__ = ("conns", "limit", "listeners", "owed", "queued", "requests", "stack", "waits")
+    __slots__ = (
+        "conns",
+        "fast",
+        "limit",
+        "listeners",
+        "owed",
+        "queued",
+        "requests",
+        "stack",
+        "waits",
+    )
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -48,6 +59,7 @@ class TcpTable:
         self.requests: dict[bytes, SynRequest] = {}
         self.waits: dict[bytes, TimeWait] = {}
         self.listeners: dict[int, list[TcpListener]] = {}
+        self.fast = FastOpen(stack.secret)
         self.queued = 0
         self.limit = QUEUED
         self.owed: dict[TcpConnection, None] | None = None

@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Final
 
-from . import recovery, transmit
+from . import fastopen, recovery, transmit
 from .states import (
     CA_OPEN,
     DELACK,
@@ -161,6 +161,7 @@ def _syn_timeout(c: TcpConnection, now: int) -> None:
     if c.backoff >= most or late:
         give_up(c)
         return
+    fastopen.lost(c)
     c.backoff += 1
     c.stack.counters.tcp.RetransSegs += 1
     c.stack.counters.tcpext.TCPTimeouts += 1

@@ -221,6 +221,14 @@ def send_syn(c: TcpConnection, now: int) -> None:
     else:
         ts = sack = True
         scale = WSCALE
+    cookie: bytes | None = None
+    data = b""
+    if c.state == SYN_RECV:
+        pass
+    elif c.fast and not c.backoff:
+        known = c.stack.tcp.fast.known(c.remote[0])
+        cookie = known[0] if known is not None else b""
+        data = c.tx.peek(c.syn_data)
     options = syn_options(
         advertised_mss(c),
         scale,
@@ -228,9 +236,10 @@ def send_syn(c: TcpConnection, now: int) -> None:
         ts,
         timestamp(c, now),
         c.ts_recent if c.state == SYN_RECV else 0,
+        cookie,
     )
     c.last_tx = now
-    emit(c, c.iss, flags, b"", options, initial_window(c))
+    emit(c, c.iss, flags, data, options, initial_window(c))
 
 
 def send_reset(c: TcpConnection) -> None:
