@@ -344,3 +344,32 @@ def test_messages() -> None:
                 for hook in rng.sample(range(5), 3):
                     assert nf.run(p, hook) in range(4)
     assert done > 20 and refused > 20
+
+
+def test_connections() -> None:
+    """Messages about tracked connections."""
+    stack = quiet()
+    filters.ATTACH[:] = [lambda net, engine: stack]
+    f = filters.Filters(NetState(INIT_USER))
+    e = f.engine = hooks.Netfilter(stack)
+    forgotten = 0
+    for rng in rounds("connections"):
+        p = packet(rng, rng.choice((4, 16)))
+        p.src, p.dst = bytes(len(p.src)), rng.randbytes(1).rjust(len(p.dst), b"\x0a")
+        e.table.track(p)
+        e.table.confirm(p)
+        size = rng.choice((4, 16))
+        kinds = (1, 2) if size == 4 else (3, 4)
+        ips = attr(kinds[0], bytes(size)) + attr(kinds[1], rng.randbytes(1).rjust(size, b"\x0a"))
+        parts = attr(1, bytes((rng.choice((1, 6, 17, 58, 99)),))) + b"".join(attr(k, rng.randbytes(rng.choice((1, 2, 2, 0)))) for k in rng.sample(range(2, 10), 3))  # fmt: skip
+        body = bytes((rng.choice((0, 2, 10)), 0, 0, 0))
+        if rng.random() < 0.9:
+            body += nested(rng, rng.choice((1, 2)), nested(rng, 1, ips), nested(rng, 2, parts))
+        raw = struct.pack("<IHHII", 16 + len(body), 1 << 8 | rng.randrange(8), rng.choice((1, 5, 0x301)), 1, 0) + body  # fmt: skip
+        raw = raw[: rng.randrange(16, len(raw) + 1)] if rng.random() < 0.1 else raw
+        before = e.table.count
+        for answer in nft_netlink.requests(f, 1, [(raw[4] | raw[5] << 8, raw[6] | raw[7] << 8, 1, raw)]):  # fmt: skip
+            assert len(answer) >= 20
+        forgotten += before - e.table.count
+        assert 0 <= e.table.count <= e.table.limit
+    assert forgotten > 0

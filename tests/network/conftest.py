@@ -21,7 +21,7 @@ PACKAGES = {
     "ping": "iputils-ping", "iperf3": "iperf3", "curl": "curl", "dig": "dnsutils", "traceroute": "traceroute",
     "redis-server": "redis-server", "redis-benchmark": "redis-tools", "nginx": "nginx-light", "wrk": "wrk", "rsync": "rsync",
     "sshd": "openssh-server", "ssh": "openssh-client", "tcpdump": "tcpdump", "slirp4netns": "slirp4netns", "pasta": "passt", "wget": "wget",
-    "git": "git", "ip": "iproute2", "iptables": "iptables", "nft": "nftables", "netstat": "net-tools", "pg_lsclusters": "postgresql",
+    "git": "git", "ip": "iproute2", "iptables": "iptables", "nft": "nftables", "conntrack": "conntrack", "netstat": "net-tools", "pg_lsclusters": "postgresql",
     "udhcpc": "udhcpc", "dnsmasq": "dnsmasq-base", "nmap": "nmap", "arping": "arping",
 }  # fmt: skip
 PATIENCE = 600  # seconds a test may take: the machine may be busy with others

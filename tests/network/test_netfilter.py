@@ -60,6 +60,17 @@ def test_forwarding_of_ipv6(kind: str) -> None:
     assert inside(script) == native(script)
 
 
+@pytest.mark.parametrize("kind", ["legacy", "nft"])
+def test_rules_of_many_kinds(kind: str) -> None:
+    script = f"bash {HERE}/filter_zoo.sh iptables-{kind} ip6tables-{kind}"
+    assert inside(script) == native(script)
+
+
+def test_connections_are_listed_and_forgotten() -> None:
+    script = f"bash {HERE}/filter_conntrack.sh"
+    assert inside(script) == native(script)
+
+
 @pytest.mark.parametrize("platform", ["systrap", "ptrace"])
 def test_nftables(platform: str) -> None:
     script = f"bash {HERE}/filter_nft.sh"

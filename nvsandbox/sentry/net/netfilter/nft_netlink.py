@@ -9,11 +9,12 @@ import errno
 import struct
 import time
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from ...errors import SysErr
+from . import ct_netlink, xt
 from . import nft_data as d
-from . import xt
 from .filters import Filters, need_admin, of
 from .nft_changes import CHANGES, find_element, table_of, users
 from .nft_sets import Set, show_element
@@ -32,6 +33,7 @@ NLM_F_DUMP_INTR: Final = 0x10
 NLM_F_DUMP: Final = 0x300
 BATCH_BEGIN: Final = 16
 BATCH_END: Final = 17
+CTNETLINK: Final = 1  # NFNL_SUBSYS_CTNETLINK
 NFTABLES: Final = 10  # NFNL_SUBSYS_NFTABLES
 COMPAT: Final = 11  # NFNL_SUBSYS_NFT_COMPAT
 DATAGRAM: Final = 8192  # bytes that readers have room for
@@ -157,29 +159,36 @@ def _change(rs: Ruleset, kind: int, flags: int, raw: bytes, f: Filters) -> None:
 
 # Questions
 def requests(f: Filters, port: int, found: list[tuple[int, int, int, bytes]]) -> Iterator[bytes]:
-    for kind, flags, seq, raw in found:
-        if kind < 16:
-            if flags & NLM_F_ACK:
-                yield error(0, seq, port, raw)
-            continue
-        try:
-            if len(raw) < 20:
-                raise SysErr(errno.EINVAL)
-            if kind >> 8 == COMPAT:
-                yield _compat(kind, seq, port, raw)
-                continue
-            if kind >> 8 != NFTABLES:
-                raise SysErr(errno.EINVAL)
-            if flags & NLM_F_DUMP == NLM_F_DUMP:
-                yield from _dump(f, kind & 0xFF, seq, port, raw)
-                continue
-            what, family, body = _one(f, kind & 0xFF, raw)
-            answer = _head(family, f.nft.generation) + body
-            yield message(NFTABLES << 8 | what, 0, seq, port, answer)
-            if flags & NLM_F_ACK:
-                yield error(0, seq, port, raw)
-        except SysErr as e:
-            yield error(e.errno, seq, port, raw)
+    """Each message's answer. Lists are made when they are read, all else is done at once."""
+    return chain.from_iterable([_request(f, port, *m) for m in found])
+
+
+def _request(f: Filters, port: int, kind: int, flags: int, seq: int, raw: bytes) -> Iterator[bytes]:
+    acknowledge = [error(0, seq, port, raw)] if flags & NLM_F_ACK else []
+    if kind < 16:
+        return iter(acknowledge)
+    subsystem, what = kind >> 8, kind & 0xFF
+    try:
+        if len(raw) < 20 or subsystem not in (NFTABLES, CTNETLINK, COMPAT):
+            raise SysErr(errno.EINVAL)
+        if subsystem == COMPAT:
+            return iter([_compat(kind, seq, port, raw)])
+        if flags & NLM_F_DUMP == NLM_F_DUMP:
+            if subsystem == NFTABLES:
+                bodies, room = _listed(f.nft, what, raw[16], d.attrs(raw[20:])), DATAGRAM
+            elif what == ct_netlink.GET:
+                bodies, room = ct_netlink.listed(f, raw[16]), ct_netlink.DATAGRAM
+            else:
+                raise SysErr(errno.EOPNOTSUPP)
+            return _dump(f.nft, subsystem, bodies, room, seq, port, raw)
+        answer = _one(f, what, raw) if subsystem == NFTABLES else ct_netlink.request(f, what, raw)
+    except SysErr as e:
+        return iter([error(e.errno, seq, port, raw)])
+    if answer is None:
+        return iter(acknowledge)
+    kind, family, body = answer
+    head = _head(family, f.nft.generation if subsystem == NFTABLES else 0)
+    return iter([message(subsystem << 8 | kind, 0, seq, port, head + body), *acknowledge])
 
 
 def _compat(kind: int, seq: int, port: int, raw: bytes) -> bytes:
@@ -194,22 +203,28 @@ def _compat(kind: int, seq: int, port: int, raw: bytes) -> bytes:
     return message(kind, NLM_F_MULTI, seq, port, body)
 
 
-def _dump(f: Filters, kind: int, seq: int, port: int, raw: bytes) -> Iterator[bytes]:
-    """Messages packed into datagrams, and the end. A change in between is told of (NLM_F_DUMP_INTR)."""
-    rs = f.nft
+def _dump(
+    rs: Ruleset, subsystem: int, bodies: Iterator[Body], room: int, seq: int, port: int, raw: bytes
+) -> Iterator[bytes]:
+    """Messages packed into datagrams, and the end. A change of the rules in between is told of (NLM_F_DUMP_INTR)."""
     generation = rs.generation
     out: list[bytes] = []
     size = 0
     flags = NLM_F_MULTI
-    for what, family, body in _listed(rs, kind, raw[16], d.attrs(raw[20:])):
-        if rs.generation != generation:
-            flags |= NLM_F_DUMP_INTR
-        m = message(NFTABLES << 8 | what, flags, seq, port, _head(family, generation) + body)
-        if out and size + len(m) > DATAGRAM:
-            yield b"".join(out)
-            out, size = [], 0
-        out.append(m)
-        size += len(m)
+    try:
+        for what, family, body in bodies:
+            if subsystem == NFTABLES and rs.generation != generation:
+                flags |= NLM_F_DUMP_INTR
+            head = _head(family, generation if subsystem == NFTABLES else 0)
+            m = message(subsystem << 8 | what, flags, seq, port, head + body)
+            if out and size + len(m) > room:
+                yield b"".join(out)
+                out, size = [], 0
+            out.append(m)
+            size += len(m)
+    except SysErr as e:
+        yield error(e.errno, seq, port, raw)
+        return
     done = message(NLMSG_DONE, flags, seq, port, bytes(4))
     yield b"".join([*out, done])
 

@@ -225,7 +225,14 @@ class ConnMark(Op):
 
 def _connmark(d: bytes, c: Context) -> Op:
     mark, mask, nfmask, mode = struct.unpack_from("<IIIB", d)
-    if mode > 2 or any(d[13:15]):  # no shifts
+    if mode > 2:
+        raise _bad()
+    return ConnMark(mark, mask, nfmask, mode)
+
+
+def _connmark2(d: bytes, c: Context) -> Op:
+    mark, mask, nfmask, _direction, shift, mode = struct.unpack_from("<IIIBBB", d)
+    if mode > 2 or shift:
         raise _bad()
     return ConnMark(mark, mask, nfmask, mode)
 
@@ -389,11 +396,11 @@ TARGETS: Final[dict[tuple[bytes, int], list[Target]]] = {
     (b"REDIRECT", 0): [Target(20, 4, b"nat", IN_DNAT, _nat4(b"REDIRECT")), Target(40, 16, b"nat", IN_DNAT, _nat(b"REDIRECT"))],
     (b"REJECT", 0): [Target(4, 4, b"filter", IN_REJECT, _reject4), Target(4, 16, b"filter", IN_REJECT, _reject6)],
     (b"MARK", 2): [Target(8, 0, b"", ANYWHERE, _mark)], (b"CONNMARK", 1): [Target(16, 0, b"", ANYWHERE, _connmark)],
-    (b"CONNMARK", 2): [Target(16, 0, b"", ANYWHERE, _connmark)], (b"LOG", 0): [Target(32, 0, b"", ANYWHERE, _log)],
+    (b"CONNMARK", 2): [Target(16, 0, b"", ANYWHERE, _connmark2)], (b"LOG", 0): [Target(32, 0, b"", ANYWHERE, _log)],
     (b"NFLOG", 0): [Target(76, 0, b"", ANYWHERE, _ignored)], (b"CT", 0): [Target(40, 0, b"raw", ANYWHERE, _ct)],
     (b"CT", 1): [Target(72, 0, b"raw", ANYWHERE, _ct)], (b"CT", 2): [Target(72, 0, b"raw", ANYWHERE, _ct)],
     (b"NOTRACK", 0): [Target(0, 0, b"raw", ANYWHERE, _notrack)], (b"TTL", 0): [Target(2, 4, b"mangle", ANYWHERE, _ttl)],
-    (b"HL", 0): [Target(2, 16, b"mangle", ANYWHERE, _ttl)], (b"TOS", 0): [Target(2, 0, b"mangle", ANYWHERE, _tos)],
+    (b"HL", 0): [Target(2, 16, b"mangle", ANYWHERE, _ttl)], (b"TOS", 1): [Target(2, 0, b"mangle", ANYWHERE, _tos)],
     (b"DSCP", 0): [Target(1, 0, b"mangle", ANYWHERE, _dscp)],
     (b"TCPMSS", 0): [Target(2, 0, b"", 1 << FORWARD | 1 << OUTPUT | 1 << POSTROUTING, _mss)],
     (b"CHECKSUM", 0): [Target(1, 0, b"mangle", ANYWHERE, _ignored)],
