@@ -10,7 +10,7 @@ import socket
 import struct
 
 KINDS = {
-    "tcp4": (2, 1, 0), "udp4": (2, 2, 0), "icmp4": (2, 3, 1), "raw4": (2, 3, 255), "tcp6": (10, 1, 0), "udp6": (10, 2, 0),
+    "tcp4": (2, 1, 0), "udp4": (2, 2, 0), "icmp4": (2, 3, 1), "raw4": (2, 3, 255), "tcp6": (10, 1, 0), "udp6": (10, 2, 0), "udplite4": (2, 2, 136), "udplite6": (10, 2, 136),
     "icmp6": (10, 3, 58), "unix stream": (1, 1, 0), "unix dgram": (1, 2, 0), "unix seqpacket": (1, 5, 0),
     "route": (16, 3, 0), "packet": (17, 3, 0x300),
 }  # fmt: skip
@@ -69,11 +69,10 @@ IP6 = [
 ]
 IP6 += [74, 75, 76, 77, 78]
 TCP = [*range(1, 11), 12, 16, 18, 20, 25, 27, 28, *range(30, 32), 33, 34, 36, 37]
-LEVELS = {1: SOCKET, 0: IP, 41: IP6, 6: TCP, 17: [1, 100, 101, 102, 103, 104], 263: [6, 7, 8, 9, 10, 12, 14, 17, 19, 20, 21], 270: [3, 4, 5, 8, 9, 10, 11, 12]}  # fmt: skip
+LEVELS = {1: SOCKET, 0: IP, 41: IP6, 6: TCP, 17: [1, 10, 11, 100, 101, 102, 103, 104], 136: [1, 10, 11], 263: [6, 7, 8, 9, 10, 12, 14, 17, 19, 20, 21], 270: [3, 4, 5, 8, 9, 10, 11, 12]}  # fmt: skip
 VALUES = (1, 0, -1, 77, b"", b"\1", b"\1\0", struct.pack("II", 1, 2))
 # Lists and structures of bytes that are not ours to invent a meaning for, or whose defaults the host chooses
 ODD = {
-    ("tcp4", 0, 4), ("udp4", 0, 4), ("icmp4", 0, 4), ("raw4", 0, 4), ("tcp6", 0, 4), ("udp6", 0, 4), ("icmp6", 0, 4),
     ("icmp4", 0, 5), ("raw4", 0, 5), ("icmp6", 41, 22),
 }  # fmt: skip
 
@@ -92,7 +91,7 @@ for kind, how in KINDS.items():
             level in (41, 6, 17) and how[0] != 10 and level == 41
         ):
             continue
-        if (level == 6 and how[1] != 1) or (level == 17 and how[1] != 2) or (level == 263 and how[0] != 17) or (level == 270 and how[0] != 16):  # fmt: skip
+        if (level == 6 and how[1] != 1) or (level in (17, 136) and how[1:] not in ((2, 0), (2, 136))) or (level == 263 and how[0] != 17) or (level == 270 and how[0] != 16):  # fmt: skip
             continue
         for opt in numbers:
             if (kind, level, opt) in ODD:

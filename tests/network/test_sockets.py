@@ -528,3 +528,37 @@ def test_fast_open(wire: Wire) -> None:
         assert [wire.line(p) for _ in range(3)] == ["1", "up", "up"]
         script.write_text(ask(here))
         assert wire.on_peer(f"bash {script}") == native
+
+
+IP6_HEADERS = """
+import socket, sys
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.settimeout(20); s.setsockopt(41, 53, 1); s.setsockopt(41, 58, 1)
+if sys.argv[1] == "serve":
+    s.bind(("::", 7485)); print("up", flush=True); s.settimeout(None)
+    while True:
+        data, control, flags, addr = s.recvmsg(9000, 4000)
+        s.sendmsg([repr((len(data), control)).encode()], [c for c in control if c[1] == 59], 0, addr)
+s.connect((sys.argv[1], 7485))
+PAD, LONG = bytes((0, 0, 1, 4)) + bytes(4), bytes((0, 1, 0x1E, 12)) + b"experimental"
+for hop, dst in ((b"", b""), (PAD, b""), (b"", LONG), (LONG, PAD)):
+    s.setsockopt(41, 54, hop); s.setsockopt(41, 59, dst)
+    for n in (1, 1430, 1440, 4000):
+        s.send(bytes(n)); print(*s.recvmsg(1000, 400)[:2])
+"""
+
+
+def test_extension_headers(wire: Wire) -> None:
+    """IPv6 options with datagrams and their fragments, both ways."""
+    serve = f"exec python3 -c '{IP6_HEADERS}' serve"
+    wire.peer_start(serve)
+    wire.until("ss -lun | grep -q :7485")
+    wire.peer_start(f"exec tcpdump -i eth0 -U -w {wire.base}/pcap ip6 2>/dev/null")
+    ask = f"python3 -c '{IP6_HEADERS}' {{0}}"
+    native = wire.on_peer(f"ip netns exec {wire.box} {ask.format('fd99::1')}")
+    assert native.count("(41, 54") == 8 and native.count("(41, 59") == 16
+    assert wire.run(ask.format("fd99::1")) == native
+    p = wire.start(serve)
+    assert wire.line(p) == "up"
+    assert wire.on_peer(ask.format("fd99::2")) == native
+    wire.until(f"[ $(tshark -r {wire.base}/pcap -Y udp.dstport==7485 2>/dev/null | wc -l) -ge 48 ]")
+    assert wire.on_peer(f"tshark -r {wire.base}/pcap -Y _ws.malformed 2>/dev/null") == ""  # fmt: skip

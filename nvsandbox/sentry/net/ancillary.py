@@ -26,6 +26,7 @@ from ..errors import SysErr
 from . import inet
 from .ports import Addr, is_any, is_v4, make_sockaddr
 from .socket import Control, Received
+from .stack.ip6headers import NONE, Headers
 from .stack.ipoptions import IpOptions, answer, parse
 from .state import NetState, mapped
 
@@ -41,7 +42,7 @@ EXTENDED_ERROR: Final = struct.Struct("<IBBBxII")  # struct sock_extended_err, l
 class Packet:
     """A received datagram: ``dst`` 16 bytes, ``index`` the interface, ``when`` ns since the epoch."""
 
-    __slots__ = ("data", "dst", "index", "options", "src", "tos", "ttl", "when")
+    __slots__ = ("data", "dest", "dst", "hop", "index", "options", "src", "tos", "ttl", "when")
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class Packet:
         self.when = when
         self.ttl = ttl
         self.tos = tos
+        self.hop = self.dest = b""  # IPv6's extension headers
         self.options = options  # IPv4's, as IP_RECVOPTS shows them
 
 
@@ -73,16 +75,18 @@ class Outgoing(NamedTuple):
     tos: int
     segment: int
     options: IpOptions | None = None
+    headers: Headers | None = None
 
 
 PLAIN: Final = Outgoing(b"", 0, -1, -1, -1)
 UDP_SEGMENT: Final = 103
 
 
-def outgoing(net: NetState, control: list[Control]) -> Outgoing:
-    """How a datagram is to be sent. Raises EINVAL, EADDRNOTAVAIL."""
+def outgoing(net: NetState, control: list[Control], permitted: bool) -> Outgoing:
+    """How a datagram is to be sent; ``permitted``: by CAP_NET_RAW. Raises EINVAL, EADDRNOTAVAIL, EPERM."""
     source, index, ttl, tos, segment = b"", 0, -1, -1, -1
     options: IpOptions | None = None
+    headers: Headers | None = None
     for level, kind, body in control:
         if level == SOL_IP and kind == inet.IP_PKTINFO:
             if len(body) != 12:
@@ -102,6 +106,16 @@ def outgoing(net: NetState, control: list[Control]) -> Outgoing:
             tos = body[0] if len(body) == 1 else _number(body)
             if not -1 <= tos <= 255:
                 raise SysErr(errno.EINVAL)
+        elif (level, kind) in ((SOL_IPV6, inet.IPV6_HOPOPTS), (SOL_IPV6, inet.IPV6_DSTOPTS)):
+            n = (body[1] + 1) * 8 if len(body) >= 2 else 0
+            if not 0 < n <= len(body) or not permitted:
+                raise SysErr(errno.EINVAL if not 0 < n <= len(body) else errno.EPERM)
+            now = headers or NONE
+            headers = (
+                Headers(body[:n], now.destination)
+                if kind == inet.IPV6_HOPOPTS
+                else Headers(now.hop, body[:n])
+            )
         elif (level, kind) == (SOL_IP, inet.IP_RETOPTS):
             options = parse(body, False)
             if options is None:
@@ -114,7 +128,7 @@ def outgoing(net: NetState, control: list[Control]) -> Outgoing:
             raise SysErr(errno.EINVAL)
     if source and not net.is_local(source):
         raise SysErr(errno.EADDRNOTAVAIL if not is_v4(source) else errno.EINVAL)
-    return Outgoing(source, index, ttl, tos, segment, options)
+    return Outgoing(source, index, ttl, tos, segment, options, headers)
 
 
 def _number(body: bytes) -> int:
@@ -152,6 +166,10 @@ def incoming(s: InetSocket, p: Packet) -> list[Control]:
             out.append((SOL_IPV6, inet.IPV6_HOPLIMIT, struct.pack("<i", p.ttl)))
         if opts.get((SOL_IPV6, inet.IPV6_RECVTCLASS)):
             out.append((SOL_IPV6, inet.IPV6_TCLASS, struct.pack("<i", p.tos)))
+        # RFC 3542's, and RFC 2292's from before it
+        for opt, kind, body in ((53, 54, p.hop), (58, 59, p.dest), (3, 3, p.hop), (4, 4, p.dest)):
+            if body and opts.get((SOL_IPV6, opt)):
+                out.append((SOL_IPV6, kind, body))
         if opts.get((SOL_IPV6, inet.IPV6_RECVORIGDSTADDR)):
             to = make_sockaddr((p.dst, s.local[1]), AF_INET6, p.index)
             out.append((SOL_IPV6, inet.IPV6_RECVORIGDSTADDR, to))

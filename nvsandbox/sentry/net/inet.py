@@ -48,6 +48,7 @@ from .ports import (
     parse_sockaddr,
 )
 from .socket import Received, Socket
+from .stack.ip6headers import Headers, whole
 from .stack.ipoptions import IpOptions, parse
 from .stack.members import Members
 from .stack.output import find_path
@@ -103,6 +104,9 @@ IPV6_RECVPKTINFO: Final = 49
 IPV6_PKTINFO: Final = 50
 IPV6_RECVHOPLIMIT: Final = 51
 IPV6_HOPLIMIT: Final = 52
+IPV6_HOPOPTS: Final = 54
+IPV6_DSTOPTS: Final = 59
+IPV6_RTHDR: Final = 57
 IPV6_RECVRTHDR: Final = 56
 IPV6_RECVTCLASS: Final = 66
 IPV6_TCLASS: Final = 67
@@ -119,6 +123,7 @@ class InetSocket(Socket):
     """An AF_INET or AF_INET6 socket; ``local`` and ``remote`` are (ip, port), port 0 while unset."""
 
     __slots__ = (
+        "headers",
         "ip_options",
         "local",
         "mcast_if",
@@ -138,6 +143,7 @@ class InetSocket(Socket):
         self.v6only = False
         self.members: Members | None = None
         self.notes: Notes | None = None
+        self.headers: dict[int, bytes] = {}  # IPV6_HOPOPTS, RTHDRDSTOPTS, DSTOPTS
         self.ip_options: IpOptions | None = None  # IP_OPTIONS
         self.mcast_if = 0  # interface that multicast leaves by, 0: by route
         self.owner_uid = t.creds.euid
@@ -385,7 +391,7 @@ class InetSocket(Socket):
                 raise SysErr(errno.ENOTCONN)
             return struct.pack("<i", self.domain)
         if opt in EXTENSION_HEADERS:
-            return b""
+            return self.headers.get(opt, b"")
         if opt == IPV6_V6ONLY:
             return struct.pack("<i", int(self.v6only))
         if opt == IPV6_MULTICAST_IF:
@@ -430,7 +436,7 @@ class InetSocket(Socket):
         if level == SOL_IPV6 and self.domain != AF_INET6:
             raise SysErr(errno.ENOPROTOOPT)
         if level == SOL_IPV6 and opt in EXTENSION_HEADERS:
-            self._extension_header(t, data)
+            self._extension_header(t, opt, data)
             return
         if level == SOL_IPV6 and opt == IPV6_ADDRFORM:
             self._to_ipv4(data)
@@ -589,14 +595,29 @@ class InetSocket(Socket):
         """Whether IPV6_ADDRFORM is for this kind."""
         return True
 
-    def _extension_header(self, t: Task, data: bytes) -> None:
-        """IPV6_HOPOPTS, RTHDR, DSTOPTS (RFC 3542): there is none, so it can be taken away only. Raises EPERM, EINVAL."""
-        if data and not t.creds.ns_capable(self.net.administrator(), CAP_NET_RAW):
+    def _extension_header(self, t: Task, opt: int, data: bytes) -> None:
+        """IPV6_HOPOPTS, RTHDRDSTOPTS, DSTOPTS, RTHDR (RFC 3542): none for an empty one; of routing headers and of TCP there is none to be had.
+        Raises EPERM, EINVAL."""
+        if opt != IPV6_RTHDR and not self.permitted(t):
             raise SysErr(errno.EPERM)
-        if (
-            data
-        ):  # routing type 0 is refused by Linux too (RFC 5095); others need routers that know them
-            raise SysErr(errno.EINVAL)
+        if not data:
+            self.headers.pop(opt, None)
+        else:
+            header = whole(data)
+            if header is None or opt == IPV6_RTHDR or not self.max_send():
+                raise SysErr(errno.EINVAL)
+            self.headers[opt] = header
+        self.headers_set()
+
+    def permitted(self, t: Task) -> bool:
+        return t.creds.ns_capable(self.net.administrator(), CAP_NET_RAW)
+
+    def sticky(self) -> Headers:
+        """What goes with each packet; RTHDRDSTOPTS only with a routing header (RFC 3542 section 7)."""
+        return Headers(self.headers.get(IPV6_HOPOPTS, b""), self.headers.get(IPV6_DSTOPTS, b""))
+
+    def headers_set(self) -> None:
+        """Told of these."""
 
 
 def by_address(net: NetState, data: bytes) -> int:

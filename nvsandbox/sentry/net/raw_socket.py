@@ -37,6 +37,7 @@ from .filter import View
 from .inet import InetSocket
 from .ports import is_any, is_multicast, is_v4, make_sockaddr, parse_sockaddr
 from .socket import Control, Received, Ucred
+from .stack.ip6headers import NONE, Headers
 from .stack.ipoptions import IpOptions, received
 from .stack.ipoptions import answer as recorded
 from .state import NetState, mapped, unmapped
@@ -92,6 +93,7 @@ class RawSocket(InetSocket):
             self.far.notify = self._from_stack
             self.far.owner = self.sender
             self.far.options = self.ip_options
+            self.far.headers = self.sticky()
             if (SOL_IP, IP_HDRINCL) in self.opts:
                 self.far.hdrincl = bool(self.opts[SOL_IP, IP_HDRINCL])
             for (level, opt), value in list(self.opts.items()):
@@ -100,6 +102,10 @@ class RawSocket(InetSocket):
     def ip_options_set(self) -> None:
         if self.far is not None:
             self.far.options = self.ip_options
+
+    def headers_set(self) -> None:
+        if self.far is not None:
+            self.far.headers = self.sticky()
 
     def _ping(self) -> bool:
         return self.type == SOCK_DGRAM
@@ -114,7 +120,9 @@ class RawSocket(InetSocket):
                 break
             src = (mapped(d.src[0]), 0)
             to = mapped(d.dst[0])
-            self.put(Packet(d.data, src, to, d.ifindex, time.time_ns(), d.ttl, d.tos, d.options))
+            p = Packet(d.data, src, to, d.ifindex, time.time_ns(), d.ttl, d.tos, d.options)
+            p.hop, p.dest = d.hop, d.dest
+            self.put(p)
         if events & POLLERR:
             self.err = far.take_error() or self.err
             self.queue.wake(POLLERR)
@@ -225,13 +233,16 @@ class RawSocket(InetSocket):
         ip = self.destination(addr)[0] if addr is not None else self.remote[0]
         if self.err and self.opts.get((SOL_IP, IP_HDRINCL)):
             return -self.take_error()  # others don't look (Linux: ip_append_data)
-        how = ancillary.outgoing(self.net, control) if control else ancillary.PLAIN
+        how = (
+            ancillary.outgoing(self.net, control, self.permitted(t)) if control else ancillary.PLAIN
+        )
         body = data
         if self._ping():
             body = self._echo(data)
         if self.net.is_local(ip) and not self.net.filtered(ip):
             options = how.options or self.ip_options if is_v4(ip) else None
-            self._loop(body, how.source or (self.net.source_for(ip)), ip, options)
+            linked = (how.headers or self.sticky()).chain(self.protocol) if not is_v4(ip) else NONE
+            self._loop(body, how.source or (self.net.source_for(ip)), ip, options, linked)
             return len(data)
         far = self.far
         if far is None:
@@ -241,7 +252,14 @@ class RawSocket(InetSocket):
         via = self.interface(how.iface) if how.iface else self.way(addr, ip)
         src = how.source or (self.local[0] if not is_any(self.local[0]) else b"")
         r = far.send_to(
-            body, unmapped(ip), unmapped(src) if src else b"", via, how.ttl, how.tos, how.options
+            body,
+            unmapped(ip),
+            unmapped(src) if src else b"",
+            via,
+            how.ttl,
+            how.tos,
+            how.options,
+            how.headers,
         )
         return len(data) if r >= 0 else r
 
@@ -257,13 +275,15 @@ class RawSocket(InetSocket):
             body = body[:2] + checksum(body).to_bytes(2, "big") + body[4:]
         return body
 
-    def _loop(self, body: bytes, src: bytes, dst: bytes, options: IpOptions | None) -> None:
+    def _loop(
+        self, body: bytes, src: bytes, dst: bytes, options: IpOptions | None, headers: Headers
+    ) -> None:
         """To ourselves: raw sockets of the protocol hear it, and an echo request is answered."""
         v4 = is_v4(dst)
         if self.opts.get((SOL_IP, IP_HDRINCL)) and v4:
             body = body[(body[0] & 15) * 4 :] if body else b""
         there = b"" if options is None else received(options.build(src[12:]), dst[12:])
-        deliver(self.net, self.domain, self.protocol, body, src, dst, there)
+        deliver(self.net, self.domain, self.protocol, body, src, dst, there, headers)
         request, reply = ECHO4 if v4 else ECHO6
         if (
             self.protocol in (IPPROTO_ICMP, IPPROTO_ICMPV6)
@@ -420,6 +440,7 @@ def deliver(
     src: bytes,
     dst: bytes,
     options: bytes = b"",
+    headers: Headers = NONE,
 ) -> None:
     """A packet within the sandbox, to the raw and ping sockets it concerns."""
     data = body
@@ -443,4 +464,6 @@ def deliver(
         data = head[:10] + checksum(head).to_bytes(2, "big") + head[12:] + body
     for s in list(ALL):
         if s.net is net and s.domain == domain and s.protocol == protocol:
-            s.put(Packet(data, (src, 0), dst, 1, time.time_ns(), 64, 0, options))
+            p = Packet(data, (src, 0), dst, 1, time.time_ns(), 64, 0, options)
+            p.hop, p.dest = headers.hop, headers.destination
+            s.put(p)

@@ -175,6 +175,7 @@ class UdpSocket(InetSocket):
         far.owner = self.sender
         far.notify = self._from_stack
         far.options = self.ip_options
+        far.headers = self.sticky()
         udplite.tell_far(self)
         for level, opt in list(self.opts):
             self.option_set(level, opt, self.opts[level, opt])
@@ -200,18 +201,10 @@ class UdpSocket(InetSocket):
                         self.net.siblings.hears(src)
                 elif self.net.egress is not None:
                     self._hears(src, d.data)
-                self.put(
-                    Packet(
-                        d.data,
-                        src,
-                        mapped(d.dst[0]),
-                        d.ifindex,
-                        time.time_ns(),
-                        d.ttl,
-                        d.tos,
-                        d.options,
-                    )
-                )
+                to = mapped(d.dst[0])
+                p = Packet(d.data, src, to, d.ifindex, time.time_ns(), d.ttl, d.tos, d.options)
+                p.hop, p.dest = d.hop, d.dest
+                self.put(p)
         if events & POLLERR:
             self.err = far.take_error() or self.err
             self.queue.wake(POLLERR | (WAKE_ALL if self.err else 0))
@@ -290,6 +283,10 @@ class UdpSocket(InetSocket):
     def ip_options_set(self) -> None:
         if self.far is not None:
             self.far.options = self.ip_options
+
+    def headers_set(self) -> None:
+        if self.far is not None:
+            self.far.headers = self.sticky()
 
     def device_set(self) -> None:
         if self.far is not None:
@@ -386,7 +383,9 @@ class UdpSocket(InetSocket):
             return -self.take_error()
         if self.shut & SHUT_WR:
             return self.broken_pipe(t, flags)
-        how = ancillary.outgoing(self.net, control) if control else ancillary.PLAIN
+        how = (
+            ancillary.outgoing(self.net, control, self.permitted(t)) if control else ancillary.PLAIN
+        )
         self.autobind(t, self.any_ip())
         size = how.segment if how.segment >= 0 else self.opts.get((SOL_UDP, UDP_SEGMENT), 0)
         if size and self.lite:
@@ -502,7 +501,7 @@ class UdpSocket(InetSocket):
         far = self._open()
         via = self.interface(how.iface) if how.iface else self.way(addr, dst[0])
         return far.send_to(
-            data, (unmapped(dst[0]), dst[1]), unmapped(how.source) if how.source else b"", via, how.ttl, how.tos, how.options,
+            data, (unmapped(dst[0]), dst[1]), unmapped(how.source) if how.source else b"", via, how.ttl, how.tos, how.options, how.headers,
         )  # fmt: skip
 
     def _send_inside(self, data: bytes, dst: Addr, how: ancillary.Outgoing) -> int:
@@ -516,7 +515,7 @@ class UdpSocket(InetSocket):
             return len(data)
         src = unmapped(how.source) if how.source else b""
         return self._open().send_to(
-            data, (unmapped(dst[0]), dst[1]), src, None, how.ttl, how.tos, how.options
+            data, (unmapped(dst[0]), dst[1]), src, None, how.ttl, how.tos, how.options, how.headers
         )
 
     def _deliver(self, data: bytes, src: Addr, dst: Addr, how: ancillary.Outgoing) -> None:
@@ -541,6 +540,9 @@ class UdpSocket(InetSocket):
             options = how.options or self.ip_options
             if options is not None and is_v4(dst[0]):
                 p.options = received(options.build(unmapped(src[0])), unmapped(dst[0]))
+            elif self.headers or how.headers is not None:
+                linked = (how.headers or self.sticky()).chain(self.protocol)
+                p.hop, p.dest = linked.hop, linked.destination
             best.put(p)
             return
         others = self.others()

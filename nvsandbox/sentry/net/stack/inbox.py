@@ -29,6 +29,8 @@ class Datagram(NamedTuple):
     ttl: int
     tos: int
     options: bytes = b""  # of IPv4, as IP_RECVOPTS shows them
+    hop: bytes = b""  # of IPv6: whole extension headers
+    dest: bytes = b""
 
 
 def ignore(events: int) -> None:

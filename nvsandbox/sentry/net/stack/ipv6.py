@@ -115,6 +115,10 @@ def _extensions(stack: Stack, p: Packet, next_at: int, first: bool) -> None:
         elif not _options(stack, p, p.start + 2, p.start + size):
             mib.InHdrErrors += 1
             return
+        if kind == HOP_BY_HOP:
+            p.hop = p.buf[p.start : p.start + size]
+        elif kind == DESTINATION:
+            p.dest = p.buf[p.start : p.start + size]
         first = False
         p.proto = p.buf[p.start]
         next_at = p.start
@@ -173,6 +177,11 @@ def _fragment(stack: Stack, p: Packet) -> None:
     p.buf = head + p.buf[p.ip + 7 : p.ip + 40] + data
     p.ip, p.start, p.end = 0, 40, len(p.buf)
     p.proto = proto
+    # What followed the header in front of the fragment's follows that one now
+    if p.dest and p.dest[0] == FRAGMENT:
+        p.dest = bytes((proto,)) + p.dest[1:]
+    elif p.hop and p.hop[0] == FRAGMENT:
+        p.hop = bytes((proto,)) + p.hop[1:]
     p.csum_ok = False
     p.gso_size = 0
     p.reassembled = True

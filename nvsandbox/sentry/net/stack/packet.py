@@ -18,7 +18,7 @@ class Packet:
     """
 
     __slots__ = (
-        "buf", "csum_ok", "dst", "end", "gso_size", "iface", "ip", "local", "proto", "reassembled", "src", "start", "through", "tos", "ttl",
+        "buf", "csum_ok", "dest", "dst", "end", "gso_size", "hop", "iface", "ip", "local", "proto", "reassembled", "src", "start", "through", "tos", "ttl",
     )  # fmt: skip
 
     def __init__(
@@ -38,6 +38,7 @@ class Packet:
         self.local = local
         self.csum_ok = csum_ok
         self.gso_size = gso_size
+        self.hop = self.dest = b""  # IPv6: its options, hop by hop and for the destination
         self.through = self.reassembled = False
 
     def by_broadcast(self) -> bool:

@@ -13,6 +13,8 @@ from .fanout import FLAG_IGNORE_OUTGOING, MAX_MEMBERS, Fanout
 from .inbox import OVERHEAD, RCVBUF, Datagram, Inbox, ignore
 from .interface import Interface
 from .ip import is_any, is_multicast
+from .ip6headers import NONE, Headers
+from .ip6headers import send as send_with_headers
 from .ipoptions import IpOptions, received
 from .output import Path, find_path, send, send_with_options
 from .udp import ERRORS, SocketError
@@ -47,7 +49,7 @@ class RawEndpoint(Inbox):
     """
 
     __slots__ = (
-        "broadcast", "checksum", "dont_fragment", "errors", "family", "hdrincl", "icmp_filter", "iface", "local", "options", "protocol", "recverr", "remote", "tos", "ttl",
+        "broadcast", "checksum", "dont_fragment", "errors", "family", "hdrincl", "headers", "icmp_filter", "iface", "local", "options", "protocol", "recverr", "remote", "tos", "ttl",
     )  # fmt: skip
 
     def __init__(self, stack: Stack, family: int, protocol: int) -> None:
@@ -64,6 +66,7 @@ class RawEndpoint(Inbox):
         self.dont_fragment = self.recverr = False
         self.errors: deque[SocketError] = deque()
         self.options: IpOptions | None = None
+        self.headers = NONE
         self.ttl = 64
         self.tos = 0
 
@@ -76,6 +79,7 @@ class RawEndpoint(Inbox):
         ttl: int = -1,
         tos: int = -1,
         options: IpOptions | None = None,
+        headers: Headers | None = None,
     ) -> int:
         """Bytes sent or -errno: EDESTADDRREQ, EMSGSIZE, EINVAL (bad header or checksum offset), EACCES, ENETUNREACH."""
         if self.soft_error and self.hdrincl:
@@ -106,6 +110,13 @@ class RawEndpoint(Inbox):
             body = body[:at] + finish(total) + body[at + 2 :]
         if ttl < 0:
             ttl = 1 if is_multicast(dst) else self.ttl
+        if headers is None:
+            headers = self.headers
+        if self.family == 16 and headers.size():
+            r = send_with_headers(
+                self.stack, path, src, self.protocol, [body], ttl, self.tos if tos < 0 else tos, headers, self.owner
+            )  # fmt: skip
+            return r if r < 0 else len(data)
         options = options or self.options
         if options is not None and self.family == 4:
             r = send_with_options(
@@ -178,7 +189,20 @@ class RawEndpoint(Inbox):
         if self.family == 4 and data[0] & 15 > 5:
             options = received(p.options(), p.dst)
             data = data[:20] + options + data[20 + len(options) :]
-        self.add(Datagram(data, (p.src, 0), (p.dst, 0), p.iface.index, now, p.ttl, p.tos, options))
+        self.add(
+            Datagram(
+                data,
+                (p.src, 0),
+                (p.dst, 0),
+                p.iface.index,
+                now,
+                p.ttl,
+                p.tos,
+                options,
+                p.hop,
+                p.dest,
+            )
+        )
 
     def icmp(self, e: IcmpError) -> None:
         """An error about a packet that may be ours (Linux: raw_err): for those who ask for errors, with the packet from its transport header on."""

@@ -11,6 +11,8 @@ from .events import EPOLLERR
 from .inbox import Addr, Datagram, Inbox, ignore
 from .interface import Interface
 from .ip import BROADCAST4, is_any, is_multicast
+from .ip6headers import NONE, Headers
+from .ip6headers import send as send_with_headers
 from .ipoptions import IpOptions, received
 from .link import Offload
 from .members import Members
@@ -56,7 +58,7 @@ class UdpEndpoint(Inbox):
     """
 
     __slots__ = (
-        "broadcast", "closed", "coverage", "errors", "iface", "least", "lite", "local", "mcast_iface", "mcast_loop", "mcast_ttl", "members",
+        "broadcast", "closed", "coverage", "errors", "headers", "iface", "least", "lite", "local", "mcast_iface", "mcast_loop", "mcast_ttl", "members",
         "no_checksum", "options", "own_members", "path", "pmtu_discover", "recverr", "recverr6", "remote", "tos", "ttl", "v6only",
     )  # fmt: skip
 
@@ -73,6 +75,7 @@ class UdpEndpoint(Inbox):
         self.errors: deque[SocketError] = deque()
         self.lite = lite
         self.options: IpOptions | None = None
+        self.headers = NONE
         self.coverage = 0
         self.least = -1
         self.own_members = members is None
@@ -103,9 +106,9 @@ class UdpEndpoint(Inbox):
 
     def send_to(
         self, data: bytes, remote: Addr | None, src: bytes = b"", iface: Interface | None = None, ttl: int = -1,
-        tos: int = -1, options: IpOptions | None = None,
+        tos: int = -1, options: IpOptions | None = None, headers: Headers | None = None,
     ) -> int:  # fmt: skip
-        """Sends one datagram; ``src``, ``iface``, ``ttl``, ``tos``, ``options`` as from control messages.
+        """Sends one datagram; ``src``, ``iface``, ``ttl``, ``tos``, ``options``, ``headers`` as from control messages.
 
         Bytes sent or -errno: EDESTADDRREQ, EMSGSIZE, ENETUNREACH, EACCES (broadcast), EINVAL, or a pending error.
         """
@@ -147,7 +150,14 @@ class UdpEndpoint(Inbox):
         if ttl < 0:
             ttl = self.mcast_ttl if many else self.ttl
         r = self._emit(
-            path, src, port, data, ttl, self.tos if tos < 0 else tos, options or self.options
+            path,
+            src,
+            port,
+            data,
+            ttl,
+            self.tos if tos < 0 else tos,
+            options or self.options,
+            self.headers if headers is None else headers,
         )
         if r == -errno.ENOBUFS and not (self.recverr if v4 else self.recverr6):
             r = 0  # lost, as on the way; who asks for errors is told (Linux: udp_send_skb)
@@ -176,11 +186,14 @@ class UdpEndpoint(Inbox):
         ttl: int,
         tos: int,
         options: IpOptions | None,
+        headers: Headers,
     ) -> int:
         stack = self.stack
         if len(path.dst) != 4:
             options = None
-        more = len(options.data) if options is not None else 0
+            more = headers.size()
+        else:
+            more = len(options.data) if options is not None else 0
         size = len(data) + 8
         covers = self.coverage if self.lite and self.coverage < size else size
         head = (
@@ -200,7 +213,7 @@ class UdpEndpoint(Inbox):
             field = finish(pseudo + parts_sum([head, data[: covers - 8] if covers else data]))
         elif v4 and self.no_checksum:
             field = b"\0\0"
-        elif whole and path.iface.link.checksums and options is None:
+        elif whole and path.iface.link.checksums and not more:
             field = pseudo.to_bytes(2, "big")
             offload = Offload(0, 6)
         else:
@@ -208,6 +221,9 @@ class UdpEndpoint(Inbox):
         mib = stack.counters.of_udp(self.lite, v4)
         mib.OutDatagrams += 1
         df = whole and self.pmtu_discover != PMTUDISC_DONT
+        if more and options is None:
+            parts = [head + field, data]
+            return send_with_headers(stack, path, src, proto, parts, ttl, tos, headers, self.owner)
         if options is not None:
             parts = [head + field, data]
             return send_with_options(
@@ -354,7 +370,7 @@ def receive(stack: Stack, p: Packet) -> bool:
         return not p.local
     d = Datagram(
         p.buf[p.start + 8 : p.end], (p.src, sport), (p.dst, dport), p.iface.index, stack.now(), p.ttl, p.tos,
-        received(p.options(), p.dst) if v4 and p.buf[p.ip] & 15 > 5 else b"",
+        received(p.options(), p.dst) if v4 and p.buf[p.ip] & 15 > 5 else b"", p.hop, p.dest,
     )  # fmt: skip
     if p.local:
         e = found[0]
