@@ -12,6 +12,7 @@ import struct
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -58,10 +59,10 @@ def packet(rng: random.Random, family: int) -> Skb:
     return p
 
 
-def piece(rng: random.Random, table: dict[tuple[bytes, int], list[tuple[int, ...]]]) -> bytes:  # type: ignore[type-arg]
+def piece(rng: random.Random, table: dict[tuple[bytes, int], list[Any]]) -> bytes:  # type: ignore[type-arg]
     """A struct xt_entry_match or xt_entry_target, often of the right size."""
     name, revision = rng.choice(list(table))
-    size = align(table[name, revision][0][0])
+    size = align(table[name, revision][0].size)
     if rng.random() < 0.1:
         size = rng.randrange(0, 200, 8)
     data = rng.choice((bytes(size), bytes(rng.choice((0, 0, 0, 1, 2, 255)) for _ in range(size)), rng.randbytes(size)))  # fmt: skip

@@ -25,7 +25,7 @@ from .hooks import (
 )
 from .rules import ACCEPT, BREAK, CONTINUE, DROP, RETURN, Count, Jump, Op, Rule, Verdict
 from .skb import Skb
-from .xt_matches import Context
+from .xt_context import Context
 
 if TYPE_CHECKING:
     from ...kernel.task import Task

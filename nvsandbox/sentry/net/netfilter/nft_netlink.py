@@ -16,9 +16,10 @@ from ...errors import SysErr
 from . import ct_netlink, xt
 from . import nft_data as d
 from .filters import Filters, need_admin, of
-from .nft_changes import CHANGES, find_element, table_of, users
+from .nft_changes import CHANGES, users
+from .nft_set_changes import find_element
 from .nft_sets import Set, show_element
-from .nft_tables import Chain, NamedObject, NftRule, Ruleset, Table
+from .nft_tables import Chain, NamedObject, NftRule, Ruleset, Table, table_of
 
 if TYPE_CHECKING:
     from ...kernel.task import Task
@@ -105,8 +106,8 @@ def batch(f: Filters, port: int, found: list[tuple[int, int, int, bytes]]) -> li
         return [error(errno.EOPNOTSUPP, seq, port, first)]
     try:
         wanted = d.u32(d.attrs(first[20:]), 1, 0)
-    except SysErr as e:
-        return [error(e.errno, seq, port, first)]
+    except SysErr as stale:
+        return [error(stale.errno, seq, port, first)]
     if wanted and wanted != f.nft.generation:
         return [error(errno.ERESTART, seq, port, first)]
     answers = [error(0, seq, port, first)] if flags & NLM_F_ACK else []
@@ -121,13 +122,13 @@ def batch(f: Filters, port: int, found: list[tuple[int, int, int, bytes]]) -> li
             break
         try:
             _change(rs, kind, flags, raw, f)
-        except SysErr as e:
+        except SysErr as wrong:
             failed = True
             said += len(raw)
             if said > MAX_SAID:
                 break
-            answers.append(error(e.errno, seq, port, raw))
-            if e.errno == errno.ENOMEM:
+            answers.append(error(wrong.errno, seq, port, raw))
+            if wrong.errno == errno.ENOMEM:
                 break
             continue
         if flags & NLM_F_ACK:
@@ -137,10 +138,10 @@ def batch(f: Filters, port: int, found: list[tuple[int, int, int, bytes]]) -> li
         return answers
     try:
         rs.commit()
-    except SysErr as e:
+    except SysErr as refused:
         rs.abort()
         kind, _flags, seq, raw = found[1]
-        return [error(e.errno, seq, port, raw)]
+        return [error(refused.errno, seq, port, raw)]
     assert stack is f.net.stack
     f.changed()
     return answers
@@ -211,6 +212,7 @@ def _dump(
     out: list[bytes] = []
     size = 0
     flags = NLM_F_MULTI
+    failed = 0
     try:
         for what, family, body in bodies:
             if subsystem == NFTABLES and rs.generation != generation:
@@ -223,7 +225,9 @@ def _dump(
             out.append(m)
             size += len(m)
     except SysErr as e:
-        yield error(e.errno, seq, port, raw)
+        failed = e.errno
+    if failed:
+        yield error(failed, seq, port, raw)
         return
     done = message(NLMSG_DONE, flags, seq, port, bytes(4))
     yield b"".join([*out, done])

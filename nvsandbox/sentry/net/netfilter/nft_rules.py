@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, final
 
 from ...errors import SysErr
 from . import nft_actions as act
+from . import nft_computed as more
 from . import nft_data as d
 from . import nft_exprs as ex
 from . import xt
@@ -15,7 +16,7 @@ from .nft_actions import Decide, Quota, Refer
 from .nft_sets import Expression, Set
 from .rules import CONTINUE, Op
 from .skb import Skb
-from .xt_matches import Context
+from .xt_context import Context
 
 if TYPE_CHECKING:
     from ..stack.stack import Stack
@@ -25,16 +26,23 @@ MAX_EXPRESSIONS: Final = 128  # NFT_RULE_MAXEXPRS
 STATEFUL: Final = (b"counter", b"limit", b"quota", b"last")  # what elements of sets may have
 
 
-class Scope(NamedTuple):
+@final
+class Scope:
     """Where a rule is to be. ``proto``, ``inverted``: what it says for compatibility (NFTA_RULE_COMPAT)."""
 
-    table: Table
-    chain: Chain | None
-    stack: Stack | None
-    proto: int
-    inverted: bool
+    __slots__ = ("chain", "inverted", "proto", "stack", "table")
+
+    def __init__(
+        self, table: Table, chain: Chain | None, stack: Stack | None, proto: int, inverted: bool
+    ) -> None:
+        self.table = table
+        self.chain = chain
+        self.stack = stack
+        self.proto = proto
+        self.inverted = inverted
 
 
+@final
 class Nothing(Op):
     """log: nobody reads it."""
 
@@ -46,10 +54,10 @@ class Nothing(Op):
 
 SIMPLE: Final[dict[bytes, Callable[[d.Attrs], Op]]] = {
     b"payload": ex.payload, b"meta": ex.meta, b"ct": ex.ct, b"cmp": ex.compare, b"range": ex.within, b"bitwise": ex.bitwise,
-    b"byteorder": ex.byteorder, b"numgen": ex.number, b"hash": ex.jhash, b"exthdr": ex.exthdr, b"limit": act.limit,
+    b"byteorder": ex.byteorder, b"numgen": more.number, b"hash": more.jhash, b"exthdr": more.exthdr, b"limit": act.limit,
 }  # fmt: skip
 WITH_STACK: Final[dict[bytes, Callable[[d.Attrs, Stack | None], Op]]] = {
-    b"fib": ex.fib, b"rt": ex.rt, b"nat": act.nat, b"masq": act.masquerade, b"redir": act.redirect, b"reject": act.refuse,
+    b"fib": more.fib, b"rt": more.rt, b"nat": act.nat, b"masq": act.masquerade, b"redir": act.redirect, b"reject": act.refuse,
 }  # fmt: skip
 
 

@@ -18,6 +18,10 @@ FAMILIES: Final[dict[int, tuple[int, ...]]] = {
     2: (4,),
     10: (16,),
 }  # NFPROTO_INET, IPV4, IPV6
+NLM_F_REPLACE: Final = 0x100
+NLM_F_EXCL: Final = 0x200
+NLM_F_CREATE: Final = 0x400
+USERDATA_MAX: Final = 256
 MAX_TABLES: Final = 256
 MAX_CHAINS: Final = 4096
 MAX_SETS: Final = 4096
@@ -400,3 +404,18 @@ class Ruleset:
 
     def tracks(self) -> bool:
         return any(r.tracks for c in self.all_chains() for r in c.rules)
+
+
+def table_of(rs: Ruleset, family: int, a: d.Attrs) -> Table:
+    """Raises ENOENT."""
+    t = rs.tables.get((family, d.name(a, 1)))
+    if t is None:
+        raise SysErr(errno.ENOENT)
+    return t
+
+
+def userdata(a: d.Attrs, kind: int) -> bytes:
+    raw = a.get(kind, b"")
+    if len(raw) > USERDATA_MAX:
+        raise d.bad()
+    return raw

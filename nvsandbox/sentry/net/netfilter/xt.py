@@ -6,7 +6,8 @@ import errno
 
 from ...errors import SysErr
 from .rules import Op
-from .xt_matches import MATCHES, Context, Kind
+from .xt_context import Context
+from .xt_matches import MATCHES, Kind
 from .xt_targets import TARGETS, Target
 
 

@@ -5,51 +5,28 @@ Each parser gets bytes of exactly the size that its revision has, and raises EIN
 
 from __future__ import annotations
 
-import errno
 import os
 import struct
 import time
-from collections.abc import Callable
-from typing import ClassVar, Final, NamedTuple, final
+from typing import Final, final
 
-from ...errors import SysErr
 from ..stack.ip import is_loopback, is_multicast
 from ..stack.stack import Stack
-from .conntrack import DST_NAT, SRC_NAT
+from . import xt_ct
 from .rules import BREAK, CONTINUE, Op
 from .skb import (
-    CT_ESTABLISHED,
-    CT_INVALID,
-    CT_NEW,
-    CT_RELATED,
-    CT_UNTRACKED,
     ICMP,
     ICMPV6,
     TCP,
     UDP,
     Skb,
 )
-
-
-class Context(NamedTuple):
-    """Where a rule is: the length of addresses, the protocol its header asks for (0: any; ``inverted``: any but this)."""
-
-    family: int
-    proto: int
-    inverted: bool
-    stack: Stack | None
-
-
-Parser = Callable[[bytes, Context], Op]
-
-
-def _bad() -> SysErr:
-    return SysErr(errno.EINVAL)
+from .xt_context import Context, Parser, bad
 
 
 def _need(c: Context, *protos: int) -> None:
     if c.proto not in protos or c.inverted:
-        raise _bad()
+        raise bad()
 
 
 @final
@@ -118,7 +95,7 @@ def _tcp(d: bytes, c: Context) -> Op:
     s0, s1, d0, d1, option, mask, flags, inv = struct.unpack_from("<4H4B", d)
     _need(c, TCP)
     if inv & ~15:
-        raise _bad()
+        raise bad()
     return Ports(TCP, (s0, s1), (d0, d1), inv, mask, flags, option)
 
 
@@ -126,7 +103,7 @@ def _udp(d: bytes, c: Context) -> Op:
     s0, s1, d0, d1, inv = struct.unpack_from("<4HB", d)
     _need(c, UDP)
     if inv & ~3:
-        raise _bad()
+        raise bad()
     return Ports(UDP, (s0, s1), (d0, d1), inv)
 
 
@@ -153,14 +130,14 @@ class Icmp(Op):
 def _icmp(d: bytes, c: Context) -> Op:
     _need(c, ICMP)
     if d[3] & ~1:
-        raise _bad()
+        raise bad()
     return Icmp(ICMP, d[0], d[1], d[2], bool(d[3]))
 
 
 def _icmp6(d: bytes, c: Context) -> Op:
     _need(c, ICMPV6)
     if d[3] & ~1:
-        raise _bad()
+        raise bad()
     return Icmp(ICMPV6, d[0], d[1], d[2], bool(d[3]))
 
 
@@ -197,7 +174,7 @@ def _multiport(d: bytes, c: Context) -> Op:
 def _ports(c: Context, flags: int, ports: list[int], more: bytes, count: int, inv: bool) -> Op:
     _need(c, 6, 17, 33, 132, 136)
     if flags > 2 or count > 15:
-        raise _bad()
+        raise bad()
     ranges: list[tuple[int, int]] = []
     i = 0
     while i < count:
@@ -212,118 +189,6 @@ def _ports(c: Context, flags: int, ports: list[int], more: bytes, count: int, in
 
 def _comment(d: bytes, c: Context) -> Op:
     return Nothing()
-
-
-def ct_bit(skb: Skb) -> int:
-    """The packet's bit in XT_CONNTRACK_STATE_BIT's masks."""
-    if skb.state == CT_UNTRACKED:
-        return 1 << 8
-    if skb.ct is None or skb.state == CT_INVALID:
-        return 1
-    return {CT_ESTABLISHED: 2, CT_RELATED: 4, CT_NEW: 8}.get(skb.state, 1)
-
-
-@final
-class State(Op):
-    """state, revision 0."""
-
-    __slots__ = ("mask",)
-
-    tracks: ClassVar[bool] = True
-
-    def __init__(self, mask: int) -> None:
-        self.mask = mask
-
-    def run(self, skb: Skb) -> int:
-        bit = ct_bit(skb)
-        return CONTINUE if self.mask & (64 if bit == 256 else bit) else BREAK
-
-
-def _state(d: bytes, c: Context) -> Op:
-    return State(struct.unpack_from("<I", d)[0])
-
-
-@final
-class Conntrack(Op):
-    """``addresses``: bit in the flags, tuple's index in (orig, answer), index in it, address, mask. ``ports``: the same with low and high."""
-
-    __slots__ = ("addresses", "expires", "flags", "inv", "ports", "proto", "states", "statuses")
-
-    tracks: ClassVar[bool] = True
-
-    def __init__(
-        self, flags: int, inv: int, states: int, statuses: int, proto: int, expires: tuple[int, int],
-        addresses: list[tuple[int, bool, int, int, int]], ports: list[tuple[int, bool, int, int, int]],
-    ) -> None:  # fmt: skip
-        self.flags = flags
-        self.inv = inv
-        self.states = states
-        self.statuses = statuses
-        self.proto = proto
-        self.expires = expires
-        self.addresses = addresses
-        self.ports = ports
-
-    def run(self, skb: Skb) -> int:
-        ct = skb.ct
-        flags, inv = self.flags, self.inv
-        if flags & 1:
-            bits = ct_bit(skb)
-            if ct is not None and ct.status & SRC_NAT:
-                bits |= 64
-            if ct is not None and ct.status & DST_NAT:
-                bits |= 128
-            if bool(self.states & bits) == bool(inv & 1):
-                return BREAK
-        if ct is None:
-            return CONTINUE if not flags & ~0x2001 else BREAK
-        if flags & 0x1000 and skb.reply != bool(inv & 0x1000):
-            return BREAK
-        if flags & 2 and (ct.orig[0] == self.proto) == bool(inv & 2):
-            return BREAK
-        if flags & 0x40 and bool(ct.status & self.statuses) == bool(inv & 0x40):
-            return BREAK
-        if flags & 0x80:
-            left = max(ct.expires - time.monotonic_ns(), 0) // 10**9
-            if (self.expires[0] <= left <= self.expires[1]) == bool(inv & 0x80):
-                return BREAK
-        for bit, answer, at, address, mask in self.addresses:
-            k = ct.answer if answer else ct.orig
-            ip = int.from_bytes(k[1] if at == 1 else k[2], "big")
-            if (ip & mask == address) == bool(inv & bit):
-                return BREAK
-        for bit, answer, at, low, high in self.ports:
-            k = ct.answer if answer else ct.orig
-            if (low <= (k[3] if at == 3 else k[4]) <= high) == bool(inv & bit):
-                return BREAK
-        return CONTINUE
-
-
-def _conntrack(d: bytes, c: Context) -> Op:
-    """Revisions 1 to 3 (struct xt_conntrack_mtinfo*)."""
-    low_exp, high_exp, proto = struct.unpack_from("<IIH", d, 128)
-    ports = [int.from_bytes(d[138 + 2 * i : 140 + 2 * i], "big") for i in range(4)]
-    highs = ports
-    flags, inv = struct.unpack_from("<HH", d, 146)
-    if len(d) == 152:
-        states, statuses = d[150], d[151]
-    else:
-        states, statuses = struct.unpack_from("<HH", d, 150)
-    if len(d) == 164:
-        ports = list(struct.unpack_from("<4H", d, 138))
-        highs = list(struct.unpack_from("<4H", d, 154))
-    if len(d) == 152 and states & 64:  # UNTRACKED's bit of then
-        states |= 256
-    addresses = []
-    places = ((4, False, 1), (8, False, 2), (0x10, True, 1), (0x20, True, 2))
-    for i, (bit, answer, at) in enumerate(places):
-        if flags & bit:
-            mask = int.from_bytes(d[32 * i + 16 : 32 * i + 16 + c.family], "big")
-            address = int.from_bytes(d[32 * i : 32 * i + c.family], "big") & mask
-            addresses.append((bit, answer, at, address, mask))
-    places = ((0x100, False, 3), (0x200, False, 4), (0x400, True, 3), (0x800, True, 4))
-    found = [(bit, answer, at, ports[i], highs[i]) for i, (bit, answer, at) in enumerate(places) if flags & bit]  # fmt: skip
-    return Conntrack(flags, inv, states, statuses, proto, (low_exp, high_exp), addresses, found)
 
 
 @final
@@ -353,7 +218,7 @@ class OwnerMatch(Op):
 def _owner(d: bytes, c: Context) -> Op:
     u0, u1, g0, g1, match, inv = struct.unpack_from("<4IBB", d)
     if match & ~0xF:
-        raise _bad()
+        raise bad()
     return OwnerMatch((u0, u1), (g0, g1), match, inv)
 
 
@@ -398,55 +263,13 @@ class AddressType(Op):
 def _addrtype(d: bytes, c: Context) -> Op:
     src, dst, flags = struct.unpack_from("<HHI", d)
     if flags & 12 == 12:
-        raise _bad()
+        raise bad()
     return AddressType(c.stack, src, dst, flags & 3)
 
 
 def _addrtype0(d: bytes, c: Context) -> Op:
     src, dst, inv_src, inv_dst = struct.unpack_from("<HHII", d)
     return AddressType(c.stack, src, dst, bool(inv_src) | bool(inv_dst) << 1)
-
-
-@final
-class Mark(Op):
-    __slots__ = ("connection", "inv", "mark", "mask")
-
-    def __init__(self, mark: int, mask: int, inv: bool, connection: bool) -> None:
-        self.mark = mark
-        self.mask = mask
-        self.inv = inv
-        self.connection = connection
-
-    def run(self, skb: Skb) -> int:
-        mark = skb.mark
-        if self.connection:
-            if skb.ct is None:
-                return BREAK
-            mark = skb.ct.mark
-        return BREAK if (mark & self.mask == self.mark) == self.inv else CONTINUE
-
-
-def _mark(d: bytes, c: Context) -> Op:
-    mark, mask, inv = struct.unpack_from("<IIB", d)
-    return Mark(mark, mask, bool(inv), False)
-
-
-@final
-class ConnMark(Op):
-    __slots__ = ("match",)
-
-    tracks: ClassVar[bool] = True
-
-    def __init__(self, match: Mark) -> None:
-        self.match = match
-
-    def run(self, skb: Skb) -> int:
-        return self.match.run(skb)
-
-
-def _connmark(d: bytes, c: Context) -> Op:
-    mark, mask, inv = struct.unpack_from("<IIB", d)
-    return ConnMark(Mark(mark, mask, bool(inv), True))
 
 
 @final
@@ -474,7 +297,7 @@ class Limit(Op):
 def _limit(d: bytes, c: Context) -> Op:
     average, burst = struct.unpack_from("<II", d)
     if not average or not burst:
-        raise _bad()
+        raise bad()
     return Limit(average * 100_000, burst)  # XT_LIMIT_SCALE is 10 000 a second
 
 
@@ -514,7 +337,7 @@ class Ttl(Op):
 
 def _ttl(d: bytes, c: Context) -> Op:
     if d[0] > 3:
-        raise _bad()
+        raise bad()
     return Ttl(d[0], d[1])
 
 
@@ -573,7 +396,7 @@ class Statistic(Op):
 def _statistic(d: bytes, c: Context) -> Op:
     mode, flags, every, packet = struct.unpack_from("<HHII", d)
     if mode > 1 or flags & ~1:
-        raise _bad()
+        raise bad()
     return Statistic(mode, bool(flags & 1), every, every, packet)
 
 
@@ -592,7 +415,7 @@ class Dscp(Op):
 
 def _dscp(d: bytes, c: Context) -> Op:
     if d[0] > 63:
-        raise _bad()
+        raise bad()
     return Dscp(d[0] << 2, 0xFC, bool(d[1]))
 
 
@@ -613,22 +436,26 @@ class Mac(Op):
         return CONTINUE if self.inv else BREAK
 
 
-class Kind(NamedTuple):
+@final
+class Kind:
     """``size``: bytes of the structure; ``family``: 0 any, else the length of addresses."""
 
-    size: int
-    family: int
-    parse: Parser
+    __slots__ = ("family", "parse", "size")
+
+    def __init__(self, size: int, family: int, parse: Parser) -> None:
+        self.size = size
+        self.family = family
+        self.parse: Parser = parse
 
 
 MATCHES: Final[dict[tuple[bytes, int], list[Kind]]] = {
     (b"tcp", 0): [Kind(12, 0, _tcp)], (b"udp", 0): [Kind(10, 0, _udp)], (b"icmp", 0): [Kind(4, 4, _icmp)],
     (b"icmp6", 0): [Kind(4, 16, _icmp6)], (b"multiport", 1): [Kind(48, 0, _multiport)],
-    (b"multiport", 0): [Kind(32, 0, _multiport0)], (b"comment", 0): [Kind(256, 0, _comment)], (b"state", 0): [Kind(4, 0, _state)],
-    (b"conntrack", 1): [Kind(152, 0, _conntrack)], (b"conntrack", 2): [Kind(156, 0, _conntrack)],
-    (b"conntrack", 3): [Kind(164, 0, _conntrack)], (b"owner", 1): [Kind(18, 0, _owner)],
-    (b"addrtype", 1): [Kind(8, 0, _addrtype)], (b"addrtype", 0): [Kind(12, 4, _addrtype0)], (b"mark", 1): [Kind(9, 0, _mark)],
-    (b"connmark", 1): [Kind(9, 0, _connmark)], (b"limit", 0): [Kind(40, 0, _limit)], (b"length", 0): [Kind(5, 0, _length)],
+    (b"multiport", 0): [Kind(32, 0, _multiport0)], (b"comment", 0): [Kind(256, 0, _comment)], (b"state", 0): [Kind(4, 0, xt_ct.state)],
+    (b"conntrack", 1): [Kind(152, 0, xt_ct.conntrack)], (b"conntrack", 2): [Kind(156, 0, xt_ct.conntrack)],
+    (b"conntrack", 3): [Kind(164, 0, xt_ct.conntrack)], (b"owner", 1): [Kind(18, 0, _owner)],
+    (b"addrtype", 1): [Kind(8, 0, _addrtype)], (b"addrtype", 0): [Kind(12, 4, _addrtype0)], (b"mark", 1): [Kind(9, 0, xt_ct.mark)],
+    (b"connmark", 1): [Kind(9, 0, xt_ct.connmark)], (b"limit", 0): [Kind(40, 0, _limit)], (b"length", 0): [Kind(5, 0, _length)],
     (b"ttl", 0): [Kind(2, 4, _ttl)], (b"hl", 0): [Kind(2, 16, _ttl)], (b"iprange", 1): [Kind(65, 0, _iprange)],
     (b"statistic", 0): [Kind(24, 0, _statistic)], (b"dscp", 0): [Kind(2, 0, _dscp)], (b"tos", 1): [Kind(3, 0, _tos)],
 }  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, final
+from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from ...errors import SysErr
 from . import reject
@@ -13,7 +13,7 @@ from .conntrack import DST_NAT_DONE, SRC_NAT_DONE
 from .nat import MAP_IPS, PROTO_SPECIFIED, RANGE_FLAGS, Nat, Range
 from .rules import ACCEPT, CONTINUE, DROP, Op
 from .skb import CT_UNTRACKED, TCP, Skb
-from .xt_matches import Context
+from .xt_context import Context
 
 if TYPE_CHECKING:
     from ..stack.stack import Stack
@@ -375,14 +375,20 @@ TargetParser = Callable[[bytes, Context], Op]
 ANYWHERE: Final = 0x1F
 
 
-class Target(NamedTuple):
+@final
+class Target:
     """``size``: bytes of the structure; ``family``: 0 any; ``table``: the only one where it may be, or empty; ``hooks``: a bit each."""
 
-    size: int
-    family: int
-    table: bytes
-    hooks: int
-    parse: TargetParser
+    __slots__ = ("family", "hooks", "parse", "size", "table")
+
+    def __init__(
+        self, size: int, family: int, table: bytes, hooks: int, parse: TargetParser
+    ) -> None:
+        self.size = size
+        self.family = family
+        self.table = table
+        self.hooks = hooks
+        self.parse: TargetParser = parse
 
 
 IN_SNAT: Final = 1 << POSTROUTING | 1 << INPUT
