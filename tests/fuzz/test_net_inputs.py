@@ -23,6 +23,7 @@ from nvsandbox.sentry.kernel import cbpf
 from nvsandbox.sentry.net import configure, dummy, filter, membership, resolver_tcp, siblings, veth
 from nvsandbox.sentry.net.link import split_udp
 from nvsandbox.sentry.net.packet_ring import Ring
+from nvsandbox.sentry.net.stack import ipoptions
 from nvsandbox.sentry.net.stack.stack import Stack
 from nvsandbox.sentry.net.state import NET, Address
 
@@ -245,3 +246,32 @@ def test_resolver_messages() -> None:
         if added:
             assert resolver_tcp.without_option(bigger) == query
         resolver_tcp.without_option(rng.randbytes(12) + tail)
+
+
+def test_options_of_packets() -> None:
+    """IPv4's options, as programs set them and as packets bring them: all that is made of them has its length and stays within the header."""
+    here, there = b"\x0a\0\0\1", b"\x0a\0\0\2"
+    accepted = 0
+    for rng in rounds("options"):
+        raw = b""
+        while len(raw) < 40 and rng.random() < 0.9:
+            kind = rng.choice((0, 1, 7, 68, 148, 131, 130, rng.randrange(256)))
+            if kind < 2:
+                raw += bytes((kind,))
+                continue
+            n = rng.choice((0, 1, 2, 3, 4, 7, 8, 11, 12, 20, 39, 40, rng.randrange(256)))
+            pointer = rng.choice((0, 3, 4, 5, 8, 9, 12, n, (n + 1) & 255, 255, rng.randrange(256)))
+            raw += bytes((kind, n, pointer, rng.randrange(256))) + rng.randbytes(max(n - 4, 0))
+        raw = raw[: rng.choice((40, 40, rng.randrange(41)))]
+        o = ipoptions.parse(raw, rng.random() < 0.5, frozenset((here,)))
+        if o is not None:
+            sent = o.build(here)
+            assert len(sent) == len(o.raw) == (len(raw) + 3) & ~3
+            assert len(ipoptions.of_fragment(sent)) == len(sent)
+            accepted += 1
+        came = raw + bytes(-len(raw) % 4)
+        seen = ipoptions.received(came, there)
+        assert len(seen) == len(came)
+        back = ipoptions.answer(seen)
+        assert back is None or len(back.build(there)) <= len(came)
+    assert accepted

@@ -35,7 +35,7 @@ class Headers(NamedTuple):
         return len(self.hop) + len(self.destination)
 
 
-NONE: Final = Headers()
+NONE: Final[Headers] = Headers()
 
 
 def whole(data: bytes) -> bytes | None:
