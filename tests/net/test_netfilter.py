@@ -182,6 +182,22 @@ def test_inverse_is_its_own(k: conntrack.Key) -> None:
     assert inverse(inverse(k)) == k
 
 
+def test_extension_headers_hide_nothing() -> None:
+    """What is behind them is what rules look at; of later fragments nothing is."""
+    udp = packet(b"\xfd" + bytes(15), b"\xfe" + bytes(15), 17).l4
+    options = bytes((60, 0, 1, 4)) + bytes(4) + bytes((17, 1)) + bytes(14)
+    head = output.header(b"\xfd" + bytes(15), b"\xfe" + bytes(15), 0, 24 + len(udp), 64, 0, 0, 0)
+    p = skb.of_packet(head + options + udp)
+    assert (p.proto, p.l4, len(p.head), p.fragment) == (17, udp, 64, False) and p.has_ports()
+    for at, hidden in ((0, False), (1, False), (8, True)):
+        fragment = bytes((17, 0)) + at.to_bytes(2, "big") + bytes(4)
+        head = output.header(p.src, p.dst, 44, 8 + len(udp), 64, 0, 0, 0)
+        q = skb.of_packet(head + fragment + udp)
+        assert (q.proto, q.fragment, q.has_ports()) == (17, hidden, not hidden)
+    for n in range(40, 70):
+        assert skb.of_packet((head + bytes((60, 255)) * 20)[:n]).size() == n
+
+
 # Chains
 ops = st.sampled_from(("accept", "drop", "return", "nothing", "miss"))
 

@@ -15,7 +15,7 @@ from ..stack.link import GSO_TCPV4, GSO_TCPV6, Offload
 from .conntrack import CONFIRMED, DST_NAT_DONE, SRC_NAT_DONE, ConnTable
 from .nat import NOTHING, Nat
 from .rules import ACCEPT, BUDGET, CONTINUE, DROP, Count, Rule, walk
-from .skb import CT_NEW, CT_RELATED, REGISTERS, TCP, UDP, Skb
+from .skb import CT_NEW, CT_RELATED, REGISTERS, TCP, UDP, Skb, of_packet
 
 if TYPE_CHECKING:
     from ..stack.output import Path
@@ -253,12 +253,7 @@ class Netfilter:
     def output_packet(self, path: Path, packet: bytes, owner: Owner | None) -> bytes | int:
         """A packet with its header, as a raw socket has it (IP_HDRINCL): as it leaves, or -errno. ``path`` may lead it elsewhere only
         through ``output``'s way, so one whose destination a rule changes is dropped."""
-        if len(path.dst) == 4:
-            n = (packet[0] & 15) * 4
-            skb = Skb(packet[:n], packet[n:], 0, packet[12:16], packet[16:20], packet[9], False)
-            skb.fragment = bool(packet[6] & 0x1F or packet[7])
-        else:
-            skb = Skb(packet[:40], packet[40:], 0, packet[8:24], packet[24:40], packet[6], False)
+        skb = of_packet(packet)
         done = self._leave(skb, path, owner)
         if isinstance(done, int):
             return done

@@ -23,6 +23,9 @@ CT_RELATED: Final = 2
 CT_UNTRACKED: Final = 3
 CT_INVALID: Final = 4
 REGISTERS: Final = 64  # bytes
+FRAGMENT: Final = 44
+EXTENSIONS: Final = (0, 43, 44, 60)  # hop-by-hop, routing, fragment, destination options
+HEADERS: Final = 8
 
 
 @final
@@ -155,3 +158,28 @@ class Skb:
         if at + 2 <= len(self.l4):
             total = pseudo_sum(self.src, self.dst, self.proto, length)
             self.l4 = self.l4[:at] + total.to_bytes(2, "big") + self.l4[at + 2 :]
+
+
+def of_packet(packet: bytes) -> Skb:
+    """A whole packet whose header is well-formed, with complete checksums; IPv6's extension headers count for the network header (Linux:
+    ipv6_find_hdr)."""
+    if packet[0] >> 4 == 4:
+        n = (packet[0] & 15) * 4
+        skb = Skb(packet[:n], packet[n:], 0, packet[12:16], packet[16:20], packet[9], False)
+        skb.fragment = bool(packet[6] & 0x1F or packet[7])
+        return skb
+    proto, at, later = packet[6], 40, False
+    for _ in range(HEADERS):
+        if proto not in EXTENSIONS or at + 8 > len(packet):
+            break
+        if proto == FRAGMENT:
+            later = bool(packet[at + 2] or packet[at + 3] & 0xF8)
+            proto, at = packet[at], at + 8
+            if later:
+                break
+        else:
+            proto, at = packet[at], at + (packet[at + 1] + 1) * 8
+    at = min(at, len(packet))
+    skb = Skb(packet[:at], packet[at:], 0, packet[8:24], packet[24:40], proto, False)
+    skb.fragment = later
+    return skb
