@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -55,3 +57,22 @@ def test_random_system_calls(rootfs: Path, platform: str, tmp_path: Path) -> Non
     assert done.stdout.endswith("alive\n"), f"seed {SEED}\n{done.stdout}{done.stderr[-3000:]}"
     failed = text.find("Traceback")
     assert failed < 0, f"seed {SEED}\n{text[max(failed - 300, 0) : failed + 3000]}"
+
+
+@pytest.mark.timeout(SECONDS + 120)
+@pytest.mark.parametrize("network", ["none", "sandbox"])
+def test_random_calls_on_sockets(network: str, tmp_path: Path) -> None:
+    """One program does them, as root: none of the Sentry's handlers fails in a way that nobody foresaw."""
+    if network == "sandbox" and not (shutil.which("slirp4netns") or shutil.which("pasta")):
+        pytest.skip("needs slirp4netns or pasta")
+    log = tmp_path / "log"
+    nvsandbox = Path(sys.executable).parent / "nvsandbox"
+    argv = [nvsandbox, f"--network={network}", "--log", log, "--debug", "do", "--"]
+    done = subprocess.run(
+        [*argv, "python3", HERE / "sockets.py", str(SECONDS), str(SEED)],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=REPO, timeout=SECONDS + 60,
+    )  # fmt: skip
+    text = log.read_text(errors="replace") if log.exists() else ""
+    failed = text.find("Traceback")
+    assert failed < 0, f"seed {SEED}\n{text[max(failed - 300, 0) : failed + 3000]}"
+    assert done.stdout.endswith("alive\n"), f"seed {SEED}\n{done.stdout}{done.stderr[-3000:]}"

@@ -566,10 +566,11 @@ class InetSocket(Socket):
         """SO_ATTACH_REUSEPORT_CBPF: the program chooses among the sockets of a port. Raises EINVAL, ENOENT."""
         if len(data) < 4:
             raise SysErr(errno.EINVAL)
+        bound = self.local[1] != 0 and self.type != SOCK_RAW and self.protocol not in (1, 58)
         if opt == SO_DETACH_REUSEPORT_BPF:
             if not self.opts.get((SOL_SOCKET, SO_REUSEPORT)):
                 raise SysErr(errno.EINVAL)
-            if not self.ports().choose(self.local[1], None):
+            if not bound or not self.ports().choose(self.local[1], None):
                 raise SysErr(errno.ENOENT)
             return
         if len(data) != 16:
@@ -577,7 +578,7 @@ class InetSocket(Socket):
         program = attach(t, data)
         if not self.opts.get((SOL_SOCKET, SO_REUSEPORT)):
             raise SysErr(errno.EINVAL)
-        if not self.local[1]:  # Linux makes a group of one; it is this socket's until others join
+        if not bound:  # Linux makes a group of one; it is this socket's until others join
             raise SysErr(errno.EINVAL)
         self.ports().choose(self.local[1], program)
 
