@@ -78,5 +78,8 @@ ip netns exec a ping -c1 -W1 -M do -s 1200 198.51.100.9 | grep -E 'Frag|transm' 
 ip netns exec a ping -c1 -W1 -M dont -s 1200 198.51.100.9 | grep -E 'Frag|transm' | cut -d, -f1,2
 ip netns exec a python3 $D/cli.py 198.51.100.9 81
 ip netns exec a ping -c1 -W1 203.0.113.1 2>&1| grep -E 'nreach|transm' | cut -d, -f1,2
+ip link set wan down; ip link set wan name uplink; ip link set uplink up; ip route replace 198.51.100.0/24 via 192.0.2.9
+$IPT -I FORWARD -o wan -j DROP; ip netns exec a ping -c1 -W1 192.0.2.9 | grep transmitted | cut -d, -f1,2
+$IPT -I FORWARD -o uplink -j REJECT --reject-with icmp-admin-prohibited; ip netns exec a ping -c1 -W1 192.0.2.9 2>&1 | grep -E 'iltered|transm' | cut -d, -f1,2
 kill $P1 $P2 $P3
 $IPT-save | grep -v '^#' | sed 's/\[.*\]//'
