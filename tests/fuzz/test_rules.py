@@ -19,14 +19,7 @@ import pytest
 from nvsandbox.rtattr import pack as attr
 from nvsandbox.sentry.errors import SysErr
 from nvsandbox.sentry.kernel.userns import INIT_USER
-from nvsandbox.sentry.net.netfilter import (
-    filters,
-    hooks,
-    legacy,
-    nft_netlink,
-    xt_matches,
-    xt_targets,
-)
+from nvsandbox.sentry.net.netfilter import filters, hooks, legacy, nft_netlink, xt, xt_targets
 from nvsandbox.sentry.net.netfilter.skb import Skb
 from nvsandbox.sentry.net.netfilter.xt import align
 from nvsandbox.sentry.net.stack.stack import Stack
@@ -82,9 +75,7 @@ def table(rng: random.Random, family: int) -> tuple[bytes, int]:
             raw[at.flags] = 1
         if rng.random() < 0.2:
             raw[rng.randrange(at.offsets)] = rng.randrange(256)
-        matches = b"".join(
-            piece(rng, xt_matches.MATCHES) for _ in range(rng.choice((0, 0, 1, 1, 2)))
-        )  # type: ignore[arg-type]
+        matches = b"".join(piece(rng, xt.MATCHES) for _ in range(rng.choice((0, 0, 1, 1, 2))))  # type: ignore[arg-type]
         if i == n - 1:
             target = struct.pack("<H29sB30s2x", 64, b"ERROR", 0, b"ERROR")
         elif rng.random() < 0.5:
@@ -226,7 +217,7 @@ def one_expression(rng: random.Random) -> bytes:
         "nosuch": b"",
     }  # fmt: skip
     if name in ("match", "target"):
-        raw = piece(rng, xt_matches.MATCHES if name == "match" else xt_targets.TARGETS)  # type: ignore[arg-type]
+        raw = piece(rng, xt.MATCHES if name == "match" else xt_targets.TARGETS)  # type: ignore[arg-type]
         body = attr(1, raw[2:31].rstrip(b"\0") + b"\0") + n(2, raw[31]) + attr(3, raw[32:])
     else:
         body = bodies[name]

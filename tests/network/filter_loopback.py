@@ -25,6 +25,8 @@ RULES = """
 -A OUTPUT -o lo -j own
 -t mangle -A OUTPUT -p tcp --dport 1237 -j MARK --set-mark 7
 -t raw -A OUTPUT -p udp --dport 5999 -j NOTRACK
+-A INPUT -p tcp --dport 1238 -m conntrack --ctstate NEW -m recent --name r --set
+-A INPUT -p tcp --dport 1238 -m conntrack --ctstate NEW -m recent --name r --update --seconds 600 --hitcount 3 -j REJECT
 -A INPUT -m conntrack --ctstate ESTABLISHED
 -A INPUT -m conntrack --ctstate UNTRACKED -m addrtype --dst-type LOCAL
 -t nat -A OUTPUT -p tcp --dport 81 -j DNAT --to-destination 127.0.0.1:8080
@@ -106,14 +108,31 @@ def udp(port: int) -> str:
 
 
 def main() -> None:
-    for port in (8080, 8081, 8082, 1234, 1235, 1236, 1237):
+    for port in (8080, 8081, 8082, 1234, 1235, 1236, 1237, 1238):
         server(port)
     udp_server(5353)
     udp_server(5354)
     print("before", tcp(8080))
     for rule in RULES.strip().splitlines():
         sh(f"{IPTABLES} {rule}")
-    for port in (8080, 8081, 8082, 1234, 1235, 1236, 1237, 81, 82, 83, 9999, 5356):
+    for port in (
+        8080,
+        8081,
+        8082,
+        1234,
+        1235,
+        1236,
+        1237,
+        1238,
+        1238,
+        1238,
+        1238,
+        81,
+        82,
+        83,
+        9999,
+        5356,
+    ):
         print("tcp", port, tcp(port))
     for port in (5353, 5354, 53, 5355, 5356, 5999):
         print("udp", port, udp(port))

@@ -23,6 +23,8 @@ zoo() {
 	add -A INPUT -m dscp --dscp-class EF -j ACCEPT
 	add -A INPUT -m tos --tos 0x10/0x3f -j ACCEPT
 	add -A INPUT -m comment --comment "of nothing in particular" -j NFLOG --nflog-group 3 --nflog-prefix "n"
+	add -A INPUT -m recent --name seen --set -j ACCEPT; add -A INPUT -m recent --name seen --update --seconds 60 --hitcount 4 --rttl -j DROP; add -A INPUT -m recent --name seen ! --rcheck --rdest -j DROP; add -A INPUT -m recent --name seen --remove
+	add -A INPUT -m pkttype --pkt-type broadcast -j DROP; add -A INPUT -p tcp --syn -m tcpmss ! --mss 500:1500 -j DROP
 	add -A INPUT -m nosuchmatch -j DROP
 	add -A INPUT -j NOSUCHTARGET
 	add -A FORWARD -p tcp --syn -j TCPMSS --clamp-mss-to-pmtu
@@ -68,5 +70,5 @@ add -A INPUT -p icmp --icmp-type destination-unreachable -j DROP; add -A INPUT -
 add -t mangle -A PREROUTING -j TTL --ttl-inc 1
 zoo
 IPT=$2 A=fd00::/8 B=fd00::7 TO=[fd00::9] FROM=fd00::1 UPTO=fd00::5
-add -A INPUT -p ipv6-icmp --icmpv6-type neighbour-solicitation -j ACCEPT; add -A INPUT -m hl --hl-gt 64 -j DROP; add -t mangle -A PREROUTING -j HL --hl-set 9
+add -A INPUT -p ipv6-icmp --icmpv6-type neighbour-solicitation -j ACCEPT; add -A INPUT -m hl --hl-gt 64 -j DROP; add -A INPUT -m rt --rt-type 0 -j DROP; add -A INPUT -m rt ! --rt-type 2 --rt-segsleft 1:2 -j DROP; add -t mangle -A PREROUTING -j HL --hl-set 9
 zoo

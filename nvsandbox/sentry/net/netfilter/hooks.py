@@ -143,7 +143,7 @@ class Netfilter:
     """``steps``: by address length and hook. ``carried``: the packet that comes over loopback next, as it was when it was sent: its
     connection and mark stay with it. ``related``: the packet that what is sent next is an error about (Linux: nf_ct_attach)."""
 
-    __slots__ = ("carried", "nat", "related", "stack", "steps", "table", "tracking")
+    __slots__ = ("carried", "nat", "recent", "related", "stack", "steps", "table", "tracking")
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -153,6 +153,8 @@ class Netfilter:
         self.tracking = False
         self.carried: Skb | None = None
         self.related: Skb | None = None
+        # Of the match "recent": lists by name, of addresses with a TTL and when they were seen.
+        self.recent: dict[bytes, dict[bytes, tuple[int, list[int]]]] = {}
 
     def load(self, chains: list[Base], tracking: bool) -> None:
         """Takes a whole new rule set. ``tracking``: a rule asks for connections."""

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import errno
+from typing import Final
 
 from ...errors import SysErr
 from .rules import Op
 from .xt_context import Context
-from .xt_matches import MATCHES, Kind
+from .xt_matches import MATCHES as BASIC
+from .xt_matches import Kind
+from .xt_recent import mss, packet_type, recent, routing
 from .xt_targets import TARGETS, Target
+
+MATCHES: Final[dict[tuple[bytes, int], list[Kind]]] = {
+    **BASIC, (b"recent", 0): [Kind(212, 0, recent)], (b"recent", 1): [Kind(228, 0, recent)], (b"pkttype", 0): [Kind(8, 0, packet_type)],
+    (b"tcpmss", 0): [Kind(5, 0, mss)], (b"rt", 0): [Kind(280, 16, routing)],
+}  # fmt: skip
 
 
 def align(size: int) -> int:
