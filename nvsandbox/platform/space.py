@@ -439,13 +439,12 @@ class HostPlatform:
         space.set_pid(int(zt.ev[int(lib.NV_E_CRET)]))
         shell.close_child_side()
 
-    def fork_shell(self, parent: Space) -> tuple[Space, Thread]:
-        """The child's side of a fork, its descriptors sent to ``parent``'s socket."""
+    def fork_shell(self, parent: Space) -> tuple[Space, Thread, Shell]:
+        """The child's side of a fork, its descriptors sent to ``parent``'s socket; the caller closes those of the shell."""
         shell = take_shell()
         parent.send_fds(shell.slots_fd, shell.cmds_fd, shell.child_sock)
-        shell.close_child_side()
         space = Space(self, shell, parent.base)
-        return space, space.new_thread(0)
+        return space, space.new_thread(0), shell
 
     def watch_children(self, sigfd: int) -> None:
         """``sigfd``: SIGCHLD's descriptor, already in the loop's epoll set."""

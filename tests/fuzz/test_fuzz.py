@@ -32,7 +32,7 @@ def test_slots_full_of_anything() -> None:
     exe = compile(
         "trap", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function",
         "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", f"-I{NATIVE}",
-        str(HERE / "trap.c"), str(NATIVE / "lent.c"), str(NATIVE / "ptrace.c"),
+        str(HERE / "trap.c"), str(NATIVE / "lent.c"), str(NATIVE / "space.c"), str(NATIVE / "ptrace.c"),
     )  # fmt: skip
     done = subprocess.run(
         [exe, str(SECONDS), str(SEED)], capture_output=True, text=True, timeout=SECONDS + 60

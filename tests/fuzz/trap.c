@@ -4,7 +4,10 @@
  */
 #include "native.c"
 
+#include <fcntl.h>
 #include <stdio.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/eventfd.h>
 
 static uint64_t state = 1;

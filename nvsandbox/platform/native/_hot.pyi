@@ -36,5 +36,8 @@ class Trap:
     def copy_in(self, addr: int, size: int, /) -> bytes | None:
         """None: it did not come with the trap."""
 
+    def gathered(self, size: int, /) -> bytes | None:
+        """What an iovec array of ``size`` bytes in all points to; None: it did not come with the trap."""
+
     def copy_in_str(self, addr: int, /) -> bytes | None:
         """Without its NUL; None: it did not come with the trap, or not all of it."""

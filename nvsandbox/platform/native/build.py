@@ -51,7 +51,8 @@ ffi.set_source(
     '#include "native.h"\n#include "host.h"\n',
     # setuptools wants them relative to setup.py
     sources=[
-        f"{REL}/{f}" for f in ("native.c", "hot.c", "lent.c", "host.c", "ptrace.c", "probe.c")
+        f"{REL}/{f}"
+        for f in ("native.c", "hot.c", "lent.c", "space.c", "host.c", "ptrace.c", "probe.c")
     ],
     include_dirs=[REL],
     extra_compile_args=[*HARDENING, "-Wno-unused-parameter"],

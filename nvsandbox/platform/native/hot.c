@@ -196,6 +196,17 @@ static PyObject *trap_copy_in(PyObject *self, PyObject *const *a, Py_ssize_t n) 
   return PyBytes_FromStringAndSize(at, size);
 }
 
+static PyObject *trap_gathered(PyObject *self, PyObject *size) {
+  struct nv_task *t = of(self);
+  int64_t n = I64(size);
+  if (!t || PyErr_Occurred())
+    return NULL;
+  if (t->ev[NV_E_INADDR1] != NV_IN_GATHERED || t->ev[NV_E_INLEN1] != n || n < 0 ||
+      (uint64_t)n > NV_WIN_LEN - NV_IN_MAXSTR)
+    Py_RETURN_NONE;
+  return PyBytes_FromStringAndSize((const char *)t->slot + NV_WIN_OFF + NV_IN_MAXSTR, n);
+}
+
 static PyObject *trap_copy_in_str(PyObject *self, PyObject *addr) {
   char s[NV_IN_MAXSTR]; /* the stub can change its own at any time */
   struct nv_task *t = of(self);
@@ -249,6 +260,7 @@ static PyMethodDef trap_methods[] = {{"reply", trap_reply, METH_O, NULL},
                                      {"copy_out", FAST(trap_copy_out), NULL},
                                      {"read_out", FAST(trap_read_out), NULL},
                                      {"copy_in", FAST(trap_copy_in), NULL},
+                                     {"gathered", trap_gathered, METH_O, NULL},
                                      {"copy_in_str", trap_copy_in_str, METH_O, NULL},
                                      {"close", trap_close, METH_NOARGS, NULL},
                                      {NULL, NULL, 0, NULL}};

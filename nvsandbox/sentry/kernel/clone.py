@@ -317,7 +317,7 @@ def _fork(t: Task, c: Task, a: CloneArgs) -> None:
     if shared:
         mm.lock(t)
     try:
-        space, native = k.platform.fork_shell(mm.space)
+        space, native, shell = k.platform.fork_shell(mm.space)
         th = k.adopt_thread(native)
         th.task = c
         c.thread = th
@@ -331,6 +331,7 @@ def _fork(t: Task, c: Task, a: CloneArgs) -> None:
 
         def meanwhile() -> None:
             try:
+                shell.close_child_side()
                 _let_go(t, c, a, space)
             except BaseException as e:  # the parent has to finish its clone first
                 failed.append(e)

@@ -16,14 +16,10 @@ from ...platform.interface import (
     DATA_OFF,
     E_CRET,
     E_FPOFF,
-    E_INADDR1,
     E_INLEN0,
-    E_INLEN1,
     E_KIND,
     EV_CMDFAIL,
-    IN_GATHERED,
     IN_MAXBUF,
-    IN_MAXSTR,
     OF_EFAULT,
     OP_CMPXCHG,
     OP_COPYIN,
@@ -190,10 +186,7 @@ class HostThread:
 
     def gathered(self, size: int) -> bytes | None:
         """What this call's iovec array points to, if it came with the trap."""
-        ev = self.ev
-        if ev[E_INADDR1] != IN_GATHERED or ev[E_INLEN1] != size:
-            return None
-        return bytes(self.mem[WIN_OFF + IN_MAXSTR : WIN_OFF + IN_MAXSTR + size])
+        return self.trap.gathered(size)
 
     def _grow(self, addr: int) -> bool:
         """Whether ``addr`` lay below an area that grows, as of now is part of it."""

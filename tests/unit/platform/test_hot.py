@@ -87,7 +87,12 @@ def test_a_string_is_looked_for_in_its_own_part_only(record: Record) -> None:
 
 def test_what_an_iovec_array_points_to_has_no_address(record: Record) -> None:
     record.ev[E_INADDR1], record.ev[E_INLEN1] = int(lib.NV_IN_GATHERED), 8
+    record.window(MAXSTR, b"vectored")
     assert record.trap.copy_in(int(lib.NV_IN_GATHERED), 8) is None
+    assert record.trap.gathered(8) == b"vectored"
+    assert record.trap.gathered(7) is None
+    record.ev[E_INLEN1] = 1 << 30
+    assert record.trap.gathered(1 << 30) is None
 
 
 @pytest.mark.parametrize("length", [-1, 1 << 40, (1 << 63) - 1])
