@@ -64,7 +64,7 @@ async function ask(host) {
 
 async function inside() {
   const path = fs.mkdtempSync('/tmp/node-') + '/s', u = net.createServer(c => c.pipe(c)); u.listen(path); await once(u, 'listening');
-  const uc = net.connect(path); uc.end(big); console.log('unix', await whole(uc)); u.close();
+  const uc = net.connect(path); uc.end(big); console.log('unix', await whole(uc)); u.close(); fs.rmSync(path.slice(0, -2), {recursive: true});
   const six = net.createServer(); six.listen(0, '::1'); await once(six, 'listening'); console.log(six.address().family, six.address().address); six.close();
   const a = net.createServer(), b = net.createServer(); a.listen(0, '127.0.0.1'); await once(a, 'listening'); b.listen(a.address().port, '127.0.0.1'); console.log((await once(b, 'error'))[0].code); a.close();
   const both = net.connect({host: 'localhost', port: 1, autoSelectFamily: true}); console.log((await once(both, 'error'))[0].code);
