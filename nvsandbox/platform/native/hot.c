@@ -53,7 +53,17 @@ static PyObject *none_or_error(void) {
   Py_RETURN_NONE;
 }
 
-/* (kind, number, six arguments, id of the thread) */
+/* Of an event: kind, number, six arguments, id of the thread. */
+#define EVENT_LEN 9
+static PyObject *value(const struct nv_task *t, int i) {
+  if (i == EVENT_LEN - 1)
+    return PyLong_FromLong((long)t->id);
+  int64_t v = t->ev[i];
+  if (v < 0 && i >= NV_E_ARG0 && nv_unsigned(t, i - NV_E_ARG0))
+    return PyLong_FromUnsignedLongLong((uint64_t)v);
+  return PyLong_FromLongLong(v);
+}
+
 static PyObject *next_event(int64_t deadline) {
   if (working)
     let_go();
@@ -61,11 +71,11 @@ static PyObject *next_event(int64_t deadline) {
   take_back();
   if (!t)
     Py_RETURN_NONE;
-  PyObject *e = PyTuple_New(9);
+  PyObject *e = PyTuple_New(EVENT_LEN);
   if (!e)
     return NULL;
-  for (int i = 0; i < 9; i++) {
-    PyObject *v = PyLong_FromLongLong(i < 8 ? t->ev[i] : (int64_t)t->id);
+  for (int i = 0; i < EVENT_LEN; i++) {
+    PyObject *v = value(t, i);
     if (!v) {
       Py_DECREF(e);
       return NULL;

@@ -212,6 +212,11 @@ uint32_t nv_offset(int what) {
   }
 }
 
+int nv_unsigned(const struct nv_task *t, int arg) {
+  uint64_t nr = (uint64_t)t->ev[NV_E_NR];
+  return widths[nr < 512 ? nr : 511][arg] == 0;
+}
+
 void nv_own_gs(struct nv_task *t) { t->cmd->own_gs = 1; }
 
 void nv_decode(struct nv_task *t) {

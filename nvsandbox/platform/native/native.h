@@ -54,6 +54,8 @@ void nv_set_patching(uint32_t first, uint32_t factor);
 uint32_t nv_offset(int what);
 /* Number and arguments from regs, again. */
 void nv_decode(struct nv_task *t);
+/* Whether argument `arg` of the call is an address or an unsigned long. */
+int nv_unsigned(const struct nv_task *t, int arg);
 void nv_own_gs(struct nv_task *t);
 void nv_set_widths(uint32_t nr, uint32_t packed);
 void nv_set_intab(uint32_t nr, uint32_t how);

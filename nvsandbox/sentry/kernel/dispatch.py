@@ -78,7 +78,7 @@ def on_event(k: Kernel, ev: Event) -> None:
             return
         try:
             if kind == EV_SYSCALL_UNCOMMON:
-                ev = _uncommon(k, t, th, ev)
+                _look_at_site(k, t, th, ev)
             finish(k, t, call(k, t, ev))
         except TaskExit:
             exit_task(t)
@@ -94,15 +94,14 @@ def on_event(k: Kernel, ev: Event) -> None:
         _trap(k, th, kind)
 
 
-def _uncommon(k: Kernel, t: Task, th: HostThread, ev: Event) -> Event:
-    """A call with negative arguments, or from a site that traps often."""
+def _look_at_site(k: Kernel, t: Task, th: HostThread, ev: Event) -> None:
+    """A call from a site that traps often, perhaps."""
     hot = th.ev[E_HOT]
     if hot and k.patcher is not None:
         try:
             k.patcher.hot(t, ev[1], hot)
         except (SysErr, OSError) as e:
             log.warning("call site not patched: %s", e)
-    return unsigned(k, ev)
 
 
 def call(k: Kernel, t: Task, ev: Event) -> int:
@@ -192,7 +191,7 @@ def _handle(k: Kernel, t: Task, ev: Event) -> int:
 
 
 def unsigned(k: Kernel, ev: Event) -> Event:
-    """The event carries registers as signed numbers; addresses and unsigned longs are not."""
+    """The record of a thread has registers as signed numbers; addresses and unsigned longs are not."""
     row = k.table.get(ev[1])
     if row is None:
         return ev

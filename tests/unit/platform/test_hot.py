@@ -177,9 +177,11 @@ def test_an_event_tells_all_of_the_call(record: Record) -> None:
     wake = os.eventfd(0, os.EFD_NONBLOCK)
     with select.epoll() as epoll:
         assert lib.nv_init(wake, epoll.fileno(), KUSER, 2) == 0
-        lib.nv_set_widths(39, 0)
+        lib.nv_set_widths(39, 2 << 2)  # the second is an int, the others are unsigned longs
         values = list(range(100, 118))
         values[int(lib.NV_RAX)] = 39
+        values[int(lib.NV_RDI)] = (1 << 64) - 5
+        values[int(lib.NV_RSI)] = (1 << 64) - 6
         for i, v in enumerate(values):
             record.cdata.regs[i] = v
         record.trap.resume()  # they are in the slot now
@@ -188,5 +190,6 @@ def test_an_event_tells_all_of_the_call(record: Record) -> None:
         got = hot.wait(-1)
         order = ("NV_RDI", "NV_RSI", "NV_RDX", "NV_R10", "NV_R8", "NV_R9")
         args = [values[int(getattr(lib, r))] for r in order]
-        assert got == (int(lib.NV_EV_SYSCALL), 39, *args, 7)
+        args[1] = -6
+        assert got == (int(lib.NV_EV_SYSCALL) | int(lib.NV_EV_UNCOMMON), 39, *args, 7)
     os.close(wake)
