@@ -40,6 +40,7 @@ try ip link set nosuch up
 try ip addr add 10.1.1.1/24 dev nosuch
 ip neigh add 10.99.0.77 lladdr 02:00:00:00:00:07 dev eth0; ip neigh show 10.99.0.77; ip neigh del 10.99.0.77 dev eth0
 ip addr add 10.70.0.1/32 dev lo; ping -c 1 10.70.0.1 | grep -c 'bytes from'; ip addr del 10.70.0.1/32 dev lo
+ip route add 10.60.0.0/16 via 10.99.0.1; ip link set eth0 down; ip route; ip link set eth0 up; ip route
 setpriv --reuid 1000 --clear-groups ip addr add 10.50.0.1/24 dev eth0 2>&1 || true
 """
 

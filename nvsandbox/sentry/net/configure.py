@@ -212,6 +212,12 @@ class Configuration:
         self.less_routes.discard(key(r))
         self.more_routes[key(r)] = r
 
+    def drop_routes(self, index: int) -> None:
+        """IPv4's over an interface that goes down, but for those of its addresses (Linux: fib_disable_ip)."""
+        for r in list(self.net.routes):
+            if r.index == index and r.family == AF_INET and r.proto != RTPROT_KERNEL:
+                self._remove_route(r)
+
     def _remove_route(self, r: Route) -> None:
         self.more_routes.pop(key(r), None)
         if any(key(o) == key(r) for o in self.routes):
@@ -388,6 +394,8 @@ def set_up(net: NetState, i: Iface, up: bool) -> None:
             raise SysErr(errno.EOPNOTSUPP)
         return
     here = of(net)
+    if not up and i.flags & IFF_UP:
+        here.drop_routes(i.index)
     here.up[i.index] = up
     here.settle()
     if i.pair is not None or i.bridge is not None:
