@@ -38,7 +38,7 @@ from .loader.exec import HWCAP
 from .mm.patch import KNOWN
 from .mounts import mount_all
 from .net import host as hostnet
-from .net import host_raw, loopback, veth
+from .net import host_raw, loopback, netns, veth
 from .syscalls.decode import Row
 from .vfs.device_rules import DeviceRule
 from .vfs.file import FdTable
@@ -182,6 +182,7 @@ class Boot:
         self.k.table = self.k.container.table = prepared.table
         self.k.exit_hooks.append(sem.exit_process)
         veth.LOOP[:] = [self.k.loop]
+        self.k.namespaces_left = lambda: netns.end_unused(self.k)
         loopback.register()
         self.client = GoferClient(gofer)
 

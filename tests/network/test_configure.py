@@ -152,6 +152,19 @@ unshare -n sh -c 'ip link add x0 type veth peer name x1; ip addr add 10.51.0.1/2
 """
 
 
+ENDS = r"""
+show() { ip -br link show $1 2>&1 | sed -E 's/@[a-z0-9]+/ /; s/[0-9a-f]{2}(:[0-9a-f]{2}){5}/MAC/; s/ +/ /g'; }
+ip netns add a; ip link add v0 type veth peer name v1 netns a; show v0; ip netns exec a true; sleep 1; show v0
+ip netns del a; sleep 1; show v0
+unshare -n sleep 60 & sleep 1; ip link add v2 type veth peer name v3 netns $!; show v2; kill $!; wait; sleep 1; show v2
+ip netns add b; ip link add v4 type veth peer name v5 netns b; ip netns exec b sleep 3 & sleep 1; ip netns del b; sleep 1; show v4; wait; sleep 1; show v4
+ip netns add c; ip link add v6 type veth peer name v7 netns c; exec 9</run/netns/c; ip netns del c; sleep 1; show v6; exec 9<&-; sleep 1; show v6
+ip netns add d; ip netns add e; ip -n d link add v8 type veth peer name v9 netns e; ip link add va netns d type veth peer name vb netns e
+ip netns del d; sleep 1; ip -n e -br link | wc -l
+ip netns add f; ip link add vc type veth peer name vd netns f; mount --bind /run/netns/f /mnt; ip netns del f; sleep 1; show vc; umount /mnt; sleep 1; show vc
+"""
+
+
 def in_namespaces(script: Path) -> str:
     """What ``script`` prints on the host, in namespaces of its own."""
     command = f"mount -t tmpfs none /run; bash {script}; true"
@@ -159,10 +172,11 @@ def in_namespaces(script: Path) -> str:
 
 
 @pytest.mark.parametrize("network", ["sandbox", "none"])
-def test_pairs_between_namespaces(wire: Wire, tmp_path: Path, network: str) -> None:
-    """Two namespaces of a program's own with a wire between them, as on Linux."""
+@pytest.mark.parametrize("commands", [PAIRS, ENDS], ids=["pairs", "ends"])
+def test_pairs_between_namespaces(wire: Wire, tmp_path: Path, network: str, commands: str) -> None:
+    """Two namespaces of a program's own with a wire between them, as on Linux; what becomes of it when they end."""
     script = tmp_path / "script"
-    script.write_text(PAIRS)
+    script.write_text(commands)
     wire.more_caps = ["CAP_SYS_ADMIN"]
     native = in_namespaces(script)
     assert wire.run(f"bash {script}; true", f"--network={network}") == native

@@ -45,6 +45,7 @@ def exit_task(t: Task) -> None:
     if tg.pids.tasks.get(t.tid) is t and t.tid != tg.pid:
         tg.pids.drop(t.tid)
     tg.pids.task_gone(t)
+    t.k.namespaces_left()
     if not tg.tasks:
         _group_dead(tg)
 

@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("nvsandbox.sentry")
 
 
+def _nothing() -> None:
+    pass
+
+
 @final
 class Kernel:
     """One sandbox. Made once, before the Sentry locks itself down."""
@@ -48,6 +52,8 @@ class Kernel:
         self.platform = platform
         self.ncpu = ncpu
         self.loop = EventLoop(lambda ev: on_event(self, ev))
+        # called when a process has ended or gone to another namespace, or a mount has
+        self.namespaces_left: Callable[[], None] = _nothing
         # What a task holds while it has no host thread, no address space
         self.nobody = HostThread(platform.zygote_thread, self.loop, 0)
         self.no_mm = MM(platform.zygote, VmaMap())

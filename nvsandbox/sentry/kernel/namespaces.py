@@ -275,6 +275,7 @@ class Entering:
             t.publish()
         if self.mnt is not None:
             t.fs.enter(self.mnt)
+        t.k.namespaces_left()
 
 
 def unshare_mount_namespace(t: Task) -> None:
@@ -293,3 +294,4 @@ def unshare(t: Task, flags: int) -> None:
         t.publish()
     if flags & CLONE_NEWNS:
         unshare_mount_namespace(t)
+    t.k.namespaces_left()

@@ -19,7 +19,7 @@ from ..abi.socket import AF_INET6
 from ..errors import SysErr
 from . import dummy, tcp_local, udp_local
 from .stack.stack import Stack
-from .state import ARPHRD_ETHER, IFF_BROADCAST, IFF_MULTICAST, Address, Iface, NetState
+from .state import ARPHRD_ETHER, IFF_BROADCAST, IFF_MULTICAST, NET, Address, Iface, NetState
 
 if TYPE_CHECKING:
     from ..kernel.loop import EventLoop, Timer
@@ -43,6 +43,7 @@ IFLA_INFO_DATA: Final = 2
 VETH_INFO_PEER: Final = 1
 RT_SCOPE_LINK: Final = 253
 LOOP: Final[list[EventLoop]] = []  # the kernel's
+PAIRED: Final[set[NetState]] = set()  # namespaces that programs made and that have an end of a pair
 
 
 @final
@@ -176,6 +177,8 @@ def _place(net: NetState, link: VethLink, name: str, index: int = 0) -> Iface:
     stack.set_up(i.under, False)
     link.net, link.iface = net, i
     net.ifaces[index] = i
+    if net is not NET:
+        PAIRED.add(net)
     return i
 
 
@@ -218,6 +221,8 @@ def remove(i: Iface) -> None:
     if i.under is not None and link.net.stack is not None:
         link.net.stack.remove_interface(i.under)
     link.net.ifaces.pop(i.index, None)
+    if all(o.pair is None for o in link.net.ifaces.values()):
+        PAIRED.discard(link.net)
     if link.master is not None:
         link.master.leave(link)
     link.iface = None

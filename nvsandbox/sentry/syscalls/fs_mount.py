@@ -341,6 +341,7 @@ def sys_umount2(t: Task, target: UserPtr, flags: CInt) -> int:
     if flags & MNT_EXPIRE:  # it only ever was used a moment ago
         raise SysErr(errno.EAGAIN)
     unmount(t.fs.ns, m)
+    t.k.namespaces_left()
     return 0
 
 
