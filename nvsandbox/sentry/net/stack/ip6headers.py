@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .output import Path, header
+from .output import Path, header, send_packet
 
 if TYPE_CHECKING:
     from .owner import Owner
@@ -76,13 +76,7 @@ def send(
             mib.FragCreates += 1
         mib.FragOKs += 1
     for packet in packets:
-        mib.OutOctets += len(packet)
-        if stack.nf is not None:
-            done = stack.nf.output_packet(path, packet, owner)
-            if isinstance(done, int):
-                return done
-            packet = done
-        if not path.iface.neighbours.transmit(path.hop, [packet], None):
-            mib.OutDiscards += 1
-            return -errno.ENOBUFS
+        r = send_packet(stack, path, packet, owner)
+        if r:
+            return r
     return 0

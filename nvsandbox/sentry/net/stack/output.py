@@ -173,15 +173,24 @@ def send_with_options(
         )
         ip += options if not at else of_fragment(options)
         packet = ip[:10] + finish(ones_sum(ip)) + ip[12:] + piece
-        mib.OutOctets += len(packet)
-        if stack.nf is not None:
-            done = stack.nf.output_packet(path, packet, owner)
-            if isinstance(done, int):
-                return done
-            packet = done
-        if not path.iface.neighbours.transmit(path.hop, [packet], None):
-            mib.OutDiscards += 1
-            return -errno.ENOBUFS
+        r = send_packet(stack, path, packet, owner)
+        if r:
+            return r
+    return 0
+
+
+def send_packet(stack: Stack, path: Path, packet: bytes, owner: Owner | None) -> int:
+    """A packet that is whole; 0 or -errno as ``send``."""
+    mib = stack.counters.ip if len(path.dst) == 4 else stack.counters.ip6
+    mib.OutOctets += len(packet)
+    if stack.nf is not None:
+        done = stack.nf.output_packet(path, packet, owner)
+        if isinstance(done, int):
+            return done
+        packet = done
+    if not path.iface.neighbours.transmit(path.hop, [packet], None):
+        mib.OutDiscards += 1
+        return -errno.ENOBUFS
     return 0
 
 

@@ -16,7 +16,7 @@ from .ip import is_any, is_multicast
 from .ip6headers import NONE, Headers
 from .ip6headers import send as send_with_headers
 from .ipoptions import IpOptions, received
-from .output import Path, find_path, send, send_with_options
+from .output import Path, find_path, send, send_packet, send_with_options
 from .udp import ERRORS, SocketError
 
 if TYPE_CHECKING:
@@ -156,14 +156,7 @@ class RawEndpoint(Inbox):
             packet = head[:10] + finish(ones_sum(head)) + head[12:] + data[n:]
         mib = self.stack.counters.ip if v4 else self.stack.counters.ip6
         mib.OutRequests += 1
-        if self.stack.nf is not None:
-            done = self.stack.nf.output_packet(path, packet, self.owner)
-            if isinstance(done, int):
-                return done or len(data)
-            packet = done
-        if not path.iface.neighbours.transmit(path.hop, [packet], None):
-            return -errno.ENOBUFS
-        return len(data)
+        return send_packet(self.stack, path, packet, self.owner) or len(data)
 
     def wants(self, p: Packet) -> bool:
         """Whether a packet of its protocol is for it."""
