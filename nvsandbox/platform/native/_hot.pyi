@@ -22,6 +22,9 @@ class Trap:
     def rest(self) -> None:
         """The answer will take its time: the stub sleeps instead of spinning for it."""
 
+    def get_ready(self) -> None:
+        """The answer will be there in some 100 microseconds: the stub wakes, and spins for it."""
+
     def op(
         self, op: int, flags: int, nr: int, a0: int, a1: int, a2: int, a3: int, a4: int, a5: int, /
     ) -> bool:

@@ -127,7 +127,15 @@ static PyObject *trap_rest(PyObject *self, PyObject *none) {
   struct nv_task *t = of(self);
   if (!t)
     return NULL;
-  t->cmd->rest = 1;
+  t->cmd->patience = NV_P_REST;
+  Py_RETURN_NONE;
+}
+
+static PyObject *trap_get_ready(PyObject *self, PyObject *none) {
+  struct nv_task *t = of(self);
+  if (!t)
+    return NULL;
+  nv_get_ready(t);
   Py_RETURN_NONE;
 }
 
@@ -264,6 +272,7 @@ static PyMethodDef trap_methods[] = {{"reply", trap_reply, METH_O, NULL},
                                      {"reply_wait", FAST(trap_reply_wait), NULL},
                                      {"resume", trap_resume, METH_NOARGS, NULL},
                                      {"rest", trap_rest, METH_NOARGS, NULL},
+                                     {"get_ready", trap_get_ready, METH_NOARGS, NULL},
                                      {"op", FAST(trap_op), NULL},
                                      {"run", trap_run, METH_O, NULL},
                                      {"done", trap_done, METH_O, NULL},

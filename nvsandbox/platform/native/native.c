@@ -487,7 +487,7 @@ static void send_reply(struct nv_task *t, uint32_t flags) {
   struct nv_slot *s = t->slot;
   t->cmd->n = t->nops;
   t->cmd->flags = flags;
-  t->cmd->rest = 0;
+  t->cmd->patience = NV_P_USUAL;
   t->cmd->replied = (uint32_t)__builtin_ia32_rdtsc();
   t->nops = 0;
   nv_listen(t);
@@ -517,6 +517,12 @@ void nv_fp_saved(struct nv_task *t) {
   nv_fp_describe((char *)t->slot + NV_WIN_OFF, nv_xsize, nv_xfeatures);
   t->ev[NV_E_FPOFF] = NV_WIN_OFF;
   t->ev[NV_E_INLEN0] = t->ev[NV_E_INLEN1] = 0; /* it lies where those were */
+}
+
+void nv_get_ready(struct nv_task *t) {
+  t->cmd->patience = NV_P_READY;
+  if (t->slot->asleep)
+    syscall(SYS_futex, &t->slot->state, FUTEX_WAKE, 1, 0, 0, 0);
 }
 
 void nv_resume(struct nv_task *t) {

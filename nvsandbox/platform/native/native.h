@@ -69,6 +69,8 @@ struct nv_task *nv_wait(int64_t deadline_ns);
 extern void (*nv_before_sleep)(void);
 /* Sets rax and lets the application go on after the queued operations. */
 void nv_reply(struct nv_task *t, int64_t rax);
+/* Wakes a stub whose answer will be there in some 100 us. */
+void nv_get_ready(struct nv_task *t);
 /* As nv_reply with the registers as they are. */
 void nv_resume(struct nv_task *t);
 /* Queues an operation; -1 when the list is full. */

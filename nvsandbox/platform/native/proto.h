@@ -126,12 +126,18 @@ struct nv_op {
 };
 #define NV_MAXOPS 36u
 
+enum {
+  NV_P_USUAL, /* spins as long as the Sentry has said for all, then sleeps */
+  NV_P_REST,  /* the answer will take its time: sleeps at once */
+  NV_P_READY, /* it comes any moment: spins for long */
+};
+
 struct nv_cmds {
   uint32_t n;
   uint32_t flags;
-  uint32_t own_gs;  /* the application has set gs itself: patched sites are not for this thread */
-  uint32_t replied; /* clock cycles, when this was the answer: their low half */
-  uint32_t rest;    /* the answer will take its time: the stub sleeps instead of spinning */
+  uint32_t own_gs;   /* the application has set gs itself: patched sites are not for this thread */
+  uint32_t replied;  /* clock cycles, when this was the answer: their low half */
+  uint32_t patience; /* NV_P_*: how the stub waits for the answer */
   struct nv_op op[NV_MAXOPS];
 };
 

@@ -215,14 +215,18 @@ static void post(struct nv_slot *s) {
 }
 
 static void wait_reply(struct nv_slot *s) {
-  for (uint32_t n = 1; n <= kuser()->spins; n++) { /* the Sentry changes it while it waits itself */
+  const volatile uint32_t *patience = &cmds_of(s)->patience;
+again:
+  for (uint32_t n = 1;; n++) { /* the Sentry changes both while it waits itself */
     if (s->state == NV_ST_REPLY)
       goto out;
+    if (n > (*patience == NV_P_READY ? NV_SPINS_MANY : kuser()->spins))
+      break;
     if (n % 64) {
       __asm__ volatile("pause");
     } else {
       SYS0(__NR_sched_yield); /* the Sentry may be waiting for this very core */
-      if (*(volatile uint32_t *)&cmds_of(s)->rest)
+      if (*patience == NV_P_REST)
         break;
       uint32_t late = (uint32_t)__builtin_ia32_rdtsc() - cmds_of(s)->replied;
       if (s->state == NV_ST_REPLY && late > NV_LATE_NS * NV_CYCLES && (int32_t)late > 0)
@@ -235,6 +239,10 @@ static void wait_reply(struct nv_slot *s) {
     if (v == NV_ST_REPLY)
       break;
     SYS4(__NR_futex, &s->state, FUTEX_WAIT, v, 0);
+    if (*patience == NV_P_READY) { /* woken for what is about to come */
+      s->asleep = 0;
+      goto again;
+    }
   }
   s->asleep = 0;
 out:

@@ -220,6 +220,9 @@ def exec_program(t: Task, prog: Program) -> None:
         space, th = k.take_clean(t)
     except (PlatformError, OSError):
         raise SysErr(errno.EAGAIN) from None
+    # The one takes the other's core
+    t.thread.trap.rest()
+    th.trap.get_ready()
     mm = MM(space)
     mm.users = 1
     mm.no_patch = t.tracee is not None

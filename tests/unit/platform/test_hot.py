@@ -140,6 +140,7 @@ def test_nothing_is_left_to_ask_once_the_thread_is_gone() -> None:
         lambda: trap.reply_wait(0, -1),
         trap.resume,
         trap.rest,
+        trap.get_ready,
         lambda: trap.op(0, 0, 0, 0, 0, 0, 0, 0, 0),
         lambda: trap.run(0),
         lambda: trap.done(0),
