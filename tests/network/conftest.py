@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,14 @@ def sh(*argv: str | Path, timeout: float = 240) -> str:
     )
     assert done.returncode == 0, (argv, done.stdout, done.stderr)
     return done.stdout
+
+
+def same(native: Callable[[], str], inside: Callable[[], str]) -> None:
+    """Both print the same. They run at once: such scripts wait most of the time."""
+    with ThreadPoolExecutor(1) as pool:
+        outside = pool.submit(native)
+        got = inside()
+        assert got == outside.result()
 
 
 class Wire:

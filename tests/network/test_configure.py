@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from .conftest import Wire, sh
+from .conftest import Wire, same, sh
 
 SAME = """
 try() { "$@" >/dev/null 2>&1 || echo failed: $*; }
@@ -165,9 +167,10 @@ ip netns add f; ip link add vc type veth peer name vd netns f; mount --bind /run
 """
 
 
-def in_namespaces(script: Path) -> str:
-    """What ``script`` prints on the host, in namespaces of its own."""
-    command = f"mount -t tmpfs none /run; bash {script}; true"
+@cache
+def in_namespaces(commands: str) -> str:
+    """What ``commands`` print on the host, in namespaces of its own."""
+    command = f"mount -t tmpfs none /run; bash -c {shlex.quote(commands)}; true"
     return sh("unshare", "-nmpf", "--mount-proc", "bash", "-c", command)
 
 
@@ -178,8 +181,8 @@ def test_pairs_between_namespaces(wire: Wire, tmp_path: Path, network: str, comm
     script = tmp_path / "script"
     script.write_text(commands)
     wire.more_caps = ["CAP_SYS_ADMIN"]
-    native = in_namespaces(script)
-    assert wire.run(f"bash {script}; true", f"--network={network}") == native
+    run = f"bash {script}; true", f"--network={network}"
+    same(lambda: in_namespaces(commands), lambda: wire.run(*run))
 
 
 BRIDGE = r"""
@@ -215,8 +218,7 @@ def test_bridge(wire: Wire, tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text(BRIDGE)
     wire.more_caps = ["CAP_SYS_ADMIN"]
-    native = in_namespaces(script)
-    assert wire.run(f"bash {script}; true") == native
+    same(lambda: in_namespaces(BRIDGE), lambda: wire.run(f"bash {script}; true"))
 
 
 STORM = r"""
