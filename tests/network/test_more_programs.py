@@ -170,7 +170,7 @@ SOCAT = """
 mkdir -p {4}; cd {4}
 t() { timeout 20 socat "$@" 2>&1; }
 head -c 3000000 /dev/urandom > ./in; chk() { cmp - ./in && echo same; }
-serve() { socat "$@" >/dev/null 2>&1 & s=$!; sleep 1; }
+serve() { socat "$@" >/dev/null 2>&1 & s=$!; sleep 0.5; }
 # TCP with everything
 serve TCP-LISTEN:9001,reuseaddr,fork,nodelay,keepalive,keepidle=5,keepintvl=2,keepcnt=3,mss=600,rcvbuf=30000,sndbuf=30000,linger2=3,quickack,tos=16,ttl=9 OPEN:./in,rdonly
 t -u TCP:{0}:9001,cork,mss=700,syncnt=3,sourceport=9055,reuseaddr,so-priority=3 - | chk; kill $s
