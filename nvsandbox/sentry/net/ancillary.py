@@ -32,7 +32,7 @@ from .state import NetState, mapped
 
 if TYPE_CHECKING:
     from .inet import InetSocket
-    from .stack.udp import SocketError
+    from .stack.inbox import SocketError
 
 RX_SOFTWARE: Final = 0x18  # SOF_TIMESTAMPING_RX_SOFTWARE, to be told by SOF_TIMESTAMPING_SOFTWARE
 EXTENDED_ERROR: Final = struct.Struct("<IBBBxII")  # struct sock_extended_err, linux/errqueue.h

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, final
 from ...errors import SysErr
 from . import nft_data as d
 from . import reject, xt_targets
+from .hooks import POSTROUTING
 from .nat import MAP_IPS, PROTO_SPECIFIED, RANGE_FLAGS, Range
 from .nft_sets import INTERVAL, MAP, NO_VERDICT, Element, Expression, Set
 from .rules import ACCEPT, BREAK, CONTINUE, DROP, GOTO, JUMP, RETURN, Count, Op
@@ -367,7 +368,7 @@ class Hide(Translation):
     __slots__ = ("flags", "here", "last", "port", "stack")
 
     def __init__(self, here: bool, flags: int, port: int, last: int, stack: Stack | None) -> None:
-        super().__init__(xt_targets.IN_DNAT if here else 1 << xt_targets.POSTROUTING)
+        super().__init__(xt_targets.IN_DNAT if here else 1 << POSTROUTING)
         self.here = here
         self.flags = flags
         self.port = port

@@ -9,7 +9,7 @@ import errno
 import os
 import time
 import zlib
-from typing import TYPE_CHECKING, ClassVar, Final, final
+from typing import ClassVar, Final, final
 
 from ...errors import SysErr
 from . import nft_data as d
@@ -23,9 +23,6 @@ from .skb import (
     CT_UNTRACKED,
     Skb,
 )
-
-if TYPE_CHECKING:
-    pass
 
 ETHERTYPES: Final = {4: b"\x08\0", 16: b"\x86\xdd"}
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, final
 from ...errors import SysErr
 from . import reject
 from .conntrack import DST_NAT_DONE, SRC_NAT_DONE
+from .hooks import FORWARD, INPUT, OUTPUT, POSTROUTING, PREROUTING
 from .nat import MAP_IPS, PROTO_SPECIFIED, RANGE_FLAGS, Nat, Range
 from .rules import ACCEPT, CONTINUE, DROP, Op
 from .skb import CT_UNTRACKED, TCP, Skb
@@ -18,11 +19,6 @@ from .xt_context import Context
 if TYPE_CHECKING:
     from ..stack.stack import Stack
 
-PREROUTING: Final = 0
-INPUT: Final = 1
-FORWARD: Final = 2
-OUTPUT: Final = 3
-POSTROUTING: Final = 4
 LOOPBACK4: Final = b"\x7f\0\0\1"
 LOOPBACK6: Final = bytes(15) + b"\1"
 
@@ -132,7 +128,7 @@ def _nat(kind: bytes) -> TargetParser:
 
 @final
 class Reject(Op):
-    """``how``: ICMP type and code, or (-1, 0): a reset."""
+    """``kind``, ``code``: ICMP's type and code; ``kind`` -1: a reset."""
 
     __slots__ = ("code", "kind", "stack")
 

@@ -1,4 +1,4 @@
-"""What datagram endpoints share: received datagrams up to the size of a buffer, and one pending error."""
+"""What datagram endpoints share: received datagrams up to the size of a buffer, one pending error, and the error queue."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ Addr = tuple[bytes, int]  # ip, port
 
 OVERHEAD: Final = 576  # of receive buffer, a datagram costs that beside its bytes
 RCVBUF: Final = 212992
+ERRORS: Final = 64  # entries of the error queue
 
 
 class Datagram(NamedTuple):
@@ -33,6 +34,23 @@ class Datagram(NamedTuple):
     dest: bytes = b""
 
 
+class SocketError(NamedTuple):
+    """An entry of the error queue: ``struct sock_extended_err`` and the offender (ip(7), IP_RECVERR).
+
+    ``origin``: 1 local, 2 ICMP, 3 ICMPv6. ``data``: the payload that caused it, ``dst``: where it was sent to.
+    """
+
+    errno: int
+    origin: int
+    type: int
+    code: int
+    info: int
+    offender: bytes
+    dst: Addr
+    data: bytes
+    when: int
+
+
 def ignore(events: int) -> None:
     """``notify`` of an endpoint nobody listens to."""
 
@@ -40,7 +58,7 @@ def ignore(events: int) -> None:
 class Inbox:
     """The receiving side of an endpoint. Changes are told through ``notify`` with an EPOLL* mask."""
 
-    __slots__ = ("notify", "owner", "queue", "queued", "rcvbuf", "soft_error", "stack")
+    __slots__ = ("errors", "notify", "owner", "queue", "queued", "rcvbuf", "soft_error", "stack")
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -49,6 +67,7 @@ class Inbox:
         self.queued = 0  # bytes of ``rcvbuf`` in use
         self.rcvbuf = RCVBUF
         self.soft_error = 0
+        self.errors: deque[SocketError] = deque()
         self.owner: Owner | None = None
 
     def add(self, d: Datagram) -> bool:
@@ -76,11 +95,19 @@ class Inbox:
         err, self.soft_error = self.soft_error, 0
         return err
 
+    def recv_error(self) -> SocketError | None:
+        """The next of the error queue; SO_ERROR then tells of the one after it."""
+        if not self.errors:
+            return None
+        e = self.errors.popleft()
+        self.soft_error = self.errors[0].errno if self.errors else 0
+        return e
+
     def events(self) -> int:
         """EPOLL* mask that holds now."""
         mask = EPOLLOUT | EPOLLWRNORM
         if self.queue:
             mask |= EPOLLIN | EPOLLRDNORM
-        if self.soft_error:
+        if self.soft_error or self.errors:
             mask |= EPOLLERR
         return mask

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Final, final
 from .checksum import finish, ones_sum, pseudo_sum
 from .events import EPOLLERR, EPOLLIN, EPOLLOUT, EPOLLRDNORM, EPOLLWRNORM
 from .fanout import FLAG_IGNORE_OUTGOING, MAX_MEMBERS, Fanout
-from .inbox import OVERHEAD, RCVBUF, Datagram, Inbox, ignore
+from .inbox import ERRORS, OVERHEAD, RCVBUF, Datagram, Inbox, SocketError, ignore
 from .interface import Interface
 from .ip import is_any, is_multicast
 from .ip6headers import NONE, Headers
 from .ip6headers import send as send_with_headers
 from .ipoptions import IpOptions, received
 from .output import Path, find_path, send, send_packet, send_with_options
-from .udp import ERRORS, SocketError
 
 if TYPE_CHECKING:
     from .icmp import IcmpError
@@ -49,7 +48,7 @@ class RawEndpoint(Inbox):
     """
 
     __slots__ = (
-        "broadcast", "checksum", "dont_fragment", "errors", "family", "hdrincl", "headers", "icmp_filter", "iface", "local", "options", "protocol", "recverr", "remote", "tos", "ttl",
+        "broadcast", "checksum", "dont_fragment", "family", "hdrincl", "headers", "icmp_filter", "iface", "local", "options", "protocol", "recverr", "remote", "tos", "ttl",
     )  # fmt: skip
 
     def __init__(self, stack: Stack, family: int, protocol: int) -> None:
@@ -64,7 +63,6 @@ class RawEndpoint(Inbox):
         self.icmp_filter = 0
         self.broadcast = False
         self.dont_fragment = self.recverr = False
-        self.errors: deque[SocketError] = deque()
         self.options: IpOptions | None = None
         self.headers = NONE
         self.ttl = 64
@@ -209,18 +207,6 @@ class RawEndpoint(Inbox):
         elif e.fatal and not is_any(self.remote):
             self.soft_error = e.errno
             self.notify(EPOLLERR)
-
-    def recv_error(self) -> SocketError | None:
-        """The next of the error queue; SO_ERROR then tells of the one after it."""
-        if not self.errors:
-            return None
-        e = self.errors.popleft()
-        self.soft_error = self.errors[0].errno if self.errors else 0
-        return e
-
-    def events(self) -> int:
-        mask = super().events()
-        return mask | EPOLLERR if self.errors else mask
 
     def close(self) -> None:
         self.notify = ignore

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
-from collections import deque
-from typing import TYPE_CHECKING, Final, NamedTuple, final
+from typing import TYPE_CHECKING, Final, final
 
 from .checksum import finish, ones_sum, parts_sum, pseudo_sum
 from .events import EPOLLERR
-from .inbox import Addr, Datagram, Inbox, ignore
+from .inbox import ERRORS, Addr, Datagram, Inbox, SocketError, ignore
 from .interface import Interface
 from .ip import BROADCAST4, is_any, is_multicast
 from .ip6headers import NONE, Headers
@@ -23,27 +22,9 @@ if TYPE_CHECKING:
     from .packet import Packet
     from .stack import Stack
 
-ERRORS: Final = 64  # entries of the error queue
 PMTUDISC_DONT: Final = 0
 PMTUDISC_WANT: Final = 1
 PMTUDISC_DO: Final = 2
-
-
-class SocketError(NamedTuple):
-    """An entry of the error queue: ``struct sock_extended_err`` and the offender (ip(7), IP_RECVERR).
-
-    ``origin``: 1 local, 2 ICMP, 3 ICMPv6. ``data``: the payload that caused it, ``dst``: where it was sent to.
-    """
-
-    errno: int
-    origin: int
-    type: int
-    code: int
-    info: int
-    offender: bytes
-    dst: Addr
-    data: bytes
-    when: int
 
 
 @final
@@ -58,7 +39,7 @@ class UdpEndpoint(Inbox):
     """
 
     __slots__ = (
-        "broadcast", "closed", "coverage", "errors", "headers", "iface", "least", "lite", "local", "mcast_iface", "mcast_loop", "mcast_ttl", "members",
+        "broadcast", "closed", "coverage", "headers", "iface", "least", "lite", "local", "mcast_iface", "mcast_loop", "mcast_ttl", "members",
         "no_checksum", "options", "own_members", "path", "pmtu_discover", "recverr", "recverr6", "remote", "tos", "ttl", "v6only",
     )  # fmt: skip
 
@@ -72,7 +53,6 @@ class UdpEndpoint(Inbox):
         self.remote: Addr = (b"", 0)
         self.iface = iface
         self.v6only = v6only
-        self.errors: deque[SocketError] = deque()
         self.lite = lite
         self.options: IpOptions | None = None
         self.headers = NONE
@@ -274,19 +254,6 @@ class UdpEndpoint(Inbox):
         elif hard and self.remote[1]:
             self.soft_error = e.errno
             self.notify(EPOLLERR)
-
-    def recv_error(self) -> SocketError | None:
-        """The next of the error queue; SO_ERROR then tells of the one after it."""
-        if not self.errors:
-            return None
-        e = self.errors.popleft()
-        self.soft_error = self.errors[0].errno if self.errors else 0
-        return e
-
-    def events(self) -> int:
-        """EPOLL* mask that holds now."""
-        mask = super().events()
-        return mask | EPOLLERR if self.errors else mask
 
     def join(self, group: bytes, iface: Interface | None) -> int:
         """Joins a multicast group, by route when no interface is given; 0 or -EADDRINUSE, -EINVAL, -ENODEV, -ENOBUFS."""
