@@ -9,6 +9,7 @@ import struct
 from typing import TYPE_CHECKING, final
 
 from ..failure import reason
+from ..platform.native import _native, sources
 from ..platform.native._native import lib
 from ..platform.probe import NoPlatform, choose
 from . import control, isolate
@@ -140,6 +141,11 @@ class RunningSandbox(Handle):
         namespace. ``outlives``: it ends with its control connection only, not with us. Without ``wait`` it is to be used
         after ``ready``. Raises Failure."""
         sentry = sentry or SentryProcess(outlives)
+        if not sources.current(_native.__file__, getattr(lib, "NV_SOURCES", -1)):
+            sentry.drop()
+            raise Failure(
+                f"`{_native.__file__}` is not built from the C sources beside it: run `make native`"
+            )
         super().__init__(sentry.ctl)
         self.sentry_pid = sentry.pid
         self.config = config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -268,3 +269,23 @@ int main(void) {
         ["bash", "-c", "/m/threads; echo end"], flags=["-v", f"{tmp_path}:/m:ro"], timeout=280
     )
     assert got.text == "many clean\nend\n"
+
+
+def test_a_native_module_of_other_sources_is_refused_in_one_line(
+    rootfs: Path, platform: str, tmp_path: Path
+) -> None:
+    package = tmp_path / "nvsandbox"
+    shutil.copytree(REPO / "nvsandbox", package, ignore=shutil.ignore_patterns("_compiled"))
+    native = package / "platform" / "native"
+    argv = [*cli(platform, rootfs), "echo", "ran"]
+
+    def run() -> tuple[int, str, str]:
+        r = subprocess.run(argv, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+        return r.returncode, r.stdout, r.stderr
+
+    (native / "stub.c").touch()  # newer, and the same
+    assert run() == (0, "ran\n", "")
+    (native / "stub.c").write_text((native / "stub.c").read_text() + "/* changed */\n")
+    status, out, err = run()
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert str(native) in err and "make native" in err

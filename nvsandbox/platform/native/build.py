@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 import sysconfig
@@ -16,6 +17,7 @@ from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
 REL = "nvsandbox/platform/native"
+CHECKSUM = runpy.run_path(str(HERE / "sources.py"))["checksum"]()
 HARDENING = [
     "-O2", "-g0", "-Wall", "-Wextra", "-Werror", "-fstack-protector-strong", "-D_FORTIFY_SOURCE=2",
     "-fcf-protection=none",
@@ -41,6 +43,7 @@ def _cdef() -> str:
     host = re.sub(r"/\*.*?\*/", "", host[host.index("int nv_unshare") :], flags=re.S)
     decls += host.replace("#endif", "")
     kuser = "struct nv_kuser { uint32_t ptrace; ...; };\nstruct nv_slot { ...; };\nstruct nv_cmds { ...; };\nstruct nv_pt;\nstruct nv_file;\nstruct nv_files;\n"
+    consts += "\n#define NV_SOURCES ..."  # what sources.py compares
     return f"{consts}\n{enums}\n{kuser}{decls}"
 
 
@@ -55,7 +58,7 @@ ffi.set_source(
         for f in ("native.c", "hot.c", "lent.c", "space.c", "host.c", "ptrace.c", "probe.c")
     ],
     include_dirs=[REL],
-    extra_compile_args=[*HARDENING, "-Wno-unused-parameter"],
+    extra_compile_args=[*HARDENING, "-Wno-unused-parameter", f"-DNV_SOURCES={CHECKSUM}u"],
     extra_link_args=["-Wl,-z,relro,-z,now"],
     py_limited_api=False,  # hot.c knows CPython well
 )
