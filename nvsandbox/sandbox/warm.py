@@ -1,6 +1,6 @@
 """Sandboxes started ahead of need: a pool in one's own program, or kept by ``nvsandbox warm`` for ``nvsandbox do``.
 
-A sandbox fits a request when its configuration is the same, its program version, its namespaces, and when nothing has changed
+A sandbox fits a request when its configuration is the same, its program version, its namespaces, its CPUs, and when nothing has changed
 since in what it has looked at of its file trees: their roots and the entries there. Any doubt, and a sandbox is
 started as always.
 
@@ -46,11 +46,12 @@ Seen = tuple[tuple[int, ...], ...]
 Plan = Callable[[list[str]], tuple[SandboxConfig, control.Message] | None]  # of a command line
 
 
-def key(config: SandboxConfig, process: str = "self") -> str:
-    """The same for two configurations that one sandbox can serve. ``process``: for whom. Raises OSError."""
+def key(config: SandboxConfig, pid: int = 0) -> str:
+    """The same for two configurations that one sandbox can serve. ``pid``: for whom, 0 for us. Raises OSError."""
     import msgspec
 
-    own = [os.stat(f"/proc/{process}/ns/{n}").st_ino for n in NAMESPACES]
+    own = [os.stat(f"/proc/{pid or 'self'}/ns/{n}").st_ino for n in NAMESPACES]
+    own += sorted(os.sched_getaffinity(pid))  # a sandbox runs where its launcher may
     text = json.dumps([__version__, os.geteuid(), own]).encode() + msgspec.msgpack.encode(config)
     return hashlib.sha256(text).hexdigest()[:32]
 
@@ -241,7 +242,7 @@ def _planned(pool: Pool, data: bytes, cwd: int, pid: int, plan: Plan) -> control
         argv, env = words[1 : 1 + argc], words[1 + argc :]
         with _in_place_of(env, cwd):
             made = plan([os.fsdecode(a) for a in argv])
-            if made is None or key(made[0], str(pid)) != pool.key:
+            if made is None or key(made[0], pid) != pool.key:
                 return None
     except (IndexError, ValueError, OSError):
         return None
