@@ -160,7 +160,7 @@ def _link(b: Builder, path: bytes, target: bytes) -> None:
         return
     if stat.S_ISLNK(old.mode) and old.readlink(b.boot) != target:
         dir.unlink(b.boot, name, old)
-        at.dentry.children.pop(name, None)
+        at.dentry.drop_child(name)
         dir.symlink(b.boot, name, target)
 
 
@@ -174,7 +174,7 @@ def _file(b: Builder, path: bytes, content: bytes) -> None:
     node = MemReg(dir.mem, stat.S_IFREG | 0o644, now=time.time_ns())
     node.buf, node.size = bytearray(content), len(content)
     dir.entries[name] = node
-    at.dentry.children.pop(name, None)
+    at.dentry.drop_child(name)
 
 
 def _mask(b: Builder, path: bytes) -> None:

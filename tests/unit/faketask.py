@@ -28,6 +28,7 @@ from nvsandbox.sentry.kernel.userns import INIT_USER, UserNamespace
 from nvsandbox.sentry.kernel.wait import POLL_ALL, Waiter, WaitQueue
 from nvsandbox.sentry.mm.vma import Vma, VmaMap
 from nvsandbox.sentry.vfs.file import FdTable
+from nvsandbox.sentry.vfs.inode import Stat
 
 BASE = 0x10000
 SIZE = 1 << 22
@@ -285,6 +286,18 @@ class FakeTask:
             return
         off = self._range(addr, len(data))
         self.mem[off : off + len(data)] = data
+
+    def stat_out(self, addr: int, s: Stat) -> None:
+        times = [x for t in (s.atime, s.mtime, s.ctime) for x in divmod(t, 1_000_000_000)]
+        users = self.creds.userns
+        uid, gid = users.uid_out(s.uid), users.gid_out(s.gid)
+        self.copy_out(
+            addr,
+            struct.pack(
+                "<QQQIII4xQqqqqqqqqq24x", s.dev, s.ino, s.nlink, s.mode, uid, gid, s.rdev, s.size,
+                s.blksize, s.blocks, *times,
+            ),
+        )  # fmt: skip
 
     def signal_pending(self) -> bool:
         return self.pending

@@ -4,6 +4,9 @@
 Event = tuple[int, ...]
 
 def wait(deadline: int, /) -> Event | None: ...
+def put(into: bytearray, at: int, data: bytes, /) -> None:
+    """``into[at:at + len(data)] = data``, which must lie within. Raises ValueError."""
+
 def work(more: int, /) -> None:
     """So many more jobs of worker threads: while there are any they get the GIL."""
 
@@ -35,9 +38,37 @@ class Trap:
     def copy_out(self, addr: int, offset: int, data: bytes, flags: int, /) -> bool:
         """True: the list is full."""
 
+    def stat_out(
+        self,
+        addr: int,
+        offset: int,
+        flags: int,
+        dev: int,
+        ino: int,
+        nlink: int,
+        mode: int,
+        uid: int,
+        gid: int,
+        rdev: int,
+        size: int,
+        blksize: int,
+        blocks: int,
+        atime: int,
+        mtime: int,
+        ctime: int,
+        /,
+    ) -> bool:
+        """As ``copy_out`` of a ``struct stat``; times in nanoseconds."""
+
     def read_out(self, fd: int, addr: int, size: int, offset: int, /) -> int: ...
     def copy_in(self, addr: int, size: int, /) -> bytes | None:
         """None: it did not come with the trap."""
+
+    def put(self, into: bytearray, at: int, addr: int, size: int, /) -> bool:
+        """Copies ``size`` bytes from ``addr`` into ``into``. False: they did not come with the trap, or don't fit."""
+
+    def pwrite(self, fd: int, offset: int, addr: int, size: int, /) -> bool:
+        """Writes ``size`` bytes from ``addr`` to host file ``fd``. False: they did not come with the trap, or not all got there."""
 
     def gathered(self, size: int, /) -> bytes | None:
         """What an iovec array of ``size`` bytes in all points to; None: it did not come with the trap."""

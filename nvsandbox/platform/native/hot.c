@@ -6,6 +6,10 @@
 
 #include "native.h"
 
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 /* A thread of a stub as the handler of its call sees it. */
 struct trap {
   PyObject_HEAD;
@@ -53,14 +57,19 @@ static PyObject *none_or_error(void) {
   Py_RETURN_NONE;
 }
 
-/* Of an event: kind, number, six arguments, id of the thread. */
+/* Of an event: kind, number, six arguments (those that the call has not are 0), id of the thread.
+ */
 #define EVENT_LEN 9
-static PyObject *value(const struct nv_task *t, int i) {
+static PyObject *value(const struct nv_task *t, int i, int nargs) {
   if (i == EVENT_LEN - 1)
     return PyLong_FromLong((long)t->id);
   int64_t v = t->ev[i];
-  if (v < 0 && i >= NV_E_ARG0 && nv_unsigned(t, i - NV_E_ARG0))
-    return PyLong_FromUnsignedLongLong((uint64_t)v);
+  if (i >= NV_E_ARG0) {
+    if (i - NV_E_ARG0 >= nargs)
+      return PyLong_FromLong(0);
+    if (v < 0 && nv_unsigned(t, i - NV_E_ARG0))
+      return PyLong_FromUnsignedLongLong((uint64_t)v);
+  }
   return PyLong_FromLongLong(v);
 }
 
@@ -74,8 +83,9 @@ static PyObject *next_event(int64_t deadline) {
   PyObject *e = PyTuple_New(EVENT_LEN);
   if (!e)
     return NULL;
+  int nargs = nv_nargs(t);
   for (int i = 0; i < EVENT_LEN; i++) {
-    PyObject *v = value(t, i);
+    PyObject *v = value(t, i, nargs);
     if (!v) {
       Py_DECREF(e);
       return NULL;
@@ -83,6 +93,22 @@ static PyObject *next_event(int64_t deadline) {
     PyTuple_SET_ITEM(e, i, v);
   }
   return e;
+}
+
+/* Assigning to a slice of a bytearray copies twice. */
+static PyObject *put(PyObject *m, PyObject *const *a, Py_ssize_t n) {
+  if (!has(n, 3))
+    return NULL;
+  int64_t at = I64(a[1]);
+  if (PyErr_Occurred())
+    return NULL;
+  if (!PyByteArray_Check(a[0]) || !PyBytes_Check(a[2]) || at < 0 ||
+      PyBytes_GET_SIZE(a[2]) > PyByteArray_GET_SIZE(a[0]) - at) {
+    PyErr_SetString(PyExc_ValueError, "outside the array");
+    return NULL;
+  }
+  memcpy(PyByteArray_AS_STRING(a[0]) + at, PyBytes_AS_STRING(a[2]), (size_t)PyBytes_GET_SIZE(a[2]));
+  Py_RETURN_NONE;
 }
 
 static PyObject *wait_(PyObject *m, PyObject *deadline) {
@@ -175,6 +201,47 @@ static PyObject *trap_copy_out(PyObject *self, PyObject *const *a, Py_ssize_t n)
   return PyErr_Occurred() ? NULL : PyBool_FromLong(full);
 }
 
+/* struct stat (asm/stat.h) from (address, offset, flags, dev, ino, nlink, mode, uid, gid, rdev,
+ * size, blksize, blocks, atime, mtime, ctime), times in nanoseconds. */
+static PyObject *trap_stat_out(PyObject *self, PyObject *const *a, Py_ssize_t n) {
+  struct nv_task *t = of(self);
+  struct stat st = {0};
+  int64_t times[3];
+  struct timespec *const at[3] = {&st.st_atim, &st.st_mtim, &st.st_ctim};
+  if (!t || !has(n, 16))
+    return NULL;
+  for (int i = 0; i < 3; i++)
+    times[i] = I64(a[13 + i]);
+  st.st_dev = U64(a[3]);
+  st.st_ino = U64(a[4]);
+  st.st_nlink = U64(a[5]);
+  st.st_mode = U32(a[6]);
+  st.st_uid = U32(a[7]);
+  st.st_gid = U32(a[8]);
+  st.st_rdev = U64(a[9]);
+  st.st_size = I64(a[10]);
+  st.st_blksize = I64(a[11]);
+  st.st_blocks = I64(a[12]);
+  for (int i = 0; i < 3; i++) {
+    at[i]->tv_sec = times[i] / 1000000000;
+    at[i]->tv_nsec = times[i] % 1000000000;
+    if (at[i]->tv_nsec < 0) { /* before 1970 */
+      at[i]->tv_sec--;
+      at[i]->tv_nsec += 1000000000;
+    }
+  }
+  uint64_t addr = U64(a[0]), off = U64(a[1]);
+  uint32_t flags = U32(a[2]);
+  if (PyErr_Occurred())
+    return NULL;
+  if (off > NV_WIN_LEN - sizeof st) {
+    PyErr_SetString(PyExc_ValueError, "outside the window");
+    return NULL;
+  }
+  return PyBool_FromLong(
+      nv_copyout(t, addr, (uint32_t)off, (const char *)&st, (uint32_t)sizeof st, flags));
+}
+
 static PyObject *trap_read_out(PyObject *self, PyObject *const *a, Py_ssize_t n) {
   struct nv_task *t = of(self);
   if (!t || !has(n, 4))
@@ -212,6 +279,37 @@ static PyObject *trap_copy_in(PyObject *self, PyObject *const *a, Py_ssize_t n) 
   if (!at || size < 0 || size > len)
     Py_RETURN_NONE;
   return PyBytes_FromStringAndSize(at, size);
+}
+
+/* What came with the trap goes into a bytearray without becoming an object first. */
+static PyObject *trap_put(PyObject *self, PyObject *const *a, Py_ssize_t n) {
+  struct nv_task *t = of(self);
+  if (!t || !has(n, 4))
+    return NULL;
+  int64_t off = I64(a[1]), addr = I64(a[2]), size = I64(a[3]), len;
+  if (PyErr_Occurred())
+    return NULL;
+  const char *at = inlined(t, addr, &len);
+  if (!at || size < 0 || size > len || !PyByteArray_Check(a[0]) || off < 0 ||
+      size > PyByteArray_GET_SIZE(a[0]) - off)
+    Py_RETURN_FALSE;
+  memcpy(PyByteArray_AS_STRING(a[0]) + off, at, (size_t)size);
+  Py_RETURN_TRUE;
+}
+
+/* The same into a host file. */
+static PyObject *trap_pwrite(PyObject *self, PyObject *const *a, Py_ssize_t n) {
+  struct nv_task *t = of(self);
+  if (!t || !has(n, 4))
+    return NULL;
+  int fd = (int)I64(a[0]);
+  int64_t off = I64(a[1]), addr = I64(a[2]), size = I64(a[3]), len;
+  if (PyErr_Occurred())
+    return NULL;
+  const char *at = inlined(t, addr, &len);
+  if (!at || size < 0 || size > len)
+    Py_RETURN_FALSE;
+  return PyBool_FromLong(pwrite(fd, at, (size_t)size, off) == size);
 }
 
 static PyObject *trap_gathered(PyObject *self, PyObject *size) {
@@ -277,8 +375,11 @@ static PyMethodDef trap_methods[] = {{"reply", trap_reply, METH_O, NULL},
                                      {"run", trap_run, METH_O, NULL},
                                      {"done", trap_done, METH_O, NULL},
                                      {"copy_out", FAST(trap_copy_out), NULL},
+                                     {"stat_out", FAST(trap_stat_out), NULL},
                                      {"read_out", FAST(trap_read_out), NULL},
                                      {"copy_in", FAST(trap_copy_in), NULL},
+                                     {"put", FAST(trap_put), NULL},
+                                     {"pwrite", FAST(trap_pwrite), NULL},
                                      {"gathered", trap_gathered, METH_O, NULL},
                                      {"copy_in_str", trap_copy_in_str, METH_O, NULL},
                                      {"close", trap_close, METH_NOARGS, NULL},
@@ -294,8 +395,10 @@ static PyType_Spec trap_spec = {.name = "nvsandbox.platform.native._hot.Trap",
                                 .basicsize = sizeof(struct trap),
                                 .flags = Py_TPFLAGS_DEFAULT,
                                 .slots = trap_slots};
-static PyMethodDef functions[] = {
-    {"wait", wait_, METH_O, NULL}, {"work", work, METH_O, NULL}, {NULL, NULL, 0, NULL}};
+static PyMethodDef functions[] = {{"put", FAST(put), NULL},
+                                  {"wait", wait_, METH_O, NULL},
+                                  {"work", work, METH_O, NULL},
+                                  {NULL, NULL, 0, NULL}};
 static PyModuleDef module = {
     .m_base = PyModuleDef_HEAD_INIT, .m_name = "_hot", .m_size = -1, .m_methods = functions};
 

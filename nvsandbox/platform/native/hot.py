@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from . import _native
 
 if TYPE_CHECKING:
-    from ._hot import Event, Trap, wait, work
+    from ._hot import Event, Trap, put, wait, work
 else:
     _loader = ExtensionFileLoader("nvsandbox.platform.native._hot", _native.__file__)
     _hot = module_from_spec(spec_from_loader(_loader.name, _loader))
     _loader.exec_module(_hot)
-    Event, Trap, wait, work = tuple, _hot.Trap, _hot.wait, _hot.work
+    Event, Trap, put, wait, work = tuple, _hot.Trap, _hot.put, _hot.wait, _hot.work
 
-__all__ = ["Event", "Trap", "wait", "work"]
+__all__ = ["Event", "Trap", "put", "wait", "work"]

@@ -50,7 +50,7 @@ struct nv_stats nv_stats;
 uint32_t nv_xsize;
 uint64_t nv_xfeatures;
 
-static uint8_t widths[512][6];
+static uint8_t widths[512][6], nargs[512];
 
 static uint64_t now_ns(void) {
   struct timespec t;
@@ -92,9 +92,11 @@ int nv_init(int eventfd, int epfd, struct nv_kuser *kuser, int ncpu) {
 }
 
 void nv_set_widths(uint32_t nr, uint32_t packed) {
-  if (nr < 512)
-    for (int i = 0; i < 6; i++)
-      widths[nr][i] = (packed >> (2 * i)) & 3;
+  if (nr >= 512)
+    return;
+  for (int i = 0; i < 6; i++)
+    widths[nr][i] = (packed >> (2 * i)) & 3;
+  nargs[nr] = packed >> 12 & 7;
 }
 
 void nv_set_intab(uint32_t nr, uint32_t how) {
@@ -217,6 +219,11 @@ int nv_unsigned(const struct nv_task *t, int arg) {
   return widths[nr < 512 ? nr : 511][arg] == 0;
 }
 
+int nv_nargs(const struct nv_task *t) {
+  uint64_t nr = (uint64_t)t->ev[NV_E_NR];
+  return nargs[nr < 512 ? nr : 511];
+}
+
 void nv_own_gs(struct nv_task *t) { t->cmd->own_gs = 1; }
 
 void nv_decode(struct nv_task *t) {
@@ -224,17 +231,10 @@ void nv_decode(struct nv_task *t) {
   uint64_t nr = t->regs[NV_RAX];
   t->ev[NV_E_NR] = (int64_t)nr;
   const uint8_t *w = widths[nr < 512 ? nr : 511];
-  int64_t any = 0;
-  for (int i = 0; i < 6; i++) {
-    int64_t v = widen(t->regs[argreg[i]], w[i]);
-    t->ev[NV_E_ARG0 + i] = v;
-    if (w[i] == 0)
-      any |= v;
-  }
+  for (int i = 0; i < 6; i++)
+    t->ev[NV_E_ARG0 + i] = widen(t->regs[argreg[i]], w[i]);
   if (t->ev[NV_E_KIND] == NV_EV_SYSCALL) {
     nv_stats.calls[nr < 512 ? nr : 511]++;
-    if (any < 0)
-      t->ev[NV_E_KIND] |= NV_EV_UNCOMMON;
   } else if (t->ev[NV_E_KIND] == NV_EV_FAULT) {
     nv_stats.faults++;
   } else if (t->ev[NV_E_KIND] == NV_EV_KICK) {

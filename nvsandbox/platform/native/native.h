@@ -56,7 +56,10 @@ uint32_t nv_offset(int what);
 void nv_decode(struct nv_task *t);
 /* Whether argument `arg` of the call is an address or an unsigned long. */
 int nv_unsigned(const struct nv_task *t, int arg);
+/* How many arguments it has. */
+int nv_nargs(const struct nv_task *t);
 void nv_own_gs(struct nv_task *t);
+/* Of call `nr`: two bits for each argument (see widen), and from bit 12 on how many it has. */
 void nv_set_widths(uint32_t nr, uint32_t packed);
 void nv_set_intab(uint32_t nr, uint32_t how);
 struct nv_task *nv_task_new(uint32_t id, char *slots, char *cmds, uint64_t stub_slots,

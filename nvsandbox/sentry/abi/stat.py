@@ -1,4 +1,4 @@
-"""struct stat, statx, statfs and linux_dirent64 (asm/stat.h, linux/stat.h, asm-generic/statfs.h)."""
+"""struct statx, statfs and linux_dirent64 (asm/stat.h, linux/stat.h, asm-generic/statfs.h)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ if TYPE_CHECKING:
     from ..kernel.userns import UserNamespace
     from ..vfs.inode import Stat, StatFs
 
-_STAT: Final = struct.Struct("<QQQIII4xQqqqqqqqqq24x")
 _STATX: Final = struct.Struct("<IIQIIIH2xQQQQ" + "qI4x" * 4 + "IIIIQII96x")
 _STATFS: Final = struct.Struct("<QqQQQQQiiqqq32x")
 _DIRENT: Final = struct.Struct("<QqHB")
 _DIRENT_OLD: Final = struct.Struct("<QqH")
-assert _STAT.size == 144 and _STATX.size == 256 and _STATFS.size == 120
+assert _STATX.size == 256 and _STATFS.size == 120
 
 NS: Final = 1_000_000_000
 STATX_BASIC_STATS: Final = 0x7FF
@@ -23,17 +22,6 @@ STATX_BTIME: Final = 0x800
 STATX_MNT_ID: Final = 0x1000
 STATX_RESERVED: Final = 0x80000000
 STATX_ATTR_MOUNT_ROOT: Final = 0x2000
-
-_stat_pack: Final = _STAT.pack
-
-
-def pack_stat(s: Stat, users: UserNamespace) -> bytes:
-    """``struct stat`` with ids as ``users`` has them."""
-    a, m, c = s.atime, s.mtime, s.ctime
-    return _stat_pack(
-        s.dev, s.ino, s.nlink, s.mode, users.uid_out(s.uid), users.gid_out(s.gid), s.rdev, s.size, s.blksize, s.blocks,
-        a // NS, a % NS, m // NS, m % NS, c // NS, c % NS,
-    )  # fmt: skip
 
 
 def pack_statx(s: Stat, users: UserNamespace, mnt_id: int, mount_root: bool) -> bytes:

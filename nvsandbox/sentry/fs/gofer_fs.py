@@ -18,6 +18,7 @@ from ..errors import SysErr, from_oserror
 from ..refs import Cache
 from ..vfs.file import FileDescription
 from ..vfs.inode import ATTR_CTIME, ATTR_SIZE, Attrs, FileSystem, Inode, Stat, StatFs, init_owner
+from ..vfs.path import forget_walks
 from ..vfs.regular import open_regular
 from .gofer_client import Node
 from .hostio import read_host
@@ -105,6 +106,8 @@ class GoferInode(Inode):
         self.update(a)
 
     def update(self, a: p.Attr) -> None:
+        if self.mode != a.mode:
+            forget_walks()
         self.mode, self.uid, self.gid, self.nlink = a.mode, a.uid, a.gid, a.nlink
         self.size, self.blocks = a.size, a.blocks
         self.atime, self.mtime, self.ctime = a.atime, a.mtime, a.ctime
@@ -157,7 +160,7 @@ class GoferInode(Inode):
 
     def _from_host(self, fd: int) -> None:
         st = os.fstat(fd)
-        self.mode = self.mode & 0o170000 | st.st_mode & 0o7777
+        self.set_mode(st.st_mode)
         self.uid, self.gid, self.nlink = st.st_uid, st.st_gid, st.st_nlink
         self.size, self.blocks = st.st_size, st.st_blocks
         self.mtime, self.ctime = st.st_mtime_ns, st.st_ctime_ns

@@ -12,6 +12,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from ...platform.native._native import lib
+from ...platform.native.hot import put
 from ..errors import SysErr, from_oserror
 from ..kernel.remote import remap_shared
 from ..kernel.wait import WaitQueue
@@ -234,9 +235,12 @@ class MemReg(MemInode):
                 end = offset + len(data)
                 grow = end - self.size
         if self.buf is not None:
-            if offset > len(self.buf):
-                self.buf.extend(bytes(offset - len(self.buf)))
-            self.buf[offset:end] = data
+            if offset == len(self.buf):
+                self.buf.extend(data)
+            else:
+                if end > len(self.buf):
+                    self.buf.extend(bytes(end - len(self.buf)))
+                put(self.buf, offset, data)
             n = len(data)
         else:
             n = self._pwrite(data, offset)
@@ -249,6 +253,23 @@ class MemReg(MemInode):
         self.mtime = self.ctime = t.k.realtime_ns()
         self.version += 1
         return n
+
+    def overwrite(self, t: Task, offset: int, addr: int, size: int) -> bool:
+        if offset + size > self.size or self.copying is not None:
+            return False
+        trap = t.thread.trap
+        if self.buf is not None:
+            done = trap.put(self.buf, offset, addr, size)
+        else:
+            done = (
+                self.pair is not None
+                and not self._uneven()
+                and trap.pwrite(self.pair.rw, offset, addr, size)
+            )
+        if done:
+            self.mtime = self.ctime = t.k.realtime_ns()
+            self.version += 1
+        return done
 
     def _pwrite(self, data: bytes, offset: int) -> int:
         assert self.pair is not None

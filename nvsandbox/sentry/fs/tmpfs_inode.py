@@ -146,7 +146,7 @@ class MemInode(Inode):
     def setattr(self, t: Task, a: Attrs) -> None:
         valid = a.valid
         if valid & ATTR_MODE:
-            self.mode = self.mode & 0o170000 | a.mode & 0o7777
+            self.set_mode(a.mode)
         if valid & ATTR_UID:
             self.uid = a.uid
         if valid & ATTR_GID:

@@ -9,7 +9,7 @@ import select
 import signal as hostsignal
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from ...platform.native._native import lib
 from ...platform.space import HostPlatform, PlatformError, Space, Thread
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ..vfs.mount import MountNamespace
 
 log = logging.getLogger("nvsandbox.sentry")
+_time_ns: Final = time.time_ns
 
 
 def _nothing() -> None:
@@ -89,7 +90,7 @@ class Kernel:
         return time.monotonic_ns()
 
     def realtime_ns(self) -> int:
-        return time.time_ns()
+        return _time_ns()
 
     def check_task_limit(self, t: Task) -> None:
         """Raises EAGAIN at RLIMIT_NPROC (root and capable tasks exempt) or the sandbox's own limit."""
@@ -149,7 +150,7 @@ class Kernel:
         p.watch_children(fd)
         self.loop.spawn(lambda: self._start_zygote(zygote))
         for nr, row in self.table.items():
-            packed = 0
+            packed = len(row.widths) << 12
             for i, w in enumerate(row.widths):
                 packed |= w << (2 * i)
             lib.nv_set_widths(nr, packed)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..mm.vma import VmaMap
     from ..vfs.file import FdTable
     from ..vfs.fs_context import FsContext
+    from ..vfs.inode import Stat
     from .container import Container
     from .coredump import Hold
     from .creds import Credentials
@@ -553,6 +554,11 @@ class Task:
     def copy_out(self, addr: int, data: bytes | memoryview) -> None:
         """Writes application memory. Small data travels with the reply: a fault there makes the call EFAULT."""
         self.thread.copy_out(addr, data)
+
+    def stat_out(self, addr: int, s: Stat) -> None:
+        """``struct stat`` with ids as the caller has them, as ``copy_out``."""
+        users = self.creds.userns
+        self.thread.stat_out(addr, s, users.uid_out(s.uid), users.gid_out(s.gid))
 
     def copy_out_now(self, addr: int, data: bytes | memoryview) -> None:
         """Writes application memory before the call goes on. May suspend. Raises SysErr(EFAULT)."""

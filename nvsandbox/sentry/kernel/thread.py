@@ -39,12 +39,14 @@ from ...platform.space import Thread
 from ..errors import SysErr, TaskExit
 
 if TYPE_CHECKING:
+    from ..vfs.inode import Stat
     from .loop import EventLoop
     from .task import Task
 
 USER_TOP: Final = 0x7FFF_FFFF_F000
 SPINS: Final = 3000  # pauses to wait for an acknowledgement before another task runs
 PATH_MAX: Final = 4096
+STAT_SIZE: Final = 144
 LIST_ROOM: Final = DATA_LEN // 2 & ~15
 
 StringList = tuple[list[bytes], bool]  # strings; whether these are all
@@ -274,6 +276,21 @@ class HostThread:
         self.mem[WIN_DATA + used : WIN_DATA + used + n] = data
         self.op(OP_COPYOUT, on_fault, 0, addr, DATA_OFF + used, n)
         self.used = (used + n + 15) & ~15
+
+    def stat_out(self, addr: int, s: Stat, uid: int, gid: int) -> None:
+        """As ``copy_out`` of a ``struct stat``, which shows ``uid`` and ``gid``."""
+        if not 0 < addr <= USER_TOP - STAT_SIZE:
+            raise SysErr(errno.EFAULT)
+        used = self.used
+        if used + STAT_SIZE > DATA_LEN:
+            self.run()
+            used = 0
+        if self.trap.stat_out(
+            addr, DATA_OFF + used, OF_EFAULT, s.dev, s.ino, s.nlink, s.mode, uid, gid, s.rdev, s.size, s.blksize,
+            s.blocks, s.atime, s.mtime, s.ctime,
+        ):  # fmt: skip
+            self.op(OP_COPYOUT, OF_EFAULT, 0, addr, DATA_OFF + used, STAT_SIZE)
+        self.used = used + STAT_SIZE
 
     def read_out(self, fd: int, addr: int, size: int, offset: int) -> int:
         """Reads a host file, up to ``size`` bytes at ``offset``, so that they get to ``addr`` with the reply. The number of

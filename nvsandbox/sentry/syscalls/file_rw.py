@@ -314,6 +314,8 @@ def _write(t: Task, f: FileDescription, fd: int, buf: int, size: int, offset: in
     """One buffer to ``f``, which is ``fd``, without lists when it came with the trap. ``offset``: or CURRENT."""
     if not 0 < size <= IN_MAXWRITE:
         return do_write(t, f, [(buf, size)], offset)
+    if DIRECT and f.overwrite(t, buf, size, offset):
+        return size
     try:
         data = bytes(size) if f.ignores_data() else t.copy_in(buf, size)
     except SysErr:

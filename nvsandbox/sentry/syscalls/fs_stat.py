@@ -14,7 +14,7 @@ from ..abi.fcntl import (
     AT_STATX_SYNC_TYPE,
     AT_SYMLINK_NOFOLLOW,
 )
-from ..abi.stat import STATX_RESERVED, pack_stat, pack_statfs, pack_statx
+from ..abi.stat import STATX_RESERVED, pack_statfs, pack_statx
 from ..errors import SysErr
 from ..vfs.device_rules import check_device
 from ..vfs.inode import Inode
@@ -49,7 +49,7 @@ def sys_stat(t: Task, path: UserPtr, buf: UserPtr) -> int:
     """stat(2)."""
     p = t.copy_in_path(path)
     i = walk(t, t.fs.cwd, p).inode
-    t.copy_out(buf, pack_stat(i.getattr(t), t.creds.userns))
+    t.stat_out(buf, i.getattr(t))
     return 0
 
 
@@ -57,14 +57,14 @@ def sys_lstat(t: Task, path: UserPtr, buf: UserPtr) -> int:
     """lstat(2)."""
     p = t.copy_in_path(path)
     i = walk(t, t.fs.cwd, p, False).inode
-    t.copy_out(buf, pack_stat(i.getattr(t), t.creds.userns))
+    t.stat_out(buf, i.getattr(t))
     return 0
 
 
 def sys_fstat(t: Task, fd: CUInt, buf: UserPtr) -> int:
     """fstat(2)."""
     i = t.files.get_any(fd).inode
-    t.copy_out(buf, pack_stat(i.getattr(t), t.creds.userns))
+    t.stat_out(buf, i.getattr(t))
     return 0
 
 
@@ -95,7 +95,7 @@ def sys_newfstatat(t: Task, dirfd: CInt, path: UserPtr, buf: UserPtr, flags: CIn
     if flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE):
         raise SysErr(errno.EINVAL)
     i, _ = find(t, dirfd, path, flags, True)
-    t.copy_out(buf, pack_stat(i.getattr(t), t.creds.userns))
+    t.stat_out(buf, i.getattr(t))
     return 0
 
 

@@ -104,6 +104,11 @@ class FileDescription:
     def pread(self, t: Task, size: int, offset: int) -> bytes | int:
         raise SysErr(errno.ESPIPE)
 
+    def overwrite(self, t: Task, addr: int, size: int, offset: int) -> bool:
+        """``write`` (``offset`` negative) or ``pwrite`` of ``size`` bytes that came with the trap, over what is there: a regular
+        file's short cut. False: it can't be taken."""
+        return False
+
     def pwrite(self, t: Task, data: bytes, offset: int) -> int:
         raise SysErr(errno.ESPIPE)
 

@@ -29,7 +29,7 @@ class FsContext:
 
     def enter(self, ns: MountNamespace) -> None:
         """setns(2): at the root of another mount namespace."""
-        self.ns.contexts.discard(self)
+        self.ns.leave(self)
         self.ns = ns
         ns.contexts.add(self)
         self.root = self.cwd = ns.root_path()
@@ -37,4 +37,4 @@ class FsContext:
     def put(self) -> None:
         self.refs -= 1
         if self.refs == 0:
-            self.ns.contexts.discard(self)
+            self.ns.leave(self)

@@ -16,9 +16,12 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, final
 
+from mypy_extensions import mypyc_attr
+
 from ..errors import SysErr
 from ..kernel.creds import CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FSETID
 from ..kernel.userns import INIT_USER, UserNamespace
+from .path import forget_walks
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -47,6 +50,7 @@ RENAME_WHITEOUT: Final = 4
 
 
 @final
+@mypyc_attr(free_list_len=1)
 class Stat:
     """What stat(2) and statx(2) report. Times in nanoseconds."""
 
@@ -202,6 +206,14 @@ class Inode:
         """All four timestamps of a new inode."""
         self.atime = self.mtime = self.ctime = self.btime = now
 
+    def set_mode(self, mode: int) -> None:
+        """The permission bits are ``mode``'s."""
+        new = self.mode & S_IFMT | mode & 0o7777
+        if new != self.mode:
+            if self.is_dir():
+                forget_walks()
+            self.mode = new
+
     # Kind
     def is_dir(self) -> bool:
         return self.mode & S_IFMT == stat.S_IFDIR
@@ -286,6 +298,11 @@ class Inode:
     def read_at(self, t: Task, offset: int, size: int) -> bytes:
         """Up to ``size`` bytes; b"" at or past the end. May suspend."""
         raise SysErr(errno.EINVAL)
+
+    def overwrite(self, t: Task, offset: int, addr: int, size: int) -> bool:
+        """As ``write_at`` of application memory that came with the trap; False where that isn't plain, and then nothing has
+        happened that ``write_at`` does not do again."""
+        return False
 
     def write_at(self, t: Task, offset: int, data: bytes) -> int:
         """Writes at ``offset`` (at the end of file if negative) after ``prepare_write``; returns how much.

@@ -25,6 +25,7 @@ from .path import (
     Dentry,
     Mount,
     Path,
+    forget_walks,
 )
 from .peers import copy_type, make_private, make_slave, subtree
 
@@ -93,6 +94,12 @@ class MountNamespace(Namespace):
         """The root directory, mounts on top of it included."""
         return follow_mounts(Path(self.root, self.root.root))
 
+    def leave(self, ctx: FsContext) -> None:
+        """A process is in another one from now on, or in none."""
+        self.contexts.discard(ctx)
+        if not self.contexts:
+            forget_walks()
+
     def changed(self) -> None:
         self.version += 1
         self.queue.wake()
@@ -106,6 +113,7 @@ class MountNamespace(Namespace):
 
     def hook(self, m: Mount, parent: Mount, at: Dentry) -> None:
         """``m`` with all below it hangs in ``parent``, which has nothing there."""
+        forget_walks()
         m.parent = parent
         m.mountpoint = at
         parent.children[at] = m
@@ -118,6 +126,7 @@ class MountNamespace(Namespace):
         parent, at = m.parent, m.mountpoint
         if parent is None or at is None:
             raise SysErr(errno.EINVAL)
+        forget_walks()
         del parent.children[at]
         at.mounts -= 1
         m.parent = m.mountpoint = None
@@ -224,7 +233,7 @@ def follow_mounts(p: Path) -> Path:
 def unshare_mounts(ctx: FsContext, owner: UserNamespace) -> None:
     """unshare(CLONE_NEWNS): a copy of the mount tree, with root and working directory in it."""
     new, pairs = ctx.ns.clone(owner)
-    ctx.ns.contexts.discard(ctx)
+    ctx.ns.leave(ctx)
     ctx.ns = new
     new.contexts.add(ctx)
     root, cwd = pairs.get(ctx.root.mount), pairs.get(ctx.cwd.mount)

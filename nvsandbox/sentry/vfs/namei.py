@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Final, final
 from ..errors import SysErr
 from .inode import MAY_EXEC, NAME_MAX, Inode
 from .mount import follow_mounts
-from .path import MS_NODIRATIME, MS_NOSYMFOLLOW, MS_STRICTATIME, Dentry, Mount, Path
+from .path import (
+    MS_NODIRATIME,
+    MS_NOSYMFOLLOW,
+    MS_STRICTATIME,
+    WALKS,
+    Dentry,
+    Mount,
+    Path,
+    Walk,
+    forget_walks,
+)
 from .perm import may_follow_link
 
 if TYPE_CHECKING:
@@ -21,6 +31,9 @@ if TYPE_CHECKING:
 
 AT_FDCWD: Final = -100
 MAX_LINKS: Final = 40
+MAX_WALKS: Final = 1024  # kept
+MIN_PARTS: Final = 3  # of a path whose walk is kept, an absolute one's root included
+_seen: Final[list[int]] = [-1] * 256  # hashes of paths: what is asked for once is not kept
 
 RESOLVE_NO_XDEV: Final = 0x01
 RESOLVE_NO_MAGICLINKS: Final = 0x02
@@ -86,7 +99,13 @@ def walk(t: Task, base: Path, path: bytes, follow: bool = True, scope: Scope | N
     m, d = base.mount, base.dentry
     if path[0] == 47:
         m, d = _to_root(t, m, d, scope)
+    if scope is None:
+        known = WALKS.get(path)
+        if known is not None and known.dentry is d and known.mount is m:
+            return known.to
+    from_m, from_d = m, d
     names = path.split(b"/")
+    plain = scope is None and len(names) >= MIN_PARTS
     names.reverse()
     if names[0] == b"":  # a trailing slash: the last component is a directory
         names[0] = b"."
@@ -101,14 +120,17 @@ def walk(t: Task, base: Path, path: bytes, follow: bool = True, scope: Scope | N
             if inode.mode & 0o170000 != 0o040000:
                 raise SysErr(errno.ENOTDIR)
             inode.permission(t, MAY_EXEC)
+            plain = False
         if name == b".":
             continue
         if name == b"..":
             m, d = _up(t, m, d, scope)
+            plain = False
             continue
         nd = d.children.get(name)
         if nd is None or inode.volatile:
             nd = lookup_slow(t, d, name)
+            plain = False
         if nd.mounts:
             m2, nd = _cross(m, nd, scope)
             if m2 is not m:
@@ -117,15 +139,31 @@ def walk(t: Task, base: Path, path: bytes, follow: bool = True, scope: Scope | N
         ni = nd.inode
         if ni is None:
             raise SysErr(errno.ENOENT)
-        if ni.mode & 0o170000 == 0o120000 and (follow or names):
-            if scope is None:
-                scope = Scope(t.fs.root)
-            if not names or (names == [b"."] and path[-1] == 47):
-                may_follow_link(t, inode, ni)
-            m, d = _follow(t, m, d, nd, ni, names, scope)
-            continue
+        if ni.mode & 0o170000 == 0o120000:
+            plain = False
+            if follow or names:
+                if scope is None:
+                    scope = Scope(t.fs.root)
+                if not names or (names == [b"."] and path[-1] == 47):
+                    may_follow_link(t, inode, ni)
+                m, d = _follow(t, m, d, nd, ni, names, scope)
+                continue
         d = nd
-    return Path(m, d)
+    p = Path(m, d)
+    if plain:
+        _keep(path, from_m, from_d, p)
+    return p
+
+
+def _keep(path: bytes, m: Mount, d: Dentry, to: Path) -> None:
+    """Remembers a walk from ``m`` and ``d``, if it isn't the first to that path of late."""
+    h = hash(path) & 0x3FFFFFFF
+    if _seen[h & 255] != h:
+        _seen[h & 255] = h
+        return
+    if len(WALKS) >= MAX_WALKS:
+        forget_walks()
+    WALKS[path] = Walk(m, d, to)
 
 
 def walk_parent(t: Task, base: Path, path: bytes, scope: Scope | None = None) -> Last:
@@ -183,8 +221,7 @@ def lookup_slow(t: Task, d: Dentry, name: bytes) -> Dentry:
         if nd is not None and nd.inode is found:
             return nd
         if nd is not None:
-            nd.unlinked = True
-            del d.children[name]
+            d.drop_child(name)
         nd = Dentry(name, d, found)
         if found is not None:
             d.children[name] = nd

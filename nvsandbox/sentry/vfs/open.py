@@ -86,8 +86,7 @@ def _open_once(
     except SysErr as e:
         d = p.dentry
         if e.errno == errno.ESTALE and d.parent is not d and d.parent.children.get(d.name) is d:
-            d.unlinked = True
-            del d.parent.children[d.name]
+            d.parent.drop_child(d.name)
         raise
 
 

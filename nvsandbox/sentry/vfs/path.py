@@ -11,6 +11,8 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Final, final
 
+from mypy_extensions import mypyc_attr
+
 from ..errors import SysErr
 
 if TYPE_CHECKING:
@@ -59,6 +61,8 @@ class Dentry:
         """``name`` was made."""
         self.seq += 1
         d = Dentry(name, self, inode)
+        if name in self.children:
+            forget_walks()
         self.children[name] = d
         return d
 
@@ -68,9 +72,11 @@ class Dentry:
         old = self.children.pop(name, None)
         if old is not None:
             old.unlinked = True
+            forget_walks()
 
     def move(self, new_parent: Dentry, new_name: bytes) -> None:
         """rename(2) (Linux: d_move): open files and working directories below follow."""
+        forget_walks()
         old = self.parent
         old.seq += 1
         if old.children.get(self.name) is self:
@@ -135,6 +141,7 @@ class Mount:
 
 
 @final
+@mypyc_attr(free_list_len=1)
 class Path:
     """A place in the tree of mounts. Immutable."""
 
@@ -162,6 +169,29 @@ class Path:
             if m.parent is None or at is None:
                 return False
             m, d = m.parent, at
+
+
+@final
+class Walk:
+    """What a walk has found: ``to``, from ``mount`` and ``dentry``."""
+
+    __slots__ = ("dentry", "mount", "to")
+
+    def __init__(self, mount: Mount, dentry: Dentry, to: Path) -> None:
+        self.mount = mount
+        self.dentry = dentry
+        self.to = to
+
+
+# Walks that all tasks would find the same, by the path that was asked for (``namei.walk``): through directories that everybody may
+# search and nobody has to be asked about. Forgotten as soon as anything changes that they have seen.
+WALKS: Final[dict[bytes, Walk]] = {}
+
+
+def forget_walks() -> None:
+    """A name, a mount or a directory's permissions are about to be others."""
+    if WALKS:
+        WALKS.clear()
 
 
 def path_name(path: Path, root: Path | None = None, mark: bool = False) -> bytes:

@@ -117,6 +117,17 @@ class RegFile(FileDescription):
     def pwrite(self, t: Task, data: bytes, offset: int) -> int:
         return self._write(t, data, -1 if self.flags & os.O_APPEND else offset)
 
+    def overwrite(self, t: Task, addr: int, size: int, offset: int) -> bool:
+        reg = self.reg
+        if reg.lent is not None or reg.mode & 0o6000 or self.flags & os.O_APPEND or active():
+            return False
+        at = self.offset if offset < 0 else offset
+        if at + size > t.tg.rlimit(RLIMIT_FSIZE) or not reg.overwrite(t, at, addr, size):
+            return False
+        if offset < 0:
+            self.offset = at + size
+        return True
+
     def _write(self, t: Task, data: bytes, offset: int) -> int:
         if not data:
             return 0

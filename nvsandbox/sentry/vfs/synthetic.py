@@ -31,7 +31,7 @@ class SynthInode(Inode):
 
     def setattr(self, t: Task, a: Attrs) -> None:
         if a.valid & ATTR_MODE:
-            self.mode = self.mode & 0o170000 | a.mode & 0o7777
+            self.set_mode(a.mode)
         if a.valid & ATTR_UID:
             self.uid = a.uid
         if a.valid & ATTR_GID:
