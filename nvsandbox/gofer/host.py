@@ -8,7 +8,8 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, NamedTuple
 
 from ..platform.native._native import ffi, lib
 
@@ -19,6 +20,9 @@ RESOLVE_LAST: Final = (
     0x02 | 0x08
 )  # the last component may be a link: O_PATH | O_NOFOLLOW opens itself
 
+_WALK: Final = ffi.new("struct nv_batch *")
+_DIR_SIZE: Final = ffi.sizeof("struct nv_dir")
+_ENTRY_SIZE: Final = ffi.sizeof("struct nv_entry")
 LIST_ENTRIES: Final = 512
 LIST_TEXT: Final = 48 << 10
 _own: Final = ffi.new("struct nv_entry *")
@@ -91,17 +95,50 @@ def listing(fd: int) -> tuple[bytes, bytes, bool]:
     """The next entries of the directory but . and ..: as many ``struct nv_entry`` (native/host.h) as there are, at most
     LIST_ENTRIES, the text of their names and targets, and whether these are the last."""
     n = _native(lib.nv_list(fd, _records, LIST_ENTRIES, _text, LIST_TEXT, _used))
-    records = bytes(ffi.buffer(_records, n * ffi.sizeof("struct nv_entry")))
+    records = bytes(ffi.buffer(_records, n * _ENTRY_SIZE))
     return records, bytes(ffi.buffer(_text, _used[0])), bool(_used[1])
-
-
-def open_dir(at: int, name: bytes) -> tuple[int, bytes]:
-    """Opens a directory beneath ``at``: a descriptor, and what it is as one ENTRY (protocol.py)."""
-    fd = _native(lib.nv_open_dir(at, name, _own))
-    return fd, bytes(ffi.buffer(_own))
 
 
 def open_file(at: int, name: bytes, flags: int, proc_fd: int) -> tuple[int, bytes]:
     """Opens a regular file, and nothing else, beneath ``at``: a descriptor, and what it is."""
     fd = _native(lib.nv_open_file(at, name, flags, proc_fd, _own))
     return fd, bytes(ffi.buffer(_own))
+
+
+class Batch(NamedTuple):
+    """Some directories of a walk (walk.h)."""
+
+    last: bool
+    dirs: list[tuple[int, int]]  # those that were opened: index and descriptor
+    values: list[bytes]  # directories, entries, text; empty when there are none
+    fds: list[int]  # files that were opened
+    files: list[int]  # and which of the entries they are
+
+
+def walk_begin(
+    at: int, names: Iterable[bytes], most: int, deep: bool, brief: bool, files: int, entries: int, fds: int, proc_fd: int
+) -> None:  # fmt: skip
+    """Begins a walk of directories ``names`` of ``at``; see nv_walk_begin."""
+    lib.nv_walk_begin(at, most, deep, brief, files, entries, fds, proc_fd)
+    for name in names:
+        lib.nv_walk_add(name)
+
+
+def walk_next() -> Batch:
+    """The next directories. Raises OSError where the walk ends with one that can't be read."""
+    b = _WALK
+    last = not _native(lib.nv_walk_next(b))
+    if not b.ndirs:
+        return Batch(last, [], [], [], [])
+    values = [
+        bytes(ffi.buffer(b.dir, b.ndirs * _DIR_SIZE)),
+        bytes(ffi.buffer(b.entry, b.nentries * _ENTRY_SIZE)),
+        bytes(ffi.buffer(b.text, b.ntext)),
+    ]
+    fds = ffi.unpack(b.dir_fd, b.ndirs)
+    dirs = [(b.dir[i].index, fd) for i, fd in enumerate(fds) if fd >= 0]
+    if not b.nfiles:
+        return Batch(last, dirs, values, [], [])
+    return Batch(
+        last, dirs, values, ffi.unpack(b.file_fd, b.nfiles), ffi.unpack(b.file_entry, b.nfiles)
+    )

@@ -20,15 +20,15 @@ from msgspec import Meta, Struct
 
 VERSION: Final = 1
 MAX_MESSAGE: Final = 128 << 10
-MAX_FDS: Final = 64
+MAX_FDS: Final = 128
 XATTR_BYTES: Final = 48 << 10  # of one object's extended attributes
 MAX_LISTING: Final = 4 << 20  # entries of one directory
 MEMFD_BATCH: Final = 16
-MAX_AHEAD: Final = 31  # files or directories opened besides the one asked for
-WALK_DIRS: Final = 128  # directories of one walk
-WALK_ENTRIES: Final = 2048  # a walk stops after the directory with which it has listed so many
-WALK_FILES: Final = 16  # files of one directory that come with its listing
-WALK_FDS: Final = 256  # and of all directories of a walk, which then stops
+MAX_AHEAD: Final = 63  # files or directories opened besides the one asked for
+WALK_DIRS: Final = 512  # directories of one walk
+WALK_ENTRIES: Final = 8192  # a walk stops after the directory with which it has listed so many
+WALK_FILES: Final = 64  # files of one directory that come with its listing
+WALK_FDS: Final = 512  # and of all directories of a walk, which then stops
 
 U16 = Annotated[int, Meta(ge=0, le=0xFFFF)]
 U32 = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
@@ -203,11 +203,11 @@ class Memfds(Request, tag=16):
 
 class Walk(Request, tag=17):
     """Opens directories ``names`` as handles ``new``, ``new`` + 1, … and lists each; when ``deep``, after each directory those
-    in it, in the listing's order; ``most`` directories altogether. Answers: as those of List, with ``nums`` = [index]. A
-    directory's first answer has ``attrs`` = [its own], ``names`` = [its name] and ``nums`` = [index, 1 + index of the directory it
-    is in, or 0 for ``handle``]. Directories after the first that can't be opened are left out, and all that follow when
-    the answer has grown big. With ``files`` up to that many of a directory's regular files are opened, and one more
-    answer has their descriptors, ``names``, and dev and ino of each in ``nums`` after the index."""
+    in it, in the listing's order; ``most`` directories altogether. Answers: ``values`` = directories (struct nv_dir of walk.h), the records of
+    their entries, the text of all names and targets in this order: a directory's name, then its entries'. Directories after
+    the first that can't be opened are left out, and all that follow when the walk has become long. With ``files`` up
+    to that many of a directory's regular files are opened: their descriptors, ``nums`` = which of the records they are. With
+    ``brief`` only directories among the entries are looked at; of the others name, kind and inode number are told."""
 
     handle: U32
     names: Annotated[list[Name], Meta(min_length=1, max_length=MAX_AHEAD + 1)]
@@ -215,11 +215,12 @@ class Walk(Request, tag=17):
     most: Annotated[int, Meta(ge=1, le=WALK_DIRS)]
     deep: bool = False
     files: Annotated[int, Meta(ge=0, le=WALK_FILES)] = 0
+    brief: bool = False
 
 
-# struct nv_entry (native/host.h): dev, ino, rdev, size, blocks, atime, mtime, ctime, mode, nlink, uid, gid, lengths of name and target
-ENTRY: Final = struct.Struct("<5Q3q4I2H4x")
-MODE_AND_LENGTHS: Final = struct.Struct("<64xI12x2H4x")  # of the same
+# struct nv_entry (native/walk.h): dev, ino, rdev, size, blocks, atime, mtime, ctime, mode, nlink, uid, gid, lengths of name and target,
+# where they are in the text
+ENTRY: Final = struct.Struct("<5Q3q4I2HI")
 
 REMOVE: Final = 0x8000
 

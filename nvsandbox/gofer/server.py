@@ -62,19 +62,6 @@ def attr_at(dirfd: int, name: bytes) -> p.Attr:
     return attr_of(st)
 
 
-def _directories(listed: list[bytes]) -> list[bytes]:
-    """Names of those in a listing, the last first."""
-    records, text = listed
-    names = []
-    pos = 0
-    for mode, name_len, target_len in p.MODE_AND_LENGTHS.iter_unpack(records):
-        if stat.S_ISDIR(mode):
-            names.append(text[pos : pos + name_len])
-        pos += name_len + target_len
-    names.reverse()
-    return names
-
-
 @final
 class Server:
     """Serves one connection. ``proc_fd`` is a descriptor of this process's own /proc/self/fd."""
@@ -127,7 +114,7 @@ class Server:
         if isinstance(req, p.Find):
             return self._find(req)
         if isinstance(req, p.List):
-            return self._list_handle(req)
+            return self._list(req)
         if isinstance(req, p.Walk):
             return self._walk(req, fds)
         if isinstance(req, p.Open):
@@ -181,74 +168,44 @@ class Server:
                 os.close(temp)
         return p.Reply(req.id, attrs=attrs)
 
-    def _list_handle(self, req: p.List) -> p.Reply:
+    def _list(self, req: p.List) -> p.Reply:
+        """Sends all parts but the last."""
         at = self._handle(req.handle).fd
         fd = host.openat2(at, b".", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
             reply = p.Reply(req.id)
-            self._list(fd, reply)
+            count = 0
+            end = False
+            while not end and count < p.MAX_LISTING:
+                records, text, end = host.listing(fd)
+                if not records:
+                    break
+                if reply.values:
+                    self._send_part(reply, [])
+                reply = p.Reply(req.id, values=[records, text])
+                count += len(records) // p.ENTRY.size
             return reply
         finally:
             os.close(fd)
 
-    def _list(self, fd: int, reply: p.Reply) -> int:
-        """Lists directory ``fd`` from where it stands: sends all answers but the last, which ``reply`` then is. How many
-        entries."""
-        count = 0
-        end = False
-        reply.more = True
-        while not end and count < p.MAX_LISTING:
-            records, text, end = host.listing(fd)
-            if not records:
-                break
-            if reply.values:
-                self._send(reply, [])
-                reply.attrs = []
-                reply.names = []
-                reply.nums = reply.nums[:1]
-            reply.values = [records, text]
-            count += len(records) // p.ENTRY.size
-        reply.more = False
-        return count
-
     def _walk(self, req: p.Walk, fds: list[int]) -> p.Reply:
         h = self._handle(req.handle)
-        last: p.Reply | None = None
-        left = p.WALK_ENTRIES
-        room = p.WALK_FDS if req.files else 1
-        todo = [(0, name) for name in reversed(req.names)]
-        k = 0
-        while todo and k < req.most and left > 0 and room > 0:
-            above, name = todo.pop()
-            at = self.handles[req.new + above - 1] if above else h
-            try:
-                own = self._add_dir(at, name, req.new + k, True)
-            except OSError:
-                if k == 0:
-                    raise
-                continue
-            if last is not None:
-                self._send_part(last, fds)
-                os.sched_yield()  # one who spins for it may share this core
-            dir = self.handles[req.new + k]
-            last = p.Reply(req.id, attrs=[own], names=[name], nums=[k, above])
-            left -= self._list(dir.fd, last)
-            k += 1
-            if not last.values:
-                continue
-            listed = last.values
-            if req.deep and last.attrs:  # all in one answer
-                todo += [(k, sub) for sub in _directories(listed)]
-            if req.files:
-                found = p.Reply(req.id, nums=[k - 1], names=[])
-                opened = self._open_listed(dir, listed, min(req.files, room), found)
-                if opened:
-                    self._send_part(last, fds)
-                    fds += opened
-                    room -= len(opened)
-                    last = found
-        assert last is not None
-        return last
+        p.check_name(req.names[0])
+        self._check_new(req.new, req.most)
+        names = [n for n in req.names if p.name_ok(n)]
+        host.walk_begin(
+            h.fd, names, req.most, req.deep, req.brief, req.files, p.WALK_ENTRIES, p.WALK_FDS, self.proc_fd,
+        )  # fmt: skip
+        while True:
+            b = host.walk_next()
+            for i, fd in b.dirs:
+                self.handles[req.new + i] = Handle(fd, h.mount)
+            reply = p.Reply(req.id, values=b.values, nums=b.files)
+            fds += b.fds
+            if b.last:
+                return reply
+            self._send_part(reply, fds)
+            os.sched_yield()  # one who spins for it may share this core
 
     def _send_part(self, reply: p.Reply, fds: list[int]) -> None:
         """Sends what isn't the last part of an answer, and closes its descriptors."""
@@ -259,46 +216,21 @@ class Server:
             os.close(fd)
         fds.clear()
 
-    def _open_listed(
-        self, dir: Handle, values: list[bytes], most: int, found: p.Reply
-    ) -> list[int]:
-        """Opens the first regular files of a listing; ``found`` gets their names and what they are."""
-        fds: list[int] = []
-        records, text = values
-        pos = 0
-        for mode, name_len, target_len in p.MODE_AND_LENGTHS.iter_unpack(records):
-            name = text[pos : pos + name_len]
-            pos += name_len + target_len
-            if stat.S_ISREG(mode):
-                try:
-                    a = self._open_file(dir, name, os.O_RDONLY, fds)
-                except OSError:
-                    continue
-                found.names.append(name)
-                found.nums += (a.dev, a.ino)
-                if len(fds) == most:
-                    break
-        return fds
-
     def _open_dir(self, req: p.OpenDir) -> p.Reply:
+        """As a place, for which nobody need be allowed to read it."""
         h = self._handle(req.handle)
-        return p.Reply(req.id, attrs=[self._add_dir(h, req.name, req.new, False)])
+        p.check_name(req.name)
+        self._check_new(req.new, 1)
+        fd = host.openat2(h.fd, req.name, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY)
+        self.handles[req.new] = Handle(fd, h.mount)
+        return p.Reply(req.id, attrs=[attr_of(os.fstat(fd))])
 
-    def _add_dir(self, h: Handle, name: bytes, new: int, read: bool) -> p.Attr:
-        """Opens a directory as handle ``new``: to ``read`` it, or as a place, for which nobody need be allowed to."""
-        p.check_name(name)
-        if new in self.handles or new < len(self.mounts):
+    def _check_new(self, new: int, count: int) -> None:
+        """Raises OSError if these numbers can't become handles."""
+        if new < len(self.mounts) or any(n in self.handles for n in range(new, new + count)):
             raise OSError(errno.EINVAL, "handle in use")
-        if len(self.handles) >= MAX_HANDLES:
+        if len(self.handles) + count > MAX_HANDLES:
             raise OSError(errno.ENFILE, "handles")
-        if read:
-            fd, record = host.open_dir(h.fd, name)
-            own = attr_from(record)
-        else:
-            fd = host.openat2(h.fd, name, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY)
-            own = attr_of(os.fstat(fd))
-        self.handles[new] = Handle(fd, h.mount)
-        return own
 
     def _path_fd(self, h: Handle, name: bytes) -> int:
         """An O_PATH descriptor of the object; the caller closes it."""

@@ -1,5 +1,7 @@
 """hot.c: see native.h for what each function does. Numbers are taken as 64 bits, whatever their sign."""
 
+from collections.abc import Mapping
+
 # kind, number, six arguments, the thread's id; None: descriptors are ready or the deadline has come
 Event = tuple[int, ...]
 
@@ -9,6 +11,31 @@ def put(into: bytearray, at: int, data: bytes, /) -> None:
 
 def work(more: int, /) -> None:
     """So many more jobs of worker threads: while there are any they get the GIL."""
+
+def entries_ok(records: bytes, text: bytes, /) -> bool:
+    """Whether these are listed entries (walk.h): each name one component, each mode one that a file can have."""
+
+def walk_part(
+    dirs: bytes, records: bytes, text: bytes, brief: bool, /
+) -> list[tuple[int, int, bool, int, int, int, int, bytes]]:
+    """The directories of one part of a walk: index, above, more, offset of its first record, number of records, dev,
+    ino, name. Empty when anything is not as walk.h has it. ``brief``: entries may be such that nobody looked at."""
+
+def list_names(
+    records: bytes, text: bytes, at: int, count: int, base: int,
+    names: dict[bytes, int], files: list[bytes], dirs: list[bytes], /,
+) -> None:  # fmt: skip
+    """Adds ``count`` checked entries from byte ``at`` of the records on to ``names``, each with ``base`` + its record's
+    offset, and to ``files`` or ``dirs`` if it is such."""
+
+def dirents(
+    names: list[bytes], pos: int, entries: Mapping[bytes, object], parts: list[tuple[bytes, bytes, int, int]],
+    dots: tuple[int, int], dev: int, limit: int, room: int, /,
+) -> tuple[bytes, int, bool]:  # fmt: skip
+    """Directory entries for getdents64(2) from offset ``pos`` on, at most ``room`` bytes: those of . and .. with inode numbers
+    ``dots``, then of ``names`` those that are in ``entries``: as a number one of ``parts`` (a record's part << 32 | offset), else by
+    its ``ino`` and ``mode``. Also the last one's next offset, -1 if there is none, and whether this is all there is; it is
+    not, too, before one that is not of ``dev`` or whose inode number is not below ``limit``."""
 
 class Trap:
     """A thread of a stub, by the address of its record (struct nv_task), which has to outlive it."""

@@ -40,8 +40,9 @@ def _cdef() -> str:
     decls = native[native.index("struct nv_task {") :].replace("#endif", "")
     decls = re.sub(r"/\*.*?\*/", "", decls, flags=re.S)
     host = (HERE / "host.h").read_text()
-    host = re.sub(r"/\*.*?\*/", "", host[host.index("int nv_unshare") :], flags=re.S)
-    decls += host.replace("#endif", "")
+    walk = (HERE / "walk.h").read_text()
+    more = host[host.index("int nv_unshare") :] + walk[walk.index("int nv_openat2") :]
+    decls += re.sub(r"/\*.*?\*/", "", more, flags=re.S).replace("#endif", "")
     kuser = "struct nv_kuser { uint32_t ptrace; ...; };\nstruct nv_slot { ...; };\nstruct nv_cmds { ...; };\nstruct nv_pt;\nstruct nv_file;\nstruct nv_files;\n"
     consts += "\n#define NV_SOURCES ..."  # what sources.py compares
     return f"{consts}\n{enums}\n{kuser}{decls}"
@@ -51,11 +52,21 @@ ffi = FFI()
 ffi.cdef(_cdef())
 ffi.set_source(
     "nvsandbox.platform.native._native",
-    '#include "native.h"\n#include "host.h"\n',
+    '#include "native.h"\n#include "host.h"\n#include "walk.h"\n',
     # setuptools wants them relative to setup.py
     sources=[
         f"{REL}/{f}"
-        for f in ("native.c", "hot.c", "lent.c", "space.c", "host.c", "ptrace.c", "probe.c")
+        for f in (
+            "native.c",
+            "hot.c",
+            "lent.c",
+            "listing.c",
+            "space.c",
+            "host.c",
+            "walk.c",
+            "ptrace.c",
+            "probe.c",
+        )
     ],
     include_dirs=[REL],
     extra_compile_args=[*HARDENING, "-Wno-unused-parameter", f"-DNV_SOURCES={CHECKSUM}u"],

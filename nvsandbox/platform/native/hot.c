@@ -4,6 +4,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "listing.h"
 #include "native.h"
 
 #include <string.h>
@@ -398,6 +399,10 @@ static PyType_Spec trap_spec = {.name = "nvsandbox.platform.native._hot.Trap",
 static PyMethodDef functions[] = {{"put", FAST(put), NULL},
                                   {"wait", wait_, METH_O, NULL},
                                   {"work", work, METH_O, NULL},
+                                  {"entries_ok", nv_py_entries_ok, METH_VARARGS, NULL},
+                                  {"walk_part", nv_py_walk_part, METH_VARARGS, NULL},
+                                  {"list_names", nv_py_list_names, METH_VARARGS, NULL},
+                                  {"dirents", nv_py_dirents, METH_VARARGS, NULL},
                                   {NULL, NULL, 0, NULL}};
 static PyModuleDef module = {
     .m_base = PyModuleDef_HEAD_INIT, .m_name = "_hot", .m_size = -1, .m_methods = functions};

@@ -3,7 +3,8 @@
 Programs that walk a tree (find, tar, grep -r, cp -r) take a directory's entries in the order of its listing, or in that of
 their names (compileall, make). A request for an entry that is next in such an order brings along those that follow, more with each
 hit, as read-ahead of a file does.
-Once a walk has gone down twice, it brings along all that is below, depth first, more the more of it is used.
+Once a walk has gone down twice, it brings along all that is below, depth first, more the more of it is used; and as long as
+nobody asks for attributes (find) those of directories only.
 Where files are being opened in that order too, a directory's first files come with its listing.
 What came ahead is used only for an object of the same (dev, ino) as the one that is asked for later.
 """
@@ -16,32 +17,38 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, final
 
 from ...gofer import protocol as p
-from .gofer_listing import Entry, parse
+from .gofer_listing import Listing
 
 if TYPE_CHECKING:
     from .gofer_client import Node
 
 WINDOW: Final = 8  # entries of a listing that may be skipped in a walk
 OTHER_WINDOW: Final = 2  # the same for the order that hasn't been followed so far
+HITS_MAX: Final = 5  # 64 names
+HITS_SOON: Final = 3
+SOON: Final = 16  # so many are left when the next are asked for
 SEARCH_MAX: Final = 256  # names looked through for a new place in the listing
-MAX_FILES: Final = 256  # descriptors held that nobody has asked for yet, and as many with listings
-MAX_DIRS: Final = 256
+MAX_FILES: Final = 512  # descriptors held that nobody has asked for yet, and as many with listings
+MAX_DIRS: Final = 1024
 MAX_ENTRIES: Final = 1 << 15
 OPENS_MIN: Final = 8  # opens in the listings' order that make files come with listings
 OPENS_MAX: Final = 64
 DEEP: Final = 2  # times that a walk went down
+LOOK: Final = 4  # directories for which one look at an entry counts
+LOOKS_MAX: Final = 16
 
 
 @final
 class Order:
     """Names of one kind in a directory, in the listing's order or sorted, and how far a walk has come."""
 
-    __slots__ = ("hits", "names", "other", "other_pos", "pos")
+    __slots__ = ("hits", "names", "other", "other_pos", "pos", "taken")
 
     def __init__(self, names: list[bytes], came: int = 0) -> None:
         self.names = names
         self.pos = came  # so many came with the listing
-        self.hits = 3 if came else 0
+        self.taken = 0  # and of what came so many were asked for
+        self.hits = 4 if came else 0
         self.other: list[bytes] | None = None  # the names in the order that isn't followed
         self.other_pos = 0
 
@@ -61,9 +68,20 @@ class Order:
                 self.pos = self.names.index(name) + 1
                 self.other_pos = self.other.index(name) + 1
             return []
-        self.hits = min(self.hits + 1, 4)
+        self.hits = min(self.hits + 1, HITS_MAX)
         ahead = self.names[i + 1 : i + (2 << self.hits)]
+        self.taken = i + 1
         self.pos = i + 1 + len(ahead)
+        return ahead
+
+    def took(self) -> list[bytes]:
+        """One that came ahead is used: the names to have ready when those that came are used up, if it is time for that."""
+        self.taken += 1
+        if self.pos - self.taken > SOON or self.hits < HITS_SOON:
+            return []
+        self.hits = min(self.hits + 1, HITS_MAX)
+        ahead = self.names[self.pos : self.pos + (2 << self.hits)]
+        self.pos += len(ahead)
         return ahead
 
     def after(self, name: bytes) -> list[bytes]:
@@ -84,36 +102,34 @@ def _near(names: list[bytes], at: int, window: int, name: bytes) -> int:
 
 @final
 class Listed:
-    """A directory that was opened and listed: its handle, what is in it, and files of it: descriptor, dev, ino."""
+    """A directory that was opened and listed: its handle, which it is, what is in it, and files of it: descriptor, dev, ino."""
 
-    __slots__ = ("attr", "entries", "files", "handle")
+    __slots__ = ("dev", "files", "handle", "ino", "listing")
 
-    def __init__(self, handle: int, attr: p.Attr) -> None:
+    def __init__(self, handle: int, dev: int, ino: int) -> None:
         self.handle = handle
-        self.attr = attr
-        self.entries: dict[bytes, Entry] = {}
+        self.dev = dev
+        self.ino = ino
+        self.listing = Listing()
         self.files: dict[bytes, tuple[int, int, int]] = {}
-
-    def add(self, r: p.Reply, fds: list[int]) -> bool:
-        """Takes in a further part of the answer; False when it can't be, ``fds`` then are the caller's."""
-        if not fds:
-            return parse(r.values, self.entries)
-        n = len(fds)
-        if self.files or r.values or len(r.names) != n or len(r.nums) != 1 + 2 * n:
-            return False
-        for i, name in enumerate(r.names):
-            if name in self.files or name not in self.entries:
-                self.files.clear()
-                return False
-            self.files[name] = (fds[i], r.nums[1 + 2 * i], r.nums[2 + 2 * i])
-        return True
 
 
 @final
 class Ahead:
     """What one connection brought ahead, by directory and name, the oldest dropped first."""
 
-    __slots__ = ("credit", "deep", "dirs", "entries", "fds", "files", "forget", "last", "opens")
+    __slots__ = (
+        "credit",
+        "deep",
+        "dirs",
+        "entries",
+        "fds",
+        "files",
+        "forget",
+        "last",
+        "looks",
+        "opens",
+    )
 
     def __init__(self, forget: Callable[[list[int]], None]) -> None:
         self.files: OrderedDict[tuple[Node, bytes], tuple[int, int, int]] = OrderedDict()
@@ -126,6 +142,7 @@ class Ahead:
         self.credit = (
             0  # directories that came ahead and were used, less those that came for nothing
         )
+        self.looks = 0  # how often attributes of what is no directory were wanted, less directories that were listed
         self.opens = 0  # files opened in a listing's order, less those that came for nothing
         self.forget = forget
 
@@ -134,6 +151,11 @@ class Ahead:
         if n.parent is self.last:
             self.deep = min(self.deep + 1, 2 * DEEP)
         self.last = n
+        self.looks = max(self.looks - 1, 0)
+
+    def looked(self) -> None:
+        """Attributes of an entry that is no directory were wanted."""
+        self.looks = min(self.looks + LOOK, LOOKS_MAX)
 
     def walk(self, n: Node) -> tuple[list[bytes], int, bool]:
         """What a walk that is to bring ``n`` should bring: names beside it, how many directories, and whether those below."""
@@ -185,7 +207,7 @@ class Ahead:
         if old is not None:
             self._dropped(old)
         self.dirs[(parent, name)] = d
-        self.entries += len(d.entries)
+        self.entries += d.listing.count
         self.fds += len(d.files)
         while len(self.dirs) > MAX_DIRS or (
             len(self.dirs) > 1 and (self.entries > MAX_ENTRIES or self.fds > MAX_FILES)
@@ -200,16 +222,16 @@ class Ahead:
         d = self.dirs.pop((n.parent.handle, n.name), None)
         if d is None:
             return None
-        if (d.attr.dev, d.attr.ino) != (n.dev, n.ino):
+        if d.dev != n.dev or d.ino != n.ino:
             self._dropped(d)
             return None
-        self.entries -= len(d.entries)
+        self.entries -= d.listing.count
         self.fds -= len(d.files)
-        self.credit = min(self.credit + 1, 5)
+        self.credit = min(self.credit + 1, 7)
         return d
 
     def _dropped(self, d: Listed) -> None:
-        self.entries -= len(d.entries)
+        self.entries -= d.listing.count
         self.fds -= len(d.files)
         for fd, _, _ in d.files.values():
             self._unused(fd)

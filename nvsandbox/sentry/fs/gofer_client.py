@@ -14,7 +14,6 @@ import os
 import resource
 import select
 import socket
-import stat
 import struct
 from collections import OrderedDict
 from typing import Any, Final, Protocol, final
@@ -25,8 +24,8 @@ from ...gofer import protocol as p
 from ...platform.native._native import lib
 from ..errors import SysErr
 from .gofer_ahead import Ahead, Listed, Order
-from .gofer_flight import Call, Flight
-from .gofer_listing import Entry, mode_ok, parse
+from .gofer_flight import Call, Flight, Incoming, Opening
+from .gofer_listing import Listing, mode_ok
 
 ERRNOS: Final = frozenset(errno.errorcode)
 MAX_DIR_HANDLES: Final = 4096
@@ -176,7 +175,7 @@ class GoferClient:
         if not r.more:
             del self.calls[r.id]
             lib.nv_await(len(self.calls))
-            if c.flight is not None:
+            if isinstance(c.flight, Flight):
                 self.flights.remove((c.flight, c))
             c.done = True
         if c.done or c.flight is not None:
@@ -190,10 +189,12 @@ class GoferClient:
             for token in tokens:
                 self.loop.resume(token)
 
-    def begin(self, req: p.Request, flight: Flight | None = None) -> Call:
+    def begin(self, req: p.Request, flight: Incoming | None = None) -> Call:
+        return self._begin(req, Call(flight))
+
+    def _begin(self, req: p.Request, c: Call) -> Call:
         if self.broken:
             raise SysErr(errno.EIO)
-        c = Call(flight)
         self.calls[req.id] = c
         lib.nv_await(len(self.calls))
         data = p.encoder.encode(req)
@@ -265,11 +266,12 @@ class GoferClient:
             raise SysErr(errno.ESTALE)
         new = self._new_handles(1)
         r = self.call(p.OpenDir(self.new_id(), self.handle(n.parent), n.name, new))
-        return self._opened(n, new, self.one_attr(r))
+        a = self.one_attr(r)
+        return self._opened(n, new, a.dev, a.ino)
 
-    def _opened(self, n: Node, new: int, a: p.Attr) -> int:
+    def _opened(self, n: Node, new: int, dev: int, ino: int) -> int:
         """The gofer has opened ``n``'s name as handle ``new``. Raises ESTALE if another object is there now."""
-        if (a.dev, a.ino) != (n.dev, n.ino):
+        if dev != n.dev or ino != n.ino:
             self.forget([new])
             raise SysErr(errno.ESTALE)
         if n.handle >= 0:  # another task was faster
@@ -300,11 +302,12 @@ class GoferClient:
             if c is None:
                 got = self._walk(n)
             else:
-                self._wait(c)
+                if not self._receive():
+                    self._wait(c)
                 got = self.ahead.take_dir(n)
         files = got.files.items()
         try:
-            self._opened(n, got.handle, got.attr)
+            self._opened(n, got.handle, got.dev, got.ino)
         except SysErr:
             for _, (fd, _, _) in files:
                 os.close(fd)
@@ -328,7 +331,9 @@ class GoferClient:
         at = self.handle(parent)
         names, most, deep = self.ahead.walk(n)
         new = self._new_handles(most)
-        req = p.Walk(self.new_id(), at, names, new, most, deep, self.ahead.walk_files())
+        brief = deep and not self.ahead.looks
+        files = 0 if brief else self.ahead.walk_files()
+        req = p.Walk(self.new_id(), at, names, new, most, deep, files, brief)
         flight = Flight(self.ahead, at, req)
         c = self.begin(req, flight)
         self.flights.append((flight, c))
@@ -339,6 +344,27 @@ class GoferClient:
             self.finish(c)
             raise self._break()
         return d
+
+    def take_file(self, n: Node) -> int:
+        """A descriptor of ``n`` that came ahead, or is coming, the caller's to close; or -1."""
+        fd = self.ahead.take_file(n)
+        dir = n.parent
+        if dir is None:
+            return fd
+        while fd < 0:
+            coming = dir.opening
+            if coming is None or n.name not in coming.names:
+                return -1
+            self._wait(coming.call)
+            fd = self.ahead.take_file(n)
+        if dir.files is not None and dir.opening is None and dir.handle >= 0 and not self.broken:
+            names = dir.files.took()
+            if names:
+                dir.opening = Opening(self.ahead, dir, names)
+                req = p.Open(self.new_id(), dir.handle, names[0], False, names[1:])
+                with contextlib.suppress(SysErr):  # who asks next is told
+                    self._begin(req, dir.opening.call)
+        return fd
 
     def forget(self, handles: list[int]) -> None:
         if not self.broken:
@@ -376,7 +402,7 @@ class GoferClient:
 class Node:
     """An object of the gofer's: where it is (parent, name) and which it is (dev, ino)."""
 
-    __slots__ = ("client", "dev", "files", "handle", "ino", "name", "parent", "subdirs")
+    __slots__ = ("client", "dev", "files", "handle", "ino", "name", "opening", "parent", "subdirs")
 
     def __init__(
         self, client: GoferClient, parent: Node | None, name: bytes, a: p.Attr, handle: int = -1
@@ -387,6 +413,7 @@ class Node:
         self.dev = a.dev
         self.ino = a.ino
         self.handle = handle
+        self.opening: Opening | None = None  # files of a directory that will be there soon
         self.files: Order | None = None  # of a directory that was listed
         self.subdirs: Order | None = None
 
@@ -407,28 +434,29 @@ class Node:
             raise
         return c.one_attr(r)
 
-    def list_dir(self, now: bool = False) -> dict[bytes, Entry]:
-        """All entries, as they are ``now`` or as they were when they were listed ahead."""
+    def list_dir(self, now: bool = False) -> tuple[Listing, dict[bytes, int]]:
+        """All entries, as they are ``now`` or as they were when they were listed ahead, and their names."""
         c = self.client
         came = 0
         if self.handle >= 0 or self.parent is None or now:
-            out: dict[bytes, Entry] = {}
+            listing = Listing()
             for r in c.finish(c.begin(p.List(c.new_id(), c.handle(self)))):
-                if not parse(r.values, out):
+                if not listing.add_answer(r.values):
                     raise c._break()
         else:
             d = c.walk(self)
-            out = d.entries
+            listing = d.listing
             came = len(d.files)
-        self.files = Order([n for n, e in out.items() if e.mode & 0o170000 == stat.S_IFREG], came)
-        self.subdirs = Order([n for n, e in out.items() if e.mode & 0o170000 == stat.S_IFDIR])
-        return out
+        names, files, subdirs = listing.names()
+        self.files = Order(files, came)
+        self.subdirs = Order(subdirs)
+        return listing, names
 
     def open(self, write: bool) -> int:
         """A descriptor of the regular file, the caller's to close. Raises ESTALE if it is another file now."""
         c = self.client
         if not write:
-            fd = c.ahead.take_file(self)
+            fd = c.take_file(self)
             if fd >= 0:
                 return fd
         handle, name = self.at()

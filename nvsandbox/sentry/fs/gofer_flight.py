@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import os
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from ...gofer import protocol as p
+from ...platform.native.hot import walk_part
 from .gofer_ahead import Ahead, Listed
-from .gofer_listing import mode_ok
+from .gofer_listing import file_at, mode_ok
+
+if TYPE_CHECKING:
+    from .gofer_client import Node
+
+
+class Incoming:
+    """Who takes in the parts of an answer as they come."""
+
+    __slots__ = ()
+
+    def part(self, r: p.Reply, fds: list[int]) -> bool:
+        """Takes in a part of the answer; False when it can't be, ``fds`` then are the caller's."""
+        raise NotImplementedError
+
+    def lost(self) -> None:
+        """No more will come."""
+        raise NotImplementedError
 
 
 @final
 class Call:
-    """One request; ``answers`` has more than one part for a listing, only the last for a walk."""
+    """One request; ``answers`` has more than one part for a listing, only the last when somebody takes them in."""
 
     __slots__ = ("answers", "done", "fds", "flight", "tokens")
 
-    def __init__(self, flight: Flight | None = None) -> None:
+    def __init__(self, flight: Incoming | None = None) -> None:
         self.answers: list[p.Reply] = []
         self.fds: list[int] = []
         self.done = False
@@ -24,13 +42,71 @@ class Call:
         self.flight = flight
 
 
+_SIZE: Final = p.ENTRY.size
+
+
 @final
-class Flight:
+class Part:
+    """What one part of the answer says of one directory."""
+
+    __slots__ = (
+        "above", "count", "dev", "files", "index", "ino", "more", "name", "records", "start", "text",
+    )  # fmt: skip
+
+    def __init__(
+        self, index: int, above: int, more: bool, dev: int, ino: int, name: bytes, records: bytes, text: bytes, start: int, count: int
+    ) -> None:  # fmt: skip
+        self.index = index
+        self.above = above
+        self.more = more
+        self.dev = dev
+        self.ino = ino
+        self.name = name
+        self.records = records
+        self.text = text
+        self.start = start
+        self.count = count
+        self.files: dict[bytes, tuple[int, int, int]] = {}
+
+
+@final
+class Opening(Incoming):
+    """Files of a directory that are being opened ahead."""
+
+    __slots__ = ("ahead", "call", "dir", "names")
+
+    def __init__(self, ahead: Ahead, dir: Node, names: list[bytes]) -> None:
+        self.ahead = ahead
+        self.dir = dir
+        self.names = names
+        self.call = Call(self)
+
+    def part(self, r: p.Reply, fds: list[int]) -> bool:
+        if r.err:
+            self.lost()
+            return not fds
+        if r.more or not fds or len(fds) != len(r.attrs) or len(fds) != 1 + len(r.names):
+            return False
+        if any(n not in self.names for n in r.names) or any(not mode_ok(a.mode) for a in r.attrs):
+            return False
+        for n, fd, a in zip([self.names[0], *r.names], fds, r.attrs, strict=True):
+            self.ahead.add_file(self.dir, n, fd, a.dev, a.ino)
+        self.lost()
+        return True
+
+    def lost(self) -> None:
+        if self.dir.opening is self:
+            self.dir.opening = None
+
+
+@final
+class Flight(Incoming):
     """A walk: its directories are there one by one, while the gofer is still at those that follow."""
 
     __slots__ = (
         "ahead",
         "at",
+        "brief",
         "deep",
         "dir",
         "first",
@@ -49,6 +125,7 @@ class Flight:
         self.new = req.new
         self.most = req.most
         self.deep = req.deep
+        self.brief = req.brief
         self.at = -1  # index of the directory whose parts come
         self.dir: Listed | None = None  # that directory
         self.name = (0, req.names[0])  # where that one is: 1 + index, or 0 for ``handle``; its name
@@ -62,47 +139,78 @@ class Flight:
         return self.deep and not self.over and self.new <= handle <= self.new + self.at
 
     def part(self, r: p.Reply, fds: list[int]) -> bool:
-        """Takes in a part of the answer; False when it can't be, ``fds`` then are the caller's."""
         if r.err:
             self.lost()
             return not fds
-        nums = r.nums
-        if r.attrs:
-            if fds or not self._begin(r):
+        if not r.values:  # what was left couldn't be opened
+            if r.more or fds or self.at < 0:
                 return False
-        elif not nums or nums[0] != self.at:
+            self.lost()
+            return True
+        found = self._check(r, fds)
+        if found is None:
             return False
-        d = self.dir
-        if d is None or not d.add(r, fds):
-            return False
+        for f in found:
+            self._take(f)
         if not r.more:
-            self._complete()
             self.lost()
         return True
 
-    def _begin(self, r: p.Reply) -> bool:
-        """The first part of a directory has come."""
-        nums = r.nums
-        if len(nums) != 2 or len(r.attrs) != 1 or len(r.names) != 1:
-            return False
-        i, above = nums[0], nums[1]
-        where = (above, r.names[0])
-        a = r.attrs[0]
-        if i != self.at + 1 or i >= self.most or above > i or not mode_ok(a.mode):
-            return False
-        if (i == 0 and where != self.name) or (above and not self.deep):
-            return False
-        self._complete()
-        self.at = i
-        self.name = where
-        self.dir = Listed(self.new + i, a)
-        return True
+    def _check(self, r: p.Reply, fds: list[int]) -> list[Part] | None:
+        """What came, None when it can't be; changes nothing."""
+        if len(r.values) != 3 or len(r.nums) != len(fds):
+            return None
+        records, text = r.values[1], r.values[2]
+        parts: list[Part] = []
+        at = self.at
+        more = self.dir is not None
+        taken = 0  # of ``fds``
+        before = -1
+        for index, above, goes_on, start, count, dev, ino, name in walk_part(
+            r.values[0], records, text, self.brief
+        ):
+            if more:
+                if index != at or self.at != at:  # only the first of an answer can go on
+                    return None
+            elif (
+                index != at + 1 or index >= self.most or above > index or (above and not self.deep)
+                or (index == 0 and (above, name) != self.name)
+            ):  # fmt: skip
+                return None
+            if more and self.dir is not None and self.dir.listing.count + count > p.MAX_LISTING:
+                return None
+            part = Part(index, above, goes_on, dev, ino, name, records, text, start, count)
+            end = start + count * _SIZE
+            while taken < len(fds) and before < r.nums[taken] * _SIZE < end:
+                before = r.nums[taken] * _SIZE
+                f = file_at(records, text, before)
+                if before < start or f is None or f[0] in part.files:
+                    return None
+                part.files[f[0]] = (fds[taken], f[1], f[2])
+                taken += 1
+            parts.append(part)
+            at = index
+            more = goes_on
+        return parts if parts and taken == len(fds) else None
 
-    def _complete(self) -> None:
-        """The directory whose parts came is whole."""
-        d, self.dir = self.dir, None
+    def _take(self, f: Part) -> None:
+        d = self.dir
         if d is None:
-            return
+            d = self.dir = Listed(self.new + f.index, f.dev, f.ino)
+            self.at = f.index
+            self.name = (f.above, f.name)
+        d.listing.add(f.records, f.text, f.start, f.count)
+        for name, file in f.files.items():
+            old = d.files.pop(name, None)
+            if old is not None:
+                os.close(old[0])
+            d.files[name] = file
+        if not f.more:
+            self._complete(d)
+
+    def _complete(self, d: Listed) -> None:
+        """All of directory ``d`` has come."""
+        self.dir = None
         above, name = self.name
         if self.at == 0:
             self.first = d
@@ -112,7 +220,7 @@ class Flight:
             self.left.discard(name)
 
     def lost(self) -> None:
-        """No more will come; a directory that isn't whole is none."""
+        """As above; a directory that isn't whole is none."""
         d, self.dir = self.dir, None
         if d is not None:
             for fd, _, _ in d.files.values():

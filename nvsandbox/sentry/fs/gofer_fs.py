@@ -424,10 +424,11 @@ class GoferDirFile(FileDescription):
             up = self.path.dentry.parent.inode if self.path is not None else None
             out = [(d.ino, 1, 4, b"."), ((up or d).ino, 2, 4, b"..")]
             fs = d.gfs
-            for name, e in d.node.list_dir(not fs.exclusive).items():
-                key = e.key()
+            listing, names = d.node.list_dir(not fs.exclusive)
+            for name, i in names.items():
+                key = listing.key(i)
                 ino = key[1] if key[0] == fs.node.dev else fs.foreign(key)
-                out.append((ino, len(out) + 1, e.mode >> 12 & 15, name))
+                out.append((ino, len(out) + 1, listing.mode(i) >> 12 & 15, name))
             self.listing = out
         return self.listing[self.offset : self.offset + 1024]
 

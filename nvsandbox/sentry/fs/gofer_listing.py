@@ -8,17 +8,20 @@ import struct
 from typing import Final, final
 
 from ...gofer import protocol as p
+from ...platform.native.hot import entries_ok, list_names
 from ..errors import SysErr
 
 KINDS: Final = frozenset(
     (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK)
 )  # fmt: skip
-MODE_OFFSET: Final = 64  # of ENTRY's field
-_mode_and_lengths: Final = struct.Struct("<I12xHH").unpack_from
+_mode: Final = struct.Struct("<64xI").unpack_from
+_lengths: Final = struct.Struct("<80xHHI").unpack_from
 _dev_ino: Final = struct.Struct("<QQ").unpack_from
 _entry: Final = p.ENTRY.unpack_from
 _SIZE: Final = p.ENTRY.size
 U63_MAX: Final = (1 << 63) - 1
+OFFSET: Final = (1 << 32) - 1
+UNSEEN: Final = 0xFFFF  # NV_UNSEEN of native/walk.h
 
 
 def mode_ok(mode: int) -> bool:
@@ -27,49 +30,77 @@ def mode_ok(mode: int) -> bool:
 
 
 @final
-class Entry:
-    """One entry. ``mode`` is checked; the other attributes are when they are looked at."""
+class Listing:
+    """What is in one directory. An entry is a number: its part of the answer and, in the low 32 bits, where its record is in
+    that. Names, modes, dev and ino were checked when they came (native/listing.c), the rest is when it is looked at."""
 
-    __slots__ = ("at", "mode", "records", "target")
+    __slots__ = ("count", "parts")
 
-    def __init__(self, records: bytes, at: int, mode: int, target: bytes) -> None:
-        self.records = records
-        self.at = at
-        self.mode = mode
-        self.target = target
+    def __init__(self) -> None:
+        self.count = 0
+        self.parts: list[tuple[bytes, bytes, int, int]] = []
 
-    def key(self) -> tuple[int, int]:
+    def add(self, records: bytes, text: bytes, at: int, count: int) -> bool:
+        """Takes ``count`` entries in that were checked; False when they are too many."""
+        if count:
+            self.count += count
+            self.parts.append((records, text, at, count))
+        return self.count <= p.MAX_LISTING
+
+    def add_answer(self, values: list[bytes]) -> bool:
+        """Takes one answer to List in; False when it can't be."""
+        if not values:
+            return True  # an empty directory
+        if len(values) != 2 or not entries_ok(values[0], values[1]):
+            return False
+        return self.add(values[0], values[1], 0, len(values[0]) // _SIZE)
+
+    def names(self) -> tuple[dict[bytes, int], list[bytes], list[bytes]]:
+        """All entries by name, the names of regular files, and those of directories."""
+        names: dict[bytes, int] = {}
+        files: list[bytes] = []
+        dirs: list[bytes] = []
+        base = 0
+        for records, text, at, count in self.parts:
+            list_names(records, text, at, count, base, names, files, dirs)
+            base += 1 << 32
+        return names, files, dirs
+
+    def key(self, i: int) -> tuple[int, int]:
         """(dev, ino)."""
-        k: tuple[int, int] = _dev_ino(self.records, self.at)
+        k: tuple[int, int] = _dev_ino(self.parts[i >> 32][0], i & OFFSET)
         return k
 
-    def attr(self) -> p.Attr:
-        """All of them. Raises EIO for what no file has."""
-        f = _entry(self.records, self.at)
+    def mode(self, i: int) -> int:
+        m: int = _mode(self.parts[i >> 32][0], i & OFFSET)[0]
+        return m
+
+    def known(self, i: int) -> bool:
+        """Whether its attributes came: not with a brief walk."""
+        u: bool = _lengths(self.parts[i >> 32][0], i & OFFSET)[1] != UNSEEN
+        return u
+
+    def attr(self, i: int) -> p.Attr:
+        """All of them, which must be known. Raises EIO for what no file has."""
+        records, text, _, _ = self.parts[i >> 32]
+        f = _entry(records, i & OFFSET)
         if max(f[:5]) > U63_MAX:
             raise SysErr(errno.EIO)
+        target = b""
+        if f[13]:
+            start: int = f[14] + f[12]
+            end: int = start + f[13]
+            target = text[start:end]
         return p.Attr(
-            f[0], f[1], f[8], f[9], f[10], f[11], f[2], f[3], f[4], f[5], f[6], f[7], self.target
+            f[0], f[1], f[8], f[9], f[10], f[11], f[2], f[3], f[4], f[5], f[6], f[7], target
         )
 
 
-def parse(values: list[bytes], into: dict[bytes, Entry]) -> bool:
-    """Adds one reply's entries; False when they can't be (see protocol.List)."""
-    if not values:
-        return True  # an empty directory
-    if len(values) != 2:
-        return False
-    records, text = values
-    size = len(records)
-    if size % _SIZE or len(into) > p.MAX_LISTING:
-        return False
-    pos = 0
-    for at in range(0, size, _SIZE):
-        mode, name_len, target_len = _mode_and_lengths(records, at + MODE_OFFSET)
-        end: int = pos + name_len
-        name = text[pos:end]
-        pos = end + target_len
-        if name_len > 255 or target_len > 4096 or not p.name_ok(name) or not mode_ok(mode):
-            return False
-        into[name] = Entry(records, at, mode, text[end:pos] if target_len else b"")
-    return pos == len(text)
+def file_at(records: bytes, text: bytes, at: int) -> tuple[bytes, int, int] | None:
+    """Name, dev and ino of a checked record if it is one of a regular file."""
+    if _mode(records, at)[0] & 0o170000 != stat.S_IFREG:
+        return None
+    dev, ino = _dev_ino(records, at)
+    name_len, _, start = _lengths(records, at)
+    end: int = start + name_len
+    return text[start:end], dev, ino

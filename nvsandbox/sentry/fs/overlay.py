@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from ..vfs.inode import StatFs
 from .gofer_client import Node
-from .gofer_listing import Entry
+from .gofer_listing import Listing
 from .memfd_pool import MemfdPool
 from .tmpfs_file import MemReg
-from .tmpfs_inode import Lower, LowerEntry, MemDir, MemFs, MemInode, MemLink, MemNode
+from .tmpfs_inode import Lower, LowerEntry, LowerListing, MemDir, MemFs, MemInode, MemLink, MemNode
 
 if TYPE_CHECKING:
     from ...gofer.protocol import Attr
@@ -38,9 +38,9 @@ class GoferLower(Lower):
         a = self.node.find(name)
         return None if a is None else FoundEntry(self.node, name, a)
 
-    def list_dir(self, t: Task) -> dict[bytes, LowerEntry]:
-        node = self.node
-        return {name: ListedEntry(node, name, e) for name, e in node.list_dir().items()}
+    def list_dir(self, t: Task, known: bool) -> tuple[LowerListing, dict[bytes, int]]:
+        listing, names = self.node.list_dir(known)
+        return GoferListing(self.node, listing), names
 
     def xattrs(self, t: Task) -> dict[bytes, bytes]:
         return self.node.xattrs()
@@ -50,24 +50,31 @@ class GoferLower(Lower):
 
 
 @final
-class ListedEntry(LowerEntry):
-    """A listed entry; most of them never become inodes."""
+class GoferListing(LowerListing):
+    """The entries of a gofer's directory; most of them never become inodes."""
 
-    __slots__ = ("entry", "name", "parent")
+    __slots__ = ("listing", "node")
 
-    def __init__(self, parent: Node, name: bytes, entry: Entry) -> None:
-        self.parent = parent
-        self.name = name
-        self.entry = entry
+    def __init__(self, node: Node, listing: Listing) -> None:
+        self.node = node
+        self.listing = listing
 
-    def make(self, fs: MemFs) -> MemInode:
+    def known(self, i: int) -> bool:
+        return self.listing.known(i)
+
+    def records(self) -> list[tuple[bytes, bytes, int, int]]:
+        return self.listing.parts
+
+    def make(self, fs: MemFs, name: bytes, i: int) -> MemInode:
         assert isinstance(fs, OverlayFs)
-        a = self.entry.attr()
-        return fs.make(Node(self.parent.client, self.parent, self.name, a), a)
+        a = self.listing.attr(i)
+        if a.mode & 0o170000 != stat.S_IFDIR:
+            self.node.client.ahead.looked()
+        return fs.make(Node(self.node.client, self.node, name, a), a)
 
-    def brief(self, fs: MemFs) -> tuple[int, int]:
+    def brief(self, fs: MemFs, i: int) -> tuple[int, int]:
         assert isinstance(fs, OverlayFs)
-        return fs.ino_of(self.entry.key()), self.entry.mode
+        return fs.ino_of(self.listing.key(i)), self.listing.mode(i)
 
 
 @final
@@ -93,13 +100,13 @@ class FoundEntry(LowerEntry):
 class OverlayFs(MemFs):
     """One overlay over one gofer mount."""
 
-    __slots__ = ("inos", "linked", "lower_dev", "lower_root")
+    __slots__ = ("inos", "linked", "lower_root")
 
     magic: ClassVar[int] = OVERLAYFS_MAGIC
 
     def __init__(self, root: Node, attr: Attr, pool: MemfdPool, max_bytes: int = 0) -> None:
         super().__init__(pool, "overlay", "overlay", "", max_bytes)
-        self.next_ino = OWN_INO
+        self.next_ino = self.own_ino = OWN_INO
         self.lower_dev = attr.dev
         self.lower_root = root
         self.inos: dict[tuple[int, int], int] = {}

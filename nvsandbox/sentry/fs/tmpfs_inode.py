@@ -14,6 +14,7 @@ import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
+from ...platform.native.hot import dirents
 from ..errors import SysErr
 from ..vfs.file import FileDescription
 from ..vfs.inode import (
@@ -40,19 +41,38 @@ if TYPE_CHECKING:
 TMPFS_MAGIC: Final = 0x01021994
 PAGE: Final = 4096
 READDIR_BATCH: Final = 1024
+DIRENTS_MAX: Final = 64 << 10
 MAX_INODES: Final = 1 << 24
+NO_PARTS: Final[list[tuple[bytes, bytes, int, int]]] = []
+ALL_INOS: Final = (1 << 64) - 1
 ABSENT_MAX: Final = 256
 LOOKUPS_BEFORE_LISTING: Final = 3
 
 
+class LowerListing(Protocol):
+    """All entries of a lower directory, each with a number."""
+
+    def known(self, i: int) -> bool:
+        """Whether its attributes are: only then can it be made an inode."""
+        ...
+
+    def make(self, fs: MemFs, name: bytes, i: int) -> MemInode: ...
+
+    def records(self) -> list[tuple[bytes, bytes, int, int]]:
+        """What native/listing.c reads."""
+        ...
+
+    def brief(self, fs: MemFs, i: int) -> tuple[int, int]:
+        """(inode number, mode)."""
+        ...
+
+
 class LowerEntry(Protocol):
-    """An entry of a lower directory, not yet an inode of ours."""
+    """One that was asked for alone, not yet an inode of ours."""
 
     def make(self, fs: MemFs) -> MemInode: ...
 
-    def brief(self, fs: MemFs) -> tuple[int, int]:
-        """(inode number, mode)."""
-        ...
+    def brief(self, fs: MemFs) -> tuple[int, int]: ...
 
 
 class Lower(Protocol):
@@ -60,7 +80,9 @@ class Lower(Protocol):
 
     def find(self, t: Task, name: bytes) -> LowerEntry | None: ...
 
-    def list_dir(self, t: Task) -> dict[bytes, LowerEntry]: ...
+    def list_dir(self, t: Task, known: bool) -> tuple[LowerListing, dict[bytes, int]]:
+        """``known``: with all attributes."""
+        ...
 
     def xattrs(self, t: Task) -> dict[bytes, bytes]: ...
 
@@ -73,8 +95,10 @@ class MemFs(FileSystem):
     """A file system of memory inodes, with limits (0: none)."""
 
     __slots__ = (
+        "lower_dev",
         "max_bytes",
         "max_inodes",
+        "own_ino",
         "pool",
         "reconfigure",
         "root",
@@ -101,6 +125,8 @@ class MemFs(FileSystem):
         self.reconfigure = reconfigure
         self.used_bytes = 0
         self.used_inodes = 0
+        self.lower_dev = 0  # whose inode numbers are kept, below own_ino
+        self.own_ino = ALL_INOS
         self.root: MemDir | None = None
 
     def remount(self, t: Task, data: bytes) -> None:
@@ -216,35 +242,47 @@ class MemNode(MemInode):
 
 class MemDir(MemInode):
     """A directory. ``entries`` are what is known of it; with a ``lower`` not ``loaded`` yet, others may be there
-    except the names in ``absent`` (looked for in vain, or removed: a whiteout)."""
+    except the names in ``absent`` (looked for in vain, or removed: a whiteout). A number is an entry of ``listing`` that
+    nobody has asked for yet."""
 
-    __slots__ = ("absent", "entries", "loaded", "misses")
+    __slots__ = ("absent", "entries", "listing", "loaded", "misses")
 
     def __init__(
         self, fs: MemFs, mode: int, uid: int = 0, gid: int = 0, ino: int = 0, now: int = 0
     ) -> None:
         super().__init__(fs, stat.S_IFDIR | mode, uid, gid, ino, now)
         self.nlink = 2
-        self.entries: dict[bytes, MemInode | LowerEntry] = {}
+        self.entries: dict[bytes, MemInode | LowerEntry | int] = {}
+        self.listing: LowerListing | None = None
         self.absent: set[bytes] = set()
         self.loaded = True
         self.misses = 0
 
     # Reading
     def child(self, name: bytes) -> MemInode | None:
-        """A known entry."""
+        """An entry of which everything is known."""
         e = self.entries.get(name)
         if e is None or isinstance(e, MemInode):
             return e
-        made = e.make(self.mem)
+        if isinstance(e, int):
+            if self.listing is None or not self.listing.known(e):
+                return None
+            made = self.listing.make(self.mem, name, e)
+        else:
+            made = e.make(self.mem)
         self.entries[name] = made
         return made
 
     def lookup(self, t: Task, name: bytes) -> Inode:
         i = self.child(name)
-        if i is None and not self.loaded and name not in self.absent:
-            self._ask_lower(t, name)
+        if i is None and (name in self.entries or (not self.loaded and name not in self.absent)):
+            if name in self.entries:
+                self._look_closer(t)
+            else:
+                self._ask_lower(t, name)
             i = self.child(name)
+            if i is None and name in self.entries:
+                raise SysErr(errno.EIO)
         if i is None:
             raise SysErr(errno.ENOENT)
         return i
@@ -268,14 +306,31 @@ class MemDir(MemInode):
         if self.loaded:
             return
         lower = self.lower
-        listing = lower.list_dir(t) if lower is not None else {}
-        if self.loaded:
-            return
-        for name, e in listing.items():
-            if name not in self.entries and name not in self.absent:
-                self.entries[name] = e
+        if lower is not None:
+            listing, names = lower.list_dir(t, False)
+            if self.loaded:
+                return
+            self.listing = listing
+            if self.entries or self.absent:
+                for name, e in names.items():
+                    if name not in self.entries and name not in self.absent:
+                        self.entries[name] = e
+            else:
+                self.entries = names  # type: ignore[assignment]  # nobody else has it
         self.loaded = True
         self.absent.clear()
+
+    def _look_closer(self, t: Task) -> None:
+        """Fetches the attributes of entries that were listed without. May suspend."""
+        assert self.lower is not None
+        listing, names = self.lower.list_dir(t, True)
+        for name, e in list(self.entries.items()):
+            if isinstance(e, int):
+                if name in names:
+                    self.entries[name] = names[name]
+                else:
+                    del self.entries[name]  # gone since
+        self.listing = listing
 
     # Changing. ``_add`` and ``_del`` never suspend.
     def _add(self, t: Task, name: bytes, i: MemInode) -> None:
@@ -432,14 +487,37 @@ class MemDirFile(FileDescription):
     def pread(self, t: Task, size: int, offset: int) -> bytes | int:
         return -errno.EISDIR
 
-    def readdir(self, t: Task) -> list[tuple[int, int, int, bytes]]:
+    def _begin(self, t: Task) -> list[bytes]:
+        """The names to read from."""
         d = self.dir
         if self.path is None or (d.nlink == 0 and self.path.dentry.unlinked):
             raise SysErr(errno.ENOENT)
         d.load(t)
         if self.names is None or self.offset == 0:
             self.names = list(d.entries)
-        names = self.names
+        return self.names
+
+    def dirents(self, t: Task, room: int) -> tuple[bytes, int] | None:
+        names = self._begin(t)
+        d = self.dir
+        p = self.path
+        if p is None or self.offset >= len(names) + 2:
+            return None
+        up = p.dentry.parent.inode
+        parts = d.listing.records() if d.listing is not None else NO_PARTS
+        fs = d.mem
+        data, last, _ = dirents(
+            names, self.offset, d.entries, parts, (d.ino, (up or d).ino), fs.lower_dev, fs.own_ino, min(room, DIRENTS_MAX)
+        )  # fmt: skip
+        if not data:
+            return None
+        touch_atime(t, p)
+        return data, last
+
+    def readdir(self, t: Task) -> list[tuple[int, int, int, bytes]]:
+        names = self._begin(t)
+        d = self.dir
+        assert self.path is not None
         pos = self.offset
         out: list[tuple[int, int, int, bytes]] = []
         if pos == 0:
@@ -456,7 +534,13 @@ class MemDirFile(FileDescription):
             e = entries.get(name)
             if e is None:
                 continue
-            ino, mode = (e.ino, e.mode) if isinstance(e, MemInode) else e.brief(d.mem)
+            if isinstance(e, MemInode):
+                ino, mode = e.ino, e.mode
+            elif isinstance(e, int):
+                assert d.listing is not None
+                ino, mode = d.listing.brief(d.mem, e)
+            else:
+                ino, mode = e.brief(d.mem)
             out.append((ino, pos, mode >> 12 & 15, name))
         touch_atime(t, self.path)
         return out

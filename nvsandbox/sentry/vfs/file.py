@@ -178,6 +178,10 @@ class FileDescription:
         """
         raise SysErr(errno.ENOTDIR)
 
+    def dirents(self, t: Task, room: int) -> tuple[bytes, int] | None:
+        """What getdents64(2) writes into ``room`` bytes, not empty, and its last entry's next offset; None: ask ``readdir``."""
+        return None
+
     def mappable(self, t: Task) -> Mappable:
         raise SysErr(errno.ENODEV)
 

@@ -7,23 +7,35 @@ import errno
 import os
 import socket
 import stat
+import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
+from faketask import FakeTask
 from hypothesis import given
 from hypothesis import strategies as st
 from vfs.worlds import start_gofer
 
 from nvsandbox.gofer import protocol as p
 from nvsandbox.gofer.main import MountSpec
+from nvsandbox.platform.native.hot import dirents, entries_ok, list_names, walk_part
+from nvsandbox.sentry.abi.stat import pack_dirents
 from nvsandbox.sentry.errors import SysErr
 from nvsandbox.sentry.fs.gofer_ahead import MAX_FILES, Order
 from nvsandbox.sentry.fs.gofer_client import GoferClient, Node
-from nvsandbox.sentry.fs.gofer_listing import Entry, parse
+from nvsandbox.sentry.fs.gofer_flight import Opening
+from nvsandbox.sentry.fs.gofer_listing import UNSEEN, Listing
+from nvsandbox.sentry.fs.memfd_pool import MemfdPool, local_refill
+from nvsandbox.sentry.fs.overlay import OverlayFs, make_overlay
+from nvsandbox.sentry.fs.tmpfs_inode import MemDir
+from nvsandbox.sentry.vfs.inode import Inode
 
 Served = tuple[GoferClient, Path]
 
@@ -145,7 +157,7 @@ def test_a_long_listing_comes_in_parts(tmp_path: Path) -> None:
         (tmp_path / f"{k:0200}").touch()
     c, pid = start_gofer(str(tmp_path), True, (MountSpec("/", True),))
     assert len(c.roots) == 2
-    assert len(c.roots[0].list_dir()) == 3000
+    assert len(entries(c.roots[0])) == 3000
     c.sock.close()
     os.waitpid(pid, 0)
 
@@ -164,8 +176,20 @@ def tree(tmp_path: Path) -> Iterator[GoferClient]:
     os.waitpid(pid, 0)
 
 
+class Seen(NamedTuple):
+    """An entry as a listing has it."""
+
+    mode: int
+    attr: Callable[[], p.Attr]
+
+
+def entries(n: Node, now: bool = False) -> dict[bytes, Seen]:
+    listing, names = n.list_dir(now)
+    return {name: Seen(listing.mode(i), partial(listing.attr, i)) for name, i in names.items()}
+
+
 def child(parent: Node, name: bytes) -> Node:
-    return Node(parent.client, parent, name, parent.list_dir()[name].attr())
+    return Node(parent.client, parent, name, entries(parent)[name].attr())
 
 
 def requests(c: GoferClient) -> int:
@@ -175,9 +199,9 @@ def requests(c: GoferClient) -> int:
 def test_a_walk_needs_few_requests_and_sees_the_right_files(tree: GoferClient) -> None:
     root = tree.roots[0]
     start = requests(tree)
-    for name, e in root.list_dir().items():
+    for name, e in entries(root).items():
         dir = Node(tree, root, name, e.attr())
-        listing = dir.list_dir()
+        listing = entries(dir)
         assert set(listing) == {f"f{n}".encode() for n in range(40)}
         for f, a in listing.items():
             fd = Node(tree, dir, f, a.attr()).open(False)
@@ -188,10 +212,10 @@ def test_a_walk_needs_few_requests_and_sees_the_right_files(tree: GoferClient) -
 
 def test_files_come_with_listings_only_while_files_are_read(tree: GoferClient) -> None:
     root = tree.roots[0]
-    dirs = [Node(tree, root, n, e.attr()) for n, e in root.list_dir().items()]
+    dirs = [Node(tree, root, n, e.attr()) for n, e in entries(root).items()]
 
     def read(dir: Node, count: int) -> None:
-        for f, a in list(dir.list_dir().items())[:count]:
+        for f, a in list(entries(dir).items())[:count]:
             os.close(Node(tree, dir, f, a.attr()).open(False))
 
     read(dirs[0], 40)
@@ -209,7 +233,7 @@ def visit(n: Node) -> dict[bytes, object]:
     """All that is below, as find would list it."""
     return {
         name: visit(Node(n.client, n, name, e.attr())) if stat.S_ISDIR(e.mode) else None
-        for name, e in n.list_dir().items()
+        for name, e in entries(n).items()
     }
 
 
@@ -245,10 +269,71 @@ def test_a_walk_brings_what_is_below(deep: Path) -> None:
         assert requests(c) < 40  # for 474 directories
 
 
+def test_a_brief_walk_looks_at_directories_only(deep: Path) -> None:
+    with serve(deep) as c:
+        req = p.Walk(c.new_id(), 0, [b"a0"], 77, p.WALK_DIRS, True, p.WALK_FILES, True)
+        call = c.begin(req)
+        seen = 0
+        for r in c.finish(call):
+            for _, _, _, at, count, *_ in walk_part(*r.values, True) if r.values else ():
+                listing = Listing()
+                listing.add(r.values[1], r.values[2], at, count)
+                for name, i in listing.names()[0].items():
+                    seen += 1
+                    assert listing.known(i) == stat.S_ISDIR(listing.mode(i))
+                    if name == b"link":
+                        assert listing.key(i)[1] == os.lstat(deep / "a0/link").st_ino
+                        assert stat.S_ISLNK(listing.mode(i))
+        assert seen == 6 + 6 * 6 + 2 * 6 * 6 + 1
+        assert not call.fds
+
+
+def overlay(c: GoferClient) -> tuple[OverlayFs, Any]:
+    t: Any = FakeTask()
+    return make_overlay(c.roots[0], MemfdPool(local_refill)), t
+
+
+def loaded(d: Inode, t: Any) -> MemDir:
+    assert isinstance(d, MemDir)
+    d.load(t)
+    return d
+
+
+def walked(c: GoferClient, deep: Path) -> tuple[MemDir, Any]:
+    """A directory that came with a brief walk."""
+    fs, t = overlay(c)
+    d = loaded(fs.root, t) if fs.root is not None else None
+    for name in (b"a0", b"b0", b"c0"):
+        assert d is not None
+        d = loaded(d.lookup(t, name), t)
+    assert d is not None
+    assert d.child(b"f") is None
+    assert b"f" in d.entries
+    return d, t
+
+
+def test_what_a_brief_walk_left_out_is_asked_for_when_it_is_looked_at(deep: Path) -> None:
+    with serve(deep) as c:
+        d, t = walked(c, deep)
+        (deep / "a0/b0/c0/new").touch()
+        assert d.lookup(t, b"f").size == 1
+        assert d.lookup(t, b"d").is_dir()
+        assert code(d.lookup, t, b"new") == errno.ENOENT  # it was listed before that was there
+        assert c.ahead.looks  # the next walk is not brief
+
+
+def test_what_is_gone_since_a_brief_walk_is_not_found(deep: Path) -> None:
+    with serve(deep) as c:
+        d, t = walked(c, deep)
+        (deep / "a0/b0/c0/f").unlink()
+        assert code(d.lookup, t, b"f") == errno.ENOENT
+        assert set(d.entries) == {b"d"}
+
+
 def test_a_walk_that_does_not_go_down_asks_for_nothing_below(deep: Path) -> None:
     with serve(deep) as c:
         root = c.roots[0]
-        for name, e in root.list_dir().items():
+        for name, e in entries(root).items():
             if stat.S_ISDIR(e.mode):
                 Node(c, root, name, e.attr()).list_dir()
         assert {key[0] for key in c.ahead.dirs} <= {0}
@@ -259,21 +344,21 @@ def test_a_directory_replaced_since_it_was_listed_ahead_is_not_taken_for_the_new
 ) -> None:
     with serve(deep) as c:
         a0 = child(c.roots[0], b"a0")
-        subdirs = [n for n, e in a0.list_dir().items() if stat.S_ISDIR(e.mode)]
+        subdirs = [n for n, e in entries(a0).items() if stat.S_ISDIR(e.mode)]
         visit(child(a0, subdirs[0]))
         assert any(name == subdirs[1] for _, name in c.ahead.dirs)
         where = deep / "a0" / os.fsdecode(subdirs[1])
         where.rename(deep / "gone")
         (where / "new").mkdir(parents=True)
-        assert visit(Node(c, a0, subdirs[1], a0.list_dir(True)[subdirs[1]].attr())) == {b"new": {}}
+        assert visit(Node(c, a0, subdirs[1], entries(a0, True)[subdirs[1]].attr())) == {b"new": {}}
 
 
 def test_what_came_ahead_is_bounded(tree: GoferClient) -> None:
     root = tree.roots[0]
     before = len(os.listdir("/proc/self/fd"))
-    for name, e in root.list_dir().items():
+    for name, e in entries(root).items():
         dir = Node(tree, root, name, e.attr())
-        files = list(dir.list_dir().items())
+        files = list(entries(dir).items())
         for f, a in files[:3]:
             os.close(Node(tree, dir, f, a.attr()).open(False))
     assert len(tree.ahead.files) <= MAX_FILES
@@ -284,7 +369,7 @@ def test_a_file_replaced_since_it_was_opened_ahead_is_not_taken_for_the_new_one(
     tmp_path: Path, tree: GoferClient
 ) -> None:
     dir = child(tree.roots[0], b"d0")
-    order = list(dir.list_dir())
+    order = list(entries(dir))
     os.close(child(dir, order[0]).open(False))
     assert tree.ahead.files
     (tmp_path / "d0" / "new").write_text("new")
@@ -306,7 +391,8 @@ def test_a_walk_cannot_leave_the_directory_or_take_a_handle_in_use(served: Serve
     for deep in (False, True):
         req = p.Walk(c.new_id(), 0, [b"dir", b"..", b"link", b"file"], 77 + deep, 4, deep)
         got = c.finish(c.begin(req))
-        assert [r.nums for r in got] == [[0, 0]]
+        dirs = [d for r in got if r.values for d in walk_part(*r.values, False)]
+        assert [(d[0], d[1], d[7]) for d in dirs] == [(0, 0, b"dir")]
 
 
 def liar(answer: Any, then: Callable[[socket.socket, int], None] | None = None) -> GoferClient:
@@ -321,7 +407,8 @@ def liar(answer: Any, then: Callable[[socket.socket, int], None] | None = None) 
         data = theirs.recv(p.MAX_MESSAGE)
         if data:
             id = p.request_decoder.decode(data).id
-            theirs.send(answer(id))
+            if answer is not None:
+                theirs.send(answer(id))
             if then is not None:
                 then(theirs, id)
         theirs.close()
@@ -351,12 +438,22 @@ def test_a_lying_gofer_is_cut_off(answer: Any) -> None:
     c.sock.close()
 
 
-def walk_part(i: int, nums: list[int], name: bytes = b"", **more: Any) -> bytes:
-    """A part of a walk's answer, with ``name`` the first of a directory."""
-    first = [DIR] if name else []
-    return p.encoder.encode(
-        p.Reply(i, nums=nums, attrs=first, names=[name] if name else [], **more)
-    )
+def record(name: bytes, at: int, mode: int = stat.S_IFREG | 0o644, target: int = 0) -> bytes:
+    """An entry whose name is at ``at`` of the text."""
+    return p.ENTRY.pack(1, 1, 0, 0, 0, 0, 0, 0, mode, 1, 0, 0, len(name), target, at)
+
+
+def directory(
+    index: int, above: int, name: bytes, at: int, count: int = 0, more: bool = False, mode: int = stat.S_IFDIR
+) -> bytes:  # fmt: skip
+    own = p.ENTRY.pack(1, 2, 0, 0, 0, 0, 0, 0, mode, 1, 0, 0, len(name), 0, at)
+    return own + struct.pack("<4I", index, above, count, more)
+
+
+def part(i: int, dirs: list[bytes], records: list[bytes], text: bytes, **more: Any) -> bytes:
+    """One part of the answer to a walk."""
+    values = [b"".join(dirs), b"".join(records), text]
+    return p.encoder.encode(p.Reply(i, values=values, **more))
 
 
 DIR = p.Attr(1, 2, stat.S_IFDIR | 0o755, 1, 0, 0, 0, 0, 0, 0, 0, 0)
@@ -366,18 +463,18 @@ def test_a_directory_can_be_used_while_a_walk_goes_on() -> None:
     go = threading.Event()
 
     def rest(sock: socket.socket, id: int) -> None:
-        sock.send(walk_part(id, [1, 0], b"b", more=True))
+        sock.send(part(id, [directory(1, 0, b"b", 0, 0, True)], [], b"b", more=True))
         assert go.wait(10)
-        sock.send(walk_part(id, [1], values=[RECORD, b"x"]))
+        sock.send(part(id, [directory(1, 0, b"b", 0, 1)], [record(b"x", 1)], b"bx"))
 
-    c = liar(lambda i: walk_part(i, [0, 0], b"a", more=True), rest)
+    c = liar(lambda i: part(i, [directory(0, 0, b"a", 0)], [], b"a", more=True), rest)
     root = c.roots[0]
     root.subdirs = Order([b"a", b"b", b"c"])
     first, second = Node(c, root, b"a", DIR), Node(c, root, b"b", DIR)
-    assert first.list_dir() == {}
+    assert entries(first) == {}
     assert [flight.left for flight, _ in c.flights] == [{b"b", b"c"}]
     go.set()
-    assert set(second.list_dir()) == {b"x"}
+    assert set(entries(second)) == {b"x"}
     assert not c.flights  # "c" was left out
     c.sock.close()
 
@@ -385,15 +482,31 @@ def test_a_directory_can_be_used_while_a_walk_goes_on() -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        lambda i: walk_part(i, [], b"d"),
-        lambda i: walk_part(i, [0], b"d"),
-        lambda i: walk_part(i, [1, 0], b"d"),
-        lambda i: walk_part(i, [0, 1], b"d"),
-        lambda i: walk_part(i, [0, 0], b"other"),
-        lambda i: walk_part(i, [0]),
-        lambda i: walk_part(i, [0, 0], b"d", fds=1),
-        lambda i: walk_part(i, [0, 0], b"d", values=[b"x"]),
-        lambda i: walk_part(i, [0, 0], b"d", more=True),
+        lambda i: p.encoder.encode(p.Reply(i, values=[b"x"])),
+        lambda i: p.encoder.encode(p.Reply(i, values=[b"", b"", b""])),
+        lambda i: part(i, [directory(1, 0, b"d", 0)], [], b"d"),
+        lambda i: part(i, [directory(0, 1, b"d", 0)], [], b"d"),
+        lambda i: part(i, [directory(0, 0, b"other", 0)], [], b"other"),
+        lambda i: part(i, [directory(0, 0, b"d", 0, mode=stat.S_IFREG)], [], b"d"),
+        lambda i: part(i, [directory(0, 0, b"d", 1)], [], b"d"),
+        lambda i: part(i, [directory(0, 0, b"d", 0)[:-1]], [], b"d"),
+        lambda i: part(i, [directory(0, 0, b"d", 0)], [], b"dx"),
+        lambda i: part(i, [directory(0, 0, b"d", 0)], [], b""),
+        lambda i: part(i, [directory(0, 0, b"d", 0, 1)], [], b"d"),
+        lambda i: part(i, [directory(0, 0, b"d", 0)], [record(b"x", 1)], b"dx"),
+        lambda i: part(i, [directory(0, 0, b"d", 0, 1)], [record(b"x", 0)], b"dx"),
+        lambda i: part(i, [directory(0, 0, b"d", 0, 1)], [record(b"x", 1)[:-1]], b"dx"),
+        lambda i: part(i, [directory(0, 0, b"d", 0, 1)], [record(b"/", 1)], b"d/"),
+        lambda i: part(i, [directory(0, 0, b"d", 0, 1)], [record(b"x", 1, 0o644)], b"dx"),
+        lambda i: part(i, [directory(0, 0, b"d", 0, (1 << 32) - 1)], [record(b"x", 1)], b"dx"),
+        lambda i: part(i, [directory(0, 0, b"d", 0, 1)], [record(b"x", 1, target=9)], b"dx"),
+        lambda i: part(i, [directory(0, 0, b"d", 0, 1)], [record(b"x", 1, target=UNSEEN)], b"dx"),
+        lambda i: part(i, [directory(0, 0, b"d", 0), directory(1, 0, b"e", 1)], [], b"de"),
+        lambda i: part(i, [directory(0, 0, b"d", 0), directory(0, 0, b"d", 1)], [], b"dd"),
+        lambda i: part(i, [directory(0, 0, b"d", 0)], [], b"d", fds=1),
+        lambda i: part(i, [directory(0, 0, b"d", 0)], [], b"d", nums=[0]),
+        lambda i: part(i, [directory(0, 0, b"d", 0, 0, True)], [], b"d", more=True),
+        lambda i: part(i, [directory(0, 0, b"d", 0, 0, True)], [], b"d"),
     ],
 )
 def test_a_lying_walk_is_cut_off(answer: Any) -> None:
@@ -404,20 +517,160 @@ def test_a_lying_walk_is_cut_off(answer: Any) -> None:
     c.sock.close()
 
 
-RECORD = p.ENTRY.pack(1, 1, 0, 0, 0, 0, 0, 0, stat.S_IFREG | 0o644, 1, 0, 0, 1, 0)
+@pytest.mark.parametrize(
+    "nums",
+    [[1], [0, 0], [1, 0], [2, 3], [2, 1], [3], [1 << 40], [0, 2, 1], [0, 2, 3]],
+)
+def test_lying_descriptors_are_closed(nums: list[int]) -> None:
+    """Entry 1 is a directory; there is no entry 3; and each descriptor is for one entry."""
+    records = [record(b"x", 1), record(b"y", 2, stat.S_IFDIR), record(b"z", 3)]
+
+    def then(sock: socket.socket, id: int) -> None:
+        fds = [os.open("/", os.O_PATH) for _ in nums]
+        data = part(
+            id, [directory(0, 0, b"d", 0, 3)], records, b"dxyz", nums=nums, fds=len(nums)
+        )  # fmt: skip
+        socket.send_fds(sock, [data], fds)
+        for fd in fds:
+            os.close(fd)
+
+    c = liar(None, then)
+    before = len(os.listdir("/proc/self/fd"))
+    assert code(Node(c, c.roots[0], b"d", DIR).list_dir) == errno.EIO
+    assert c.broken
+    wait_for(lambda: len(os.listdir("/proc/self/fd")) < before)  # the liar's end is gone too
+    c.sock.close()
+
+
+def wait_for(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def opened(i: int, names: list[bytes], modes: list[int], **more: Any) -> bytes:
+    attrs = [p.Attr(1, 1, m, 1, 0, 0, 0, 0, 0, 0, 0, 0) for m in modes]
+    return p.encoder.encode(p.Reply(i, names=names, attrs=attrs, **more))
+
+
+REG = stat.S_IFREG
+
+
+@pytest.mark.parametrize(
+    ("names", "modes", "count", "more"),
+    [
+        ([], [], 0, False),
+        ([b"b"], [REG, REG], 1, False),
+        ([b"b"], [REG], 2, False),
+        ([b"x"], [REG, REG], 2, False),
+        ([b"b"], [REG, 0], 2, False),
+        ([b"b"], [REG, REG], 2, True),
+    ],
+)
+def test_lying_answers_to_what_is_opened_ahead(
+    names: list[bytes], modes: list[int], count: int, more: bool
+) -> None:
+    def then(sock: socket.socket, id: int) -> None:
+        fds = [os.open("/", os.O_PATH) for _ in range(count)]
+        socket.send_fds(sock, [opened(id, names, modes, fds=count, more=more)], fds)
+        for fd in fds:
+            os.close(fd)
+
+    c = liar(None, then)
+    root = c.roots[0]
+    before = len(os.listdir("/proc/self/fd"))
+    opening = root.opening = Opening(c.ahead, root, [b"a", b"b"])
+    c._begin(p.Open(c.new_id(), 0, b"a", False, [b"b"]), opening.call)
+    assert c.take_file(Node(c, root, b"a", DIR)) == -1
+    assert c.broken
+    assert root.opening is None
+    wait_for(lambda: len(os.listdir("/proc/self/fd")) < before)  # the liar's end is gone too
+    assert not c.ahead.files
+    c.sock.close()
+
+
+def test_the_next_files_are_opened_before_those_that_came_are_used_up(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    for n in range(400):
+        (tmp_path / f"d/f{n}").write_text(str(n))
+    with serve(tmp_path) as c:
+        d = child(c.roots[0], b"d")
+        waited = 0
+        for name, e in entries(d).items():
+            n = Node(c, d, name, e.attr())
+            coming = d.opening is not None and name in d.opening.names
+            here = (d, name) in c.ahead.files
+            waited += not coming and not here
+            fd = n.open(False)
+            assert os.read(fd, 10) == name[1:]
+            os.close(fd)
+        assert waited < 8
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=40), max_size=30, unique=True),
+    st.integers(0, 40),
+    st.integers(0, 700),
+)
+def test_directory_entries_are_those_of_the_slow_way(
+    names: list[bytes], pos: int, room: int
+) -> None:
+    """Every third name is an inode, every fourth is gone."""
+    text = b"".join(n[:1] for n in names)  # the names in the listing don't count
+    records = b"".join(
+        p.ENTRY.pack(7, 100 + i, 0, 0, 0, 0, 0, 0, stat.S_IFREG, 1, 0, 0, 1, 0, i)
+        for i in range(len(names))
+    )
+    parts = [(b"", b"", 0, 0), (records, text, 0, len(names))]
+    found: dict[bytes, Any] = {}
+    want = [(1, 1, 4, b"."), (2, 2, 4, b"..")]
+    for i, name in enumerate(names):
+        if i % 4 == 3:
+            continue
+        found[name] = (
+            SimpleNamespace(ino=i, mode=stat.S_IFLNK) if i % 3 == 0 else 1 << 32 | p.ENTRY.size * i
+        )
+        want.append((i, i + 3, 10, name) if i % 3 == 0 else (100 + i, i + 3, 8, name))
+    want = [e for e in want if e[1] > pos]
+    data, last, whole = dirents(names, pos, found, parts, (1, 2), 7, 1000, room)
+    expected, expected_last = pack_dirents(want, room, False)
+    assert (data, last) == (expected, expected_last)
+    assert whole == (not want or last == want[-1][1])
+    assert dirents(names, 2, found, parts, (1, 2), 8, 1000, 9999)[0] == pack_dirents(
+        [(0, 3, 10, names[0])] if names else [], 9999, False
+    )[0]  # fmt: skip
+
+
+def test_directory_entries_of_numbers_that_no_part_has() -> None:
+    for number in (1 << 32, 1, 1 << 70):
+        with pytest.raises((ValueError, IndexError, OverflowError)):
+            dirents([b"x"], 2, {b"x": number}, [(X, b"x", 0, 1)], (1, 2), 1, 1000, 100)
+
+
+X = record(b"x", 0)
 
 
 @pytest.mark.parametrize(
     "values",
     [
         [b""],
-        [RECORD, b""],
-        [RECORD, b"xx"],
-        [RECORD, b"/"],
-        [RECORD + b"x", b"x"],
-        [RECORD * 2, b".."],
-        [p.ENTRY.pack(1, 1, 0, 0, 0, 0, 0, 0, 0o644, 1, 0, 0, 1, 0), b"x"],
-        [p.ENTRY.pack(1, 1, 0, 0, 0, 0, 0, 0, stat.S_IFREG, 1, 0, 0, 300, 0), b"x" * 300],
+        [X, b""],
+        [X, b"xx"],
+        [X, b"/"],
+        [X + b"x", b"x"],
+        [X * 2, b"xx"],
+        [X + record(b"..", 1), b"x.."],
+        [X + record(b".", 1), b"x."],
+        [record(b"", 0), b""],
+        [record(b"x\0y", 0), b"x\0y"],
+        [record(b"x", 1), b"xx"],
+        [record(b"x", 0, 0o644), b"x"],
+        [record(b"x", 0, 0o1100644), b"x"],
+        [record(b"x" * 300, 0), b"x" * 300],
+        [record(b"x", 0, stat.S_IFLNK, 5000), b"x" * 5001],
+        [record(b"x", 0, stat.S_IFLNK, UNSEEN), b"x"],
+        [p.ENTRY.pack(1 << 63, 1, 0, 0, 0, 0, 0, 0, stat.S_IFREG, 1, 0, 0, 1, 0, 0), b"x"],
     ],
 )
 def test_a_lying_listing_is_cut_off(values: list[bytes]) -> None:
@@ -428,10 +681,25 @@ def test_a_lying_listing_is_cut_off(values: list[bytes]) -> None:
 
 
 def test_an_impossible_size_is_found_out() -> None:
-    entries: dict[bytes, Entry] = {}
-    record = p.ENTRY.pack(1, 1, 0, 1 << 63, 0, 0, 0, 0, stat.S_IFREG, 1, 0, 0, 1, 0)
-    assert parse([record, b"x"], entries)
-    assert code(entries[b"x"].attr) == errno.EIO
+    impossible = p.ENTRY.pack(1, 1, 0, 1 << 63, 0, 0, 0, 0, stat.S_IFREG, 1, 0, 0, 1, 0, 0)
+    listing = Listing()
+    assert listing.add_answer([impossible, b"x"])
+    assert code(listing.attr, listing.names()[0][b"x"]) == errno.EIO
+
+
+@given(st.binary(max_size=400), st.binary(max_size=400), st.binary(max_size=8))
+def test_any_bytes_are_a_listing_or_are_refused(dirs: bytes, records: bytes, text: bytes) -> None:
+    for brief in (False, True):
+        walk_part(dirs, records, text, brief)
+    if entries_ok(records, text):
+        names, files, subdirs = {}, [], []
+        list_names(records, text, 0, len(records) // p.ENTRY.size, 0, names, files, subdirs)
+
+
+@pytest.mark.parametrize(("at", "count"), [(-88, 1), (0, 2), (88, 1), (1, 1), (0, -1)])
+def test_names_are_taken_from_the_records_only(at: int, count: int) -> None:
+    with pytest.raises(ValueError, match="entries"):
+        list_names(X, b"x", at, count, 0, {}, [], [])
 
 
 @given(st.binary(max_size=200))
