@@ -16,7 +16,7 @@ help:
 	@echo "make compiled  the kernel compiled by mypyc (make venv does it)"
 	@echo "make rootfs  the Debian root file system; prints its path"
 	@echo "make nvidia-libs   NVIDIA's user-space for the tests of nvsim; prints its path"
-	@echo "make bench   timings side by side, in build/bench.json"
+	@echo "make bench   timings side by side, in build/bench.json and bench.svg"
 	@echo "make lint    ruff, mypy --strict, clang-format"
 	@echo "make fuzz    the fuzzers, a short round each"
 
@@ -55,7 +55,7 @@ nvidia-libs:
 
 bench: venv
 	@root=$$(tools/mkrootfs.sh $(CACHE) | tail -1) && programs=$$(tools/mkprograms.sh $(CACHE) | tail -1) && mkdir -p build && \
-	$(PY) -m bench --rootfs "$$root" --programs "$$programs" --json build/bench.json $(BENCH_ARGS)
+	$(PY) -m bench --rootfs "$$root" --programs "$$programs" --json build/bench.json --svg build/bench.svg $(BENCH_ARGS)
 
 lint: venv
 	@$(VENV)/bin/ruff check nvsandbox tests tools bench

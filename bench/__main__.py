@@ -1,7 +1,8 @@
-"""Timings side by side: native, other OCI runtimes that are there, and nvsandbox. ``python -m bench --help``.
+"""Timings side by side: native, the OCI runtimes that are there, and nvsandbox on both platforms. ``python -m bench --help``.
 
-Writes ``{"rows": {ROW: {RUNTIME: {"median": …, "unit": …, "min": …, "max": …, "n": …}}}}`` and prints a table with the ratio to
-native. Runs are interleaved, since machines are noisy; what counts is the ratio within one run.
+Writes ``{"rows": {ROW: {RUNTIME: {"median": …, "unit": …, "min": …, "max": …, "n": …}}}}``, with ``{"failed": WHY}`` in the cell of a
+runtime that could not do a row, and prints a table with spread and the ratio to native. Runs are interleaved, since machines are
+noisy; what counts is the ratio within one run.
 """
 
 from __future__ import annotations
@@ -9,274 +10,199 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
-import statistics
+import re
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from . import report
 from .engines import ROWS as ENGINE_ROWS
-from .macro import PROGRAMS, SCRIPTS, script
+from .macro import PER_SECOND, PROGRAMS, SCRIPTS, script
+from .memory import ROWS as MEMORY_ROWS
+from .memory import memory
+from .network import ROWS as NETWORK_ROWS
+from .nvproxy import ROWS as NVPROXY_ROWS
+from .results import Failed, Results, one_line
+from .runtimes import NVSANDBOX, Oci, Ours, Runtime, end_in_order, known, output, runtimes
 
 HERE = Path(__file__).resolve().parent
-NVSANDBOX = Path(sys.executable).parent / "nvsandbox"
-Results = dict[str, dict[str, list[float]]]
-UNITS = {"idle_rss": "MiB", "idle_pss_of_many": "MiB"}
-MANY = 100
+SOURCE = HERE / "microbench.c"
+MICRO_ROWS = re.findall(r'\{"(\w+)",b_', SOURCE.read_text())
+START_ROWS = ("start_true", "start_python", "start_warm", "oci_run_true", "oci_run_python", "oci_exec_true")  # fmt: skip
+FIRST_STATEMENT = ["python3", "-c", "print(1, flush=True)"]
+ROWS = (
+    *MICRO_ROWS, *START_ROWS, *SCRIPTS, *PROGRAMS, *MEMORY_ROWS, *NVPROXY_ROWS, *NETWORK_ROWS, *ENGINE_ROWS,
+)  # fmt: skip
 
 
 def build(out: Path) -> Path:
     exe = out / "microbench"
-    src = HERE / "microbench.c"
-    if not exe.exists() or exe.stat().st_mtime < src.stat().st_mtime:
+    if not exe.exists() or exe.stat().st_mtime < SOURCE.stat().st_mtime:
         out.mkdir(parents=True, exist_ok=True)
-        subprocess.run(
-            ["gcc", "-O2", "-static", "-pthread", "-w", "-o", str(exe), str(src)], check=True
-        )
+        subprocess.run(["gcc", "-O2", "-static", "-pthread", "-w", "-o", str(exe), str(SOURCE)], check=True)  # fmt: skip
     return exe
 
 
-class Runtime:
-    """How a command is run under one runtime."""
-
-    def __init__(self, name: str, prefix: list[str], oci: str = "") -> None:
-        """``oci``: the command line of an OCI runtime."""
-        self.name = name
-        self.prefix = prefix
-        self.oci = oci
-
-    def run(self, argv: list[str]) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*self.prefix, *argv], capture_output=True, text=True, timeout=300)
+def chosen(asked: list[str]) -> set[str]:
+    """The rows whose names contain one of ``asked``, all for none. Raises Failed for one that is in no name."""
+    for part in asked:
+        if not any(part in row for row in ROWS):
+            raise Failed(f"no row `{part}`; there are: {' '.join(ROWS)}")
+    return {row for row in ROWS if not asked or any(part in row for part in asked)}
 
 
-def runc_prefix(runtime: str, rootfs: str, extra: Path) -> list[str]:
-    return [sys.executable, "-m", "bench.ociwrap", runtime, rootfs, str(extra)]
-
-
-# A root of its own for a command without a sandbox: /tmp in memory, as everywhere else.
-NATIVE = """root=$1; shift
-for d in proc dev sys; do mount --rbind /$d "$root/$d"; done; mount -t tmpfs tmp "$root/tmp"
-exec chroot "$root" "$@" """
-
-
-def runtimes(args: argparse.Namespace, rootfs: str, bindir: Path) -> list[Runtime]:
-    out = [Runtime("native", ["unshare", "-m", "bash", "-c", NATIVE, "bash", rootfs])]
-    for spec in args.runtime:
-        name, _, path = spec.partition("=")
-        out.append(Runtime(name, runc_prefix(path or name, rootfs, bindir), path or name))
-    if not args.runtime and shutil.which("runc"):
-        out.append(Runtime("runc", runc_prefix("runc", rootfs, bindir), "runc"))
-    for platform in args.platform.split(","):
-        do = [str(NVSANDBOX), f"--platform={platform}", "do", "--rootfs", rootfs]
-        oci = f"{NVSANDBOX} --platform={platform}"
-        out.append(Runtime(f"nvsandbox-{platform}", [*do, "-v", f"{bindir}:/bench:ro", "--"], oci))
-    return out
-
-
-def micro(rts: list[Runtime], exe: Path, args: argparse.Namespace, res: Results) -> None:
-    for _ in range(args.repeat):
-        for rt in rts:
-            if rt.name == "native":
-                r = subprocess.run(
-                    [str(exe), tempfile.gettempdir(), str(args.scale), *args.only],
-                    capture_output=True, text=True, timeout=600,
-                )  # fmt: skip
-            else:
-                r = rt.run(["/bench/microbench", "/tmp", str(args.scale), *args.only])
-            for line in r.stdout.splitlines():
-                name, _, value = line.partition(" ")
-                res.setdefault(name, {}).setdefault(rt.name, []).append(float(value))
-            if r.returncode:
-                print(
-                    f"{rt.name}: microbench: exit {r.returncode} {r.stderr[-300:]}", file=sys.stderr
-                )
-
-
-def wanted(name: str, args: argparse.Namespace) -> bool:
-    return not args.only or any(o in name for o in args.only)
-
-
-def macro(rts: list[Runtime], names: Iterable[str], args: argparse.Namespace, res: Results) -> None:
-    for name in names:
-        if not wanted(name, args):
-            continue
-        for _ in range(args.repeat):
-            for rt in rts:
-                start = time.perf_counter()
-                r = rt.run(["true"] if name == "start_true" else ["bash", "-c", script(name)])
-                took = (time.perf_counter() - start) * 1e9
-                lines = r.stdout.split()
-                if name != "start_true" and lines and lines[-1].isdecimal():
-                    took = float(lines[-1]) * 1000
-                if r.returncode:
-                    print(
-                        f"{rt.name}: {name}: exit {r.returncode} {r.stderr[-200:]}", file=sys.stderr
-                    )
-                else:
-                    res.setdefault(name, {}).setdefault(rt.name, []).append(took)
-
-
-def warm(rts: list[Runtime], args: argparse.Namespace, res: Results) -> None:
-    """``do -- true`` where sandboxes are kept ready."""
-    if not wanted("start_warm", args):
-        return
-    for rt in rts:
-        if rt.oci and rt.prefix[0] == str(NVSANDBOX):
-            at = rt.prefix.index("do")
-            keeper = [*rt.prefix[:at], "warm", "-n", str(args.repeat), *rt.prefix[at + 1 : -1]]
-            subprocess.run(keeper, check=True, stdout=subprocess.DEVNULL, timeout=60)
-            time.sleep(1)
-            for _ in range(args.repeat):
-                start = time.perf_counter()
-                rt.run(["true"])
-                took = (time.perf_counter() - start) * 1e9
-                res.setdefault("start_warm", {}).setdefault(rt.name, []).append(took)
-            subprocess.run(
-                [*rt.prefix[:at], "warm", "--stop"], check=True, stdout=subprocess.DEVNULL
-            )
-
-
-def started(rts: list[Runtime], args: argparse.Namespace, res: Results) -> None:
-    """A container of an OCI runtime: ``run`` of one, and ``exec`` of another program in one that runs."""
-    if not wanted("oci_run_true oci_exec_true", args):
-        return
-    binaries = {rt.name: rt.oci for rt in rts if rt.oci}
-    for _ in range(args.repeat):
-        for name, runtime in binaries.items():
-            r = subprocess.run(
-                [sys.executable, "-m", "bench.ociwrap", "--time", runtime, args.rootfs, "/tmp", "true"],
-                capture_output=True, text=True, timeout=120,
-            )  # fmt: skip
-            for line in r.stdout.splitlines():
-                row, _, value = line.partition(" ")
-                res.setdefault(row, {}).setdefault(name, []).append(float(value))
-
-
-def memory(rts: list[Runtime], args: argparse.Namespace, res: Results) -> None:
-    """Resident memory of all processes of a sandbox that sleeps (shared pages counted once a process, as ps does), and what
-    each of many costs (shared pages divided among all that have them)."""
-    if wanted("idle_rss", args):
-        for rt in rts:
-            res.setdefault("idle_rss", {})[rt.name] = [_asleep(rt, 1, _rss) / 1024]
-    if wanted("idle_pss_of_many", args):
-        for rt in rts:
-            res.setdefault("idle_pss_of_many", {})[rt.name] = [
-                _asleep(rt, MANY, _pss) / 1024 / MANY
-            ]
-
-
-def _asleep(rt: Runtime, count: int, size: Callable[[int], int]) -> int:
-    """KiB of ``count`` sandboxes that sleep."""
-    ps = []
-    for _ in range(count):
-        ps.append(subprocess.Popen([*rt.prefix, "sleep", "120"], stdout=subprocess.DEVNULL))
-        time.sleep(0.15)
-    time.sleep(1.5)
-    total = sum(size(pid) for p in ps for pid in _descendants(p.pid))
-    for p in ps:
-        p.terminate()
-    for p in ps:
+def measure(res: Results, row: str, rt: str, once: Callable[[], float]) -> None:
+    """A runtime that has failed a row isn't asked again."""
+    if not res.failed(row, rt):
         try:
-            p.wait(5)
-        except subprocess.TimeoutExpired:
-            p.kill()
-    return total
+            res.add(row, rt, once())
+        except Failed as e:
+            res.fail(row, rt, str(e))
 
 
-def _descendants(pid: int) -> list[int]:
-    children: dict[int, list[int]] = {}
-    for d in Path("/proc").iterdir():
-        if d.name.isdigit():
-            try:
-                ppid = int((d / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
+def micro(rts: list[Runtime], args: argparse.Namespace, rows: set[str], res: Results) -> None:
+    names = [r for r in MICRO_ROWS if r in rows]
+    for _ in range(args.repeat if names else 0):
+        for rt in rts:
+            command = ["/mnt/microbench", "/tmp", str(args.scale), *names]
+            missing = [n for n in names if not res.failed(n, rt.name)]
+            if not missing:
                 continue
-            children.setdefault(ppid, []).append(int(d.name))
-    found = [pid]
-    for one in found:
-        found += children.get(one, [])
-    return found
+            why = "microbench did not print it"
+            try:
+                lines = rt.run(command)[0].splitlines()
+            except Failed as e:
+                lines, why = [], str(e)
+            found = dict(line.split() for line in lines)
+            for n in missing:
+                if n in found:
+                    res.add(n, rt.name, float(found[n]))
+                else:
+                    res.fail(n, rt.name, why)
 
 
-def _rss(pid: int) -> int:
-    """KiB."""
+def macro(rts: list[Runtime], names: Iterable[str], repeat: int, res: Results) -> None:
+    def timed(rt: Runtime, name: str) -> float:
+        lines = rt.run(["bash", "-c", script(name)])[0].split()
+        if not lines or not lines[-1].isdecimal():
+            raise Failed("it did not print its time")
+        return float(lines[-1]) * (1 if name in PER_SECOND else 1000)
+
+    for name in names:
+        said(name)
+        for _ in range(repeat):
+            for rt in rts:
+                measure(res, name, rt.name, partial(timed, rt, name))
+
+
+def starts(rts: list[Runtime], repeat: int, rows: set[str], res: Results) -> None:
+    """A sandbox for one command: ``start_…`` by ``do`` (natively: chroot), ``oci_…`` by ``run`` and ``exec`` of an OCI runtime."""
+    direct = [rt for rt in rts if not isinstance(rt, Oci)]
+    oci = [rt.as_oci() if isinstance(rt, Ours) else rt for rt in rts]
+    for _ in range(repeat):
+        for some, prefix in ((direct, "start"), (oci, "oci_run")):
+            for rt in some:
+                if f"{prefix}_true" in rows:
+                    measure(res, f"{prefix}_true", rt.name, partial(rt.took, ["true"]))
+                if f"{prefix}_python" in rows:
+                    once = partial(rt.first_line, FIRST_STATEMENT)
+                    measure(res, f"{prefix}_python", rt.name, once)
+        for one in oci:
+            if isinstance(one, Oci) and "oci_exec_true" in rows:
+                measure(res, "oci_exec_true", one.name, partial(one.exec, ["true"]))
+    if "start_warm" in rows:
+        for rt in rts:
+            if isinstance(rt, Ours):
+                _warm(rt, repeat, res)
+
+
+def _warm(rt: Ours, repeat: int, res: Results) -> None:
+    """``do -- true`` where sandboxes are kept ready."""
     try:
-        text = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0
-    return next((int(x.split()[1]) for x in text.splitlines() if x.startswith("VmRSS:")), 0)
-
-
-def _pss(pid: int) -> int:
-    """KiB."""
-    try:
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    except OSError:
-        return 0
-    return next((int(x.split()[1]) for x in text.splitlines() if x.startswith("Pss:")), 0)
-
-
-def nvproxy(args: argparse.Namespace, res: Results) -> None:
-    """A forwarded ioctl against a null driver (bench/nvproxy.py)."""
-    if args.only and not any("nvproxy".startswith(o) or o in "nvproxy_added" for o in args.only):
+        output([*rt.program, "warm", "-n", str(repeat), *rt.flags], 120)
+    except Failed as e:
+        res.fail("start_warm", rt.name, str(e))
         return
-    for platform in args.platform.split(","):
+    time.sleep(1)
+    for _ in range(repeat):
+        measure(res, "start_warm", rt.name, partial(rt.took, ["true"]))
+    output([*rt.program, "warm", "--stop"], 60)
+
+
+def apart(module: str, flags: list[str], rows: set[str], res: Results, runtime: str = "") -> None:
+    """A part that runs on its own and prints ``RUNTIME ROW VALUE``, or ``ROW VALUE`` for the one it was told to use."""
+    said(f"{module} {runtime}".rstrip())
+    p = subprocess.Popen(
+        [sys.executable, "-m", module, *flags], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )  # fmt: skip
+    try:
+        out, err = p.communicate(timeout=3600)
+    finally:
+        if p.poll() is None:
+            p.terminate()  # it has made network namespaces, daemons, containers
+            p.wait()
+    res.read("".join(f"{runtime} {line}\n".lstrip() for line in out.splitlines()), rows)
+    why = one_line(err, f"exit {p.returncode}")
+    if p.returncode and runtime:
+        for row in rows:
+            res.fail(row, runtime, why)
+    elif p.returncode:
+        print(f"{module}: {why}", file=sys.stderr)
+    else:
+        sys.stderr.write(err)
+
+
+def run(args: argparse.Namespace, rows: set[str]) -> tuple[Results, list[str]]:
+    """What was found, and the runtimes' names."""
+    bindir = str(build(Path("build/bench")).parent.resolve())
+    platforms = [p for p in args.platform.split(",") if f"nvsandbox-{p}" not in args.skip]
+    oci = known(args.runtime, args.skip)
+    rts = runtimes(oci, platforms, args.rootfs, bindir, "native" not in args.skip)
+    res = Results()
+    micro(rts, args, rows, res)
+    starts(rts, args.repeat, rows, res)
+    macro(rts, [n for n in SCRIPTS if n in rows], args.repeat, res)
+    if args.programs:
+        big = runtimes(oci, platforms, args.programs, bindir, "native" not in args.skip)
+        macro(big, [n for n in PROGRAMS if n in rows], args.repeat, res)
+    memory(rts, rows, res)
+    forwarded, net, engines = (rows & set(r) for r in (NVPROXY_ROWS, NETWORK_ROWS, ENGINE_ROWS))
+    for _ in range(args.repeat if forwarded else 0):
+        for p in platforms:
+            flags = ["--rootfs", args.rootfs, "--platform", p]
+            apart("bench.nvproxy", flags, forwarded, res, f"nvsandbox-{p}")
+    if net:
+        ours = {
+            f"nvsandbox-{p}": f"{NVSANDBOX} --platform={p} --network=sandbox" for p in platforms
+        }
+        flags = [f"--runtime={name}={command}" for name, command in {**oci, **ours}.items()]
+        flags.append(f"--rows={','.join(sorted(net))}")
         for _ in range(args.repeat):
-            cmd = [
-                sys.executable,
-                "-m",
-                "bench.nvproxy",
-                "--rootfs",
-                args.rootfs,
-                "--platform",
-                platform,
-            ]
-            r = subprocess.run(cmd, capture_output=True, text=True, timeout=120)
-            for line in r.stdout.splitlines():
-                name, _, value = line.partition(" ")
-                res.setdefault(name, {}).setdefault(f"nvsandbox-{platform}", []).append(
-                    float(value)
-                )
+            apart("bench.network", flags, net, res)
+    if engines:
+        apart("bench.engines", [], engines, res)
+    return res, [rt.name for rt in rts]
 
 
-def network(args: argparse.Namespace, res: Results) -> None:
-    """TCP over a veth and inside (bench/network.py)."""
-    if args.only and not any("net_" in o or o in "net_" for o in args.only):
-        return
-    for _ in range(args.repeat):
-        r = subprocess.run(
-            [sys.executable, "-m", "bench.network"], capture_output=True, text=True, timeout=600
-        )
-        for line in r.stdout.splitlines():
-            runtime, name, value = line.split()
-            res.setdefault(name, {}).setdefault(runtime, []).append(float(value))
-
-
-def engines(args: argparse.Namespace, res: Results) -> None:
-    """Docker, Podman and a runtime's own calls (bench/engines.py), on the default platform."""
-    if not any(wanted(row, args) for row in ENGINE_ROWS):
-        return
-    r = subprocess.run(
-        [sys.executable, "-m", "bench.engines"], stdout=subprocess.PIPE, text=True, timeout=900
-    )
-    for line in r.stdout.splitlines():
-        runtime, name, value = line.split()
-        shown = "nvsandbox-systrap" if runtime == "nvsandbox" else runtime
-        res.setdefault(name, {}).setdefault(shown, []).append(float(value))
+def said(what: str) -> None:
+    print(f"bench: {what} …", file=sys.stderr, flush=True)
 
 
 def main() -> int:
+    end_in_order()
     p = argparse.ArgumentParser(prog="bench", description=__doc__)
     p.add_argument("--rootfs", required=True)
     p.add_argument("--json", default="build/bench.json")
     p.add_argument("--programs", help="root file system with servers and tools, for their rows")
-    p.add_argument("--runtime", action="append", default=[], metavar="NAME=PATH")
-    p.add_argument("--platform", default="systrap")
-    p.add_argument("--rows", dest="only", action="append", default=[], metavar="NAME")
+    p.add_argument("--runtime", action="append", default=[], metavar="NAME=COMMAND",
+        help="an OCI runtime, with its options; runc, crun and runsc are found in PATH")  # fmt: skip
+    p.add_argument("--skip", action="append", default=[], metavar="NAME", help="not this runtime")
+    p.add_argument("--platform", default="systrap,ptrace", help="ours")
+    p.add_argument("--rows", dest="only", action="append", default=[], metavar="PART",
+        help="only rows with this in their names")  # fmt: skip
     p.add_argument("--repeat", type=int, default=3)
     p.add_argument("--scale", type=float, default=0.5, help="length of the micro rows")
     p.add_argument(
@@ -284,34 +210,23 @@ def main() -> int:
     )
     p.add_argument("--svg", metavar="FILE", help="plot of the ratios to native")
     args = p.parse_args()
-    exe = build(Path("build/bench"))
-    rts = runtimes(args, args.rootfs, exe.parent.resolve())
-    res: Results = {}
-    micro(rts, exe, args, res)
-    macro(rts, ("start_true", *SCRIPTS), args, res)
-    if args.programs:
-        macro(runtimes(args, args.programs, exe.parent.resolve()), PROGRAMS, args, res)
-    warm(rts, args, res)
-    started(rts, args, res)
-    memory(rts, args, res)
-    nvproxy(args, res)
-    network(args, res)
-    engines(args, res)
-    rows = {
-        row: {
-            rt: {"median": statistics.median(v), "unit": UNITS.get(row, "ns"), "min": min(v), "max": max(v), "n": len(v)}
-            for rt, v in per.items()
-        }
-        for row, per in res.items()
-    }  # fmt: skip
+    try:
+        rows = chosen(args.only)
+        before = report.load(Path(args.compare)) if args.compare else None
+    except Failed as e:
+        print(f"bench: {e}", file=sys.stderr)
+        return 2
+    load = [os.getloadavg()[0]]
+    res, names = run(args, rows)
+    load.append(os.getloadavg()[0])
+    found = res.rows()
     Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-    Path(args.json).write_text(json.dumps({"rows": rows, "cpus": os.cpu_count()}, indent=1) + "\n")
-    names = [r.name for r in rts]
-    print(report.table(rows, names))
+    Path(args.json).write_text(json.dumps({"rows": found, "cpus": os.cpu_count(), "load": load}, indent=1) + "\n")  # fmt: skip
+    print(report.table(found, names))
     if args.svg:
-        report.plot(rows, names, Path(args.svg))
-    if args.compare:
-        print(report.compare(rows, Path(args.compare)))
+        report.plot(found, names, Path(args.svg))
+    if before is not None:
+        print(report.compare(found, before))
     return 0
 
 

@@ -7,6 +7,7 @@ Rows: ``docker_run`` and ``podman_run`` (``run --rm busybox true``), ``docker_ex
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import shutil
@@ -20,7 +21,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-NVSANDBOX = Path(sys.executable).parent / "nvsandbox"
+from .results import one_line
+from .runtimes import NVSANDBOX, end_in_order
+
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ROUNDS = 8
 RUNTIMES = ("runc", "nvsandbox")
@@ -64,11 +67,17 @@ def install(base: Path, engine: str, config: Path) -> Path:
     return base / "bin" / "nvsandbox-runtime"
 
 
-def took(argv: Argv, env: dict[str, str]) -> int:
+def took(argv: Argv, env: dict[str, str]) -> int | str:
+    """ns, or why it failed."""
     start = time.perf_counter_ns()
-    subprocess.run(
-        argv, check=True, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=120
-    )
+    try:
+        r = subprocess.run(
+            argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=120
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return "! no end in 120 s"
+    if r.returncode:
+        return f"! exit {r.returncode}: {one_line(r.stderr, 'no message')}"
     return time.perf_counter_ns() - start
 
 
@@ -102,7 +111,7 @@ def dockerd(base: Path) -> Iterator[dict[str, str]]:
         daemon.wait(60)
 
 
-def docker(base: Path) -> Iterator[tuple[str, str, int]]:
+def docker(base: Path) -> Iterator[tuple[str, str, int | str]]:
     with dockerd(base) as env, ExitStack() as stack:
         ids = {}
         for rt in RUNTIMES:
@@ -121,7 +130,7 @@ def docker(base: Path) -> Iterator[tuple[str, str, int]]:
                         yield rt, row, ns
 
 
-def podman(base: Path) -> Iterator[tuple[str, str, int]]:
+def podman(base: Path) -> Iterator[tuple[str, str, int | str]]:
     config = base / "containers.conf"
     config.write_text(
         '[containers]\ndefault_ulimits=["nofile=1024:1024","nproc=1024:1024"]\n'
@@ -145,7 +154,7 @@ def podman(base: Path) -> Iterator[tuple[str, str, int]]:
         subprocess.run([*flags, "system", "reset", "-f"], check=False, **quiet)
 
 
-def calls(base: Path) -> Iterator[tuple[str, str, int]]:
+def calls(base: Path) -> Iterator[tuple[str, str, int | str]]:
     """What a runtime takes by itself."""
     (base / "root").mkdir()
     subprocess.run(["tar", "-x", "-C", base / "root"], input=image(), check=True)
@@ -180,15 +189,24 @@ def calls(base: Path) -> Iterator[tuple[str, str, int]]:
 
 
 def main() -> int:
+    end_in_order()
     if os.geteuid() != 0:
         print("bench.engines: needs root", file=sys.stderr)
         return 0
-    kinds = [(docker, ("dockerd", "docker")), (podman, ("podman", "conmon")), (calls, ("tar",))]
-    for kind, programs in kinds:
+    kinds = [
+        (docker, ("docker_run", "docker_exec"), ("dockerd", "docker")),
+        (podman, ("podman_run",), ("podman", "conmon")),
+        (calls, ("call_state", "call_kill", "call_exec"), ("tar",)),
+    ]
+    for kind, rows, programs in kinds:
         if need("busybox", "runc", *programs):
-            with tempfile.TemporaryDirectory(prefix="nvbench") as d:
-                for runtime, row, ns in kind(Path(d)):
-                    print(runtime, row, ns, flush=True)
+            with tempfile.TemporaryDirectory(prefix="nvbench", ignore_cleanup_errors=True) as d:
+                try:
+                    for runtime, row, value in kind(Path(d)):
+                        print(runtime, row, value, flush=True)
+                except (OSError, subprocess.SubprocessError) as e:  # made ready for all runtimes
+                    for runtime, row in itertools.product(RUNTIMES, rows):
+                        print(runtime, row, f"! {one_line(str(e), 'failed')}", flush=True)
     return 0
 
 

@@ -21,6 +21,7 @@ from nvsandbox.sandbox.launch import RunningSandbox
 
 HERE = Path(__file__).resolve().parent
 DRIVER = "535.261.03"
+ROWS = ("nvproxy_trap", "nvproxy_rm_control", "nvproxy_added")
 COMMAND = "NV0000_CTRL_CMD_GPU_GET_MEMOP_ENABLE"
 
 
