@@ -88,10 +88,11 @@ class Shell:
     def __init__(self) -> None:
         self.slots_fd = _memfd("nv-slots", SLOT_LEN)
         self.cmds_fd = _memfd("nv-cmds", CMD_LEN)
-        self.slots = lib.nv_map(self.slots_fd, SLOT_LEN, 1)
-        self.cmds = lib.nv_map(self.cmds_fd, CMD_LEN, 1)
-        if self.slots == ffi.NULL or self.cmds == ffi.NULL:
+        both = lib.nv_map_pair(self.cmds_fd, CMD_LEN, self.slots_fd, SLOT_LEN)
+        if both == ffi.NULL:
             raise PlatformError("cannot map a stub's slots")
+        self.cmds = ffi.cast("char *", both)
+        self.slots = self.cmds + CMD_LEN
         seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW
         fcntl.fcntl(self.slots_fd, F_ADD_SEALS, seals)
         fcntl.fcntl(self.cmds_fd, F_ADD_SEALS, seals | F_SEAL_FUTURE_WRITE)
@@ -153,8 +154,8 @@ class Space:
     def __init__(self, platform: HostPlatform, shell: Shell, base: int) -> None:
         self.platform = platform
         self.base = base
-        self.slots = ffi.cast("char *", shell.slots)
-        self.cmds = ffi.cast("char *", shell.cmds)
+        self.slots = shell.slots
+        self.cmds = shell.cmds
         self.sock = shell.sock
         self.pid = 0
         self.pidfd = -1
@@ -290,8 +291,7 @@ class Space:
         if self.pidfd >= 0:
             os.close(self.pidfd)
         os.close(self.sock)
-        lib.nv_unmap(self.slots, SLOT_LEN)
-        lib.nv_unmap(self.cmds, CMD_LEN)
+        lib.nv_unmap(self.cmds, CMD_LEN + SLOT_LEN)
 
 
 def free_thread(th: Thread) -> None:
@@ -399,7 +399,7 @@ class HostPlatform:
         tracing, self.tracing = self.tracing, False  # it runs nothing but ours, as the first
         th = space.new_thread(0)
         self.tracing = tracing
-        self._clone(self.zygote_thread, space, shell, run)
+        self.clone(self.zygote_thread, space, shell, run)
         return th
 
     def prepare_clean(self, zt: Thread, run: Callable[[Thread], object]) -> Space:
@@ -424,20 +424,22 @@ class HostPlatform:
         th.trap.op(OP_MOVE, 0, 0, base, len(prog) // 8, 0, 0, 0, 0)
         lib.nv_post(th.cdata)
         th.trap.rest()  # once it is ready it waits for an exec
-        self._clone(zt, space, shell, run)
+        self.clone(zt, space, shell, run)
         zt.trap.rest()
         return space
 
-    def _clone(
+    def clone(
         self, zt: Thread, space: Space, shell: Shell, run: Callable[[Thread], object]
     ) -> None:
-        """Has a zygote clone itself; the descriptors of ``shell`` are on their way to it."""
+        """Has a zygote or a clean stub clone itself; the descriptors of ``shell`` are on their way to it."""
         zt.trap.op(OP_RECVFD, 0, 0, 3, 0, 0, 0, 0, 0)
         zt.trap.op(OP_FORK, 0, 0, 0, 0, 0, 0, 0, 0)
         _close_received(zt)
-        run(zt)
-        space.set_pid(int(zt.ev[int(lib.NV_E_CRET)]))
-        shell.close_child_side()
+        try:
+            run(zt)
+            space.set_pid(int(zt.ev[int(lib.NV_E_CRET)]))
+        finally:
+            shell.close_child_side()
 
     def fork_shell(self, parent: Space) -> tuple[Space, Thread, Shell]:
         """The child's side of a fork, its descriptors sent to ``parent``'s socket; the caller closes those of the shell."""

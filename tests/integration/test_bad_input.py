@@ -143,6 +143,26 @@ def test_stub_killed_from_outside(rootfs: Path, platform: str, program: str, map
     assert p.returncode == 0
 
 
+def test_clean_stubs_killed_from_outside(rootfs: Path, platform: str) -> None:
+    """Those kept ready for an exec, and the one that they are cloned from: others are made, and no program fails."""
+    script = "echo started; read x; for i in $(seq 20); do /bin/echo $i; done"
+    p = subprocess.Popen(
+        [*cli(platform, rootfs), "bash", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPO
+    )  # fmt: skip
+    assert p.stdout is not None
+    assert p.stdout.readline() == b"started\n"
+    time.sleep(0.5)  # they are made while the program runs
+    stubs = [c for c in children(p.pid) if "zygote" in Path(f"/proc/{c}/comm").read_text()]
+    clean = set(stubs) - {min(stubs)} - set(_stubs_of(p.pid, "bin/bash"))
+    assert clean
+    for pid in clean:
+        os.kill(pid, signal.SIGKILL)
+    time.sleep(0.1)
+    out, _ = p.communicate(b"x\n", timeout=20)
+    assert out.split() == [b"%d" % i for i in range(1, 21)]
+    assert p.returncode == 0
+
+
 def _stubs_of(pid: int, program: str) -> list[int]:
     """Host processes that have mapped a program of the sandbox."""
     found = []

@@ -135,6 +135,8 @@ void nv_lent_free(struct nv_task *t);
 /* fallocate(2): 0 or -errno. */
 int nv_fallocate(int fd, int mode, int64_t offset, int64_t length);
 void *nv_map(int fd, uint64_t len, int writable);
+/* Two files side by side, writable: one nv_unmap for both. */
+void *nv_map_pair(int first, uint64_t len, int second, uint64_t more);
 void nv_unmap(void *p, uint64_t len);
 /* A stub's socket and ours, whose receiver is told who sends. 0 or -errno. */
 int nv_socketpair(int out[2]);

@@ -26,6 +26,18 @@ void *nv_map(int fd, uint64_t len, int writable) {
   return p == MAP_FAILED ? NULL : p;
 }
 
+void *nv_map_pair(int first, uint64_t len, int second, uint64_t more) {
+  char *p = nv_map(first, len + more, 1);
+  if (!p)
+    return NULL;
+  if (mmap(p + len, more, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, second, 0) ==
+      MAP_FAILED) {
+    munmap(p, len + more);
+    return NULL;
+  }
+  return p;
+}
+
 void nv_unmap(void *p, uint64_t len) { munmap(p, len); }
 
 int nv_socketpair(int out[2]) {

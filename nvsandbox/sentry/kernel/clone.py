@@ -29,13 +29,13 @@ from ..errors import SysErr, TaskExit
 from ..mm.promoted import copy_at_fork
 from . import namespaces, ptrace
 from . import signal as sg
+from .stubs import find_lost
 from .task import Task, ThreadGroup
 from .thread import HostThread
 from .timers import FOREVER, watch_cpu_limit
 from .wait import WaitQueue
 
 if TYPE_CHECKING:
-    from .kernel import Kernel
     from .pids import PidNamespace
 
 CSIGNAL: Final = 0xFF
@@ -63,9 +63,7 @@ CLONE_INTO_CGROUP: Final = 0x2_0000_0000
 NR_ARCH_PRCTL: Final = 158
 ARCH_SET_FS: Final = 0x1002
 NR_CLOSE: Final = 3
-LOST_LOOKS: Final = 20
 REALTIME: Final = (1, 2, 6)  # SCHED_FIFO, SCHED_RR, SCHED_DEADLINE
-LOST_PAUSE: Final = 10_000_000  # ns
 
 
 class CloneArgs:
@@ -349,7 +347,7 @@ def _fork(t: Task, c: Task, a: CloneArgs) -> None:
             c.mm.put_exe()
             k.drop_thread(th)
             space.kill()
-            k.loop.spawn(lambda: _find_lost(k, space))
+            k.loop.spawn(lambda: find_lost(k, space))
             raise
         k.loop.chores.append(_next_shell)  # while parent and child run
     finally:
@@ -375,23 +373,6 @@ def _let_go(t: Task, c: Task, a: CloneArgs, space: Space) -> None:
     _publish(t, c, a)
     th.trap.resume()
     th.used = 0
-
-
-def _find_lost(k: Kernel, space: Space) -> None:
-    """The process that was to be cloned may be there all the same, when the parent died before it could say so. It says
-    who it is on its own socket (hazard A4)."""
-    token = k.loop.token()
-    for _ in range(LOST_LOOKS):
-        pid = lib.nv_recv_pid(space.sock)
-        if pid > 0:
-            with contextlib.suppress(PlatformError):
-                space.set_pid(pid)  # kills it: the space is marked
-                return
-        if pid != 0:
-            break
-        k.loop.call_at(k.monotonic_ns() + LOST_PAUSE, lambda: k.loop.resume(token))
-        k.loop.suspend()
-    space.never_born()
 
 
 def _next_shell() -> None:

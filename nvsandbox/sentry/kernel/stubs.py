@@ -1,4 +1,7 @@
-"""Clean stubs kept ready for exec, and the zygote they are cloned from.
+"""Clean stubs kept ready for exec, the zygote that they come from, and the model that most are cloned from.
+
+The zygote's clone has to move to a base of its own and to lock itself down, which takes as long as a program's start takes
+natively. So one such stub becomes a model, and the next ones are clones of it, at its base; after ``MODEL_USES`` another is made.
 
 A sandbox has one zygote. Each further container of a pod gets one of its own, a clone of the first: whoever made the container
 moves that process into the container's control group, and every stub of the container is born there.
@@ -6,9 +9,11 @@ moves that process into the container's control group, and every stub of the con
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, final
 
 from ...platform.native._native import lib
@@ -21,14 +26,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nvsandbox.sentry")
 
+LOST_LOOKS: Final = 20  # for a process whose parent died while it was cloned
+LOST_PAUSE: Final = 10_000_000  # ns
 POOL: Final = 2  # clean stubs kept ready for exec
+MODEL_USES: Final = 8  # so many programs share a base: not more, as each could tell an attacker where the others' stub lies
 
 
 @final
 class StubPool:
     """Of the sandbox, or of one container of a pod."""
 
-    __slots__ = ("_making", "_ready", "_waiters", "closed", "k", "zygote")
+    __slots__ = (
+        "_making", "_model", "_model_uses", "_ready", "_waiters", "closed", "k", "zygote",
+    )  # fmt: skip
 
     def __init__(self, k: Kernel) -> None:
         self.k = k
@@ -36,6 +46,8 @@ class StubPool:
         self.closed = False
         self._ready: list[tuple[Space, HostThread]] = []
         self._making = False
+        self._model: HostThread | None = None
+        self._model_uses = 0
         self._waiters: list[Any] = []
 
     def start(self, zygote: HostThread) -> None:
@@ -63,18 +75,28 @@ class StubPool:
 
     def take(self) -> tuple[Space, HostThread]:
         """A clean stub; makes one when there is none. May suspend. Raises PlatformError, OSError."""
-        while not self._ready:
-            self._make(True)
-        got = self._ready.pop()
+        while True:
+            while not self._ready:
+                self._make(True)
+            space, th = self._ready.pop()
+            if not space.dead:
+                break
+            self.k.drop_thread(th)
         if not self._making:
             self.k.loop.spawn(self.refill)
-        return got
+        return space, th
 
     def refill(self) -> None:
         """May suspend."""
-        while len(self._ready) < POOL and not self.closed:
+        models = not self.k.platform.TRACES
+        while not self.closed:
             try:
-                self._make(False)
+                if len(self._ready) < POOL:
+                    self._make(False)
+                elif models and self._model is None:
+                    self._make_model()
+                else:
+                    return
             except (PlatformError, OSError, SysErr, TaskExit) as e:
                 if not self.closed:
                     log.error("cannot make a clean stub: %r", e)
@@ -84,6 +106,7 @@ class StubPool:
         """The container is gone."""
         self.closed = True
         self._drop_ready()
+        self._drop_model()
         if self.zygote is not None:
             space = self.zygote.native.space
             self.k.drop_thread(self.zygote)
@@ -120,26 +143,85 @@ class StubPool:
         if self._begin(True):
             return
         try:
-            zygote = self.zygote
-            assert zygote is not None
-            run = zygote.run if wanted else zygote.run_patiently
-            space = self.k.platform.prepare_clean(zygote.native, lambda _th: run())
-            self._await_clean(space)
-            self._ready.append((space, self.k.adopt_thread(space.threads[0])))
+            made = self._cloned(wanted) or self._moved(wanted)
+            self._ready.append(made)
             if self.closed:
                 self._drop_ready()
         finally:
             self._end()
+
+    def _moved(self, wanted: bool) -> tuple[Space, HostThread]:
+        """One from the zygote."""
+        zygote = self.zygote
+        assert zygote is not None
+        run = zygote.run if wanted else zygote.run_patiently
+        space = self.k.platform.prepare_clean(zygote.native, lambda _th: run())
+        self._await_clean(space, 2)
+        return space, self.k.adopt_thread(space.threads[0])
+
+    def _cloned(self, wanted: bool) -> tuple[Space, HostThread] | None:
+        """One from the model, if that can be had."""
+        model = self._model
+        if model is not None and model.native.space.dead:
+            self._drop_model()
+            model = None
+        if model is None:
+            return None
+        run = model.run if wanted else model.run_patiently
+        try:
+            space = self._clone_of(model, run)
+            self._await_clean(space, 1)
+        except (PlatformError, OSError, SysErr, TaskExit) as e:
+            if not self.closed:
+                log.warning("the model of clean stubs is lost: %r", e)
+            self._drop_model()
+            return None
+        self._model_uses += 1
+        if self._model_uses == MODEL_USES:
+            self._drop_model()
+        return space, self.k.adopt_thread(space.threads[0])
+
+    def _clone_of(self, model: HostThread, run: Callable[[], int]) -> Space:
+        platform = self.k.platform
+        space, th, shell = platform.fork_shell(model.native.space)
+        th.trap.rest()  # it waits for an exec
+        try:
+            platform.clone(model.native, space, shell, lambda _th: run())
+        except BaseException:
+            space.kill()
+            self.k.loop.spawn(lambda: find_lost(self.k, space))
+            raise
+        model.trap.rest()
+        return space
+
+    def _make_model(self) -> None:
+        """May suspend. Raises as ``_make``."""
+        if self._begin(False):
+            return
+        try:
+            _, th = self._moved(False)
+            self._model, self._model_uses = th, 0
+            if self.closed:
+                self._drop_model()
+        finally:
+            self._end()
+
+    def _drop_model(self) -> None:
+        model, self._model = self._model, None
+        if model is not None:
+            space = model.native.space
+            self.k.drop_thread(model)
+            space.kill()
 
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, []
         for token in waiters:
             self.k.loop.resume(token)
 
-    def _await_clean(self, space: Space) -> None:
-        """Waits until the stub has said its second word: it has moved and is locked down."""
+    def _await_clean(self, space: Space, words: int) -> None:
+        """Waits until the stub has said who it is ``words`` times: one that moves says so before and, locked down, after it."""
         token = self.k.loop.token()
-        left = 2
+        left = words
         while left:
             pid = lib.nv_recv_pid(space.sock)
             if pid > 0:
@@ -157,3 +239,20 @@ class StubPool:
     def _once(self, space: Space, token: Any) -> None:
         self.k.loop.unwatch_fd(space.sock)
         self.k.loop.resume(token)
+
+
+def find_lost(k: Kernel, space: Space) -> None:
+    """The process that was to be cloned may be there all the same, when the parent died before it could say so. It says
+    who it is on its own socket (hazard A4)."""
+    token = k.loop.token()
+    for _ in range(LOST_LOOKS):
+        pid = lib.nv_recv_pid(space.sock)
+        if pid > 0:
+            with contextlib.suppress(PlatformError):
+                space.set_pid(pid)  # kills it: the space is marked
+                return
+        if pid != 0:
+            break
+        k.loop.call_at(k.monotonic_ns() + LOST_PAUSE, lambda: k.loop.resume(token))
+        k.loop.suspend()
+    space.never_born()

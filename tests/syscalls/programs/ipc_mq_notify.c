@@ -26,8 +26,9 @@ int main(void) {
   R(mq_notify(q, &ev));
   R(mq_notify(q, 0));
   R(mq_notify(q, &ev));
-  R(mq_send(q, "abc", 3, 1));
+  int sent = mq_send(q, "abc", 3, 1); /* said after what the other thread says of it */
   R(read(told[0], &c, 1));
+  N(sent);
   int s = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, 0), u = socket(AF_INET, SOCK_DGRAM, 0);
   struct sigevent raw = {.sigev_notify = SIGEV_THREAD, .sigev_signo = s, .sigev_value.sival_ptr = cookie};
   R(syscall(SYS_mq_notify, q, &raw));

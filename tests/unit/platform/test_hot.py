@@ -178,7 +178,8 @@ def test_an_event_tells_all_of_the_call(record: Record) -> None:
     wake = os.eventfd(0, os.EFD_NONBLOCK)
     with select.epoll() as epoll:
         assert lib.nv_init(wake, epoll.fileno(), KUSER, 2) == 0
-        lib.nv_set_widths(39, 2 << 2)  # the second is an int, the others are unsigned longs
+        # Five arguments: the second is an int, the others are unsigned longs
+        lib.nv_set_widths(39, 5 << 12 | 2 << 2)
         values = list(range(100, 118))
         values[int(lib.NV_RAX)] = 39
         values[int(lib.NV_RDI)] = (1 << 64) - 5
@@ -192,5 +193,49 @@ def test_an_event_tells_all_of_the_call(record: Record) -> None:
         order = ("NV_RDI", "NV_RSI", "NV_RDX", "NV_R10", "NV_R8", "NV_R9")
         args = [values[int(getattr(lib, r))] for r in order]
         args[1] = -6
-        assert got == (int(lib.NV_EV_SYSCALL) | int(lib.NV_EV_UNCOMMON), 39, *args, 7)
+        args[5] = 0
+        assert got == (int(lib.NV_EV_SYSCALL), 39, *args, 7)
     os.close(wake)
+
+
+def test_bytes_are_put_into_an_array_and_nowhere_else() -> None:
+    into = bytearray(b"0123456789")
+    hot.put(into, 3, b"abc")
+    hot.put(into, 10, b"")
+    assert into == b"012abc6789"
+    for at, data in ((8, b"abc"), (-1, b"a"), (11, b""), (1 << 62, b"a")):
+        with pytest.raises(ValueError):
+            hot.put(into, at, data)
+    assert into == b"012abc6789"
+
+
+def test_input_goes_into_arrays_and_files_without_an_object(record: Record) -> None:
+    ev, trap = record.ev, record.trap
+    ev[E_INADDR0], ev[E_INLEN0] = 0x1000, 6
+    record.window(0, b"abcdef")
+    into = bytearray(8)
+    assert trap.put(into, 2, 0x1000, 6)
+    assert into == b"\0\0abcdef"
+    assert not trap.put(into, 3, 0x1000, 6)  # doesn't fit
+    assert not trap.put(into, -1, 0x1000, 1)
+    assert not trap.put(into, 0, 0x1000, 7)  # more than came
+    assert not trap.put(into, 0, 0x1001, 1)
+    assert into == b"\0\0abcdef"
+    fd = os.memfd_create("file")
+    assert trap.pwrite(fd, 1, 0x1000, 3)
+    assert os.pread(fd, 10, 0) == b"\0abc"
+    assert not trap.pwrite(fd, 0, 0x1000, 7)
+    assert not trap.pwrite(-1, 0, 0x1000, 3)
+    os.close(fd)
+
+
+def test_a_status_is_laid_out_as_the_kernel_does(record: Record) -> None:
+    ns = 1_000_000_000
+    fields = (1, 2, 3, 0o100644, 1 << 31, 5, 6, -1, 4096, 8, 7 * ns + 9, -1, -ns)
+    assert not record.trap.stat_out(0x5000, 4096, 0, *fields)
+    assert record.trap.queued == 1
+    got = struct.unpack("<QQQIII4xQqqqqqqqqq24x", os.pread(record.fds[0], 144, WIN_OFF + 4096))
+    assert got == (*fields[:10], 7, 9, -1, ns - 1, -1, 0)
+    for offset in (int(lib.NV_WIN_LEN) - 143, -1):
+        with pytest.raises(ValueError):
+            record.trap.stat_out(0x5000, offset, 0, *fields)
