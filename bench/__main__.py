@@ -47,11 +47,13 @@ def build(out: Path) -> Path:
 
 
 def chosen(asked: list[str]) -> set[str]:
-    """The rows whose names contain one of ``asked``, all for none. Raises Failed for one that is in no name."""
+    """The rows that ``asked`` names, whole or by a part of their names; all for none. Raises Failed for one that names no row."""
     for part in asked:
         if not any(part in row for row in ROWS):
             raise Failed(f"no row `{part}`; there are: {' '.join(ROWS)}")
-    return {row for row in ROWS if not asked or any(part in row for part in asked)}
+    whole = set(asked) & set(ROWS)
+    parts = set(asked) - whole
+    return {r for r in ROWS if not asked or r in whole or any(part in r for part in parts)}
 
 
 def measure(res: Results, row: str, rt: str, once: Callable[[], float]) -> None:
@@ -155,13 +157,12 @@ def apart(module: str, flags: list[str], rows: set[str], res: Results, runtime: 
         sys.stderr.write(err)
 
 
-def run(args: argparse.Namespace, rows: set[str]) -> tuple[Results, list[str]]:
-    """What was found, and the runtimes' names."""
+def run(args: argparse.Namespace, rows: set[str], res: Results) -> None:
     bindir = str(build(Path("build/bench")).parent.resolve())
     platforms = [p for p in args.platform.split(",") if f"nvsandbox-{p}" not in args.skip]
     oci = known(args.runtime, args.skip)
     rts = runtimes(oci, platforms, args.rootfs, bindir, "native" not in args.skip)
-    res = Results()
+    res.runtimes = [rt.name for rt in rts]
     micro(rts, args, rows, res)
     starts(rts, args.repeat, rows, res)
     macro(rts, [n for n in SCRIPTS if n in rows], args.repeat, res)
@@ -184,7 +185,6 @@ def run(args: argparse.Namespace, rows: set[str]) -> tuple[Results, list[str]]:
             apart("bench.network", flags, net, res)
     if engines:
         apart("bench.engines", [], engines, res)
-    return res, [rt.name for rt in rts]
 
 
 def said(what: str) -> None:
@@ -201,8 +201,8 @@ def main() -> int:
         help="an OCI runtime, with its options; runc, crun and runsc are found in PATH")  # fmt: skip
     p.add_argument("--skip", action="append", default=[], metavar="NAME", help="not this runtime")
     p.add_argument("--platform", default="systrap,ptrace", help="ours")
-    p.add_argument("--rows", dest="only", action="append", default=[], metavar="PART",
-        help="only rows with this in their names")  # fmt: skip
+    p.add_argument("--rows", dest="only", action="append", default=[], metavar="NAME",
+        help="only this row, or those with this in their names")  # fmt: skip
     p.add_argument("--repeat", type=int, default=3)
     p.add_argument("--scale", type=float, default=0.5, help="length of the micro rows")
     p.add_argument(
@@ -217,14 +217,18 @@ def main() -> int:
         print(f"bench: {e}", file=sys.stderr)
         return 2
     load = [os.getloadavg()[0]]
-    res, names = run(args, rows)
-    load.append(os.getloadavg()[0])
-    found = res.rows()
-    Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-    Path(args.json).write_text(json.dumps({"rows": found, "cpus": os.cpu_count(), "load": load}, indent=1) + "\n")  # fmt: skip
-    print(report.table(found, names))
+    res = Results()
+    try:
+        run(args, rows, res)
+    finally:  # what an interrupted run has found is not lost
+        found = res.rows()
+        load.append(os.getloadavg()[0])
+        text = json.dumps({"rows": found, "cpus": os.cpu_count(), "load": load}, indent=1)
+        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
+        Path(args.json).write_text(text + "\n")
+        print(report.table(found, res.runtimes))
     if args.svg:
-        report.plot(found, names, Path(args.svg))
+        report.plot(found, res.runtimes, Path(args.svg))
     if before is not None:
         print(report.compare(found, before))
     return 0

@@ -39,7 +39,8 @@ def _asleep(rt: Runtime, count: int, size: Callable[[int], int]) -> int:
             p = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
             )  # fmt: skip
-            stack.callback(_end, p)
+            # pid 1 of a container would not hear SIGTERM; its runtime deletes it afterwards
+            stack.callback(_end, p, p.kill if rt.mark(command) else p.terminate)
             assert p.stdout is not None and p.stderr is not None
             if p.stdout.readline() != "up\n":
                 why = one_line(p.stderr.read(), "no message")
@@ -50,12 +51,12 @@ def _asleep(rt: Runtime, count: int, size: Callable[[int], int]) -> int:
         return sum(map(size, _family(roots, marks - {""})))
 
 
-def _end(p: subprocess.Popen[str]) -> None:
-    p.terminate()
+def _end(p: subprocess.Popen[str], stop: Callable[[], None]) -> None:
+    stop()
     try:
-        p.wait(2)
+        p.wait(20)
     except subprocess.TimeoutExpired:
-        p.kill()  # pid 1 of a container has not heard the signal; its runtime deletes it
+        p.kill()
         p.wait()
     for pipe in (p.stdout, p.stderr):
         if pipe is not None:

@@ -26,6 +26,7 @@ def one_line(text: str, otherwise: str) -> str:
 
 class Results:
     def __init__(self) -> None:
+        self.runtimes: list[str] = []
         self._values: dict[str, dict[str, list[float]]] = {}
         self._failures: dict[str, dict[str, str]] = {}
 

@@ -28,7 +28,7 @@ def bench(*args: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_runtimes_side_by_side_and_one_that_fails(rootfs: Path, tmp_path: Path) -> None:
-    flags = ["--rows", "getppid", "--rows", "oci_run_true", "--scale", "0.01", "--repeat", "2"]
+    flags = ["--rows", "getpp", "--rows", "oci_run_true", "--scale", "0.01", "--repeat", "2"]
     out, svg = tmp_path / "out.json", tmp_path / "out.svg"
     skip = [
         "--skip",
@@ -57,9 +57,10 @@ def test_a_row_that_does_not_exist(tmp_path: Path) -> None:
     assert all(row in r.stderr for row in ROWS)
 
 
-def test_rows_are_chosen_by_parts_of_their_names() -> None:
+def test_rows_are_chosen_by_name_or_by_a_part_of_it() -> None:
     assert chosen([]) == set(ROWS)
-    assert chosen(["getppid", "idle_rss"]) == {"getppid", "getppid_libc", "idle_rss"}
+    assert chosen(["getpp", "idle_rss"]) == {"getppid", "getppid_libc", "idle_rss"}
+    assert chosen(["getppid"]) == {"getppid"}
     with pytest.raises(Failed):
         chosen(["getppid", "nothing"])
 
