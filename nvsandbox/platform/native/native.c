@@ -25,7 +25,7 @@
 #define MUST_SPIN 1000000u  /* nv_run: spins of a caller that won't sleep */
 #define SPIN_LONG_NS 150000 /* how long it spins when answers come that quickly */
 #define SPIN_SHORT_NS 3000
-#define SPIN_AWAIT_NS 150000 /* for a process that works for us on another core */
+#define SPIN_AWAIT_NS 500000 /* for one that works for us on another core: a part of a walk */
 #define SPIN_GAIN_NS 10000   /* what a spin that finds its event saves */
 #define CREDIT_MAX_NS 1000000
 #define POLL_EVERY 64 /* events between two looks at the descriptors */

@@ -35,7 +35,8 @@ struct nv_dir {
   uint32_t count;
   uint32_t more; /* the next batch begins with further entries of it */
 };
-enum { NV_WALK_DIRS = 32, NV_WALK_ENTRIES = 512, NV_WALK_TEXT = 40960, NV_WALK_FILES = 128 };
+/* Few enough that who takes them in never waits long, many enough for a message's cost. */
+enum { NV_WALK_DIRS = 16, NV_WALK_ENTRIES = 512, NV_WALK_TEXT = 40960, NV_WALK_FILES = 128 };
 /* What a walk has come to since the last one. */
 struct nv_batch {
   uint32_t ndirs, nentries, ntext, nfiles;
