@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import struct
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Final, final
 
 from ..abi.socket import (
@@ -14,12 +13,9 @@ from ..abi.socket import (
     IPPROTO_UDPLITE,
     MSG_MORE,
     MSG_OOB,
-    MSG_PEEK,
-    MSG_TRUNC,
     SHUT_RD,
     SHUT_WR,
     SO_BROADCAST,
-    SO_RXQ_OVFL,
     SOL_IP,
     SOL_IPV6,
     SOL_SOCKET,
@@ -27,7 +23,6 @@ from ..abi.socket import (
     SOL_UDPLITE,
 )
 from ..errors import SysErr
-from ..kernel.cbpf import run
 from ..kernel.wait import (
     POLLERR,
     POLLHUP,
@@ -38,10 +33,8 @@ from ..kernel.wait import (
     POLLWRBAND,
     POLLWRNORM,
 )
-from . import ancillary, inet, notes, peek, resolver, udplite
+from . import ancillary, inet, notes, resolver, udplite
 from .ancillary import Packet
-from .filter import View
-from .inet import InetSocket
 from .ports import (
     V4,
     Addr,
@@ -50,22 +43,20 @@ from .ports import (
     is_any,
     is_multicast,
     is_v4,
-    make_sockaddr,
     parse_sockaddr,
 )
 from .socket import Control, Received, Ucred
 from .stack.ipoptions import received
 from .state import NetState, mapped, unmapped
+from .udp_inbox import MAX_SEGMENTS, UDP_GRO, UdpInbox
 
 if TYPE_CHECKING:
-    from ..kernel.cbpf import Insn
     from ..kernel.task import Task
     from ..vfs.file import FileDescription
     from .siblings import Siblings
     from .stack.udp import UdpEndpoint
 
 MAX_PAYLOAD: Final = 65507
-OVERHEAD: Final = 768
 LOOPBACK_BROADCAST: Final = V4 + b"\x7f\xff\xff\xff"
 WAKE_ALL: Final = POLLIN | POLLRDNORM | POLLOUT | POLLHUP | POLLRDHUP | POLLERR
 MAX_HEARD: Final = 1024
@@ -74,8 +65,6 @@ UDP_NO_CHECK6_TX: Final = 101
 UDP_NO_CHECK6_RX: Final = 102
 UDP_ENCAP: Final = 100
 UDP_SEGMENT: Final = 103
-UDP_GRO: Final = 104
-MAX_SEGMENTS: Final = 128  # UDP_MAX_SEGMENTS
 
 
 @final
@@ -92,32 +81,23 @@ class Held:
 
 
 @final
-class UdpSocket(InetSocket):
-    """``rx``: datagrams received; beyond SO_RCVBUF they are dropped, as the network may. ``far``: the stack's endpoint, once the
-    socket has to do with something outside."""
+class UdpSocket(UdpInbox):
+    """``far``: the stack's endpoint, once the socket has to do with something outside."""
 
     __slots__ = (
         "asked",
         "cork",
-        "drops",
         "far",
-        "gone",
         "heard",
         "held",
         "lite",
         "named",
-        "rx",
-        "rx_cost",
     )
 
     def __init__(self, t: Task, domain: int, type: int, protocol: int) -> None:
         super().__init__(t, domain, type, protocol)
-        self.rx: deque[Packet] = deque()
-        self.rx_cost = 0
         self.lite = protocol == IPPROTO_UDPLITE
-        self.drops = 0
         self.far: UdpEndpoint | None = None
-        self.gone = False
         self.named = False  # bound by bind(2), so others may know the port
         self.asked: Addr = self.local  # for which address and port
         self.cork = False
@@ -218,34 +198,6 @@ class UdpSocket(InetSocket):
         if len(self.heard) >= MAX_HEARD:
             self.heard.clear()
         self.heard.add(src)
-
-    def put(self, p: Packet) -> None:
-        """One datagram for us."""
-        if self.bpf is not None and not self._passes(self.bpf, p):
-            return
-        cost = len(p.data) + OVERHEAD
-        if self.gone or self.shut & SHUT_RD:
-            return
-        if self.rx_cost + cost > self.rcvbuf:
-            self.drops += 1
-            return
-        self.rx.append(p)
-        self.rx_cost += cost
-        self.queue.wake(POLLIN | POLLRDNORM)
-
-    def filters(self) -> bool:
-        return True
-
-    def peeks(self) -> bool:
-        return True
-
-    def _passes(self, program: list[Insn], p: Packet) -> bool:
-        """What the filter says; it sees the datagram with its header (RFC 768)."""
-        head = struct.pack(">HHHH", p.src[1], self.local[1], 8 + len(p.data), 0)
-        n = run(program, View(head + p.data, 0, 0x0800 if is_v4(p.dst) else 0x86DD, 0, p.index))
-        if 0 < n < 8 + len(p.data):
-            p.data = p.data[: max(n - 8, 0)]
-        return n > 0
 
     def option_set(self, level: int, opt: int, value: int) -> None:
         super().option_set(level, opt, value)
@@ -562,73 +514,12 @@ class UdpSocket(InetSocket):
             self.net.egress.hears(*resolver.ADDRESS, data)
         self.put(Packet(data, resolver.ADDRESS, self.local[0], 1, time.time_ns(), 64, 0))
 
-    def recv(self, t: Task, size: int, flags: int) -> Received | int:
-        deadline = self.rcv_deadline(t)
-        at, off = peek.find(self, flags, self.rx)
-        while at < 0:
-            if self.err:
-                return -self.take_error()
-            if self.dontwait(flags):
-                return -errno.EAGAIN
-            if self.shut & SHUT_RD:
-                return Received()
-            self.pause(t, self.queue, deadline, self.rcvtimeo is not None)
-            at, off = peek.find(self, flags, self.rx)
-        p = self.rx[at]
-        if not flags & MSG_PEEK:
-            self.rx.popleft()
-            self.rx_cost -= len(p.data) + OVERHEAD
-        data = p.data[off:] if off else p.data
-        one = len(data)
-        if self.opts and self.opts.get((SOL_UDP, UDP_GRO)) and not flags & MSG_PEEK:
-            data = self._merge(p, size)
-        out = Received(data[:size] if len(data) > size else data)
-        out.length = len(data)
-        if len(data) > size:
-            out.flags |= MSG_TRUNC
-        if self.peek_off >= 0:
-            peek.moved(self, flags, len(data) if flags & MSG_TRUNC else len(out.data))
-        out.addr = make_sockaddr(p.src, self.domain, p.index)
-        if self.opts:
-            out.control = ancillary.incoming(self, p)
-            if self.drops and self.opts.get((SOL_SOCKET, SO_RXQ_OVFL)):
-                out.control.append(
-                    (SOL_SOCKET, SO_RXQ_OVFL, struct.pack("<I", self.drops & 0xFFFFFFFF))
-                )
-            if len(data) > one:
-                out.control.append((SOL_UDP, UDP_GRO, struct.pack("<i", one)))
-        return out
-
-    def _merge(self, p: Packet, room: int) -> bytes:
-        """UDP_GRO: with the datagrams behind it that are of one flow and size (the last may be shorter), as far as there is room."""
-        parts = [p.data]
-        size = total = len(p.data)
-        while self.rx and size and len(parts) < MAX_SEGMENTS:
-            q = self.rx[0]
-            n = len(q.data)
-            if (
-                (q.src, q.dst, q.ttl, q.tos) != (p.src, p.dst, p.ttl, p.tos)
-                or not 0 < n <= size
-                or total + n > room
-            ):
-                break
-            self.rx.popleft()
-            self.rx_cost -= n + OVERHEAD
-            parts.append(q.data)
-            total += n
-            if n < size:
-                break
-        return b"".join(parts)
-
     def recv_error(self, t: Task, size: int) -> Received | int:
         e = self.far.recv_error() if self.far is not None else None
         if e is None or self.far is None:
             return notes.take(self)
         self.err = self.far.take_error()  # of the next one
         return ancillary.error_message(e, size, self.domain)
-
-    def queued(self) -> int:
-        return len(self.rx[0].data) if self.rx else 0
 
     def poll(self, t: Task | None) -> int:
         mask = POLLOUT | POLLWRNORM | POLLWRBAND
