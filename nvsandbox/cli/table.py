@@ -117,10 +117,10 @@ COMMANDS: Final[dict[str, Cmd]] = {
         ),
         "", 0, 0,
     ),
-    "create": Cmd("nvsandbox.oci.create:create", "Create a container from a bundle.", _BUNDLE),
+    "create": Cmd("nvsandbox.oci.early:create", "Create a container from a bundle.", _BUNDLE),
     "start": Cmd("nvsandbox.oci.commands:start", "Start the program of a created container.", ()),
     "run": Cmd(
-        "nvsandbox.oci.create:run", "Create and start a container; exit with its status.",
+        "nvsandbox.oci.early:run", "Create and start a container; exit with its status.",
         (
             *_BUNDLE, opt("detach,d", "flag", "Leave the container running and return."),
             opt("keep", "flag", "Keep the state when the container has ended."),

@@ -6,16 +6,16 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import userns
 from ..failure import Failure
 from ..nvproxy.options import set_gpus
 from ..sandbox.config import SandboxConfig
-from . import cgroups, client, convert, limits, namespaces, pods, relay, spec, state
+from . import cgroups, client, convert, early, limits, monitor, namespaces, pods, relay, spec, state
 from .cgroups import Groups
-from .streams import Pump, console, listen_fds, preserved
+from .early import Begun, Process
+from .streams import Pump, console
 from .sysctl import check as check_sysctls
 
 if TYPE_CHECKING:
@@ -38,21 +38,20 @@ class Made(NamedTuple):
     pump: Pump | None  # between the caller's streams and the program's terminal
 
 
-def create(g: Globals, v: Values, args: list[str]) -> int:
+def create(g: Globals, v: Values, ident: str, begun: Begun) -> int:
     """Everything but the start of the program. Raises Failure."""
     with contextlib.ExitStack() as undo:
-        make(g, v, args[0], False, undo)
+        make(g, v, ident, begun, False, undo)
         undo.pop_all()
     return 0
 
 
-def run(g: Globals, v: Values, args: list[str]) -> int:
-    """create, start, and unless detached: wait, delete."""
+def run(g: Globals, v: Values, ident: str, begun: Begun) -> int:
+    """create, start, and unless detached: wait, delete. Raises Failure."""
     from . import commands, delete
 
-    ident = args[0]
     with contextlib.ExitStack() as undo:
-        made = make(g, v, ident, not v["detach"], undo)
+        made = make(g, v, ident, begun, not v["detach"], undo)
         commands.start_container(g, ident)
         undo.pop_all()
     if v["detach"]:
@@ -63,10 +62,13 @@ def run(g: Globals, v: Values, args: list[str]) -> int:
     return status
 
 
-def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.ExitStack) -> Made:
+def make(
+    g: Globals, v: Values, ident: str, begun: Begun, foreground: bool, undo: contextlib.ExitStack
+) -> Made:
     """Creates a container. ``undo`` takes everything back if it is left with an exception. Raises Failure."""
-    activated = listen_fds()  # first: before descriptors of ours take the numbers
-    more = preserved(v["preserve_fds"] + activated)
+    process = begun.process
+    if process is not None:
+        undo.callback(_end, process)
     bundle = os.path.abspath(v["bundle"] or ".")
     if not os.path.isdir(bundle):
         raise Failure(f"bundle `{bundle}`: no such directory")
@@ -91,16 +93,17 @@ def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.E
         stand_by(config)
     namespaces.check(s.linux.namespaces, bool(pod))
     check_sysctls(s)
-    if os.geteuid() != 0:
+    if process is None:
         g = _rootless(g, config)
+        process = early.start()
+        undo.callback(_end, process)
+    pid, link = process.pid, process.link
     directory = state.claim(g.root, ident)
     undo.callback(state.remove, directory)
     stack = contextlib.ExitStack()  # others wait until the container is there, or gone
     stack.enter_context(state.locked(g.root, ident))
     undo.callback(stack.close)
-    streams = _streams(s, v, foreground, more, undo)
-    from . import monitor
-
+    streams = _streams(s, v, foreground, begun.more, undo)
     rootless = _is_rootless(g)
     scope = None
     if g.systemd_cgroup and not rootless:
@@ -114,36 +117,29 @@ def make(g: Globals, v: Values, ident: str, foreground: bool, undo: contextlib.E
         undo.callback(os.close, config.mount_ns)
     listener = client.listen(directory)
     undo.callback(listener.close)
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    undo.callback(ours.close)
     plan = monitor.Plan(
-        config, _process(s, activated), s.linux.namespaces,
-        namespaces.own_network(s.linux.namespaces), s.linux.sysctl, groups, directory, listener,
+        config, _process(s, begun.activated), s.linux.namespaces,
+        namespaces.own_network(s.linux.namespaces), s.linux.sysctl, groups, directory, listener.fileno(),
         streams.stdio, streams.terminal, s.process.oomScoreAdj, pod, ident,
     )  # fmt: skip
-    sys.stdout.flush()
-    pid = os.fork()
-    if pid == 0:
-        ours.close()
-        monitor.main(plan, theirs)
-    theirs.close()
+    monitor.give(plan, link)
     undo.callback(_destroy, pid, groups, shared)
     st = _state(ident, pid, bundle, s, config, groups)
     st["pod"] = pod
     st["shared"] = shared
     st["unit"] = scope.unit if scope is not None else ""
-    _expect(ours, b"namespaces")
+    _expect(link, b"namespaces")
     state.save(directory, st)
     _create_hooks(s, st, pid, config.mount_ns)
-    ours.send(b"go")
-    _expect(ours, b"created")
+    link.send(b"go")
+    _expect(link, b"created")
     st["status"] = state.CREATED
     st["sessions"] = sorted(cgroups.sessions_below(groups, pid))
     state.save(directory, st)
     if v["pid_file"]:
         undo.callback(_unlink, v["pid_file"])
         relay.write_pid_file(v["pid_file"], pid)
-    ours.send(b"stay")
+    link.send(b"stay")
     if scope is not None:
         scope.release()
     stack.close()
@@ -245,6 +241,15 @@ def _destroy(pid: int, groups: Groups, shared: bool) -> None:
         cgroups.kill_all(groups, sessions)
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, 0)
+
+
+def _end(process: Process) -> None:
+    """Of the pid-file process, which may be gone by now."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
+    process.link.close()
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(process.pid, 0)
 
 
 def _unlink(path: str) -> None:

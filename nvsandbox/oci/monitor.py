@@ -1,7 +1,7 @@
 """The pid-file process of a container: starts the sandbox, and lives and dies with it.
 
-Forked by `create`; speaks with it over a socket pair until the container is created: "namespaces" → (hooks run) → "go" →
-"created" or an error → "stay". If create dies before "stay", so do we.
+Forked by `create` before it knows what for (early.py). They speak over a socket pair until the container is created: the plan → "namespaces" → (hooks run) → "go" → "created" or an error → "stay".
+If create dies before "stay", so do we.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import socket
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..failure import Failure
-from ..sandbox import control
+from ..sandbox import control, handover
 from ..sandbox.config import SandboxConfig
 from . import cgroups, namespaces, relay
 from .cgroups import Groups
@@ -38,7 +38,7 @@ class Plan(NamedTuple):
     sysctl: dict[str, str]
     groups: Groups
     directory: str
-    listener: socket.socket
+    listener: int
     stdio: tuple[int, ...]  # what becomes 0, 1, 2… inside
     terminal: int  # the console's slave, or -1
     oom_score_adj: int | None
@@ -46,11 +46,25 @@ class Plan(NamedTuple):
     ident: str
 
 
-def main(plan: Plan, link: socket.socket) -> None:
-    """In the forked child; never returns."""
+def give(plan: Plan, link: socket.socket) -> None:
+    """Raises Failure."""
+    descriptors = {plan.listener, plan.terminal, *plan.stdio, plan.config.mount_ns}
     try:
-        os.setsid()
-        keep = {link.fileno(), plan.listener.fileno(), plan.terminal, *plan.stdio}
+        handover.give(link, plan, descriptors | plan.config.descriptors())
+    except OSError as e:
+        raise Failure(f"container process: {e.strerror or e}") from None
+
+
+def main(link: socket.socket) -> None:
+    """Waits for the plan; never returns if there is one."""
+    got = handover.take(link)
+    if got is not None:
+        _main(*got)
+
+
+def _main(plan: Plan, link: socket.socket) -> None:
+    try:
+        keep = {link.fileno(), plan.listener, plan.terminal, *plan.stdio}
         keep.add(plan.config.mount_ns)
         relay.close_except(keep)
         _oom_score(plan.oom_score_adj)
@@ -65,7 +79,6 @@ def main(plan: Plan, link: socket.socket) -> None:
         if plan.own_network:
             namespaces.set_sysctls(plan.sysctl, plan.config.network)
         link.send(b"namespaces")  # hooks run now, beside what follows
-        _load_sentry()
         cgroups.join(plan.groups, os.getpid())
         if plan.pod:
             from . import pods
@@ -81,17 +94,6 @@ def main(plan: Plan, link: socket.socket) -> None:
         _tell(link, Failure(f"container process: {type(e).__name__}: {e}"))
     finally:
         os._exit(1)
-
-
-def _load_sentry() -> None:
-    """Everything the sandbox's processes share: imported before the group is joined, which is not charged for it."""
-    import gc
-
-    from ..sandbox import launch
-
-    launch.load()
-    gc.disable()
-    gc.freeze()
 
 
 def _tell(link: socket.socket, e: Failure) -> None:
@@ -159,9 +161,10 @@ def _run(plan: Plan, link: socket.socket, auto: bool) -> None:
     hooked = plan.config.mount_ns >= 0  # the gofer is to see what hooks mount
     if hooked:
         wait_for_hooks(link)
-    sb = RunningSandbox(plan.config, plan.listener, own_name="nv-init")
+    listener = socket.socket(fileno=plan.listener)
+    sb = RunningSandbox(plan.config, listener, own_name="nv-init")
     stubs_die_first(children(sb.sentry_pid), plan.config.memory)
-    plan.listener.close()
+    listener.close()
     if not hooked:
         wait_for_hooks(link)
     relay.prepare_terminal(plan.process, plan.terminal)

@@ -137,7 +137,7 @@ def run(plan: Plan, link: socket.socket) -> None:
     """The pid-file process of a container in a pod, from its start to its end; as ``monitor._run``."""
     from .monitor import wait_for_hooks
 
-    plan.listener.close()
+    os.close(plan.listener)
     hooked = plan.config.mount_ns >= 0
     if hooked:
         wait_for_hooks(link)

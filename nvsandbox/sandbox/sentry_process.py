@@ -7,7 +7,6 @@ first message; from the launcher, whom it trusts as itself. Where the connection
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import socket
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn, final
 
 from ..failure import Failure
 from ..platform.native._native import lib
-from . import isolate
+from . import handover, isolate
 
 if TYPE_CHECKING:
     from .config import SandboxConfig
@@ -62,19 +61,11 @@ class SentryProcess:
     ) -> None:
         """Lets it go on, with these descriptors of ours (-1: none) and those ``config`` names. ``ident``: a number no other
         sandbox has now, for its host uid. Raises Failure."""
-        import pickle
-
-        numbers = sorted(({gofer, log_fd, listener} | config.descriptors()) - {-1})
-        order = pickle.dumps((config, gofer, log_fd, listener, ident))
-        memory = os.memfd_create("nvsandbox-config", os.MFD_CLOEXEC)
         try:
-            with os.fdopen(os.dup(memory), "wb") as f:
-                f.write(order)
-            socket.send_fds(self.ctl, [b" ".join(b"%d" % n for n in numbers)], [memory, *numbers])
+            numbers = {gofer, log_fd, listener} | config.descriptors()
+            handover.give(self.ctl, (config, gofer, log_fd, listener, ident), numbers)
         except OSError:
             raise Failure("the sentry did not start") from None
-        finally:
-            os.close(memory)
 
     def drop(self) -> None:
         """Ends it: there is nothing to run."""
@@ -86,29 +77,11 @@ class SentryProcess:
 def _wait_and_run(ctl: socket.socket) -> None:
     from . import sentry_main
 
-    data, fds, _flags, _addr = socket.recv_fds(ctl, 4096, 16)
-    if not fds:
+    got = handover.take(ctl)
+    if got is None:
         return
-    import pickle
-
-    numbers = [int(n) for n in data.split()]
-    with os.fdopen(fds[0], "rb") as f:
-        f.seek(0)
-        config, gofer, log_fd, listener, ident = pickle.load(f)
-    ctl = socket.socket(fileno=_place(ctl.detach(), fds[1:], numbers))
+    (config, gofer, log_fd, listener, ident), ctl = got
     sentry_main.run(config, gofer, ctl, ident, log_fd, listener)
-
-
-def _place(ctl: int, fds: list[int], numbers: list[int]) -> int:
-    """Gives descriptors the numbers they have in the launcher; the control connection's new one."""
-    above = max(numbers) + 1
-    high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, above) for fd in (ctl, *fds)]
-    for fd in (ctl, *fds):
-        os.close(fd)
-    for fd, n in zip(high[1:], numbers, strict=True):
-        os.dup2(fd, n, inheritable=False)
-        os.close(fd)
-    return high[0]
 
 
 def _between(launcher: int, child: Callable[[], NoReturn]) -> int:
