@@ -52,7 +52,7 @@ def _pages(size: int) -> int:
 class MemReg(MemInode):
     """A regular file."""
 
-    __slots__ = ("buf", "charged", "copying", "pair", "sealable")
+    __slots__ = ("blocks", "buf", "charged", "copying", "loose", "pair", "sealable")
 
     def __init__(
         self, fs: MemFs, mode: int, uid: int = 0, gid: int = 0, ino: int = 0, now: int = 0
@@ -61,6 +61,8 @@ class MemReg(MemInode):
         self.buf: bytearray | None = bytearray()
         self.pair: HostPair | None = None
         self.charged = 0
+        self.blocks = -1  # of the host file, as they were at the last change; -1: to be asked for
+        self.loose = False  # others write to the host file: mappings, the host itself
         self.sealable = False
         self.copying: WaitQueue | None = None
 
@@ -106,6 +108,7 @@ class MemReg(MemInode):
                     pos += os.pwrite(pair.rw, data, pos)
                 os.ftruncate(pair.rw, size)
                 self.pair = pair
+                self.blocks = -1
         except OSError as e:
             self._charge(-size)
             raise from_oserror(e) from None
@@ -136,6 +139,7 @@ class MemReg(MemInode):
                     raise from_oserror(e) from None
                 self.pair = pair
                 self.buf = None
+                self.blocks = -1
         return self.pair
 
     def _charge(self, size: int) -> None:
@@ -252,6 +256,7 @@ class MemReg(MemInode):
             self._recount()
         self.mtime = self.ctime = t.k.realtime_ns()
         self.version += 1
+        self.blocks = -1
         return n
 
     def overwrite(self, t: Task, offset: int, addr: int, size: int) -> bool:
@@ -269,6 +274,7 @@ class MemReg(MemInode):
         if done:
             self.mtime = self.ctime = t.k.realtime_ns()
             self.version += 1
+            self.blocks = -1
         return done
 
     def _pwrite(self, data: bytes, offset: int) -> int:
@@ -303,13 +309,16 @@ class MemReg(MemInode):
                     raise from_oserror(e) from None
         self.size = size
         self.version += 1
+        self.blocks = -1
         if self.charged > size:
             self._charge(size - self.charged)
 
     def getattr(self, t: Task) -> Stat:
         s = Stat(self)
         if self.pair is not None:
-            s.blocks = os.fstat(self.pair.rw).st_blocks
+            if self.blocks < 0 or self.loose:
+                self.blocks = os.fstat(self.pair.rw).st_blocks
+            s.blocks = self.blocks
         elif self.buf is not None:
             s.blocks = (self.size + 4095) >> 12 << 3
         return s
@@ -346,6 +355,7 @@ class MemReg(MemInode):
             if not punch and self.mem.max_bytes:
                 self._check_room(self._need(offset, end))
             host_fallocate(pair.rw, mode | FALLOC_FL_KEEP_SIZE, offset, length)
+            self.blocks = -1
             if not mode & FALLOC_FL_KEEP_SIZE and end > self.size:
                 self._resize(t, end)
             self._recount()
@@ -365,10 +375,12 @@ class MemReg(MemInode):
         if not writable and self.buf is None and self.pair is None and self.lower is not None:
             return self.lower.fd(t)
         pair = self.to_host(t)
+        self.loose = self.loose or writable
         return pair.rw if writable else pair.ro
 
     def direct_fd(self, t: Task, writable: bool) -> int:
         if self.pair is not None:
+            self.loose = self.loose or writable
             return self.pair.rw if writable else self.pair.ro
         if self.buf is not None or self.lower is None or writable:
             return -1
