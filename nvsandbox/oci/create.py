@@ -68,7 +68,7 @@ def make(
     """Creates a container. ``undo`` takes everything back if it is left with an exception. Raises Failure."""
     process = begun.process
     if process is not None:
-        undo.callback(_end, process)
+        undo.callback(_end, process, {}, False)
     bundle = os.path.abspath(v["bundle"] or ".")
     if not os.path.isdir(bundle):
         raise Failure(f"bundle `{bundle}`: no such directory")
@@ -96,7 +96,7 @@ def make(
     if process is None:
         g = _rootless(g, config)
         process = early.start()
-        undo.callback(_end, process)
+        undo.callback(_end, process, {}, False)
     pid, link = process.pid, process.link
     directory = state.claim(g.root, ident)
     undo.callback(state.remove, directory)
@@ -123,7 +123,7 @@ def make(
         streams.stdio, streams.terminal, s.process.oomScoreAdj, pod, ident,
     )  # fmt: skip
     monitor.give(plan, link)
-    undo.callback(_destroy, pid, groups, shared)
+    undo.callback(_end, process, groups, shared)
     st = _state(ident, pid, bundle, s, config, groups)
     st["pod"] = pod
     st["shared"] = shared
@@ -232,21 +232,13 @@ def _remove_groups(groups: Groups, shared: bool) -> None:
         cgroups.remove(groups, {os.getpid()} if shared else None)
 
 
-def _destroy(pid: int, groups: Groups, shared: bool) -> None:
-    """A half-made container: its processes are killed and reaped."""
-    sessions = cgroups.sessions_below(groups, pid) if shared else None
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-    if groups:
-        cgroups.kill_all(groups, sessions)
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, 0)
-
-
-def _end(process: Process) -> None:
-    """Of the pid-file process, which may be gone by now."""
+def _end(process: Process, groups: Groups, shared: bool) -> None:
+    """A half-made container, which may be gone by now: its processes are killed, the pid-file process is reaped."""
+    sessions = cgroups.sessions_below(groups, process.pid) if shared else None
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
+    if groups:
+        cgroups.kill_all(groups, sessions)
     process.link.close()
     with contextlib.suppress(ChildProcessError):
         os.waitpid(process.pid, 0)

@@ -27,9 +27,7 @@ class Process(NamedTuple):
 class Begun(NamedTuple):
     activated: int  # descriptors from 3 on that systemd's activation passed
     more: list[int]  # those and the ones of --preserve-fds
-    process: (
-        Process | None
-    )  # none yet for an ordinary user: it is to be in a user namespace of ours
+    process: Process | None  # None for an ordinary user: it is to be in a user namespace of ours
 
 
 def create(g: Globals, v: Values, args: list[str]) -> int:
@@ -63,7 +61,6 @@ def start() -> Process:
         try:
             ours.close()
             os.setsid()
-            _load_sentry()
             from . import monitor
 
             monitor.main(theirs)
@@ -71,14 +68,3 @@ def start() -> Process:
             os._exit(1)
     theirs.close()
     return Process(pid, os.pidfd_open(pid), ours)
-
-
-def _load_sentry() -> None:
-    """Everything the sandbox's processes share: imported before the group is joined, which is not charged for it."""
-    import gc
-
-    from ..sandbox import launch
-
-    launch.load()
-    gc.disable()
-    gc.freeze()

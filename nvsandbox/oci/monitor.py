@@ -1,7 +1,7 @@
 """The pid-file process of a container: starts the sandbox, and lives and dies with it.
 
-Forked by `create` before it knows what for (early.py). They speak over a socket pair until the container is created: the plan → "namespaces" → (hooks run) → "go" → "created" or an error → "stay".
-If create dies before "stay", so do we.
+Forked by `create` before it knows what for (early.py). They speak over a socket pair until the container is created: the plan →
+"namespaces" → (hooks run) → "go" → "created" or an error → "stay". If create dies before "stay", so do we.
 """
 
 from __future__ import annotations
@@ -56,14 +56,13 @@ def give(plan: Plan, link: socket.socket) -> None:
 
 
 def main(link: socket.socket) -> None:
-    """Waits for the plan; never returns if there is one."""
-    got = handover.take(link)
-    if got is not None:
-        _main(*got)
-
-
-def _main(plan: Plan, link: socket.socket) -> None:
+    """In the forked child; never returns."""
     try:
+        _load_sentry()
+        got = handover.take(link)
+        if got is None:
+            return
+        plan, link = got
         keep = {link.fileno(), plan.listener, plan.terminal, *plan.stdio}
         keep.add(plan.config.mount_ns)
         relay.close_except(keep)
@@ -94,6 +93,17 @@ def _main(plan: Plan, link: socket.socket) -> None:
         _tell(link, Failure(f"container process: {type(e).__name__}: {e}"))
     finally:
         os._exit(1)
+
+
+def _load_sentry() -> None:
+    """Everything the sandbox's processes share: imported before the group is joined, which is not charged for it."""
+    import gc
+
+    from ..sandbox import launch
+
+    launch.load()
+    gc.disable()
+    gc.freeze()
 
 
 def _tell(link: socket.socket, e: Failure) -> None:

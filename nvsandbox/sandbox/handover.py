@@ -8,9 +8,9 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-from typing import Any
+from typing import Any, Final
 
-MAX_FDS = 253  # of one message (Linux: SCM_MAX_FD)
+MAX_FDS: Final = 253  # of one message (Linux: SCM_MAX_FD)
 
 
 def give(sock: socket.socket, order: object, numbers: set[int]) -> None:
