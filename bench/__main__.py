@@ -14,7 +14,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -56,15 +56,6 @@ def chosen(asked: list[str]) -> set[str]:
     return {r for r in ROWS if not asked or r in whole or any(part in r for part in parts)}
 
 
-def measure(res: Results, row: str, rt: str, once: Callable[[], float]) -> None:
-    """A runtime that has failed a row isn't asked again."""
-    if not res.failed(row, rt):
-        try:
-            res.add(row, rt, once())
-        except Failed as e:
-            res.fail(row, rt, str(e))
-
-
 def micro(rts: list[Runtime], args: argparse.Namespace, rows: set[str], res: Results) -> None:
     names = [r for r in MICRO_ROWS if r in rows]
     for _ in range(args.repeat if names else 0):
@@ -97,7 +88,7 @@ def macro(rts: list[Runtime], names: Iterable[str], repeat: int, res: Results) -
         said(name)
         for _ in range(repeat):
             for rt in rts:
-                measure(res, name, rt.name, partial(timed, rt, name))
+                res.measure(name, rt.name, partial(timed, rt, name))
 
 
 def starts(rts: list[Runtime], repeat: int, rows: set[str], res: Results) -> None:
@@ -108,13 +99,13 @@ def starts(rts: list[Runtime], repeat: int, rows: set[str], res: Results) -> Non
         for some, prefix in ((direct, "start"), (oci, "oci_run")):
             for rt in some:
                 if f"{prefix}_true" in rows:
-                    measure(res, f"{prefix}_true", rt.name, partial(rt.took, ["true"]))
+                    res.measure(f"{prefix}_true", rt.name, partial(rt.took, ["true"]))
                 if f"{prefix}_python" in rows:
                     once = partial(rt.first_line, FIRST_STATEMENT)
-                    measure(res, f"{prefix}_python", rt.name, once)
+                    res.measure(f"{prefix}_python", rt.name, once)
         for one in oci:
             if isinstance(one, Oci) and "oci_exec_true" in rows:
-                measure(res, "oci_exec_true", one.name, partial(one.exec, ["true"]))
+                res.measure("oci_exec_true", one.name, partial(one.exec, ["true"]))
     if "start_warm" in rows:
         for rt in rts:
             if isinstance(rt, Ours):
@@ -130,7 +121,7 @@ def _warm(rt: Ours, repeat: int, res: Results) -> None:
         return
     time.sleep(1)
     for _ in range(repeat):
-        measure(res, "start_warm", rt.name, partial(rt.took, ["true"]))
+        res.measure("start_warm", rt.name, partial(rt.took, ["true"]))
     output([*rt.program, "warm", "--stop"], 60)
 
 

@@ -10,6 +10,7 @@ import contextlib
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from .results import Failed, Results, one_line
@@ -23,14 +24,11 @@ SETTLE = 3.0  # seconds; a Sentry lets go of what only its start needed after on
 def memory(rts: list[Runtime], rows: set[str], res: Results) -> None:
     for row, count, size in (("idle_rss", 1, _rss), ("idle_pss_of_many", MANY, _pss)):
         for rt in rts if row in rows else ():
-            try:
-                res.add(row, rt.name, _asleep(rt, count, size) / 1024 / count)
-            except Failed as e:
-                res.fail(row, rt.name, str(e))
+            res.measure(row, rt.name, partial(_asleep, rt, count, size))
 
 
-def _asleep(rt: Runtime, count: int, size: Callable[[int], int]) -> int:
-    """KiB of ``count`` sandboxes that sleep. Raises Failed."""
+def _asleep(rt: Runtime, count: int, size: Callable[[int], int]) -> float:
+    """MiB of each of ``count`` sandboxes that sleep. Raises Failed."""
     with contextlib.ExitStack() as stack:
         roots: set[int] = set()
         marks: set[str] = set()
@@ -48,7 +46,7 @@ def _asleep(rt: Runtime, count: int, size: Callable[[int], int]) -> int:
             roots.add(p.pid)
             marks.add(rt.mark(command))
         time.sleep(SETTLE)
-        return sum(map(size, _family(roots, marks - {""})))
+        return sum(map(size, _family(roots, marks - {""}))) / 1024 / count
 
 
 def _end(p: subprocess.Popen[str], stop: Callable[[], None]) -> None:

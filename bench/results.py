@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from .macro import PER_SECOND
@@ -37,6 +37,14 @@ class Results:
         """One failure spoils a cell, whatever else was measured for it."""
         self._values.setdefault(row, {})
         self._failures.setdefault(row, {}).setdefault(runtime, why)
+
+    def measure(self, row: str, runtime: str, once: Callable[[], float]) -> None:
+        """A runtime that has failed a row isn't asked again."""
+        if not self.failed(row, runtime):
+            try:
+                self.add(row, runtime, once())
+            except Failed as e:
+                self.fail(row, runtime, str(e))
 
     def failed(self, row: str, runtime: str) -> bool:
         return runtime in self._failures.get(row, {})

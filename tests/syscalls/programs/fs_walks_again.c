@@ -42,59 +42,50 @@ static void tree(void) {
   put("a/b/c/f", "one");
   symlink("c", "a/b/l");
 }
-static void as_nobody(void) {
+static void apart(void (*what)(void)) {
   fflush(stdout);
   pid_t p = fork();
   if (!p) {
-    setgid(65534);
-    setuid(65534);
-    looks("as nobody");
+    what();
     _exit(0);
   }
   waitpid(p, NULL, 0);
+}
+static void as_nobody(void) {
+  setgid(65534);
+  setuid(65534);
+  looks("as nobody");
 }
 static void in_namespace(void) {
-  fflush(stdout);
-  pid_t p = fork();
-  if (!p) {
-    OK(unshare(CLONE_NEWNS));
-    OK(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
-    looks("its own mounts");
-    OK(mount("t", "a/b", "tmpfs", 0, NULL));
-    looks("covered");
-    mkdir("a/b/c", 0755);
-    put("a/b/c/f", "covered now");
-    looks("filled");
-    OK(mount("a/b/c", "a", NULL, MS_BIND, NULL));
-    looks("bound over");
-    OK(umount2("a", MNT_DETACH));
-    looks("unbound");
-    OK(umount("a/b"));
-    looks("uncovered");
-    _exit(0);
-  }
-  waitpid(p, NULL, 0);
+  OK(unshare(CLONE_NEWNS));
+  OK(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+  looks("its own mounts");
+  OK(mount("t", "a/b", "tmpfs", 0, NULL));
+  looks("covered");
+  mkdir("a/b/c", 0755);
+  put("a/b/c/f", "covered now");
+  looks("filled");
+  OK(mount("a/b/c", "a", NULL, MS_BIND, NULL));
+  looks("bound over");
+  OK(umount2("a", MNT_DETACH));
+  looks("unbound");
+  OK(umount("a/b"));
+  looks("uncovered");
 }
 static void in_root(void) {
-  fflush(stdout);
-  pid_t p = fork();
-  if (!p) {
-    char here[PATH_MAX], path[PATH_MAX + 16];
-    snprintf(path, sizeof path, "%s/a/b/c", getcwd(here, sizeof here));
-    struct stat st;
-    for (int i = 0; i < 4; i++)
-      R(stat("/a/b/c", &st));
-    R(chroot("."));
-    for (int i = 0; i < 4; i++) {
-      R(stat("/a/b/c", &st));
-      if (stat(path, &st) != -1)
-        printf("still there\n");
-    }
-    R(chdir("/a"));
-    looks("elsewhere");
-    _exit(0);
+  char here[PATH_MAX], path[PATH_MAX + 16];
+  snprintf(path, sizeof path, "%s/a/b/c", getcwd(here, sizeof here));
+  struct stat st;
+  for (int i = 0; i < 4; i++)
+    R(stat("/a/b/c", &st));
+  R(chroot("."));
+  for (int i = 0; i < 4; i++) {
+    R(stat("/a/b/c", &st));
+    if (stat(path, &st) != -1)
+      printf("still there\n");
   }
-  waitpid(p, NULL, 0);
+  R(chdir("/a"));
+  looks("elsewhere");
 }
 int main(void) {
   umask(022);
@@ -127,21 +118,21 @@ int main(void) {
   looks("a file in its place");
   R(unlink("a/b/c"));
   R(rename("y", "a/b/c"));
-  as_nobody();
+  apart(as_nobody);
   R(chmod("a/b", 0700));
-  as_nobody();
+  apart(as_nobody);
   looks("as root");
   R(chmod("a/b", 0711));
-  as_nobody();
+  apart(as_nobody);
   int fd = open("a/b", O_PATH | O_DIRECTORY);
   R(chdir("a"));
   looks("from a");
   R(chdir(".."));
   R(fchownat(fd, "", 65534, 65534, AT_EMPTY_PATH));
   R(chmod("a/b", 0700));
-  as_nobody();
-  in_namespace();
-  in_root();
+  apart(as_nobody);
+  apart(in_namespace);
+  apart(in_root);
   R(unlink("a/b/c/f"));
   R(rmdir("a/b/c"));
   looks("removed");
