@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, final
 from ..vfs.fstypes import register_filesystem
 from ..vfs.inode import FileSystem, Inode
 from ..vfs.synthetic import GenFile, StaticDir
+from .cpumask import every_cpu, mask_list
 from .proc_info import used_memory
 
 if TYPE_CHECKING:
@@ -75,11 +76,8 @@ class CgroupFs(FileSystem):
         add(b"memory.current", GenFile(self, lambda t: self._memory()))
         add(b"memory.stat", GenFile(self, lambda t: b"anon %sfile 0\n" % self._memory()))
         add(b"cpu.stat", GenFile(self, lambda t: self._cpu()))
-        n = k.ncpu
-        add(
-            b"cpuset.cpus.effective",
-            GenFile(self, lambda t: b"0\n" if n == 1 else b"0-%d\n" % (n - 1)),
-        )
+        cpus = mask_list(every_cpu(k.ncpu)).encode() + b"\n"
+        add(b"cpuset.cpus.effective", GenFile(self, lambda t: cpus))
 
     def _memory(self) -> bytes:
         return b"%d\n" % used_memory(self.container)

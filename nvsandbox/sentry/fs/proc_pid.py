@@ -11,6 +11,7 @@ from ..kernel.cputime import Usage, group_usage
 from ..kernel.creds import CAP_SYS_RESOURCE
 from ..vfs.path import path_name
 from . import proc_mem
+from .cpumask import every_cpu, mask_list, mask_words
 from .proc_access import check_access, creds_of, leader, mm_of
 
 if TYPE_CHECKING:
@@ -169,16 +170,15 @@ def _status_signals(tg: ThreadGroup, u: Task | None, c: Credentials | None) -> l
             f"CapEff:\t{c.cap_effective:016x}", f"CapBnd:\t{c.cap_bset:016x}",
             f"CapAmb:\t{c.cap_ambient:016x}", f"NoNewPrivs:\t{int(c.no_new_privs)}",
         ]  # fmt: skip
-    n = tg.k.ncpu
+    cpus = (u.cpu_mask if u is not None else 0) or every_cpu(tg.k.ncpu)
     used = group_usage(tg)
     own = u.filter if u is not None else None
     mode = max(tg.container.seccomp_mode, u.seccomp if u is not None else 0)
     filters = (tg.container.seccomp_mode >> 1) + (own.count if own is not None else 0)
-    mask = f"{(1 << n) - 1:x}"
     return [
         *out, f"Seccomp:\t{mode}", f"Seccomp_filters:\t{filters}", "Speculation_Store_Bypass:\tthread vulnerable",
         "SpeculationIndirectBranch:\tconditional enabled",
-        f"Cpus_allowed:\t{mask}", f"Cpus_allowed_list:\t{'0' if n == 1 else f'0-{n - 1}'}",
+        f"Cpus_allowed:\t{mask_words(cpus, tg.k.ncpu)}", f"Cpus_allowed_list:\t{mask_list(cpus)}",
         "Mems_allowed:\t1", "Mems_allowed_list:\t0", f"voluntary_ctxt_switches:\t{used.nvcsw}",
         f"nonvoluntary_ctxt_switches:\t{used.nivcsw}",
     ]  # fmt: skip

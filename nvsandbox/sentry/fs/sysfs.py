@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, final
 from ..vfs.fstypes import register_filesystem
 from ..vfs.inode import FileSystem, Inode
 from ..vfs.synthetic import GenFile, MountPointDir, StaticDir, SynthLink
+from .cpumask import every_cpu, mask_list, mask_words
 from .sysfs_net import NetDir, NetLinks
 
 if TYPE_CHECKING:
@@ -30,10 +31,6 @@ HUGE: Final = {
     b"shmem_enabled": b"always within_size advise [never] deny force", b"hpage_pmd_size": b"2097152",
     b"use_zero_page": b"1",
 }  # fmt: skip
-
-
-def cpu_range(n: int) -> bytes:
-    return b"0" if n == 1 else b"0-%d" % (n - 1)
 
 
 @final
@@ -96,9 +93,10 @@ class SysFs(FileSystem):
 
     def _cpus(self, n: int) -> None:
         base = b"devices/system/cpu/"
-        mask = b"%x" % ((1 << n) - 1)
+        mask = mask_words(every_cpu(n), n).encode()
+        cpus = mask_list(every_cpu(n)).encode()
         for name in (b"online", b"possible", b"present"):
-            self.text(base + name, cpu_range(n))
+            self.text(base + name, cpus)
         self.text(base + b"offline", b"")
         self.text(base + b"isolated", b"")
         self.text(base + b"kernel_max", b"8191")
@@ -106,12 +104,12 @@ class SysFs(FileSystem):
         self.text(base + b"smt/control", b"notsupported")
         for c in range(n):
             cpu = base + b"cpu%d/" % c
-            one = b"%x" % (1 << c)
+            one = mask_words(1 << c, n).encode()
             rows = {
                 b"core_id": b"%d" % c, b"physical_package_id": b"0", b"die_id": b"0",
                 b"thread_siblings": one, b"thread_siblings_list": b"%d" % c, b"core_siblings": mask,
-                b"core_siblings_list": cpu_range(n), b"core_cpus": one, b"core_cpus_list": b"%d" % c,
-                b"package_cpus": mask, b"package_cpus_list": cpu_range(n),
+                b"core_siblings_list": cpus, b"core_cpus": one, b"core_cpus_list": b"%d" % c,
+                b"package_cpus": mask, b"package_cpus_list": cpus,
             }  # fmt: skip
             for name, value in rows.items():
                 self.text(cpu + b"topology/" + name, value)
@@ -130,8 +128,8 @@ class SysFs(FileSystem):
         base = b"devices/system/node/"
         for name in (b"online", b"possible", b"has_cpu", b"has_memory", b"has_normal_memory"):
             self.text(base + name, b"0")
-        self.text(base + b"node0/cpulist", cpu_range(k.ncpu))
-        self.text(base + b"node0/cpumap", b"%x" % ((1 << k.ncpu) - 1))
+        self.text(base + b"node0/cpulist", mask_list(every_cpu(k.ncpu)).encode())
+        self.text(base + b"node0/cpumap", mask_words(every_cpu(k.ncpu), k.ncpu).encode())
         self.text(base + b"node0/distance", b"10")
         self.text(
             base + b"node0/meminfo", b"Node 0 MemTotal:       %d kB" % (container.memory >> 10)

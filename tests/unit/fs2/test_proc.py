@@ -38,6 +38,7 @@ def world(make: Any = make_proc) -> Any:
     tg.dumpable, tg.oom_score_adj, tg.loginuid, tg.leader_cred = 1, 0, 0xFFFFFFFF, None
     t.pending, t.blocked, t.nice, t.policy, t.rt_priority = Pending(), 0, 0, 0, 0
     t.start_ns = t.utime_ns = t.personality = 0
+    t.cpu_mask = 0
     t.timer_slack, t.mm, t.token = 50000, None, None
     t.signal_pending = lambda: False
     t.memory = lambda: None
@@ -102,6 +103,24 @@ def test_self_and_fields() -> None:
     with pytest.raises(SysErr):
         read(t, b"99999/comm")
     assert read(t, b"mounts").startswith(b"proc / proc rw")
+
+
+@pytest.mark.parametrize(
+    "mask, n, words, ranges",
+    [
+        (0b1, 1, "1", "0"),
+        (0b11, 2, "3", "0-1"),
+        (0b1010_0111_0001, 12, "a71", "0,4-6,9,11"),
+        (1 << 31, 33, "0,80000000", "31"),
+        (0b11 << 31, 40, "01,80000000", "31-32"),
+        (1 << 99, 100, "8,00000000,00000000,00000000", "99"),
+    ],
+)
+def test_processors(mask: int, n: int, words: str, ranges: str) -> None:
+    t = world()
+    t.k.ncpu, t.cpu_mask = n, mask
+    shown = f"\nCpus_allowed:\t{words}\nCpus_allowed_list:\t{ranges}\n"
+    assert shown.encode() in read(t, b"self/status")
 
 
 def test_writable_sysctl() -> None:
