@@ -75,7 +75,8 @@ class Request(Struct, array_like=True, gc=False):
 
 
 class Hello(Request, tag=1):
-    """First message. Answer: ``nums`` = version, number of mounts; handle 0…n-1 are the mounts' roots."""
+    """First message. Answer: the attributes of the mounts' roots, which are handle 0…n-1; ``nums`` = version, and for each
+    root the block size for I/O, which is taken for that of all its files."""
 
     version: U32
 

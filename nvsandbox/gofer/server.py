@@ -128,8 +128,9 @@ class Server:
         if isinstance(req, p.Hello):
             if req.version != p.VERSION:
                 raise OSError(errno.EPROTO, "version")
-            attrs = [attr_of(os.fstat(m.fd)) for m in self.mounts]
-            return p.Reply(req.id, attrs=attrs, nums=[p.VERSION, len(attrs)])
+            roots = [os.fstat(m.fd) for m in self.mounts]
+            sizes = [st.st_blksize for st in roots]
+            return p.Reply(req.id, attrs=[attr_of(st) for st in roots], nums=[p.VERSION, *sizes])
         if isinstance(req, p.StatFs):
             return p.Reply(req.id, nums=host.fstatfs(self._handle(req.handle).fd))
         return self._change(req)

@@ -29,6 +29,7 @@ from .gofer_listing import Listing, mode_ok
 
 ERRNOS: Final = frozenset(errno.errorcode)
 MAX_DIR_HANDLES: Final = 4096
+MAX_BLOCK_SIZE: Final = 1 << 30
 MAX_READ_FDS: Final = 16384  # and no more than half of all that the Sentry may open
 CONTROL_SIZE: Final = socket.CMSG_SPACE(4 * p.MAX_FDS)
 
@@ -55,7 +56,7 @@ class GoferClient:
     """The connection and the two caches of scarce things: directory handles and read descriptors."""
 
     __slots__ = (
-        "ahead", "broken", "buffer", "calls", "dirs", "flights", "loop", "max_read_fds", "mount_count", "next_handle", "next_id", "out",
+        "ahead", "block_sizes", "broken", "buffer", "calls", "dirs", "flights", "loop", "max_read_fds", "mount_count", "next_handle", "next_id", "out",
         "read_fds", "received", "requests", "roots", "sent", "sock",
     )  # fmt: skip
 
@@ -76,7 +77,10 @@ class GoferClient:
         self.flights: list[tuple[Flight, Call]] = []  # walks under way
         self.roots: list[Node] = []
         r = self.call(p.Hello(self.new_id(), p.VERSION))
-        if len(r.nums) != 2 or r.nums[0] != p.VERSION or r.nums[1] != len(r.attrs):
+        if len(r.nums) != 1 + len(r.attrs) or r.nums[0] != p.VERSION:
+            raise self._break()
+        self.block_sizes = r.nums[1:]
+        if not all(512 <= n <= MAX_BLOCK_SIZE for n in self.block_sizes):
             raise self._break()
         self.next_handle = self.mount_count = len(r.attrs)
         for i, a in enumerate(r.attrs):
@@ -422,6 +426,10 @@ class Node:
         if self.parent is None:
             return self.handle, b""
         return self.client.handle(self.parent), self.name
+
+    def block_size(self) -> int:
+        """Of a mount's root: the block size for I/O, in bytes."""
+        return self.client.block_sizes[self.handle]
 
     def find(self, name: bytes) -> p.Attr | None:
         """Attributes of an entry, or None when there is none."""

@@ -49,6 +49,7 @@ class GoferFs(FileSystem):
     ) -> None:
         super().__init__(type_name, source)
         self.node = node
+        self.blksize = node.block_size()
         self.readonly = readonly
         self.exclusive = exclusive
         self.inodes: Cache[tuple[int, int], GoferInode] = Cache()

@@ -108,6 +108,7 @@ class OverlayFs(MemFs):
         super().__init__(pool, "overlay", "overlay", "", max_bytes)
         self.next_ino = self.own_ino = OWN_INO
         self.lower_dev = attr.dev
+        self.blksize = root.block_size()
         self.lower_root = root
         self.inos: dict[tuple[int, int], int] = {}
         self.linked: dict[tuple[int, int], MemInode] = {}
@@ -149,7 +150,7 @@ class OverlayFs(MemFs):
             i = MemNode(self, a.mode, a.uid, a.gid, ino)
             i.rdev = a.rdev
         i.lower = GoferLower(node)
-        i.size = a.size
+        i.size, i.blocks = a.size, a.blocks
         i.nlink = a.nlink
         i.atime, i.mtime, i.ctime = a.atime, a.mtime, a.ctime
         if shared:

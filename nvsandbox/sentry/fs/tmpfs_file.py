@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 INLINE_MAX: Final = 64 << 10
 CHUNK: Final = 1 << 20
+ASK: Final = -1  # ``blocks``: the host file knows
 
 
 def host_fallocate(fd: int, mode: int, offset: int, length: int) -> None:
@@ -52,7 +53,7 @@ def _pages(size: int) -> int:
 class MemReg(MemInode):
     """A regular file."""
 
-    __slots__ = ("blocks", "buf", "charged", "copying", "loose", "pair", "sealable")
+    __slots__ = ("buf", "charged", "copying", "loose", "pair", "sealable")
 
     def __init__(
         self, fs: MemFs, mode: int, uid: int = 0, gid: int = 0, ino: int = 0, now: int = 0
@@ -61,7 +62,6 @@ class MemReg(MemInode):
         self.buf: bytearray | None = bytearray()
         self.pair: HostPair | None = None
         self.charged = 0
-        self.blocks = -1  # of the host file, as they were at the last change; -1: to be asked for
         self.loose = False  # others write to the host file: mappings, the host itself
         self.sealable = False
         self.copying: WaitQueue | None = None
@@ -107,8 +107,7 @@ class MemReg(MemInode):
                         break
                     pos += os.pwrite(pair.rw, data, pos)
                 os.ftruncate(pair.rw, size)
-                self.pair = pair
-                self.blocks = -1
+                self._keep_in(pair)
         except OSError as e:
             self._charge(-size)
             raise from_oserror(e) from None
@@ -137,10 +136,19 @@ class MemReg(MemInode):
                         _pwrite_all(pair.rw, self.buf, 0)
                 except OSError as e:
                     raise from_oserror(e) from None
-                self.pair = pair
-                self.buf = None
-                self.blocks = -1
+                self._keep_in(pair)
         return self.pair
+
+    def _keep_in(self, pair: HostPair) -> None:
+        """From now on the content is ``pair``'s."""
+        self.pair = pair
+        self.buf = None
+        self.blocks = ASK
+
+    def _changed(self, t: Task) -> None:
+        """The content is another."""
+        self.mtime = self.ctime = t.k.realtime_ns()
+        self.blocks = ASK
 
     def _charge(self, size: int) -> None:
         """What the file system's limit counts: pages of what was written, not holes."""
@@ -254,9 +262,7 @@ class MemReg(MemInode):
             self.size = offset + n
         if uneven:
             self._recount()
-        self.mtime = self.ctime = t.k.realtime_ns()
-        self.version += 1
-        self.blocks = -1
+        self._changed(t)
         return n
 
     def overwrite(self, t: Task, offset: int, addr: int, size: int) -> bool:
@@ -272,9 +278,7 @@ class MemReg(MemInode):
                 and trap.pwrite(self.pair.rw, offset, addr, size)
             )
         if done:
-            self.mtime = self.ctime = t.k.realtime_ns()
-            self.version += 1
-            self.blocks = -1
+            self._changed(t)
         return done
 
     def _pwrite(self, data: bytes, offset: int) -> int:
@@ -308,19 +312,18 @@ class MemReg(MemInode):
                 except OSError as e:
                     raise from_oserror(e) from None
         self.size = size
-        self.version += 1
-        self.blocks = -1
+        self._changed(t)
         if self.charged > size:
             self._charge(size - self.charged)
 
     def getattr(self, t: Task) -> Stat:
         s = Stat(self)
-        if self.pair is not None:
-            if self.blocks < 0 or self.loose:
-                self.blocks = os.fstat(self.pair.rw).st_blocks
-            s.blocks = self.blocks
-        elif self.buf is not None:
+        if self.buf is not None:
             s.blocks = (self.size + 4095) >> 12 << 3
+            return s
+        if self.pair is not None and (self.blocks == ASK or self.loose):
+            self.blocks = os.fstat(self.pair.rw).st_blocks
+        s.blocks = self.blocks
         return s
 
     def seek_hole(self, t: Task, offset: int, data: bool) -> int:
@@ -355,11 +358,10 @@ class MemReg(MemInode):
             if not punch and self.mem.max_bytes:
                 self._check_room(self._need(offset, end))
             host_fallocate(pair.rw, mode | FALLOC_FL_KEEP_SIZE, offset, length)
-            self.blocks = -1
             if not mode & FALLOC_FL_KEEP_SIZE and end > self.size:
                 self._resize(t, end)
             self._recount()
-        self.mtime = self.ctime = t.k.realtime_ns()
+        self._changed(t)
 
     def _frees(self, offset: int, end: int, punch: bool) -> bool:
         """Whether a hole makes a whole page go, which only a host file can show."""

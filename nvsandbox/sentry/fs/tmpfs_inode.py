@@ -28,6 +28,7 @@ from ..vfs.inode import (
     Attrs,
     FileSystem,
     Inode,
+    Stat,
     StatFs,
     init_owner,
 )
@@ -45,6 +46,7 @@ DIRENTS_MAX: Final = 64 << 10
 MAX_INODES: Final = 1 << 24
 NO_PARTS: Final[list[tuple[bytes, bytes, int, int]]] = []
 ALL_INOS: Final = (1 << 64) - 1
+SHORT_LINK: Final = 128  # a shorter target needs no page (SHORT_SYMLINK_LEN of mm/shmem.c)
 ABSENT_MAX: Final = 256
 LOOKUPS_BEFORE_LISTING: Final = 3
 
@@ -154,7 +156,7 @@ class MemFs(FileSystem):
 class MemInode(Inode):
     """What all of them share: attributes that just change, extended attributes."""
 
-    __slots__ = ("lower", "mem", "xattrs")
+    __slots__ = ("blocks", "lower", "mem", "xattrs")
 
     def __init__(
         self, fs: MemFs, mode: int, uid: int = 0, gid: int = 0, ino: int = 0, now: int = 0
@@ -162,12 +164,18 @@ class MemInode(Inode):
         super().__init__(fs, mode, uid, gid, ino)
         self.mem = fs
         self.lower: Lower | None = None
+        self.blocks = 0  # of 512 bytes; with a lower, the lower's
         self.xattrs: dict[bytes, bytes] | None = None
         fs.used_inodes += 1
         self.set_times(now)
 
     def __del__(self) -> None:
         self.mem.used_inodes -= 1
+
+    def getattr(self, t: Task) -> Stat:
+        s = Stat(self)
+        s.blocks = self.blocks
+        return s
 
     def setattr(self, t: Task, a: Attrs) -> None:
         valid = a.valid
@@ -229,6 +237,8 @@ class MemLink(MemInode):
         super().__init__(fs, stat.S_IFLNK | 0o777, uid, gid, ino, now)
         self.target = target
         self.size = len(target)
+        if self.size >= SHORT_LINK:
+            self.blocks = PAGE >> 9
 
     def readlink(self, t: Task) -> bytes:
         return self.target
@@ -349,7 +359,6 @@ class MemDir(MemInode):
         self._changed(t)
 
     def _changed(self, t: Task) -> None:
-        self.version += 1
         self.mtime = self.ctime = t.k.realtime_ns()
 
     def add(self, name: bytes, i: MemInode) -> None:

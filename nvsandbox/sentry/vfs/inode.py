@@ -174,7 +174,7 @@ class Inode:
 
     __slots__ = (
         "atime", "btime", "ctime", "fs", "gid", "ino", "lent", "locks", "map", "mode", "mtime",
-        "nlink", "opens", "rdev", "size", "special", "uid", "version", "watches", "writers",
+        "nlink", "opens", "rdev", "size", "special", "uid", "watches", "writers",
     )  # fmt: skip
 
     volatile: ClassVar[bool] = False
@@ -191,7 +191,6 @@ class Inode:
         self.rdev = 0
         self.size = 0
         self.atime = self.mtime = self.ctime = self.btime = 0
-        self.version = 0  # bumped at every change of a directory's entries
         self.writers = 0  # > 0: open for writing so often; < 0: being executed (ETXTBSY)
         self.opens = 0  # descriptions of a regular file
         self.lent: list[Any] | None = None  # of these, those that vfs/lent.py has lent

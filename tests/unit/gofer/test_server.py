@@ -395,15 +395,19 @@ def test_a_walk_cannot_leave_the_directory_or_take_a_handle_in_use(served: Serve
         assert [(d[0], d[1], d[7]) for d in dirs] == [(0, 0, b"dir")]
 
 
-def liar(answer: Any, then: Callable[[socket.socket, int], None] | None = None) -> GoferClient:
-    """A client whose gofer greets properly, then answers a request with ``answer(id)`` and what ``then`` sends."""
+def liar(
+    answer: Any,
+    then: Callable[[socket.socket, int], None] | None = None,
+    greeting: tuple[int, ...] = (p.VERSION, 4096),
+) -> GoferClient:
+    """A client whose gofer says ``greeting``, then answers a request with ``answer(id)`` and what ``then`` sends."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     st_ = os.stat("/")
     root = p.Attr(st_.st_dev, st_.st_ino, st_.st_mode, 1, 0, 0, 0, 0, 0, 0, 0, 0)
 
     def serve() -> None:
         hello = p.request_decoder.decode(theirs.recv(p.MAX_MESSAGE))
-        theirs.send(p.encoder.encode(p.Reply(hello.id, attrs=[root], nums=[p.VERSION, 1])))
+        theirs.send(p.encoder.encode(p.Reply(hello.id, attrs=[root], nums=list(greeting))))
         data = theirs.recv(p.MAX_MESSAGE)
         if data:
             id = p.request_decoder.decode(data).id
@@ -415,6 +419,22 @@ def liar(answer: Any, then: Callable[[socket.socket, int], None] | None = None) 
 
     threading.Thread(target=serve, daemon=True).start()
     return GoferClient(ours)
+
+
+@pytest.mark.parametrize(
+    "nums",
+    [
+        (),
+        (p.VERSION,),
+        (p.VERSION + 1, 4096),
+        (p.VERSION, 0),
+        (p.VERSION, 1 << 40),
+        (p.VERSION, 4096, 4096),
+    ],
+)
+def test_a_bad_greeting(nums: tuple[int, ...]) -> None:
+    with pytest.raises(SysErr):
+        liar(None, greeting=nums)
 
 
 @pytest.mark.parametrize(
