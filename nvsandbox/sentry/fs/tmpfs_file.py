@@ -137,6 +137,7 @@ class MemReg(MemInode):
                 except OSError as e:
                     raise from_oserror(e) from None
                 self._keep_in(pair)
+        assert self.pair is not None
         return self.pair
 
     def _keep_in(self, pair: HostPair) -> None:
