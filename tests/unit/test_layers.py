@@ -65,6 +65,40 @@ def test_imports_go_down() -> None:
     assert wrong == []
 
 
+def sources() -> dict[str, Path]:
+    """All modules' files by the modules' names."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def reached(graph: dict[str, set[str]], start: str) -> set[str]:
+    seen: set[str] = set()
+    todo = [start]
+    while todo:
+        for m in graph[todo.pop()] - seen:
+            seen.add(m)
+            todo.append(m)
+    return seen
+
+
+def test_every_module_can_be_imported_first() -> None:
+    """Modules that import each other in a circle take no names from each other, but the modules, as ``from . import x``."""
+    files = {m: p for m, p in sources().items() if "_compiled" not in m}
+    graph: dict[str, set[str]] = {}
+    taken: list[tuple[str, str]] = []
+    for module, path in files.items():
+        found = imports(ast.parse(path.read_text()), module, path.name == "__init__.py")
+        froms = {n.rpartition(".")[0] for n in found - files.keys()} & files.keys()
+        # Its own package is there before it, whether it says so or not.
+        graph[module] = {m for m in found & files.keys() if not module.startswith(m + ".")} | froms
+        taken += [(module, m) for m in froms]
+    wrong = [f"{a} imports from {b}" for a, b in taken if a in reached(graph, b)]
+    assert wrong == []
+
+
 def test_click_is_imported_by_the_command_line_only() -> None:
     for path in ROOT.rglob("*.py"):
         if "cli" not in path.relative_to(ROOT).parts:

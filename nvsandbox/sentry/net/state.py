@@ -265,6 +265,8 @@ class NetState(Namespace):
         return None
 
 
+# Told when a namespace has got a stack: the kinds of sockets that may be there before it.
+STACK_MADE: Final[list[Callable[[NetState], None]]] = []
 NET: Final[NetState] = NetState(INIT_USER, 0xEFFFFFF9)
 NET.set_loopback(True)
 register_kind(NET, NetState)

@@ -44,7 +44,7 @@ from .ports import ANY6, BACKLOG, LO6, Addr, Ports, is_any, is_v4
 from .socket import Received, Ucred
 from .stack.tcp import fastopen
 from .stack.tcp.segment import SYN
-from .state import NetState, mapped, unmapped
+from .state import STACK_MADE, NetState, mapped, unmapped
 
 if TYPE_CHECKING:
     from ..kernel.task import Task
@@ -672,3 +672,11 @@ def _nobody(_events: int) -> None:
 def sockets(net: NetState) -> list[TcpSocket]:
     """All that are connected or listen, for /proc/net/tcp."""
     return [s for s in ALL if s.net is net and s.local[1] and s.tcp_state() != tcp_far.CLOSE]
+
+
+def _stack_made(net: NetState) -> None:
+    for s in sockets(net):
+        s.meet_stack()
+
+
+STACK_MADE.append(_stack_made)

@@ -47,7 +47,7 @@ from .ports import (
 )
 from .socket import Control, Received, Ucred
 from .stack.ipoptions import received
-from .state import NetState, mapped, unmapped
+from .state import STACK_MADE, NetState, mapped, unmapped
 from .udp_inbox import MAX_SEGMENTS, UDP_GRO, UdpInbox
 
 if TYPE_CHECKING:
@@ -593,3 +593,11 @@ def sockets(net: NetState, lite: bool = False) -> list[UdpSocket]:
     """All bound ones, for /proc/net/udp or udplite."""
     bound = (net.udplite if lite else net.udp).bound
     return [s for here in bound.values() for s in here if isinstance(s, UdpSocket)]
+
+
+def _stack_made(net: NetState) -> None:
+    for s in sockets(net) + sockets(net, True):
+        s.meet_stack()
+
+
+STACK_MADE.append(_stack_made)

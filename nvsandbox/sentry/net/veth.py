@@ -17,9 +17,18 @@ from typing import TYPE_CHECKING, Final, final
 from ...rtattr import parse
 from ..abi.socket import AF_INET6
 from ..errors import SysErr
-from . import dummy, tcp_local, udp_local
+from . import dummy
 from .stack.stack import Stack
-from .state import ARPHRD_ETHER, IFF_BROADCAST, IFF_MULTICAST, NET, Address, Iface, NetState
+from .state import (
+    ARPHRD_ETHER,
+    IFF_BROADCAST,
+    IFF_MULTICAST,
+    NET,
+    STACK_MADE,
+    Address,
+    Iface,
+    NetState,
+)
 
 if TYPE_CHECKING:
     from ..kernel.loop import EventLoop, Timer
@@ -150,10 +159,8 @@ def stack_of(net: NetState) -> Stack:
     for i in net.ifaces.values():
         if i.kind == b"dummy":
             i.under = stack.add_interface(i.name, i.index, dummy.Nowhere())
-    for s in tcp_local.sockets(net):
-        s.meet_stack()
-    for u in udp_local.sockets(net) + udp_local.sockets(net, True):
-        u.meet_stack()
+    for tell in STACK_MADE:
+        tell(net)
     return stack
 
 
