@@ -16,6 +16,7 @@ from . import client, relay, state
 if TYPE_CHECKING:
     from ..cli.args import Values
     from ..cli.globals import Globals
+    from .cgroups import Groups
     from .streams import Pump
 
 HOOK_TIMEOUT: Final = 600  # seconds, where a hook has none of its own
@@ -39,18 +40,18 @@ def execute(g: Globals, v: Values, args: list[str]) -> int:
     directory, name = state.control(g.root, ident, st)
     process["container"] = name
     process["make_cwd"] = False  # as with runc: only create makes it
-    _join(st)
+    groups: Groups = st.get("cgroup") or {}
     if not v["detach"]:
-        return _foreground(directory, process, stdio, terminal, pump, v["pid_file"])
-    return _detached(directory, process, stdio, terminal, v["pid_file"])
+        return _foreground(directory, process, stdio, terminal, pump, v["pid_file"], groups)
+    return _detached(directory, process, stdio, terminal, v["pid_file"], groups)
 
 
-def _join(st: state.State) -> None:
+def _join(groups: Groups) -> None:
     """All processes of a sandbox are in its group: ours that stays, too."""
     from . import cgroups
 
     with contextlib.suppress(Failure):
-        cgroups.join(st.get("cgroup") or {}, os.getpid())
+        cgroups.join(groups, os.getpid())
 
 
 def _from_file(v: Values) -> control.Message:
@@ -119,8 +120,11 @@ def _streams(v: Values, terminal: bool) -> tuple[tuple[int, ...], int, Pump | No
     return (os.dup(pump.slave), os.dup(pump.slave), *more), pump.slave, pump
 
 
-def spawn(sock: socket.socket, process: control.Message, fds: tuple[int, ...]) -> int:
-    """Starts a program; its number on this connection. Raises Failure."""
+def spawn(
+    sock: socket.socket, process: control.Message, fds: tuple[int, ...], groups: Groups | None = None
+) -> int:
+    """Starts a program; its number on this connection. We join ``groups`` beside that, which takes the host a grace period.
+    Raises Failure."""
     try:
         control.send(
             sock,
@@ -129,6 +133,8 @@ def spawn(sock: socket.socket, process: control.Message, fds: tuple[int, ...]) -
         )
     except OSError:
         raise Failure("container not running") from None
+    if groups:
+        _join(groups)
     answer = client.receive(sock)
     if answer.get("ev") != "started":
         err = answer.get("errno")
@@ -138,12 +144,13 @@ def spawn(sock: socket.socket, process: control.Message, fds: tuple[int, ...]) -
 
 
 def _foreground(
-    directory: str, process: control.Message, fds: tuple[int, ...], terminal: int, pump: Pump | None, pid_file: str
+    directory: str, process: control.Message, fds: tuple[int, ...], terminal: int, pump: Pump | None, pid_file: str,
+    groups: Groups,
 ) -> int:  # fmt: skip
     with contextlib.closing(client.connect(directory)) as sock:
         if terminal >= 0:
             _size(process, terminal)
-        ident = spawn(sock, process, fds)
+        ident = spawn(sock, process, fds, groups)
         if pid_file:
             relay.write_pid_file(pid_file, os.getpid())
         r = relay.Relay(sock, ident, terminal)
@@ -167,14 +174,14 @@ def _size(process: control.Message, terminal: int) -> None:
 
 
 def _detached(
-    directory: str, process: control.Message, fds: tuple[int, ...], terminal: int, pid_file: str
-) -> int:
+    directory: str, process: control.Message, fds: tuple[int, ...], terminal: int, pid_file: str, groups: Groups
+) -> int:  # fmt: skip
     """A process of its own stands for the program; we return when that has started."""
     r, w = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:
         os.close(r)
-        _stand_in(directory, process, fds, terminal, w)
+        _stand_in(directory, process, fds, terminal, w, groups)
     os.close(w)
     with os.fdopen(r, "rb") as f:
         word = f.read()
@@ -195,8 +202,8 @@ def _detached(
 
 
 def _stand_in(
-    directory: str, process: control.Message, fds: tuple[int, ...], terminal: int, word: int
-) -> None:
+    directory: str, process: control.Message, fds: tuple[int, ...], terminal: int, word: int, groups: Groups
+) -> None:  # fmt: skip
     """In the forked child; never returns."""
     status: int | None = 1 << 8
     try:
@@ -206,7 +213,7 @@ def _stand_in(
             relay.take_terminal(terminal)
             _size(process, terminal)
         sock = client.connect(directory)
-        ident = spawn(sock, process, fds)
+        ident = spawn(sock, process, fds, groups)
         r = relay.Relay(sock, ident, terminal)
         os.write(word, b"started")
         os.close(word)
