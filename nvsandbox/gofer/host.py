@@ -5,16 +5,12 @@ Every name is resolved by ``openat2`` from a directory descriptor, with no symbo
 
 from __future__ import annotations
 
-import ctypes
 import os
-import struct
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from ..platform.native._native import ffi, lib
 
-SYS_RENAMEAT2: Final = 316
-AT_EMPTY_PATH: Final = 0x1000
 RESOLVE: Final = 0x02 | 0x04 | 0x08  # NO_MAGICLINKS | NO_SYMLINKS | BENEATH
 RESOLVE_LAST: Final = (
     0x02 | 0x08
@@ -29,16 +25,6 @@ _own: Final = ffi.new("struct nv_entry *")
 _records: Final = ffi.new("struct nv_entry[]", LIST_ENTRIES)
 _text: Final = ffi.new("uint8_t[]", LIST_TEXT)
 _used: Final = ffi.new("unsigned[2]")
-_libc: Final = ctypes.CDLL(None, use_errno=True)
-_syscall: Final = _libc.syscall
-_syscall.restype = ctypes.c_long
-
-
-def _check(r: int) -> int:
-    if r < 0:
-        e = ctypes.get_errno()
-        raise OSError(e, os.strerror(e))
-    return r
 
 
 def _native(r: int) -> int:
@@ -54,41 +40,23 @@ def openat2(dirfd: int, path: bytes, flags: int, mode: int = 0, resolve: int = R
 
 
 def renameat2(old: int, old_name: bytes, new: int, new_name: bytes, flags: int) -> None:
-    _check(
-        _syscall(
-            ctypes.c_long(SYS_RENAMEAT2),
-            ctypes.c_long(old),
-            ctypes.c_char_p(old_name),
-            ctypes.c_long(new),
-            ctypes.c_char_p(new_name),
-            ctypes.c_long(flags),
-        )
-    )
+    _native(lib.nv_renameat2(old, old_name, new, new_name, flags))
 
 
 def chown_fd(fd: int, uid: int, gid: int) -> None:
-    """fchownat(fd, "", uid, gid, AT_EMPTY_PATH): works on O_PATH descriptors, links too."""
-    _check(
-        _libc.fchownat(
-            ctypes.c_int(fd),
-            ctypes.c_char_p(b""),
-            ctypes.c_uint(uid),
-            ctypes.c_uint(gid),
-            ctypes.c_int(AT_EMPTY_PATH),
-        )
-    )
+    """Works on O_PATH descriptors, links too. ``uid``, ``gid``: 2³²-1 leaves it."""
+    _native(lib.nv_chown(fd, uid, gid))
 
 
 def syncfs(fd: int) -> None:
-    _check(_libc.syncfs(ctypes.c_int(fd)))
+    _native(lib.nv_syncfs(fd))
 
 
 def fstatfs(fd: int) -> list[int]:
     """type, bsize, blocks, bfree, bavail, files, ffree, namelen."""
-    buf = ctypes.create_string_buffer(256)
-    _check(_libc.fstatfs64(ctypes.c_int(fd), buf))
-    f = struct.unpack_from("<7Q2iQ", buf.raw)
-    return [f[0] & 0xFFFFFFFF, *f[1:7], f[9]]
+    out = ffi.new("uint64_t[8]")
+    _native(lib.nv_statfs(fd, out))
+    return list(out)
 
 
 def listing(fd: int) -> tuple[bytes, bytes, bool]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import signal
 import time
 from typing import Final
@@ -23,6 +24,7 @@ V1: Final = (
     "net_prio", "perf_event", "rdma", "misc", "name=systemd",
 )  # fmt: skip
 PATIENCE: Final = 10.0  # seconds for frozen, thawed, empty
+REPEAT: Final = 0.005  # seconds, less than a grace period lasts
 STRAGGLE: Final = 1.0  # seconds for processes that end by themselves
 
 
@@ -207,15 +209,17 @@ def join(groups: Groups, pid: int) -> None:
         write(f"{path}/cgroup.procs", str(pid))
 
 
-def hasten(groups: Groups) -> None:
-    """A move waits for a grace period of the host (10–20 ms), unless one has just been waited for: moves us to where we are, for who
-    joins ``groups`` a moment later to find that done (kernel: cgroup_threadgroup_rwsem, rcu_sync_enter())."""
+def hasten(groups: Groups, until: int) -> None:
+    """A move waits for a grace period of the host (10–20 ms), unless one has just been waited for: moves us to where we are again and
+    again until descriptor ``until`` can be read, for who joins ``groups`` then to find that done (kernel: cgroup_threadgroup_rwsem,
+    rcu_sync_enter())."""
     with contextlib.suppress(OSError, Failure):
         h = Hierarchies()
-        for name in groups:
-            mount = h.v2 if name == UNIFIED else h.v1[name]
-            write(f"{_join(mount, '.', h.own.get(name, '/'))}/cgroup.procs", str(os.getpid()))
-            return
+        name = next(iter(groups), UNIFIED)
+        mount = h.v2 if name == UNIFIED else h.v1[name]
+        path = f"{_join(mount, '.', h.own.get(name, '/'))}/cgroup.procs"
+        while not select.select([until], [], [], REPEAT)[0]:
+            write(path, str(os.getpid()))
 
 
 def pids(groups: Groups) -> list[int]:

@@ -124,7 +124,7 @@ def make(
     )  # fmt: skip
     monitor.give(plan, link)
     undo.callback(_end, process, groups, shared)
-    cgroups.hasten(groups)
+    cgroups.hasten(groups, link.fileno())
     st = _state(ident, pid, bundle, s, config, groups)
     st["pod"] = pod
     st["shared"] = shared

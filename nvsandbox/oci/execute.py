@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..failure import Failure
 from ..sandbox import control
-from . import client, relay, state
+from . import cgroups, client, relay, state
 
 if TYPE_CHECKING:
     from ..cli.args import Values
@@ -48,8 +48,6 @@ def execute(g: Globals, v: Values, args: list[str]) -> int:
 
 def _join(groups: Groups) -> None:
     """All processes of a sandbox are in its group: ours that stays, too."""
-    from . import cgroups
-
     with contextlib.suppress(Failure):
         cgroups.join(groups, os.getpid())
 
@@ -120,11 +118,8 @@ def _streams(v: Values, terminal: bool) -> tuple[tuple[int, ...], int, Pump | No
     return (os.dup(pump.slave), os.dup(pump.slave), *more), pump.slave, pump
 
 
-def spawn(
-    sock: socket.socket, process: control.Message, fds: tuple[int, ...], groups: Groups | None = None
-) -> int:
-    """Starts a program; its number on this connection. We join ``groups`` beside that, which takes the host a grace period.
-    Raises Failure."""
+def spawn(sock: socket.socket, process: control.Message, fds: tuple[int, ...]) -> int:
+    """Starts a program; its number on this connection. Raises Failure."""
     try:
         control.send(
             sock,
@@ -133,8 +128,6 @@ def spawn(
         )
     except OSError:
         raise Failure("container not running") from None
-    if groups:
-        _join(groups)
     answer = client.receive(sock)
     if answer.get("ev") != "started":
         err = answer.get("errno")
@@ -150,10 +143,11 @@ def _foreground(
     with contextlib.closing(client.connect(directory)) as sock:
         if terminal >= 0:
             _size(process, terminal)
-        ident = spawn(sock, process, fds, groups)
+        ident = spawn(sock, process, fds)
+        r = relay.Relay(sock, ident, terminal)
+        _join(groups)  # the program runs meanwhile
         if pid_file:
             relay.write_pid_file(pid_file, os.getpid())
-        r = relay.Relay(sock, ident, terminal)
         if pump is not None:
             for fd in fds[:2]:
                 os.close(fd)
@@ -183,6 +177,7 @@ def _detached(
         os.close(r)
         _stand_in(directory, process, fds, terminal, w, groups)
     os.close(w)
+    cgroups.hasten(groups, r)
     with os.fdopen(r, "rb") as f:
         word = f.read()
     if word != b"started":
@@ -213,8 +208,9 @@ def _stand_in(
             relay.take_terminal(terminal)
             _size(process, terminal)
         sock = client.connect(directory)
-        ident = spawn(sock, process, fds, groups)
+        ident = spawn(sock, process, fds)
         r = relay.Relay(sock, ident, terminal)
+        _join(groups)
         os.write(word, b"started")
         os.close(word)
         relay.detach_stdio()

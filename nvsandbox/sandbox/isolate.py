@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
+import socket
 from typing import TYPE_CHECKING, Final
 
 from .. import userns
@@ -34,6 +36,7 @@ PR_SET_PDEATHSIG: Final = 1
 PR_SET_DUMPABLE: Final = 4
 PR_SET_NAME: Final = 15
 PR_SET_NO_NEW_PRIVS: Final = 38
+SCM_MAX_FD: Final = 253
 UID_BASE: Final = 0x7F00_0000
 # CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID MKNOD SETFCAP
 GOFER_WRITE_CAPS: Final = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 27 | 1 << 31
@@ -96,6 +99,20 @@ def close_others(keep: set[int]) -> None:
             os.dup2(null, fd)
     if null > 2:
         os.close(null)
+
+
+def leave_to_host(fds: list[int]) -> None:
+    """The end of a process waits for that of its packet sockets, a grace period of the host (10–20 ms; kernel: packet_release()). These are
+    sent over a socket that is sent with them: nobody can receive them, and once we are gone the host's collector of such
+    circles closes them (unix(7); kernel: net/unix/garbage.c)."""
+    if not fds:
+        return
+    a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with contextlib.suppress(OSError):
+        for i in range(0, len(fds), SCM_MAX_FD - 1):
+            socket.send_fds(a, [b"\0"], [b.fileno(), *fds[i : i + SCM_MAX_FD - 1]])
+    for fd in (*fds, b.detach(), a.detach()):
+        os.close(fd)
 
 
 def raise_limits() -> None:

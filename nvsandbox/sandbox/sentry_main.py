@@ -30,6 +30,8 @@ def run(
 
             warm_up(config.gpu)
         keep = {gofer, ctl.fileno(), log_fd, listener} | config.descriptors()
+        if config.egress:
+            import ipaddress  # noqa: F401 - the rules are read when nothing can be opened any more
         phases = Phases()
         prepared = prepare()
         phases.done("modules")

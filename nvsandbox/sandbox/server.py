@@ -146,9 +146,8 @@ class SentryServer:
         isolate.install_filter(sentry_filter(self.k.platform.TRACES, extra))
         self.phases.done("platform")
         self.primary.tell({"ev": "ready"})
-        gc.collect()
         gc.freeze()
-        gc.enable()  # create has it off, for memory shared with us to stay shared
+        gc.enable()  # main() has it off
         k.loop.run()
 
     # Connections
@@ -470,6 +469,8 @@ class SentryServer:
         self.primary.tell({"ev": "ended", "status": status})
         logging.shutdown()
         sys.stderr.flush()
+        if self.network is not None:
+            isolate.leave_to_host(self.network.wires())
         os._exit(0)
 
 

@@ -1,11 +1,12 @@
 /*
- * Host calls Python has no name for: namespaces, mounts, capabilities, seccomp. Used while a
- * process is being set up, by the launcher, the gofer and the Sentry.
+ * Host calls Python has no name for: namespaces, mounts, capabilities, seccomp, used while a
+ * process is being set up, by the launcher, the gofer and the Sentry; and a few of the gofer's.
  */
 #define _GNU_SOURCE
 #include "host.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <link.h>
 #include <linux/capability.h>
@@ -17,6 +18,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 static int ret(long r) { return r < 0 ? -errno : (int)r; }
@@ -64,6 +66,27 @@ int nv_set_filter(const void *prog, unsigned count) {
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
     return -errno;
   return ret(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &p));
+}
+
+int nv_renameat2(int from, const char *name, int to, const char *new_name, unsigned flags) {
+  return ret(syscall(SYS_renameat2, from, name, to, new_name, flags));
+}
+
+int nv_chown(int fd, unsigned uid, unsigned gid) {
+  return ret(fchownat(fd, "", uid, gid, AT_EMPTY_PATH));
+}
+
+int nv_syncfs(int fd) { return ret(syncfs(fd)); }
+
+int nv_statfs(int fd, uint64_t out[8]) {
+  struct statfs f;
+  if (fstatfs(fd, &f) < 0)
+    return -errno;
+  const uint64_t values[] = {(uint32_t)f.f_type, (uint64_t)f.f_bsize,  f.f_blocks,
+                             f.f_bfree,          f.f_bavail,           f.f_files,
+                             f.f_ffree,          (uint64_t)f.f_namelen};
+  memcpy(out, values, sizeof values);
+  return 0;
 }
 
 static int forget(struct dl_phdr_info *info, size_t size, void *data) {

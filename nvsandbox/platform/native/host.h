@@ -1,4 +1,5 @@
-/* Setting a host process up. All return 0 or more, or -errno. */
+/* Setting a host process up, and what else Python has no name for. All return 0 or more, or -errno.
+ */
 #ifndef NV_HOST_H
 #define NV_HOST_H
 
@@ -15,6 +16,12 @@ int nv_set_caps(uint64_t keep);
 int nv_set_ids(unsigned uid, unsigned gid);
 /* prog: an array of struct sock_filter. */
 int nv_set_filter(const void *prog, unsigned count);
+int nv_renameat2(int from, const char *name, int to, const char *new_name, unsigned flags);
+/* Of what fd is, a link too. */
+int nv_chown(int fd, unsigned uid, unsigned gid);
+int nv_syncfs(int fd);
+/* out: type, bsize, blocks, bfree, bavail, files, ffree, namelen. */
+int nv_statfs(int fd, uint64_t out[8]);
 /* Lets go of the pages of all programs' and libraries' text and constants that this process has
  * touched so far, starting up; those that it needs come back from the page cache. */
 void nv_forget_text(void);

@@ -7,7 +7,6 @@ could also choose the answer. To those servers only questions for allowed names 
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from typing import Final, final
 
@@ -64,6 +63,8 @@ def parse(rule: str) -> Rule:
     if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise ValueError(f"`{port}` is no port")
     number = int(port) if port else 0
+    import ipaddress
+
     try:
         network = ipaddress.ip_network(host, strict=False)
     except ValueError:

@@ -98,6 +98,13 @@ class Network:
         out["errors"] = self.stack.counters.errors
         return out
 
+    def wires(self) -> list[int]:
+        """Descriptors of the host's packet sockets."""
+        links = [i.link for i in NET.ifaces.values() if i.link is not None]
+        if NET.siblings is not None:
+            links.append(NET.siblings.link.wire)
+        return [link.sock.fileno() for link in links]
+
     # Timers
     def _arm(self, when: int) -> None:
         if self.timer is not None:
