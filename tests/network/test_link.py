@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import time
 from pathlib import Path
 
 from .conftest import NVSANDBOX, Wire, sh
@@ -228,3 +229,14 @@ def test_monitors_are_told(wire: Wire) -> None:
     sh("ip", "-n", wire.box, "link", "set", "eth0", "down")
     while "state DOWN" not in seen:
         seen = wire.line(p)
+
+
+def test_nothing_is_left_of_it_in_the_hosts_namespace(wire: Wire) -> None:
+    """Packet sockets are given to the host's collector when the sandbox ends, and it closes them."""
+    wire.run("true")
+    end = time.monotonic() + 20
+    while (
+        len(left := sh("ip", "netns", "exec", wire.box, "cat", "/proc/net/packet").splitlines()) > 1
+    ):
+        assert time.monotonic() < end, left
+        time.sleep(0.02)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -227,3 +229,17 @@ def test_a_group_that_others_are_in(rt: Runtime) -> None:
     rt.ok("delete", "--force", "two")
     for path in groups.values():
         Path(path).parent.rmdir()
+
+
+def test_who_hastens_a_move_stays_where_it_is() -> None:
+    groups = cgroups.create("hasten-test", "hasten-test")
+    try:
+        before = Path("/proc/self/cgroup").read_text()
+        r, w = os.pipe()
+        threading.Timer(0.1, os.close, (w,)).start()
+        cgroups.hasten(groups, r)
+        os.close(r)
+        assert Path("/proc/self/cgroup").read_text() == before
+        assert not cgroups.pids(groups)
+    finally:
+        cgroups.remove(groups)
