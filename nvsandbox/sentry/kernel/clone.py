@@ -319,6 +319,8 @@ def _fork(t: Task, c: Task, a: CloneArgs) -> None:
         th = k.adopt_thread(native)
         th.task = c
         c.thread = th
+        if mm.no_patch:  # before it looks, which it does as soon as it is there
+            lib.nv_own_gs(th.cdata)
         p = t.thread
         p.op(OP_RECVFD, 0, 0, 3)
         p.op(OP_FORK, 0, 0)
@@ -368,8 +370,6 @@ def _let_go(t: Task, c: Task, a: CloneArgs, space: Space) -> None:
         th.copy_out(a.child_tid, c.nr.to_bytes(4, "little"))
     _trace(t, c, a)
     c.publish()
-    if t.mm.no_patch:
-        lib.nv_own_gs(th.cdata)
     _publish(t, c, a)
     th.trap.resume()
     th.used = 0
