@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, final
 
 from ..errors import SysErr
-from ..kernel.remote import access
+from ..kernel.remote import read_remote, write_forced
 from ..vfs.file import FileDescription
 from ..vfs.inode import FileSystem, Inode
 from ..vfs.synthetic import SynthInode
@@ -108,7 +108,7 @@ class MemDesc(FileDescription):
         mm = self._alive()
         if mm is None or size == 0:
             return b""
-        data = access(t, mm, lambda a: a.read(offset, size, True))
+        data = read_remote(t, mm, offset, size, True)
         return data or -errno.EIO
 
     def write(self, t: Task, data: bytes) -> int:
@@ -121,7 +121,7 @@ class MemDesc(FileDescription):
         mm = self._alive()
         if mm is None:
             return 0
-        return access(t, mm, lambda a: a.write(offset, data, True)) or -errno.EIO
+        return write_forced(t, mm, offset, data) or -errno.EIO
 
     def seek(self, t: Task, offset: int, whence: int) -> int:
         if whence == os.SEEK_CUR:

@@ -19,7 +19,7 @@ from ..vfs.open import open_path
 from ..vfs.path import path_name
 from .cputime import group_usage
 from .regset import NT_PRFPREG, NT_PRSTATUS, NT_X86_XSTATE, REGS, read_state, user_regs
-from .remote import Access, access
+from .remote import Access, access, read_remote
 from .wait import WaitQueue
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ class Writer:
         return 0
 
     def _read(self, addr: int, size: int) -> bytes:
-        return access(self.t, self.t.mm, lambda a: a.read(addr, size, True))
+        return read_remote(self.t, self.t.mm, addr, size, True)
 
     def _touched(self, areas: list[tuple[int, int]]) -> list[int]:
         def ask(a: Access) -> list[int]:

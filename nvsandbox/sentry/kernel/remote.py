@@ -45,7 +45,9 @@ NR_MMAP: Final = 9
 NR_MPROTECT: Final = 10
 NR_MINCORE: Final = 27
 MINCORES: Final = 24  # at once, below what a list of operations holds
-SHARED_FIXED: Final = 0x11  # MAP_SHARED | MAP_FIXED
+MAP_SHARED: Final = 0x01
+MAP_PRIVATE: Final = 0x02
+MAP_FIXED: Final = 0x10
 LONG: Final = 20_000_000  # pauses a waiting thread gets for one list of copies: a second or so
 LOOK_AGAIN: Final = 20_000_000  # ns
 PATIENCE: Final = 50  # times LOOK_AGAIN
@@ -150,17 +152,15 @@ class Access:
             out[i] += n - bytes(mem[WIN_DATA + at : WIN_DATA + at + n]).count(0)
         batch.clear()
 
-    def remap(self, areas: list[Vma], fd: int) -> None:
-        """Shared, read-only mappings of a file get the file that ``fd`` is in its place (hazard B22)."""
-        for v in areas:
-            self.th.give(fd)
-            self.th.op(OP_RECVFD, 0, 0, 1)
-            size = v.end - v.start
-            self.th.op(
-                OP_SYSCALL, OF_FD4, NR_MMAP, v.start, size, v.prot, SHARED_FIXED, 0, v.offset
-            )
-            self.th.op(OP_SYSCALL, OF_FD0 | OF_IGNORE, NR_CLOSE, 0)
-            self.run()
+    def map_file(self, v: Vma, lo: int, hi: int, fd: int) -> None:
+        """Maps the part of ``v`` from ``lo`` to ``hi`` anew, of the file ``fd``."""
+        self.th.give(fd)
+        self.th.op(OP_RECVFD, 0, 0, 1)
+        flags = MAP_FIXED | (MAP_SHARED if v.shared else MAP_PRIVATE)
+        offset = v.offset + lo - v.start
+        self.th.op(OP_SYSCALL, OF_FD4, NR_MMAP, lo, hi - lo, v.prot, flags, 0, offset)
+        self.th.op(OP_SYSCALL, OF_FD0 | OF_IGNORE, NR_CLOSE, 0)
+        self.run()
 
     def _pieces(self, addr: int, size: int) -> list[tuple[Vma, int, int]]:
         """The mapped part from ``addr`` on, cut by area and by what fits a window."""
@@ -264,10 +264,23 @@ def access(t: Task, mm: MM, fn: Callable[[Access], T]) -> T:
     raise SysErr(errno.ESRCH)
 
 
+def read_remote(t: Task, mm: MM, addr: int, size: int, force: bool = False) -> bytes:
+    """What can be read from ``addr`` on, text with its own system calls. ``force``: protections aside. May suspend. Raises ESRCH."""
+    data = access(t, mm, lambda a: a.read(addr, size, force)) or b""
+    return t.k.patcher.own_text(t, mm, addr, data) if t.k.patcher is not None else data
+
+
+def write_forced(t: Task, mm: MM, addr: int, data: bytes) -> int:
+    """How much of ``data`` could be written, protections aside. May suspend. Raises ESRCH."""
+    if t.k.patcher is not None:
+        t.k.patcher.about_to_write(t, mm, addr, addr + len(data))
+    return access(t, mm, lambda a: a.write(addr, data, True)) or 0
+
+
 def read_memory(t: Task, mm: MM, addr: int, size: int) -> bytes:
     """For procfs: what can be read, b"" when nothing can."""
     try:
-        return access(t, mm, lambda a: a.read(addr, size)) or b""
+        return read_remote(t, mm, addr, size)
     except SysErr:
         return b""
 
@@ -289,4 +302,8 @@ def remap_shared(t: Task, inode: Inode, fd: int) -> None:
 
 
 def _remap(t: Task, mm: MM, areas: list[Vma], fd: int) -> None:
-    access(t, mm, lambda a: a.remap(areas, fd))
+    def anew(a: Access) -> None:
+        for v in areas:
+            a.map_file(v, v.start, v.end, fd)
+
+    access(t, mm, anew)

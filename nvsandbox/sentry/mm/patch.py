@@ -23,6 +23,7 @@ import logging
 import os
 import struct
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, final
 
 from ...platform.interface import (
@@ -40,6 +41,7 @@ from ...platform.interface import (
     RIP,
 )
 from ...platform.native._native import lib
+from ..kernel.remote import access
 from ..vfs.regular import RegMappable
 from .mm import MAP_PRIVATE
 from .vma import PAGE, PROT_EXEC, PROT_READ, PROT_WRITE, WRITTEN, Vma
@@ -432,16 +434,45 @@ class Patcher:
             if locked:
                 mm.unlock()
 
+    def _stretches(self, mm: MM, lo: int, hi: int) -> Iterator[tuple[Vma, int, int]]:
+        """Stretches mapped from a generation that reach into [lo, hi): whose text, from where to where."""
+        for p in mm.patches:
+            for a, b in p.gen.ranges:
+                a, b = p.base + a, p.base + b
+                if a < hi and lo < b:
+                    for v in mm.map.overlapping(max(lo, a), min(hi, b)):
+                        if v.file is not None and patchable(v) and self._same(v, p):
+                            yield v, max(v.start, a), min(v.end, b)
+
     def restore(self, t: Task, mm: MM, lo: int, hi: int) -> None:
         """Queues the file's own text back over what is patched in [lo, hi)."""
-        for p in list(mm.patches):
-            for a, b in p.gen.ranges:
-                for v in mm.map.overlapping(max(lo, p.base + a), min(hi, p.base + b)):
-                    if v.file is not None and patchable(v) and self._same(v, p):
-                        at, end = max(v.start, p.base + a), min(v.end, p.base + b)
-                        fd = v.file.mappable(t).host_fd(t, False)
-                        off = v.offset + at - v.start
-                        mm.host_mmap(t, at, end - at, v.prot, MAP_PRIVATE, fd, off)
+        for v, at, end in list(self._stretches(mm, lo, hi)):
+            mm.host_mmap(
+                t, at, end - at, v.prot, MAP_PRIVATE, _text_fd(t, v), v.offset + at - v.start
+            )
+
+    def own_text(self, t: Task, mm: MM, addr: int, data: bytes) -> bytes:
+        """``data``, read at ``addr`` of a process's memory, with the file's own bytes where text is patched. May suspend."""
+        stop = addr + len(data)
+        for v, lo, hi in list(self._stretches(mm, addr, stop)):
+            lo, hi = max(lo, addr), min(hi, stop)
+            own = os.pread(_text_fd(t, v), hi - lo, v.offset + lo - v.start)
+            if len(own) == hi - lo:  # or the file has become shorter
+                data = data[: lo - addr] + own + data[hi - addr :]
+        return data
+
+    def about_to_write(self, t: Task, mm: MM, lo: int, hi: int) -> None:
+        """[lo, hi) is about to be written past its protection: text there gets its own bytes back first, for good. May suspend."""
+        for v in mm.map.overlapping(lo, hi):
+            patched = list(self._stretches(mm, v.start, v.end))
+            if patched:
+                mm.map.replace(v.start, v.end, [v.with_(flags=v.flags | WRITTEN)])
+                fd = os.dup(_text_fd(t, v))
+                try:
+                    for _, at, end in patched:
+                        _map_own(t, mm, v, at, end, fd)
+                finally:
+                    os.close(fd)
 
     def emulate(self, t: Task) -> int:
         """After an invalid instruction: 1 when it was a system call in the middle of a patched site, whose registers are now as at
@@ -483,6 +514,16 @@ class Patcher:
             self.restore(t, mm, 0, 1 << 47)
             mm.patches.clear()
             t.thread.run()
+
+
+def _text_fd(t: Task, v: Vma) -> int:
+    """A descriptor of the file that ``v`` is text of. May suspend."""
+    assert v.file is not None
+    return v.file.mappable(t).host_fd(t, False)
+
+
+def _map_own(t: Task, mm: MM, v: Vma, lo: int, hi: int, fd: int) -> None:
+    access(t, mm, lambda a: a.map_file(v, lo, hi, fd))
 
 
 def identity_of(fd: int) -> tuple[int, ...]:

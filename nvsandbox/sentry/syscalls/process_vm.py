@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from ..abi.fcntl import UIO_MAXIOV
 from ..errors import SysErr
 from ..fs.proc_access import check_access
-from ..kernel.remote import access
+from ..kernel.remote import access, read_remote
 from .decode import CInt, CULong, Table, UserPtr, full
 from .file_rw import Iov, copy_in_iov
 
@@ -82,7 +82,7 @@ def _transfer(
 
 
 def _read_piece(t: Task, mm: MM, local: Iov, pos: int, addr: int, want: int) -> int:
-    return _to_local(t, local, pos, access(t, mm, lambda a: a.read(addr, want)))
+    return _to_local(t, local, pos, read_remote(t, mm, addr, want))
 
 
 def _write_piece(t: Task, mm: MM, local: Iov, pos: int, addr: int, want: int) -> int:
