@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import time
 from typing import Any, Final
 
@@ -48,11 +49,33 @@ def check() -> None:
         )
 
 
+def _connect(path: str) -> socket.socket:
+    """A D-Bus connection that has said who we are (D-Bus Specification, "Authentication Protocol"). Raises Failure.
+
+    BEGIN goes along with the rest, as sd-bus's clients do it: when it comes together with the first message, systemd reads both at
+    once, and looks at the message only when the next one comes."""
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(PATIENCE)
+    try:
+        s.connect(path)
+        who = str(os.geteuid()).encode().hex()
+        s.sendall(b"\0AUTH EXTERNAL %s\r\nBEGIN\r\n" % who.encode())
+        answer = b""
+        while len(answer) < 256 and not answer.endswith(b"\r\n") and (got := s.recv(1)):
+            answer += got
+    except OSError as e:
+        s.close()
+        raise Failure(f"systemd: connect: {reason(e)}") from None
+    if not answer.startswith(b"OK "):
+        s.close()
+        raise Failure("systemd: it does not let us in")
+    return s
+
+
 class Manager:
     """A connection to systemd. Raises Failure."""
 
     def __init__(self) -> None:
-        from jeepney.io.blocking import prep_socket
         from jeepney.low_level import Parser
         from jeepney.wrappers import DBusAddress
 
@@ -60,10 +83,7 @@ class Manager:
         self._parser = Parser()
         self._serial = 0
         bus = os.path.exists(SYSTEM_BUS)  # on systemd's own socket nobody answers a Hello
-        try:
-            self._sock = prep_socket(SYSTEM_BUS if bus else PRIVATE, timeout=PATIENCE)
-        except OSError as e:
-            raise Failure(f"systemd: connect: {reason(e)}") from None
+        self._sock = _connect(SYSTEM_BUS if bus else PRIVATE)
         if bus:
             from jeepney.bus_messages import MatchRule, message_bus
 
@@ -123,6 +143,11 @@ class Manager:
 
         self._ask(new_method_call(self._address, method, signature or None, args), job)
 
+    def _subscribe(self) -> None:
+        """Has it tell of the ends of jobs."""
+        with contextlib.suppress(Failure):  # "already subscribed" is no failure
+            self._call("Subscribe")
+
     def start(self, unit: str, slice_: str, ident: str, pid: int) -> None:
         """Makes the scope, with process ``pid`` in it; or a slice, which needs none. Raises Failure."""
         on: Property = ("", ("b", True))
@@ -135,8 +160,7 @@ class Manager:
             properties.append(("Wants", ("as", [slice_])))
         else:
             properties += [("Slice", ("s", slice_)), ("Delegate", on[1]), ("PIDs", ("au", [pid]))]
-        with contextlib.suppress(Failure):  # "already subscribed" is no failure
-            self._call("Subscribe")
+        self._subscribe()
         self._call("StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "replace", properties, [], job=True)  # fmt: skip
 
     def limit(self, unit: str, r: Resources, groups: Groups) -> None:
@@ -146,13 +170,12 @@ class Manager:
             self._call("SetUnitProperties", "sba(sv)", unit, True, found)
 
     def stop(self, unit: str) -> None:
-        """The unit goes, whatever state it is in; one that has gone by itself is no failure."""
-        for method, signature, args in (
-            ("StopUnit", "ss", (unit, "replace")),
-            ("ResetFailedUnit", "s", (unit,)),
-        ):
-            with contextlib.suppress(Failure):
-                self._call(method, signature, *args)
+        """The unit goes, whatever state it is in, and is gone afterwards; one that has gone by itself is no failure."""
+        self._subscribe()
+        with contextlib.suppress(Failure):
+            self._call("StopUnit", "ss", unit, "replace", job=True)
+        with contextlib.suppress(Failure):
+            self._call("ResetFailedUnit", "s", unit)
 
 
 def properties_of(r: Resources, v2: bool) -> list[Property]:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,9 +140,20 @@ def test_a_container_is_a_scope(world: World) -> None:
     )
     assert int(procs) >= 3  # nobody who stood in is among them: all are the sandbox's
     assert "pause" not in world.sh("ps -eo wchan:30,args | grep -v grep | grep do_sys_pause; true")
-    world.sh("$NV kill one KILL; sleep 0.3; $NV delete one")
+    world.sh("$NV kill one KILL; until $NV state one | grep -q stopped; do :; done; $NV delete one")
     assert world.sh("systemctl list-units --all --no-legend --no-pager 'nv-*'") == ""
     assert world.sh("find /sys/fs/cgroup -name 'nv-one*'") == ""
+
+
+def test_every_first_call_is_answered(world: World) -> None:
+    """systemd lets a message lie that comes together with the end of the authentication."""
+    script = """
+from nvsandbox.oci.systemd import Manager
+for _ in range(100):
+    with Manager() as m:
+        m._call("Subscribe")
+"""
+    assert world.sh(f"cd {REPO} && {sys.executable} -c '{script}'") == ""
 
 
 def test_what_fails_leaves_no_scope(world: World) -> None:
