@@ -18,6 +18,7 @@ hidden on a machine without protection keys is a program that reads its own text
 from __future__ import annotations
 
 import array
+import contextlib
 import fcntl
 import logging
 import os
@@ -41,9 +42,10 @@ from ...platform.interface import (
     RIP,
 )
 from ...platform.native._native import lib
+from ..errors import SysErr
 from ..kernel.remote import access
 from ..vfs.regular import RegMappable
-from .mm import MAP_PRIVATE
+from .mm import MAP_PRIVATE, TASK_SIZE
 from .vma import PAGE, PROT_EXEC, PROT_READ, PROT_WRITE, WRITTEN, Vma
 
 if TYPE_CHECKING:
@@ -329,7 +331,7 @@ class Patcher:
     ) -> None:  # fmt: skip
         """Text of ``file`` is being mapped (its mmap is queued): queues what maps the patched stretches over it."""
         m = file.mappable(t)
-        if not isinstance(m, RegMappable):
+        if not isinstance(m, RegMappable) or file.inode.writers > 0:
             return
         text = self._text_of(m, fd)
         self._look(text, fd, offset, size)
@@ -398,7 +400,7 @@ class Patcher:
         if v is None or v.file is None or not patchable(v):
             return
         m = v.file.mappable(t)
-        if not isinstance(m, RegMappable):
+        if not isinstance(m, RegMappable) or v.file.inode.writers > 0:
             return
         fd = m.host_fd(t, False)
         text = self._text_of(m, fd)
@@ -467,12 +469,25 @@ class Patcher:
             patched = list(self._stretches(mm, v.start, v.end))
             if patched:
                 mm.map.replace(v.start, v.end, [v.with_(flags=v.flags | WRITTEN)])
-                fd = os.dup(_text_fd(t, v))
-                try:
-                    for _, at, end in patched:
-                        _map_own(t, mm, v, at, end, fd)
-                finally:
-                    os.close(fd)
+                self._give_back(t, mm, patched)
+
+    def may_change(self, t: Task, m: RegMappable) -> None:
+        """``m``'s file may be written from now on: whoever maps text of it gets the file's own. May suspend."""
+        for mm in {id(mm): mm for u in t.k.every_task() if (mm := u.memory()) is not None}.values():
+            for p in list(mm.patches):
+                if p.text is m.text:
+                    patched = [s for s in self._stretches(mm, 0, TASK_SIZE) if self._same(s[0], p)]
+                    mm.patches.remove(p)
+                    with contextlib.suppress(SysErr):  # it is gone
+                        self._give_back(t, mm, patched)
+
+    def _give_back(self, t: Task, mm: MM, patched: list[tuple[Vma, int, int]]) -> None:
+        for v, lo, hi in patched:
+            fd = os.dup(_text_fd(t, v))
+            try:
+                _map_own(t, mm, v, lo, hi, fd)
+            finally:
+                os.close(fd)
 
     def emulate(self, t: Task) -> int:
         """After an invalid instruction: 1 when it was a system call in the middle of a patched site, whose registers are now as at
@@ -511,7 +526,7 @@ class Patcher:
         mm = t.mm
         mm.no_patch = True
         if mm.patches:
-            self.restore(t, mm, 0, 1 << 47)
+            self.restore(t, mm, 0, TASK_SIZE)
             mm.patches.clear()
             t.thread.run()
 

@@ -17,6 +17,7 @@ from ..vfs.leases import break_leases
 from ..vfs.namei import walk_at
 from ..vfs.notify import IN_ATTRIB, IN_MODIFY, notify
 from ..vfs.path import Dentry, Mount, Path
+from ..vfs.regular import get_write
 from .decode import CInt, CLong, CUInt, Table, UserPtr, full
 from .fs_stat import find
 
@@ -198,7 +199,7 @@ def sys_truncate(t: Task, path: UserPtr, size: CLong) -> int:
     i.permission(t, MAY_WRITE)
     _check_limit(t, i, size)
     break_leases(t, i, True, False)
-    i.get_write()
+    get_write(t, i)
     try:
         perm.truncate(t, i, size)
     finally:

@@ -42,7 +42,7 @@ def open_regular(t: Task, path: Path, flags: int, i: Inode) -> FileDescription:
     if i.locks is not None:
         break_leases(t, i, bool(flags & (3 | os.O_TRUNC)), bool(flags & os.O_NONBLOCK))
     if flags & 3:
-        i.get_write()
+        get_write(t, i)
     try:
         i.opened(t, flags)
     except SysErr:
@@ -50,6 +50,15 @@ def open_regular(t: Task, path: Path, flags: int, i: Inode) -> FileDescription:
             i.put_write()
         raise
     return RegFile(flags, path, i)
+
+
+def get_write(t: Task, i: Inode) -> None:
+    """``i`` is about to be written, until ``i.put_write``: text that is mapped from it has no patched call sites from here on. May
+    suspend. Raises ETXTBSY while it is executed."""
+    i.get_write()
+    m = i.map
+    if isinstance(m, RegMappable) and m.text is not None and t.k.patcher is not None:
+        t.k.patcher.may_change(t, m)
 
 
 class RegMappable(Mappable):
