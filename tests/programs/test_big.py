@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -145,15 +144,6 @@ if __name__ == "__main__":
     print(total)
     torch.save(net.state_dict(), "/tmp/net.pt"); print(sorted(torch.load("/tmp/net.pt"))[0])
 """
-
-
-@pytest.fixture(scope="session")
-def big_root() -> Path:
-    done = subprocess.run(
-        [REPO / "tools" / "mkprograms.sh", *filter(None, [os.environ.get("NVSANDBOX_CACHE")])],
-        stdout=subprocess.PIPE, check=True, text=True,
-    )  # fmt: skip
-    return Path(done.stdout.splitlines()[-1])
 
 
 @pytest.fixture
