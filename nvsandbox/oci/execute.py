@@ -47,7 +47,7 @@ def execute(g: Globals, v: Values, args: list[str]) -> int:
 
 
 def _join(groups: Groups) -> None:
-    """All processes of a sandbox are in its group: ours that stays, too."""
+    """Who stands for a program by its pid is in the container's group, as the program is with runc."""
     with contextlib.suppress(Failure):
         cgroups.join(groups, os.getpid())
 
@@ -145,8 +145,8 @@ def _foreground(
             _size(process, terminal)
         ident = spawn(sock, process, fds)
         r = relay.Relay(sock, ident, terminal)
-        _join(groups)  # the program runs meanwhile
         if pid_file:
+            _join(groups)  # the program runs meanwhile
             relay.write_pid_file(pid_file, os.getpid())
         if pump is not None:
             for fd in fds[:2]:
