@@ -112,7 +112,7 @@ COMMANDS: Final[dict[str, Cmd]] = {
         "nvsandbox.cli.warm:warm",
         "Keep sandboxes ready: `do` with the same root, volumes and flags takes one instead of starting one.",
         (
-            *_SANDBOX, opt("number,n", "int", "How many.", 1, metavar="N"),
+            *_SANDBOX, opt("number,n", "int", "How many; 0: only the process they are forked from, at half the time of a start.", 1, metavar="N"),
             opt("foreground", "flag", "Stay in the foreground."), opt("stop", "flag", "End all that are kept."),
         ),
         "", 0, 0,

@@ -208,7 +208,8 @@ class Space:
 
     def never_born(self) -> None:
         """The process for this space never came to be."""
-        self.reaped()
+        if self.reaped():
+            self.release()
 
     def thread_exited(self, th: Thread) -> None:
         """The host thread has been told to exit; its signal stack is in use until it has."""
@@ -271,19 +272,19 @@ class Space:
         """One kernel thread less uses it."""
         self.users -= 1
         if self.dead and self.users == 0:
-            self._release()
+            self.release()
 
-    def reaped(self) -> None:
-        """The host process is gone."""
+    def reaped(self) -> bool:
+        """The host process is gone. Whether no task uses it any more, and ``release`` is to be called."""
         if self.killed and self.pidfd >= 0:
             lib.nv_dying(-1)
         self.killed = self.dead = True
         for th in self.threads.values():
             lib.nv_drop(th.cdata)
-        if self.users == 0:
-            self._release()
+        return self.users == 0
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Lets go of its memory and descriptors."""
         for th in [*self.threads.values(), *self._zombie_slots]:
             free_thread(th)
         self.threads.clear()

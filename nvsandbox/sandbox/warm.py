@@ -72,13 +72,14 @@ def seen(config: SandboxConfig) -> Seen:
 
 @final
 class Pool:
-    """``size`` sandboxes of one configuration, each taken once and replaced. ``outlive``: they end with their takers."""
+    """``size`` sandboxes of one configuration, each taken once and replaced. With none, or when all are taken, one is forked from this
+    process, which has imported what it needs. ``outlive``: they end with their takers."""
 
     def __init__(self, config: SandboxConfig, size: int, outlive: bool = False) -> None:
         from .launch import load
 
-        if not 0 < size <= MAX_SIZE:
-            raise Failure(f"a pool of {size}: 1 to {MAX_SIZE} are possible")
+        if not 0 <= size <= MAX_SIZE:
+            raise Failure(f"a pool of {size}: 0 to {MAX_SIZE} are possible")
         load()
         self.config = config
         self.key = key(config)

@@ -113,6 +113,36 @@ def test_more_at_once_than_are_ready(nv: Nv, tree: Path, front: list[str], keepe
     assert [p.communicate(timeout=60)[0] for p in procs] == [f"{i}\n" for i in range(6)]
 
 
+def test_a_keeper_of_none_forks_one_when_it_is_asked(nv: Nv, tree: Path, front: list[str]) -> None:
+    before = keepers()
+    assert nv("warm", "-n", "0", "--rootfs", str(tree)).stdout.startswith("0 ready")
+    (pid,) = keepers() - before
+    assert not children(pid)
+    argv = [
+        *front,
+        "--root",
+        str(tree.parent / "state"),
+        "do",
+        "--rootfs",
+        str(tree),
+        "--",
+        "sh",
+        "-c",
+        "echo up; read x",
+    ]
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPO
+    ) as p:
+        assert p.stdout is not None and p.stdout.readline() == "up\n"
+        assert "nv-sentry" in {comm(c) for c in children(pid)}
+        p.communicate("\n", timeout=60)
+    assert p.returncode == 0
+    deadline = time.monotonic() + 20
+    while children(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not children(pid)
+
+
 def test_a_changed_root_is_seen(nv: Nv, tree: Path, keeper: int) -> None:
     (tree / "new").write_text("new")
     assert nv("do", "--rootfs", str(tree), "--", "cat", "/new").stdout == "new"
@@ -244,7 +274,7 @@ def test_no_interpreter_is_needed_where_a_sandbox_is_kept(
         subprocess.run(["umount", tree / "usr"], check=True)
 
 
-@pytest.mark.parametrize("n", ["0", "-1", str(MAX_SIZE + 1)])
+@pytest.mark.parametrize("n", ["-1", str(MAX_SIZE + 1)])
 def test_sizes_that_are_refused(nv: Nv, tree: Path, n: str) -> None:
     r = nv("warm", "-n", n, "--rootfs", str(tree))
     assert r.returncode == 1
@@ -263,4 +293,4 @@ def test_a_pool_of_the_library(rootfs: Path) -> None:
         one.close()
         two.close()
     with pytest.raises(SandboxError):
-        Sandbox.pool(0, rootfs=rootfs)
+        Sandbox.pool(-1, rootfs=rootfs)

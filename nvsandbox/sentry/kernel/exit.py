@@ -78,8 +78,9 @@ def _await_change(ns: PidNamespace, loop: EventLoop) -> None:
     loop.suspend()
 
 
-def leave_mm(t: Task) -> None:
-    """Lets go of the address space: at exit, and at exec. Its host thread ends, or goes back to the vfork parent."""
+def leave_mm(t: Task, later: bool = False) -> None:
+    """Lets go of the address space: at exit, and at exec. Its host thread ends, or goes back to the vfork parent. ``later``: a process
+    that ends takes a core for a while, which is to go to something else first."""
     mm, th = t.mm, t.thread
     if mm is t.k.no_mm:
         return
@@ -103,7 +104,10 @@ def leave_mm(t: Task) -> None:
         done.wake()
     elif last:
         t.k.drop_thread(th)
-        mm.space.kill()
+        if later:
+            t.k.loop.later.append(mm.space.kill)
+        else:
+            mm.space.kill()
     elif mm.space.killed:
         t.k.drop_thread(th)
     else:

@@ -174,7 +174,8 @@ class Kernel:
                 continue
             if not space.killed:
                 self._stub_died(space, status)  # while it is still known which threads ran
-            space.reaped()
+            if space.reaped():
+                self.loop.later.append(space.release)
             for th in list(self.threads.values()):
                 if th.native.space is space and th.token is not None:
                     token, th.token = th.token, None

@@ -25,6 +25,8 @@ from ...platform.native.hot import Event, Trap, wait, work
 T = TypeVar("T")
 WORKERS: Final = 4
 NONE: Final = -1
+MOST_LATER: Final = 8
+QUIET: Final = 10_000  # ns without an event
 
 
 @final
@@ -54,6 +56,8 @@ class EventLoop:
         self.ready: deque[tuple[greenlet, Any]] = deque()
         # done as soon as a reply is out, while applications run; must not suspend
         self.chores: deque[Callable[[], None]] = deque()
+        # done one at a time when there is no event for a moment, or too many of them; must not suspend
+        self.later: deque[Callable[[], None]] = deque()
         self._idle: list[greenlet] = []
         self._root = getcurrent()
         self._factory = greenlet(self._make_loops, self._root)
@@ -142,6 +146,13 @@ class EventLoop:
         while timers and timers[0][2].callback is None:
             heapq.heappop(timers)
         deadline = timers[0][0] if timers else NONE
+        later = self.later
+        if later:
+            soon = time.monotonic_ns() + QUIET
+            deadline = min(deadline, soon) if timers else soon
+            if len(later) > MOST_LATER:
+                self._settle()
+                later.popleft()()
         if self._owed is not None:
             owed, self._owed = self._owed, None
             ev = owed.reply_wait(self._owed_rax, deadline)
@@ -151,6 +162,8 @@ class EventLoop:
             self.on_event(ev)
         else:
             self._poll_done()
+            if later and not self.ready:
+                later.popleft()()
 
     def _poll_done(self) -> None:
         """Descriptors and timers that nv_wait stopped for."""

@@ -83,7 +83,7 @@ class StubPool:
                 break
             self.k.drop_thread(th)
         if not self._making:
-            self.k.loop.spawn(self.refill)
+            self.k.loop.later.append(lambda: self.k.loop.spawn(self.refill))
         return space, th
 
     def refill(self) -> None:

@@ -253,7 +253,7 @@ def exec_program(t: Task, prog: Program) -> None:
     t.thread, t.mm = old
     _kill_others(t)
     if t.memory() is not None:
-        leave_mm(t)
+        leave_mm(t, True)
     t.thread, t.mm = th, mm
     t.creds = creds
     t.publish()
