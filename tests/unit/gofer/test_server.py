@@ -322,6 +322,18 @@ def test_what_a_brief_walk_left_out_is_asked_for_when_it_is_looked_at(deep: Path
         assert c.ahead.looks  # the next walk is not brief
 
 
+def test_a_name_that_is_not_there_is_asked_for_once(deep: Path) -> None:
+    with serve(deep) as c:
+        fs, t = overlay(c)
+        assert fs.root is not None
+        assert code(fs.root.lookup, t, b"nothing") == errno.ENOENT
+        asked = c.requests
+        assert code(fs.root.lookup, t, b"nothing") == errno.ENOENT
+        assert c.requests == asked
+        assert code(fs.root.lookup, t, b"nothing else") == errno.ENOENT
+        assert c.requests > asked
+
+
 def test_what_is_gone_since_a_brief_walk_is_not_found(deep: Path) -> None:
     with serve(deep) as c:
         d, t = walked(c, deep)
