@@ -174,8 +174,8 @@ def run(args: argparse.Namespace, rows: set[str], res: Results) -> None:
         flags.append(f"--rows={','.join(sorted(net))}")
         for _ in range(args.repeat):
             apart("bench.network", flags, net, res)
-    if engines:
-        apart("bench.engines", [], engines, res)
+    if engines and platforms:
+        apart("bench.engines", [f"--platform={platforms[0]}"], engines, res)
 
 
 def said(what: str) -> None:

@@ -1,11 +1,13 @@
 """What container engines take with each runtime: ``python -m bench.engines``, as root; prints ``RUNTIME ROW NANOSECONDS``.
 
 Rows: ``docker_run`` and ``podman_run`` (``run --rm busybox true``), ``docker_exec``, and of a runtime's own calls in a container that runs
-``call_state``, ``call_kill``, ``call_exec``. Engines that are not installed are named on standard error. Runs are interleaved.
+``call_state``, ``call_kill``, ``call_exec``. Ours is on one platform. Engines that are not installed are named on standard error. Runs
+are interleaved.
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import itertools
 import json
@@ -56,11 +58,19 @@ def image() -> bytes:
     return out.getvalue()
 
 
-def install(base: Path, engine: str, config: Path) -> Path:
+def install(base: Path, engine: str, config: Path, platform: str) -> Path:
     """The launcher that engines are given."""
     where: Argv = ["--engine", engine, "--config", config, "--bin-dir", base / "bin"]
     subprocess.run(
-        [NVSANDBOX, "install", *where, "--runtime-name", "nvsandbox"],
+        [
+            NVSANDBOX,
+            "install",
+            *where,
+            "--runtime-name",
+            "nvsandbox",
+            "--",
+            f"--platform={platform}",
+        ],
         check=True,
         stdout=subprocess.DEVNULL,
     )
@@ -82,9 +92,9 @@ def took(argv: Argv, env: dict[str, str]) -> int | str:
 
 
 @contextmanager
-def dockerd(base: Path) -> Iterator[dict[str, str]]:
+def dockerd(base: Path, platform: str) -> Iterator[dict[str, str]]:
     """A private daemon with the image; the environment for `docker`."""
-    install(base, "docker", base / "daemon.json")
+    install(base, "docker", base / "daemon.json", platform)
     env = {**os.environ, "DOCKER_HOST": f"unix://{base}/docker.sock", "PATH": PATH}
     flags: Argv = [
         "--config-file", base / "daemon.json", "--host", env["DOCKER_HOST"], "--data-root", base / "data", "--exec-root",
@@ -111,8 +121,8 @@ def dockerd(base: Path) -> Iterator[dict[str, str]]:
         daemon.wait(60)
 
 
-def docker(base: Path) -> Iterator[tuple[str, str, int | str]]:
-    with dockerd(base) as env, ExitStack() as stack:
+def docker(base: Path, platform: str) -> Iterator[tuple[str, str, int | str]]:
+    with dockerd(base, platform) as env, ExitStack() as stack:
         ids = {}
         for rt in RUNTIMES:
             run = ["docker", "run", "-d", f"--runtime={rt}", "busybox", "sleep", "600"]
@@ -130,13 +140,13 @@ def docker(base: Path) -> Iterator[tuple[str, str, int | str]]:
                         yield rt, row, ns
 
 
-def podman(base: Path) -> Iterator[tuple[str, str, int | str]]:
+def podman(base: Path, platform: str) -> Iterator[tuple[str, str, int | str]]:
     config = base / "containers.conf"
     config.write_text(
         '[containers]\ndefault_ulimits=["nofile=1024:1024","nproc=1024:1024"]\n'
         f'[engine]\ncgroup_manager="cgroupfs"\nevents_logger="file"\ntmp_dir="{base}/tmp"\n'
     )
-    install(base, "podman", config)
+    install(base, "podman", config, platform)
     env = {**os.environ, "CONTAINERS_CONF": str(config), "PATH": PATH}
     flags: Argv = [
         "podman", "--root", base / "root", "--runroot", base / "run", "--storage-driver", "overlay",
@@ -154,11 +164,12 @@ def podman(base: Path) -> Iterator[tuple[str, str, int | str]]:
         subprocess.run([*flags, "system", "reset", "-f"], check=False, **quiet)
 
 
-def calls(base: Path) -> Iterator[tuple[str, str, int | str]]:
+def calls(base: Path, platform: str) -> Iterator[tuple[str, str, int | str]]:
     """What a runtime takes by itself."""
     (base / "root").mkdir()
     subprocess.run(["tar", "-x", "-C", base / "root"], input=image(), check=True)
-    programs = {"runc": "runc", "nvsandbox": str(install(base, "docker", base / "daemon.json"))}
+    ours = install(base, "docker", base / "daemon.json", platform)
+    programs = {"runc": "runc", "nvsandbox": str(ours)}
     env = {**os.environ, "PATH": PATH}
     null = subprocess.DEVNULL
     with ExitStack() as stack:
@@ -190,6 +201,10 @@ def calls(base: Path) -> Iterator[tuple[str, str, int | str]]:
 
 def main() -> int:
     end_in_order()
+    p = argparse.ArgumentParser(prog="bench.engines", description=__doc__)
+    p.add_argument("--platform", default="systrap", help="ours")
+    platform = p.parse_args().platform
+    names = {"nvsandbox": f"nvsandbox-{platform}"}
     if os.geteuid() != 0:
         print("bench.engines: needs root", file=sys.stderr)
         return 0
@@ -202,11 +217,16 @@ def main() -> int:
         if need("busybox", "runc", *programs):
             with tempfile.TemporaryDirectory(prefix="nvbench", ignore_cleanup_errors=True) as d:
                 try:
-                    for runtime, row, value in kind(Path(d)):
-                        print(runtime, row, value, flush=True)
+                    for runtime, row, value in kind(Path(d), platform):
+                        print(names.get(runtime, runtime), row, value, flush=True)
                 except (OSError, subprocess.SubprocessError) as e:  # made ready for all runtimes
                     for runtime, row in itertools.product(RUNTIMES, rows):
-                        print(runtime, row, f"! {one_line(str(e), 'failed')}", flush=True)
+                        print(
+                            names.get(runtime, runtime),
+                            row,
+                            f"! {one_line(str(e), 'failed')}",
+                            flush=True,
+                        )
     return 0
 
 
