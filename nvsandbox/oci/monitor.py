@@ -14,8 +14,10 @@ import socket
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..failure import Failure
+from ..platform.native._native import lib
 from ..sandbox import control, handover
 from ..sandbox.config import SandboxConfig
+from ..sandbox.sentry_process import SentryProcess
 from . import cgroups, namespaces, relay
 from .cgroups import Groups
 from .spec import Namespace
@@ -58,15 +60,16 @@ def give(plan: Plan, link: socket.socket) -> None:
 def main(link: socket.socket) -> None:
     """In the forked child; never returns."""
     try:
-        _load_sentry()
-        got = handover.take(link)
+        sentry = SentryProcess()  # imports what it needs while we do
+        _load()
+        got = handover.take(link, sentry.ctl)
         if got is None:
             return
-        plan, link = got
-        keep = {link.fileno(), plan.listener, plan.terminal, *plan.stdio}
+        plan, link, (sentry.ctl,) = got
+        keep = {link.fileno(), sentry.ctl.fileno(), plan.listener, plan.terminal, *plan.stdio}
         keep.add(plan.config.mount_ns)
         relay.close_except(keep)
-        _oom_score(plan.oom_score_adj)
+        _oom_score(plan.oom_score_adj, os.getpid(), sentry.pid)
         namespaces.enter(plan.namespaces, os.fsdecode(plan.config.hostname))
         auto = plan.config.network == "auto"
         if auto:
@@ -82,9 +85,14 @@ def main(link: socket.socket) -> None:
         if plan.pod:
             from . import pods
 
+            sentry.drop()
             pods.run(plan, link)
+        elif plan.config.network == "host":  # that of the namespace we are in now
+            sentry.drop()
+            _run(plan, link, auto, None)
         else:
-            _run(plan, link, auto)
+            cgroups.join(plan.groups, sentry.pid)
+            _run(plan, link, auto, sentry)
     except Failure as e:
         _tell(link, e)
     except OSError as e:
@@ -95,13 +103,13 @@ def main(link: socket.socket) -> None:
         os._exit(1)
 
 
-def _load_sentry() -> None:
-    """Everything the sandbox's processes share: imported before the group is joined, which is not charged for it."""
+def _load() -> None:
+    """What we share with the gofer: imported before the group is joined, which is not charged for it."""
     import gc
 
-    from ..sandbox import launch
+    from ..gofer import main  # noqa: F401
+    from ..sandbox import launch  # noqa: F401
 
-    launch.load()
     gc.disable()
     gc.freeze()
 
@@ -114,10 +122,10 @@ def _tell(link: socket.socket, e: Failure) -> None:
             pass
 
 
-def _oom_score(adj: int | None) -> None:
-    """Inherited by the stubs; lowering it is not always permitted, and then it stays."""
-    if adj is not None:
-        with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as f:
+def _oom_score(adj: int | None, *pids: int) -> None:
+    """Of these processes, and of their children to come; lowering it is not always permitted, and then it stays."""
+    for pid in pids if adj is not None else ():
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/oom_score_adj", "w") as f:
             f.write(str(adj))
 
 
@@ -165,14 +173,14 @@ def wait_for_hooks(link: socket.socket) -> None:
         raise Failure("create was interrupted")
 
 
-def _run(plan: Plan, link: socket.socket, auto: bool) -> None:
+def _run(plan: Plan, link: socket.socket, auto: bool, sentry: SentryProcess | None) -> None:
     from ..sandbox.launch import RunningSandbox
 
     hooked = plan.config.mount_ns >= 0  # the gofer is to see what hooks mount
     if hooked:
         wait_for_hooks(link)
     listener = socket.socket(fileno=plan.listener)
-    sb = RunningSandbox(plan.config, listener, own_name="nv-init")
+    sb = RunningSandbox(plan.config, listener, own_name="nv-init", sentry=sentry)
     stubs_die_first(children(sb.sentry_pid), plan.config.memory)
     listener.close()
     if not hooked:
@@ -191,6 +199,7 @@ def _run(plan: Plan, link: socket.socket, auto: bool) -> None:
         keep |= takeover.fds()
     relay.close_except(keep)
     relay.set_title([control.raw(a) for a in plan.process["argv"]])
+    lib.nv_forget_text()  # of it all, little is needed to wait
     r = relay.Relay(sb.ctl, ident, plan.terminal)
     r.disk = disk
     watched = [os.pidfd_open(sb.gofer_pid), os.pidfd_open(sb.sentry_pid)]

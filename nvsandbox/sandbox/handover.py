@@ -28,8 +28,10 @@ def give(sock: socket.socket, order: object, numbers: set[int]) -> None:
         os.close(memory)
 
 
-def take(sock: socket.socket) -> tuple[Any, socket.socket] | None:
-    """The order, and the connection, which may have another number now; None when nobody will give one."""
+def take(
+    sock: socket.socket, *others: socket.socket
+) -> tuple[Any, socket.socket, list[socket.socket]] | None:
+    """The order, the connection and ``others``, which may have other numbers now; None when nobody will give one."""
     data, fds, _flags, _addr = socket.recv_fds(sock, 4096, MAX_FDS)
     if not fds:
         return None
@@ -39,16 +41,18 @@ def take(sock: socket.socket) -> tuple[Any, socket.socket] | None:
         f.seek(0)
         order = pickle.load(f)
     numbers = [int(n) for n in data.split()]
-    return order, socket.socket(fileno=_place(sock.detach(), fds[1:], numbers))
+    own = [s.detach() for s in (sock, *others)]
+    moved = [socket.socket(fileno=fd) for fd in _place(own, fds[1:], numbers)]
+    return order, moved[0], moved[1:]
 
 
-def _place(sock: int, fds: list[int], numbers: list[int]) -> int:
-    """Gives descriptors the numbers they have with the giver; the connection's new one."""
+def _place(own: list[int], fds: list[int], numbers: list[int]) -> list[int]:
+    """Gives descriptors the numbers they have with the giver; the new ones of our own."""
     above = max(numbers, default=2) + 1
-    high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, above) for fd in (sock, *fds)]
-    for fd in (sock, *fds):
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, above) for fd in (*own, *fds)]
+    for fd in (*own, *fds):
         os.close(fd)
-    for fd, n in zip(high[1:], numbers, strict=True):
+    for fd, n in zip(high[len(own) :], numbers, strict=True):
         os.dup2(fd, n, inheritable=False)
         os.close(fd)
-    return high[0]
+    return high[: len(own)]

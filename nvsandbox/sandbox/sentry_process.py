@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn, final
@@ -70,7 +71,8 @@ class SentryProcess:
     def drop(self) -> None:
         """Ends it: there is nothing to run."""
         self.ctl.close()
-        with contextlib.suppress(ChildProcessError):
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
 
 
@@ -80,7 +82,7 @@ def _wait_and_run(ctl: socket.socket) -> None:
     got = handover.take(ctl)
     if got is None:
         return
-    (config, gofer, log_fd, listener, ident), ctl = got
+    (config, gofer, log_fd, listener, ident), ctl, _ = got
     sentry_main.run(config, gofer, ctl, ident, log_fd, listener)
 
 
