@@ -133,6 +133,7 @@ def make(
     state.save(directory, st)
     _create_hooks(s, st, pid, config.mount_ns)
     link.send(b"go")
+    cgroups.hasten(groups, link.fileno())
     _expect(link, b"created")
     st["status"] = state.CREATED
     st["sessions"] = sorted(cgroups.sessions_below(groups, pid))

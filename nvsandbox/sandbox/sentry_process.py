@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn, final
+from typing import TYPE_CHECKING, Final, NoReturn, final
 
 from ..failure import Failure
 from ..platform.native._native import lib
@@ -20,15 +20,19 @@ from . import handover, isolate
 if TYPE_CHECKING:
     from .config import SandboxConfig
 
+MAX_WORD: Final = 1024  # bytes
+
 
 @final
 class SentryProcess:
-    """``ctl``: our end of the control connection; ``pid``: whom to wait for."""
+    """``ctl``: our end of the control connection; ``pid``: whom to wait for; ``loaded`` is called when it has imported what it needs and
+    has no configuration yet."""
 
     def __init__(self, outlives: bool = False) -> None:
         """``outlives``: it ends with the control connection only, not with us. Raises Failure."""
         if os.geteuid() != 0:
             isolate.become_root()
+        self.loaded: Callable[[], None] | None = None
         self.ctl, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         launcher = 0 if outlives else os.getpid()
 
@@ -63,6 +67,11 @@ class SentryProcess:
         """Lets it go on, with these descriptors of ours (-1: none) and those ``config`` names. ``ident``: a number no other
         sandbox has now, for its host uid. Raises Failure."""
         try:
+            word = self.ctl.recv(MAX_WORD)
+            if word != b"\n":
+                raise Failure(word.decode("utf-8", "replace") or "the sentry did not start")
+            if self.loaded is not None:
+                self.loaded()
             numbers = {gofer, log_fd, listener} | config.descriptors()
             handover.give(self.ctl, (config, gofer, log_fd, listener, ident), numbers)
         except OSError:
@@ -77,8 +86,12 @@ class SentryProcess:
 
 
 def _wait_and_run(ctl: socket.socket) -> None:
-    from . import sentry_main
-
+    try:
+        from . import sentry_main
+    except Exception as e:
+        ctl.send(f"sentry: {type(e).__name__}: {e}".encode("utf-8", "replace")[:MAX_WORD])
+        return
+    ctl.send(b"\n")
     got = handover.take(ctl)
     if got is None:
         return
