@@ -57,6 +57,7 @@ class FakeLoop:
         self.hooks: list[
             Callable[[], None]
         ] = []  # "other tasks": each runs once when we would sleep
+        self.held: dict[WaitQueue, None] = {}  # whose wakes are put off until then
 
     def watch_fd(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
         self.fds[fd] = (events, callback)
@@ -83,7 +84,21 @@ class FakeLoop:
     def run_in_worker(self, fn: Callable[[], Any]) -> Any:
         return fn()
 
+    def hold(self, queue: WaitQueue) -> None:
+        self.held[queue] = None
+
+    def wake_now(self, queue: WaitQueue) -> None:
+        self.held.pop(queue, None)
+        queue.wake()
+
+    def wake_held(self) -> None:
+        for q in list(self.held):
+            self.wake_now(q)
+
     def step(self) -> None:
+        if self.held:
+            self.wake_held()
+            return
         if self.hooks:
             self.hooks.pop(0)()
             return
@@ -225,6 +240,7 @@ class FakeTask:
         self.signals: list[int] = []  # what send_signal_self was given
         self.personality = self.seccomp = 0
         self.filter = None
+        self.waits = 0
         self.pending = False  # what signal_pending answers, and makes wait raise Restart
 
     def memory(self) -> None:
@@ -306,13 +322,18 @@ class FakeTask:
         self.signals.append(sig)
 
     def wait(
-        self, *queues: WaitQueue, deadline: int | None = None, interruptible: bool = True
-    ) -> bool:
+        self, *queues: WaitQueue, deadline: int | None = None, interruptible: bool = True, soon: bool = True,
+        held: bool = False,
+    ) -> bool:  # fmt: skip
         woken: list[bool] = []
         w = Waiter(lambda events: woken.append(True), POLL_ALL)
+        self.waits += 1
+        loop = self.k.loop
+        loop.wake_held()
         for q in queues:
             q.add(w)
-        loop = self.k.loop
+            if held:
+                loop.hold(q)
         timer = None
         expired: list[bool] = []
         if deadline is not None:

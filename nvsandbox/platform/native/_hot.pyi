@@ -12,6 +12,9 @@ def put(into: bytearray, at: int, data: bytes, /) -> None:
 def work(more: int, /) -> None:
     """So many more jobs of worker threads: while there are any they get the GIL."""
 
+def hold(on: bool, /) -> None:
+    """Wakes are put off until ``wait`` returns None, which it does at the latest after 150 microseconds, and before it sleeps."""
+
 def entries_ok(records: bytes, text: bytes, /) -> bool:
     """Whether these are listed entries (walk.h): each name one component, each mode one that a file can have."""
 

@@ -122,6 +122,11 @@ static PyObject *work(PyObject *m, PyObject *more) {
   return none_or_error();
 }
 
+static PyObject *hold(PyObject *m, PyObject *on) {
+  nv_hold(on == Py_True);
+  Py_RETURN_NONE;
+}
+
 static PyObject *trap_reply(PyObject *self, PyObject *rax) {
   struct nv_task *t = of(self);
   int64_t r = I64(rax);
@@ -399,6 +404,7 @@ static PyType_Spec trap_spec = {.name = "nvsandbox.platform.native._hot.Trap",
 static PyMethodDef functions[] = {{"put", FAST(put), NULL},
                                   {"wait", wait_, METH_O, NULL},
                                   {"work", work, METH_O, NULL},
+                                  {"hold", hold, METH_O, NULL},
                                   {"entries_ok", nv_py_entries_ok, METH_VARARGS, NULL},
                                   {"walk_part", nv_py_walk_part, METH_VARARGS, NULL},
                                   {"list_names", nv_py_list_names, METH_VARARGS, NULL},

@@ -28,7 +28,9 @@
 #define SPIN_AWAIT_NS 500000 /* for one that works for us on another core: a part of a walk */
 #define SPIN_GAIN_NS 10000   /* what a spin that finds its event saves */
 #define CREDIT_MAX_NS 1000000
-#define POLL_EVERY 64 /* events between two looks at the descriptors */
+#define HOLD_NS 150000      /* how long wakes may be put off while events come */
+#define HOLD_QUIET_NS 20000 /* and without one */
+#define POLL_EVERY 64       /* events between two looks at the descriptors */
 
 static struct {
   int eventfd, epfd, ncpu;
@@ -42,6 +44,7 @@ static struct {
   uint32_t waited;   /* clock cycles the last event had been there */
   uint32_t awaiting; /* answers that are to come by a descriptor, soon */
   int32_t dying;     /* processes of ours that have been killed and are not gone yet */
+  uint64_t held;     /* wakes are put off until then; 0: none are */
   struct epoll_event ready[MAX_READY];
   int nready;
   uint32_t hot_first, hot_factor;
@@ -361,6 +364,8 @@ void nv_await(uint32_t n) { L.awaiting = n; }
 
 void nv_dying(int32_t more) { L.dying += more; }
 
+void nv_hold(int on) { L.held = on ? now_ns() + HOLD_NS : 0; }
+
 int nv_ready(int32_t *out, int max) {
   int n = L.nready < max / 2 ? L.nready : max / 2;
   for (int i = 0; i < n; i++) {
@@ -405,6 +410,8 @@ static struct nv_task *next_event(int64_t deadline) {
   struct nv_task *t;
   if (nv_pt.on)
     nv_pt_poll();
+  if (L.held && L.held <= t0)
+    return NULL;
   if (L.since_poll < POLL_EVERY) {
     if ((t = find()))
       return got(t, 0);
@@ -447,6 +454,8 @@ static struct nv_task *next_event(int64_t deadline) {
     uint64_t before = now_ns();
     if (before - t0 > budget || (deadline >= 0 && (uint64_t)deadline <= before))
       break;
+    if (L.held && (L.held <= before || before - t0 > HOLD_QUIET_NS))
+      break;
     nv_stats.spins++;
     if (L.awaiting && poll_fds(0)) {
       spin_paid();
@@ -455,6 +464,8 @@ static struct nv_task *next_event(int64_t deadline) {
     sched_yield(); /* the thread we wait for may share this core */
     gap = now_ns() - before;
   }
+  if (L.held)
+    return NULL;
   for (;;) {
     __atomic_exchange_n(&L.kuser->sentry_asleep, 1, __ATOMIC_SEQ_CST);
     if ((t = find())) {

@@ -66,7 +66,8 @@ struct nv_task *nv_task_new(uint32_t id, char *slots, char *cmds, uint64_t stub_
                             uint32_t index);
 void nv_task_free(struct nv_task *t);
 
-/* The next event's task, or NULL when descriptors are ready or the deadline has passed. */
+/* The next event's task, or NULL when descriptors are ready, the deadline has passed, or wakes are
+ * put off (nv_hold) and no more events come for a moment. */
 struct nv_task *nv_wait(int64_t deadline_ns);
 /* Called before nv_wait sleeps. */
 extern void (*nv_before_sleep)(void);
@@ -105,6 +106,8 @@ void nv_drop(struct nv_task *t);
 void nv_await(uint32_t n);
 /* So many more processes have been killed, whose ends take their time on some core. */
 void nv_dying(int32_t more);
+/* The caller puts wakes off until nv_wait returns NULL, which it soon does; 0: no longer. */
+void nv_hold(int on);
 /* Descriptors that nv_wait found ready: fd and events alternate. */
 int nv_ready(int32_t *out, int max);
 

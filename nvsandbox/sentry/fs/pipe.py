@@ -14,6 +14,7 @@ import os
 from collections import deque
 from typing import TYPE_CHECKING, Final, final
 
+from ...platform.interface import DATA_LEN
 from ..errors import Restart, SysErr
 from ..kernel.creds import CAP_SYS_RESOURCE
 from ..kernel.wait import POLL_READ, POLL_WRITE, POLLERR, POLLHUP, Waiter, WaitQueue
@@ -31,6 +32,8 @@ DEF_SLOTS: Final = 16
 MIN_SLOTS: Final = 2
 SIGPIPE: Final = 13
 FIONREAD: Final = 0x541B
+# A writer that has not waited for anything since so many writes doesn't take turns with the reader.
+STREAM: Final = 8
 # Pages all pipes of the sandbox may be sized to: beyond the first, what is unprivileged gets small pipes
 # (Linux: pipe-user-pages-soft), beyond the second nobody gets more.
 SOFT_PAGES: Final = 1 << 17
@@ -62,8 +65,8 @@ class Pipe:
     """The buffer between the ends, and who holds them."""
 
     __slots__ = (
-        "bytes", "inode", "max_slots", "r_counter", "rd_queue", "readers", "slots", "w_counter",
-        "wr_queue", "writers",
+        "asleep", "bytes", "inode", "last", "max_slots", "r_counter", "rd_queue", "readers", "slots", "streak",
+        "w_counter", "waits", "want", "wr_queue", "writer", "writers",
     )  # fmt: skip
 
     def __init__(self, t: Task, inode: Inode) -> None:
@@ -80,6 +83,12 @@ class Pipe:
         self.r_counter = self.w_counter = 0
         self.rd_queue = WaitQueue()  # becomes readable, or a writer comes
         self.wr_queue = WaitQueue()
+        self.asleep = 0  # readers in read(2)
+        self.want = 0  # how much the last of them takes without a round trip
+        self.writer: Task | None = None  # who wrote last
+        self.waits = 0  # how often that one had waited then
+        self.streak = 0  # how often it had written since it waited
+        self.last = 0  # bytes it wrote at last
 
     @property
     def size(self) -> int:
@@ -166,6 +175,34 @@ class Pipe:
             size -= len(parts[-1])
         return b"".join(parts)
 
+    def wake_reader(self, t: Task, n: int) -> None:
+        """After ``t`` has written ``n`` bytes. In the midst of a stream the wake is put off until there is more: who reads
+        would sleep again at once, and a wake costs more than the copy. Not for poll and its like, which are told of
+        changes only."""
+        if t is not self.writer or t.waits != self.waits:
+            self.writer, self.waits, self.streak = t, t.waits, 0
+        else:
+            self.streak += 1
+        self.last = n
+        queue = self.rd_queue
+        if not queue.waiters:
+            return
+        if self.more_comes() and self.asleep == len(queue.waiters):
+            t.k.loop.hold(queue)
+        else:
+            t.k.loop.wake_now(queue)
+
+    def more_comes(self) -> bool:
+        """Whether a reader had better wait for more of a stream: as much again would fit, and is likely to come at once."""
+        w = self.writer
+        return (
+            self.streak >= STREAM
+            and self.bytes + self.last <= self.want
+            and 4 * len(self.slots) < 3 * self.max_slots
+            and w is not None
+            and w.waits == self.waits
+        )
+
     def drop(self) -> None:
         """Nobody holds an end any more."""
         self.slots.clear()
@@ -199,17 +236,38 @@ class PipeFile(FileDescription):
         p = self.pipe
         if size == 0:
             return b""
+        stream = p.streak >= STREAM
+        p.want = min(size, DATA_LEN)
+        if (
+            stream
+            and p.slots
+            and p.writer is not t
+            and not self.flags & os.O_NONBLOCK
+            and p.more_comes()
+        ):
+            self._sleep(t, False, True)
         while not p.slots:
             if p.writers == 0:
                 return b""
             if self.flags & os.O_NONBLOCK:
                 return -errno.EAGAIN
-            t.wait(p.rd_queue)
+            self._sleep(t, not stream, False)
         was_full = len(p.slots) >= p.max_slots
         data = p.take(size)
         if was_full and len(p.slots) < p.max_slots:
             p.wr_queue.wake(POLL_WRITE)
         return data
+
+    def _sleep(self, t: Task, soon: bool, held: bool) -> None:
+        p = self.pipe
+        p.asleep += 1
+        try:
+            t.wait(p.rd_queue, soon=soon, held=held)
+        except Restart:
+            if not p.slots:  # else it is read: the wake was only put off
+                raise
+        finally:
+            p.asleep -= 1
 
     def write(self, t: Task, data: bytes) -> int:
         p = self.pipe
@@ -225,7 +283,7 @@ class PipeFile(FileDescription):
             got = p.put(data[done:] if done else data, packet)
             if got:
                 done += got
-                p.rd_queue.wake(POLL_READ)
+                p.wake_reader(t, got)
                 if done == n:
                     return n
             if self.flags & os.O_NONBLOCK:
@@ -233,6 +291,8 @@ class PipeFile(FileDescription):
             try:
                 while p.full() and p.readers:
                     t.wait(p.wr_queue)
+                    if p.writer is t:
+                        p.waits += 1  # for the reader of a stream: no turn taken
             except Restart:
                 if done:
                     return done
@@ -275,6 +335,8 @@ class PipeFile(FileDescription):
             p.readers -= 1
         if self.writable():
             p.writers -= 1
+        if p.writers == 0:
+            p.writer = None
         if p.readers == 0 and p.writers == 0:
             if p.inode.special is p:
                 p.inode.special = None

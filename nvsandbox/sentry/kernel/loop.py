@@ -20,7 +20,8 @@ from typing import Any, Final, TypeVar, final
 from greenlet import getcurrent, greenlet
 
 from ...platform.native._native import ffi, lib
-from ...platform.native.hot import Event, Trap, wait, work
+from ...platform.native.hot import Event, Trap, hold, wait, work
+from .wait import POLL_READ, WaitQueue
 
 T = TypeVar("T")
 WORKERS: Final = 4
@@ -58,6 +59,7 @@ class EventLoop:
         self.chores: deque[Callable[[], None]] = deque()
         # done one at a time when there is no event for a moment, or too many of them; must not suspend
         self.later: deque[Callable[[], None]] = deque()
+        self.held: dict[WaitQueue, None] = {}  # whose readers are woken a little later
         self._idle: list[greenlet] = []
         self._root = getcurrent()
         self._factory = greenlet(self._make_loops, self._root)
@@ -161,9 +163,33 @@ class EventLoop:
         if ev is not None:
             self.on_event(ev)
         else:
+            if self.held:
+                self.wake_held()
             self._poll_done()
             if later and not self.ready:
                 later.popleft()()
+
+    # Wakes that are put off
+    def hold(self, queue: WaitQueue) -> None:
+        """Wakes the readers on ``queue`` soon: when a task waits, when no events come for a moment, after 150 µs at the latest."""
+        if not self.held:
+            hold(True)
+        self.held[queue] = None
+
+    def wake_held(self) -> None:
+        """Wakes all who were to be woken later."""
+        hold(False)
+        queues, self.held = self.held, {}
+        for q in queues:
+            q.wake(POLL_READ)
+
+    def wake_now(self, queue: WaitQueue) -> None:
+        """Wakes the readers on ``queue``, whether or not that was put off."""
+        if queue in self.held:
+            del self.held[queue]
+            if not self.held:
+                hold(False)
+        queue.wake(POLL_READ)
 
     def _poll_done(self) -> None:
         """Descriptors and timers that nv_wait stopped for."""

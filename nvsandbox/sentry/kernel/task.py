@@ -311,6 +311,7 @@ class Task:
         "undo",
         "uninterruptible",
         "vfork_done",
+        "waits",
         "work",
     )  # fmt: skip
 
@@ -343,6 +344,7 @@ class Task:
         self.newborn = 0  # where it begins, if its tracer is to hear of it first
         self.lent: list[int] | None = None  # registers of one whose host thread a vfork child has
         self.token: Any = None  # suspended in wait
+        self.waits = 0  # how often it has waited
         self.uninterruptible = False
         self.orig_nr = -1
         self.restart_fn: Any = None  # restart_syscall(2) calls it
@@ -412,9 +414,11 @@ class Task:
         deadline: int | None = None,
         interruptible: bool = True,
         soon: bool = True,
+        held: bool = False,
     ) -> bool:
         """Suspends until one of ``queues`` wakes (True) or CLOCK_MONOTONIC passes ``deadline`` ns (False).
-        Not ``soon``: the host thread had better leave its core to others meanwhile.
+        Not ``soon``: the host thread had better leave its core to others meanwhile. ``held``: what it waits for is there, more
+        of it had better come first (``EventLoop.hold``).
 
         Spurious wake-ups happen: callers loop. Raises Restart(ERESTARTSYS) when a signal is to be delivered,
         TaskExit when the task is being killed.
@@ -423,12 +427,17 @@ class Task:
             raise TaskExit
         if interruptible and self.signal_pending():
             raise Restart(ERESTARTSYS)
+        self.waits += 1
+        loop = self.k.loop
+        if loop.held:  # before this one can be among them
+            loop.wake_held()
         waiter = Waiter(self._wake, POLL_ALL)
         for q in queues:
             q.add(waiter)
+            if held:
+                loop.hold(q)
         if not soon:
             self.thread.trap.rest()
-        loop = self.k.loop
         timer = loop.call_at(deadline, self._timeout) if deadline is not None else None
         self.uninterruptible = not interruptible
         try:

@@ -13,8 +13,10 @@ from faketask import FakeTask
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nvsandbox.sentry.errors import SysErr
-from nvsandbox.sentry.fs.pipe import PipeFile, make_pipe
+from nvsandbox.platform.interface import DATA_LEN
+from nvsandbox.sentry.errors import Restart, SysErr
+from nvsandbox.sentry.fs.pipe import STREAM, PipeFile, make_pipe
+from nvsandbox.sentry.kernel.wait import Waiter
 from nvsandbox.sentry.syscalls.event_pipe import sys_pipe2
 
 SIZES = st.sampled_from([0, 1, 5, 100, 4095, 4096, 4097, 8192, 20000, 65536, 70000])
@@ -97,6 +99,103 @@ def test_eof_and_hup_when_the_writer_goes() -> None:
     t.files.remove(wfd).decref()
     assert r.poll(t) == 0x51
     assert (r.read(t, 10), r.read(t, 10)) == (b"abc", b"")
+
+
+def sleeping(r: PipeFile) -> list[int]:
+    """Somebody sleeps in read(2) of ``r``; how much was there each time it was woken, and is then taken."""
+    wakes: list[int] = []
+
+    def woken(_events: int) -> None:
+        wakes.append(r.pipe.bytes)
+        r.pipe.take(1 << 20)
+
+    r.pipe.rd_queue.add(Waiter(woken))
+    r.pipe.asleep += 1
+    r.pipe.want = DATA_LEN
+    return wakes
+
+
+def test_the_wakes_of_a_stream_are_put_off_until_no_more_fits() -> None:
+    t: Any = FakeTask()
+    r, w, _, _ = pair(t)
+    wakes = sleeping(r)
+    for _ in range(STREAM + 10):
+        w.write(t, bytes(10240))
+    assert wakes == [10240] * STREAM + [40960] * 2
+    assert r.pipe.bytes == 20480 and list(t.k.loop.held) == [r.pipe.rd_queue]
+    t.k.loop.step()
+    assert wakes[-1] == 20480 and not t.k.loop.held
+
+
+def test_who_waits_between_its_writes_wakes_with_each() -> None:
+    t: Any = FakeTask()
+    r, w, _, _ = pair(t)
+    wakes = sleeping(r)
+    for _ in range(4 * STREAM):
+        t.waits += 1
+        w.write(t, b"x")
+    assert wakes == [1] * 4 * STREAM
+
+
+def test_a_writer_that_waits_is_no_stream_any_more() -> None:
+    t: Any = FakeTask()
+    r, w, _, _ = pair(t)
+    wakes = sleeping(r)
+    for _ in range(2 * STREAM):
+        w.write(t, b"x")
+    assert t.k.loop.held
+    t.waits += 1
+    w.write(t, b"x")
+    assert not t.k.loop.held
+    assert sum(wakes) == 2 * STREAM + 1
+
+
+def test_who_polls_hears_of_each_write() -> None:
+    t: Any = FakeTask()
+    r, w, _, _ = pair(t)
+    wakes = sleeping(r)
+    heard: list[int] = []
+    r.watch(Waiter(heard.append))
+    for _ in range(4 * STREAM):
+        w.write(t, b"x")
+    assert wakes == [1] * 4 * STREAM
+    assert len(heard) == 4 * STREAM
+
+
+def test_a_late_reader_waits_for_more_of_a_stream_but_for_a_moment_only() -> None:
+    t: Any = FakeTask()
+    reader: Any = FakeTask(t.k)
+    r, w, _, _ = pair(t)
+    for _ in range(2 * STREAM):
+        w.write(t, b"x")
+    t.k.loop.hooks.append(lambda: pytest.fail("not woken"))
+    assert r.read(reader, 4096) == b"x" * 2 * STREAM
+    assert reader.waits == 1
+    w.write(t, b"y")
+    t.waits += 1
+    assert r.read(reader, 4096) == b"y"
+    assert reader.waits == 1
+
+
+def test_who_writes_to_itself_does_not_wait_for_more() -> None:
+    t: Any = FakeTask()
+    r, w, _, _ = pair(t)
+    for _ in range(4 * STREAM):
+        w.write(t, b"x")
+        assert r.read(t, 4096) == b"x"
+    assert t.waits == 0
+
+
+def test_a_signal_does_not_keep_a_late_reader_from_what_is_there() -> None:
+    t: Any = FakeTask()
+    reader: Any = FakeTask(t.k)
+    r, w, _, _ = pair(t)
+    for _ in range(2 * STREAM):
+        w.write(t, b"x")
+    reader.pending = True
+    assert r.read(reader, 4096) == b"x" * 2 * STREAM
+    with pytest.raises(Restart):
+        r.read(reader, 4096)
 
 
 def test_bad_flags() -> None:
