@@ -77,6 +77,10 @@ def do(g: Globals, v: Values, command: list[str]) -> int:
             ready = warm.take(g.root, config)
             if ready is not None:
                 return run_foreground(ready, process)
+        if v["keep"] is not None:
+            from .warm import keep
+
+            keep(g, config, v["keep"])
         from ..sandbox.launch import RunningSandbox
 
         sb = RunningSandbox(config, sentry=sentry, own_network=True)

@@ -105,6 +105,7 @@ COMMANDS: Final[dict[str, Cmd]] = {
             opt("uid", "int", "User id of the command.", 0), opt("gid", "int", "Group id of the command.", 0),
             opt("gpus", "str", "all, none, or indexes, UUIDs, MIG ids.", metavar="LIST"),
             opt("gpu-memory", "str", "Device memory it may use on each GPU.", metavar="SIZE"),
+            opt("keep", "int", "From now on keep N sandboxes like this one ready, as `warm -n N` does.", metavar="N"),
         ),
         "[--] COMMAND …", 1, None, "a command",
     ),

@@ -70,6 +70,12 @@ def seen(config: SandboxConfig) -> Seen:
     return tuple(out)
 
 
+def check_size(size: int) -> None:
+    """Raises Failure."""
+    if not 0 <= size <= MAX_SIZE:
+        raise Failure(f"a pool of {size}: 0 to {MAX_SIZE} are possible")
+
+
 @final
 class Pool:
     """``size`` sandboxes of one configuration, each taken once and replaced. With none, or when all are taken, one is forked from this
@@ -78,8 +84,7 @@ class Pool:
     def __init__(self, config: SandboxConfig, size: int, outlive: bool = False) -> None:
         from .launch import load
 
-        if not 0 <= size <= MAX_SIZE:
-            raise Failure(f"a pool of {size}: 0 to {MAX_SIZE} are possible")
+        check_size(size)
         load()
         self.config = config
         self.key = key(config)

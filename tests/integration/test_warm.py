@@ -143,6 +143,34 @@ def test_a_keeper_of_none_forks_one_when_it_is_asked(nv: Nv, tree: Path, front: 
     assert not children(pid)
 
 
+def test_do_has_the_next_ones_kept(nv: Nv, tree: Path, front: list[str]) -> None:
+    before = keepers()
+    r = nv("do", "--keep", "1", "--rootfs", str(tree), "--", "sh", "-c", "echo one; exit 3")
+    assert (r.returncode, r.stdout, r.stderr) == (3, "one\n", "")
+    (pid,) = keepers() - before
+    deadline = time.monotonic() + 20
+    while (
+        not (ready := {p for p in children(pid) if comm(p) == "nv-sentry"})
+        and time.monotonic() < deadline
+    ):
+        time.sleep(0.05)
+    assert len(ready) == 1
+    assert nv("do", "--keep", "1", "--rootfs", str(tree), "--", "echo", "two").stdout == "two\n"
+    while ready & children(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not ready & children(pid)  # it was taken
+    assert keepers() - before == {pid}
+    assert nv("warm", "--stop").stdout == "1 stopped\n"
+
+
+@pytest.mark.parametrize("flags", [("--keep", "-1"), ("--keep", "257"), ("--keep", "x")])
+def test_keep_that_is_refused(nv: Nv, tree: Path, flags: tuple[str, ...]) -> None:
+    before = keepers()
+    r = nv("do", *flags, "--rootfs", str(tree), "--", "true")
+    assert (r.returncode, len(r.stderr.splitlines())) == (1, 1)
+    assert keepers() == before
+
+
 def test_a_changed_root_is_seen(nv: Nv, tree: Path, keeper: int) -> None:
     (tree / "new").write_text("new")
     assert nv("do", "--rootfs", str(tree), "--", "cat", "/new").stdout == "new"
