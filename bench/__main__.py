@@ -26,12 +26,12 @@ from .memory import memory
 from .network import ROWS as NETWORK_ROWS
 from .nvproxy import ROWS as NVPROXY_ROWS
 from .results import Failed, Results, one_line
-from .runtimes import NVSANDBOX, Oci, Ours, Runtime, end_in_order, known, output, runtimes
+from .runtimes import NVSANDBOX, Oci, Ours, Runtime, end_in_order, known, runtimes
 
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE / "microbench.c"
 MICRO_ROWS = re.findall(r'\{"(\w+)",b_', SOURCE.read_text())
-START_ROWS = ("start_true", "start_python", "start_warm", "oci_run_true", "oci_run_python", "oci_exec_true")  # fmt: skip
+START_ROWS = ("start_true", "start_python", "start_warm", "start_forked", "oci_run_true", "oci_run_python", "oci_exec_true")  # fmt: skip
 FIRST_STATEMENT = ["python3", "-c", "print(1, flush=True)"]
 ROWS = (
     *MICRO_ROWS, *START_ROWS, *SCRIPTS, *PROGRAMS, *MEMORY_ROWS, *NVPROXY_ROWS, *NETWORK_ROWS, *ENGINE_ROWS,
@@ -106,23 +106,21 @@ def starts(rts: list[Runtime], repeat: int, rows: set[str], res: Results) -> Non
         for one in oci:
             if isinstance(one, Oci) and "oci_exec_true" in rows:
                 res.measure("oci_exec_true", one.name, partial(one.exec, ["true"]))
-    if "start_warm" in rows:
-        for rt in rts:
+    for row, number in (("start_warm", repeat), ("start_forked", 0)):
+        for rt in rts if row in rows else ():
             if isinstance(rt, Ours):
-                _warm(rt, repeat, res)
+                _kept(row, rt, number, repeat, res)
 
 
-def _warm(rt: Ours, repeat: int, res: Results) -> None:
-    """``do -- true`` where sandboxes are kept ready."""
+def _kept(row: str, rt: Ours, number: int, repeat: int, res: Results) -> None:
+    """``do -- true`` where ``number`` sandboxes are kept ready, or the process they are forked from."""
     try:
-        output([*rt.program, "warm", "-n", str(repeat), *rt.flags], 120)
+        with rt.kept(number):
+            time.sleep(1)
+            for _ in range(repeat):
+                res.measure(row, rt.name, partial(rt.took, ["true"]))
     except Failed as e:
-        res.fail("start_warm", rt.name, str(e))
-        return
-    time.sleep(1)
-    for _ in range(repeat):
-        res.measure("start_warm", rt.name, partial(rt.took, ["true"]))
-    output([*rt.program, "warm", "--stop"], 60)
+        res.fail(row, rt.name, str(e))
 
 
 def apart(module: str, flags: list[str], rows: set[str], res: Results, runtime: str = "") -> None:

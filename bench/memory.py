@@ -1,7 +1,7 @@
 """Memory of sandboxes that sleep.
 
 ``idle_rss``: resident memory of all processes of one, shared pages counted once a process, as ps does. ``idle_pss_of_many``: what
-each of a hundred costs, shared pages divided among all that have them.
+each of a hundred costs, shared pages divided among all that have them; ``idle_pss_of_forked``: of a hundred that a keeper has forked.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from functools import partial
 from pathlib import Path
 
 from .results import Failed, Results, one_line
-from .runtimes import Runtime
+from .runtimes import Ours, Runtime
 
 MANY = 100
-ROWS = ("idle_rss", "idle_pss_of_many")
+ROWS = ("idle_rss", "idle_pss_of_many", "idle_pss_of_forked")
 SETTLE = 3.0  # seconds; a Sentry lets go of what only its start needed after one
 
 
@@ -25,12 +25,15 @@ def memory(rts: list[Runtime], rows: set[str], res: Results) -> None:
     for row, count, size in (("idle_rss", 1, _rss), ("idle_pss_of_many", MANY, _pss)):
         for rt in rts if row in rows else ():
             res.measure(row, rt.name, partial(_asleep, rt, count, size))
+    for rt in rts if "idle_pss_of_forked" in rows else ():
+        if isinstance(rt, Ours):
+            res.measure("idle_pss_of_forked", rt.name, partial(_asleep, rt, MANY, _pss, True))
 
 
-def _asleep(rt: Runtime, count: int, size: Callable[[int], int]) -> float:
-    """MiB of each of ``count`` sandboxes that sleep. Raises Failed."""
+def _asleep(rt: Runtime, count: int, size: Callable[[int], int], forked: bool = False) -> float:
+    """MiB of each of ``count`` sandboxes that sleep, with the keeper if they are ``forked`` by one. Raises Failed."""
     with contextlib.ExitStack() as stack:
-        roots: set[int] = set()
+        roots = {stack.enter_context(rt.kept(0))} if forked and isinstance(rt, Ours) else set()
         marks: set[str] = set()
         for _ in range(count):
             command = stack.enter_context(rt.command(["sh", "-c", "echo up; exec sleep 900"]))

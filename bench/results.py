@@ -9,7 +9,7 @@ from typing import Any
 from .macro import PER_SECOND
 
 UNITS = {
-    "idle_rss": "MiB", "idle_pss_of_many": "MiB", "net_idle_1000_kib": "KiB", **dict.fromkeys(PER_SECOND, "/s"),
+    "idle_rss": "MiB", "idle_pss_of_many": "MiB", "idle_pss_of_forked": "MiB", "net_idle_1000_kib": "KiB", **dict.fromkeys(PER_SECOND, "/s"),
 }  # fmt: skip
 Rows = dict[str, dict[str, dict[str, Any]]]
 

@@ -174,6 +174,21 @@ class Ours(Runtime):
     def command(self, argv: list[str]) -> Iterator[list[str]]:
         yield [*self.program, "do", *self.flags, "--", *argv]
 
+    @contextlib.contextmanager
+    def kept(self, number: int) -> Iterator[int]:
+        """While so many sandboxes are kept ready for ``command``: the keeper's pid. Raises Failed."""
+        argv = [*self.program, "warm", "--foreground", "-n", str(number), *self.flags]
+        with subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as p:  # fmt: skip
+            assert p.stdout is not None and p.stderr is not None
+            try:
+                if not p.stdout.readline():
+                    raise Failed(one_line(p.stderr.read(), "no message"))
+                yield p.pid
+            finally:
+                p.terminate()
+
     def as_oci(self) -> Oci:
         """The same as an OCI runtime."""
         return Oci(self.name, " ".join(self.program), self.rootfs, self.bindir)
