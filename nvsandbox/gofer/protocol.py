@@ -24,6 +24,7 @@ MAX_FDS: Final = 128
 XATTR_BYTES: Final = 48 << 10  # of one object's extended attributes
 MAX_LISTING: Final = 4 << 20  # entries of one directory
 MEMFD_BATCH: Final = 16
+MAX_CHAIN: Final = 64  # components looked up at once
 MAX_AHEAD: Final = 63  # files or directories opened besides the one asked for
 WALK_DIRS: Final = 512  # directories of one walk
 WALK_ENTRIES: Final = 8192  # a walk stops after the directory with which it has listed so many
@@ -83,10 +84,14 @@ class Hello(Request, tag=1):
 
 class Find(Request, tag=2):
     """Attributes of the components ``names`` one below the other. Answer: ``attrs``, ending early at what is not
-    there (with ``err`` only if the first is not) or is not a directory. No names: the handle's own."""
+    there (with ``err`` only if the first is not) or is not a directory. Directories that were gone through, each but the last of
+    ``names``, become handles ``new``, ``new`` + 1, …; ``nums`` = 1 when the next one is known not to be there. With ``open`` the last of
+    ``names`` comes with a descriptor, read-only, if it is a regular file that can be opened. No names: the handle's own."""
 
     handle: U32
-    names: Annotated[list[Name], Meta(max_length=64)]
+    names: Annotated[list[Name], Meta(max_length=MAX_CHAIN)]
+    new: U32 = 0
+    open: bool = False
 
 
 class OpenDir(Request, tag=3):

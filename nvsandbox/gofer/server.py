@@ -7,6 +7,7 @@ has shown what it is (hazard F6). The server holds no state that a request could
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -112,7 +113,7 @@ class Server:
 
     def _dispatch(self, req: p.AnyRequest, fds: list[int]) -> p.Reply:
         if isinstance(req, p.Find):
-            return self._find(req)
+            return self._find(req, fds)
         if isinstance(req, p.List):
             return self._list(req)
         if isinstance(req, p.Walk):
@@ -142,32 +143,43 @@ class Server:
             raise OSError(errno.EBADF, "handle")
         return h
 
-    def _find(self, req: p.Find) -> p.Reply:
-        at = self._handle(req.handle).fd
+    def _find(self, req: p.Find, fds: list[int]) -> p.Reply:
+        h = self._handle(req.handle)
         if not req.names:
-            return p.Reply(req.id, attrs=[attr_of(os.fstat(at))])
-        attrs: list[p.Attr] = []
-        temp = -1
+            return p.Reply(req.id, attrs=[attr_of(os.fstat(h.fd))])
+        for name in req.names:
+            p.check_name(name)
+        *through, last = req.names
+        if through:
+            self._check_new(req.new, len(through))
+        reply = p.Reply(req.id)
+        at = h
         try:
-            for i, name in enumerate(req.names):
-                p.check_name(name)
+            for i, name in enumerate(through):
                 try:
-                    a = attr_at(at, name)
-                except OSError:
-                    if i == 0:
+                    fd = host.openat2(at.fd, name, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY)
+                except OSError as e:
+                    if e.errno not in (errno.ENOTDIR, errno.ELOOP):
                         raise
-                    break
-                attrs.append(a)
-                if not stat.S_ISDIR(a.mode) or i + 1 == len(req.names):
-                    break
-                at = host.openat2(at, name, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY)
-                if temp >= 0:
-                    os.close(temp)
-                temp = at
-        finally:
-            if temp >= 0:
-                os.close(temp)
-        return p.Reply(req.id, attrs=attrs)
+                    a = attr_at(at.fd, name)
+                    if stat.S_ISDIR(a.mode):
+                        raise  # since just now
+                    reply.attrs.append(a)
+                    return reply
+                at = self.handles[req.new + i] = Handle(fd, h.mount)
+                reply.attrs.append(attr_of(os.fstat(fd)))
+            a = attr_at(at.fd, last)
+        except OSError as e:
+            if not reply.attrs:
+                raise
+            if e.errno == errno.ENOENT:
+                reply.nums = [1]
+            return reply
+        if req.open and stat.S_ISREG(a.mode):
+            with contextlib.suppress(OSError):  # asked for when it is needed, and refused then
+                a = self._open_file(at, last, os.O_RDONLY, fds)
+        reply.attrs.append(a)
+        return reply
 
     def _list(self, req: p.List) -> p.Reply:
         """Sends all parts but the last."""

@@ -12,7 +12,8 @@ from typing import Final
 
 from .boot import Boot
 from .errors import SysErr
-from .fs.gofer_client import GoferClient, Node
+from .fs.gofer_client import GoferClient
+from .fs.gofer_node import Node
 from .loader import elf
 from .mm.mm import page_up
 

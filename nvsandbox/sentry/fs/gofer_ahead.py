@@ -20,7 +20,7 @@ from ...gofer import protocol as p
 from .gofer_listing import Listing
 
 if TYPE_CHECKING:
-    from .gofer_client import Node
+    from .gofer_node import Node
 
 WINDOW: Final = 8  # entries of a listing that may be skipped in a walk
 OTHER_WINDOW: Final = 2  # the same for the order that hasn't been followed so far

@@ -23,9 +23,10 @@ import msgspec
 from ...gofer import protocol as p
 from ...platform.native._native import lib
 from ..errors import SysErr
-from .gofer_ahead import Ahead, Listed, Order
+from .gofer_ahead import Ahead, Listed
 from .gofer_flight import Call, Flight, Incoming, Opening
-from .gofer_listing import Listing, mode_ok
+from .gofer_listing import mode_ok
+from .gofer_node import Node
 
 ERRNOS: Final = frozenset(errno.errorcode)
 MAX_DIR_HANDLES: Final = 4096
@@ -78,10 +79,10 @@ class GoferClient:
         self.roots: list[Node] = []
         r = self.call(p.Hello(self.new_id(), p.VERSION))
         if len(r.nums) != 1 + len(r.attrs) or r.nums[0] != p.VERSION:
-            raise self._break()
+            raise self.fail()
         self.block_sizes = r.nums[1:]
         if not all(512 <= n <= MAX_BLOCK_SIZE for n in self.block_sizes):
-            raise self._break()
+            raise self.fail()
         self.next_handle = self.mount_count = len(r.attrs)
         for i, a in enumerate(r.attrs):
             self.check(a)
@@ -97,7 +98,7 @@ class GoferClient:
         self.next_id = (self.next_id + 1) & 0xFFFFFFFF
         return self.next_id
 
-    def _break(self) -> SysErr:
+    def fail(self) -> SysErr:
         """The gofer is gone or lies: fail everything."""
         self.broken = True
         for c in self.calls.values():
@@ -128,7 +129,7 @@ class GoferClient:
             self.out.append(data)
             self._watch()
         except OSError:
-            raise self._break() from None
+            raise self.fail() from None
 
     def _on_ready(self, events: int) -> None:
         while self.out:
@@ -137,7 +138,7 @@ class GoferClient:
             except BlockingIOError:
                 break
             except OSError:
-                self._break()
+                self.fail()
                 return
             del self.out[0]
             if not self.out:
@@ -154,7 +155,7 @@ class GoferClient:
         except BlockingIOError:
             return False
         except OSError:
-            self._break()
+            self.fail()
             return False
         fds = _descriptors(control) if control else []
         try:
@@ -169,7 +170,7 @@ class GoferClient:
         ):  # fmt: skip
             for fd in fds:
                 os.close(fd)
-            self._break()
+            self.fail()
             return False
         if c.flight is None:
             c.answers.append(r)
@@ -240,18 +241,18 @@ class GoferClient:
         if len(c.fds) != (len(r.attrs) if count < 0 else count):
             for fd in c.fds:
                 os.close(fd)
-            raise self._break()
+            raise self.fail()
         return r, c.fds
 
     def check(self, a: p.Attr) -> p.Attr:
         """Attributes a file can have. Breaks the connection otherwise."""
         if not mode_ok(a.mode):
-            raise self._break()
+            raise self.fail()
         return a
 
     def one_attr(self, r: p.Reply) -> p.Attr:
         if len(r.attrs) != 1:
-            raise self._break()
+            raise self.fail()
         return self.check(r.attrs[0])
 
     # The two caches
@@ -263,15 +264,75 @@ class GoferClient:
     def handle(self, n: Node) -> int:
         """A handle of directory ``n``, opened if there is none now."""
         if n.handle >= 0:
-            if n in self.dirs:
-                self.dirs.move_to_end(n)
-            return n.handle
+            return self._used(n)
         if n.parent is None:
             raise SysErr(errno.ESTALE)
         new = self._new_handles(1)
         r = self.call(p.OpenDir(self.new_id(), self.handle(n.parent), n.name, new))
         a = self.one_attr(r)
         return self._opened(n, new, a.dev, a.ino)
+
+    def _used(self, n: Node) -> int:
+        if n in self.dirs:
+            self.dirs.move_to_end(n)
+        return n.handle
+
+    def find(
+        self, n: Node, names: list[bytes], opens: bool
+    ) -> tuple[list[tuple[Node, p.Attr]], bool]:
+        """Looks for ``names`` one below the other in directory ``n``, in one round trip with the opening of those
+        above that have no handle: what was found, and whether the next is known not to be there. With ``opens`` the last
+        one's descriptor is there for ``read_fd`` if it is a regular file. Raises ENOENT when the first isn't there, ESTALE."""
+        above: list[Node] = []
+        at = n
+        while at.handle < 0:
+            if at.parent is None:
+                raise SysErr(errno.ESTALE)
+            above.append(at)
+            at = at.parent
+            if len(above) + len(names) >= p.MAX_CHAIN:
+                self.handle(at)
+        above.reverse()
+        chain = [*(d.name for d in above), *names]
+        through = len(chain) - 1
+        new = self._new_handles(through) if through else 0
+        c = self.begin(p.Find(self.new_id(), self._used(at), chain, new, opens))
+        r = self.finish(c)[-1]
+        gone = r.nums == [1]
+        whole = len(r.attrs) == len(chain)
+        last = r.attrs[-1].mode & 0o170000 if r.attrs else 0
+        if (
+            not 0 < len(r.attrs) <= len(chain)
+            or any(a.mode & 0o170000 != 0o040000 for a in r.attrs[:-1])
+            or not all(mode_ok(a.mode) for a in r.attrs)
+            or (gone and (whole or last != 0o040000))
+            or len(c.fds) > (opens and whole and last == 0o100000)
+        ):
+            for fd in c.fds:
+                os.close(fd)
+            raise self.fail()
+        found: list[tuple[Node, p.Attr]] = []
+        for name, a in zip(names, r.attrs[len(above) :], strict=False):
+            found.append((Node(self, found[-1][0] if found else n, name, a), a))
+        dirs = len(r.attrs) - (whole or last != 0o040000)  # that have a handle now
+        for fd in c.fds:
+            self._keep_fd(found[-1][0], fd)
+        for i in range(len(above), dirs):
+            self._keep_dir(found[i - len(above)][0], new + i)
+        for i, d in enumerate(above):
+            if i >= dirs:  # or it is no directory any more
+                raise SysErr(errno.ENOENT if gone else errno.ESTALE)
+            a = r.attrs[i]
+            try:
+                self._opened(d, new + i, a.dev, a.ino)
+            except SysErr:
+                self.forget(list(range(new + i + 1, new + min(dirs, len(above)))))
+                raise
+        if found:
+            return found, gone
+        if gone:
+            raise SysErr(errno.ENOENT)
+        return self.find(n, names, opens)  # which will say why, now that ``n`` has a handle
 
     def _opened(self, n: Node, new: int, dev: int, ino: int) -> int:
         """The gofer has opened ``n``'s name as handle ``new``. Raises ESTALE if another object is there now."""
@@ -281,20 +342,23 @@ class GoferClient:
         if n.handle >= 0:  # another task was faster
             self.forget([new])
             return n.handle
-        n.handle = new
+        self._keep_dir(n, new)
+        return new
+
+    def _keep_dir(self, n: Node, handle: int) -> None:
+        n.handle = handle
         self.dirs[n] = None
         while len(self.dirs) > MAX_DIR_HANDLES:
             old, _ = self.dirs.popitem(last=False)
             self.forget([old.handle])
             old.handle = -1
-        return new
 
     def _new_handles(self, count: int) -> int:
         """The first of ``count`` numbers never used before."""
         first = self.next_handle + 1
         self.next_handle += count
         if self.next_handle > 0xFFFFFFFF:
-            raise self._break()
+            raise self.fail()
         return first
 
     def walk(self, n: Node) -> Listed:
@@ -346,7 +410,7 @@ class GoferClient:
         d = flight.first
         if d is None:
             self.finish(c)
-            raise self._break()
+            raise self.fail()
         return d
 
     def take_file(self, n: Node) -> int:
@@ -395,142 +459,11 @@ class GoferClient:
         if n in self.read_fds:
             os.close(fd)
             return self.read_fds[n]
+        self._keep_fd(n, fd)
+        return fd
+
+    def _keep_fd(self, n: Node, fd: int) -> None:
         self.read_fds[n] = fd
         while len(self.read_fds) > self.max_read_fds:
             _, old = self.read_fds.popitem(last=False)
             os.close(old)
-        return fd
-
-
-@final
-class Node:
-    """An object of the gofer's: where it is (parent, name) and which it is (dev, ino)."""
-
-    __slots__ = ("client", "dev", "files", "handle", "ino", "name", "opening", "parent", "subdirs")
-
-    def __init__(
-        self, client: GoferClient, parent: Node | None, name: bytes, a: p.Attr, handle: int = -1
-    ) -> None:
-        self.client = client
-        self.parent = parent
-        self.name = name
-        self.dev = a.dev
-        self.ino = a.ino
-        self.handle = handle
-        self.opening: Opening | None = None  # files of a directory that will be there soon
-        self.files: Order | None = None  # of a directory that was listed
-        self.subdirs: Order | None = None
-
-    def at(self) -> tuple[int, bytes]:
-        """(handle, name) that a request names it by."""
-        if self.parent is None:
-            return self.handle, b""
-        return self.client.handle(self.parent), self.name
-
-    def block_size(self) -> int:
-        """Of a mount's root: the block size for I/O, in bytes."""
-        return self.client.block_sizes[self.handle]
-
-    def find(self, name: bytes) -> p.Attr | None:
-        """Attributes of an entry, or None when there is none."""
-        c = self.client
-        try:
-            r = c.call(p.Find(c.new_id(), c.handle(self), [name]))
-        except SysErr as e:
-            if e.errno == errno.ENOENT:
-                return None
-            raise
-        return c.one_attr(r)
-
-    def list_dir(self, now: bool = False) -> tuple[Listing, dict[bytes, int]]:
-        """All entries, as they are ``now`` or as they were when they were listed ahead, and their names."""
-        c = self.client
-        came = 0
-        if self.handle >= 0 or self.parent is None or now:
-            listing = Listing()
-            for r in c.finish(c.begin(p.List(c.new_id(), c.handle(self)))):
-                if not listing.add_answer(r.values):
-                    raise c._break()
-        else:
-            d = c.walk(self)
-            listing = d.listing
-            came = len(d.files)
-        names, files, subdirs = listing.names()
-        self.files = Order(files, came)
-        self.subdirs = Order(subdirs)
-        return listing, names
-
-    def open(self, write: bool) -> int:
-        """A descriptor of the regular file, the caller's to close. Raises ESTALE if it is another file now."""
-        c = self.client
-        if not write:
-            fd = c.take_file(self)
-            if fd >= 0:
-                return fd
-        handle, name = self.at()
-        dir = self.parent
-        more: list[bytes] = []
-        if not write and dir is not None and dir.files is not None:
-            more = dir.files.following(name)
-            if dir.files.hits:
-                c.ahead.opened()
-        r, fds = c.call_fds(p.Open(c.new_id(), handle, name, write, more))
-        if len(fds) != 1 + len(r.names) or any(n not in more for n in r.names):
-            for fd in fds:
-                os.close(fd)
-            raise c._break()
-        if dir is not None:
-            for n, fd, a in zip(r.names, fds[1:], r.attrs[1:], strict=True):
-                c.check(a)
-                c.ahead.add_file(dir, n, fd, a.dev, a.ino)
-        a = c.check(r.attrs[0])
-        if (a.dev, a.ino) != (self.dev, self.ino):
-            os.close(fds[0])
-            raise SysErr(errno.ESTALE)
-        return fds[0]
-
-    def attr(self) -> p.Attr:
-        """Attributes now. Raises ESTALE."""
-        c = self.client
-        if self.parent is None:
-            return c.one_attr(c.call(p.Find(c.new_id(), self.handle, [])))
-        a = self.parent.find(self.name)
-        if a is None or (a.dev, a.ino) != (self.dev, self.ino):
-            raise SysErr(errno.ESTALE)
-        return c.check(a)
-
-    def xattrs(self) -> dict[bytes, bytes]:
-        c = self.client
-        handle, name = self.at()
-        r = c.call(p.Xattrs(c.new_id(), handle, name))
-        if len(r.names) != len(r.values):
-            raise c._break()
-        return dict(zip(r.names, r.values, strict=True))
-
-    def setattr(
-        self, valid: int, mode: int = 0, uid: int = 0, gid: int = 0, size: int = 0,
-        atime: int = 0, mtime: int = 0,
-    ) -> p.Attr:  # fmt: skip
-        c = self.client
-        handle, name = self.at()
-        r = c.call(
-            p.SetAttr(c.new_id(), handle, name, valid, mode, uid, gid, size, atime, mtime)
-        )  # fmt: skip
-        return c.one_attr(r)
-
-    def create(
-        self, name: bytes, mode: int, uid: int, gid: int, rdev: int = 0, target: bytes = b""
-    ) -> p.Attr:
-        c = self.client
-        r = c.call(p.Create(c.new_id(), c.handle(self), name, mode, uid, gid, rdev, target))
-        return c.one_attr(r)
-
-    def statfs(self) -> list[int]:
-        c = self.client
-        dir = self
-        while dir.parent is not None and dir.handle < 0:
-            dir = dir.parent
-        nums = c.call(p.StatFs(c.new_id(), dir.handle)).nums
-        if len(nums) != 8:
-            raise c._break()
-        return nums

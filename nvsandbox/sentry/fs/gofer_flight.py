@@ -11,7 +11,7 @@ from .gofer_ahead import Ahead, Listed
 from .gofer_listing import file_at, mode_ok
 
 if TYPE_CHECKING:
-    from .gofer_client import Node
+    from .gofer_node import Node
 
 
 class Incoming:

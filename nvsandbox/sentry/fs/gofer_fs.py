@@ -20,7 +20,7 @@ from ..vfs.file import FileDescription
 from ..vfs.inode import ATTR_CTIME, ATTR_SIZE, Attrs, FileSystem, Inode, Stat, StatFs, init_owner
 from ..vfs.path import forget_walks
 from ..vfs.regular import open_regular
-from .gofer_client import Node
+from .gofer_node import Node
 from .hostio import read_host
 from .tmpfs_file import host_fallocate
 

@@ -7,12 +7,14 @@ a little is listed once with all attributes, after which look-ups in it never le
 
 from __future__ import annotations
 
+import errno
 import stat
 from typing import TYPE_CHECKING, ClassVar, Final, final
 
-from ..vfs.inode import StatFs
-from .gofer_client import Node
+from ..errors import SysErr
+from ..vfs.inode import NAME_MAX, StatFs
 from .gofer_listing import Listing
+from .gofer_node import Node
 from .memfd_pool import MemfdPool
 from .tmpfs_file import MemReg
 from .tmpfs_inode import Lower, LowerEntry, LowerListing, MemDir, MemFs, MemInode, MemLink, MemNode
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from ..kernel.task import Task
 
 OVERLAYFS_MAGIC: Final = 0x794C7630
+AHEAD: Final = 16  # components of a path looked up at once
 OWN_INO: Final = 1 << 40  # inode numbers of new files and of what can't keep its own start here
 
 
@@ -34,9 +37,26 @@ class GoferLower(Lower):
     def __init__(self, node: Node) -> None:
         self.node = node
 
-    def find(self, t: Task, name: bytes) -> LowerEntry | None:
-        a = self.node.find(name)
-        return None if a is None else FoundEntry(self.node, name, a)
+    def find(self, t: Task, name: bytes, rest: list[bytes], opens: bool) -> LowerEntry | None:
+        names = [name]
+        for later in reversed(rest):
+            if len(names) == AHEAD or later == b"." or later == b".." or len(later) > NAME_MAX:
+                opens = False
+                break
+            if later:
+                names.append(later)
+        try:
+            found, gone = self.node.client.find(self.node, names, opens)
+        except SysErr as e:
+            if e.errno == errno.ENOENT:
+                return None
+            raise
+        entry: FoundEntry | None = None
+        missing = names[len(found)] if gone else b""
+        for node, a in reversed(found):
+            entry = FoundEntry(node, a, entry, missing)
+            missing = b""
+        return entry
 
     def list_dir(self, t: Task, known: bool) -> tuple[LowerListing, dict[bytes, int]]:
         listing, names = self.node.list_dir(known)
@@ -79,18 +99,25 @@ class GoferListing(LowerListing):
 
 @final
 class FoundEntry(LowerEntry):
-    """An entry that was asked for alone."""
+    """An entry that was asked for by its name, and what was found ``below`` it on the way, or is ``missing`` there."""
 
-    __slots__ = ("attr", "name", "parent")
+    __slots__ = ("attr", "below", "missing", "node")
 
-    def __init__(self, parent: Node, name: bytes, attr: Attr) -> None:
-        self.parent = parent
-        self.name = name
+    def __init__(self, node: Node, attr: Attr, below: FoundEntry | None, missing: bytes) -> None:
+        self.node = node
         self.attr = attr
+        self.below = below
+        self.missing = missing
 
     def make(self, fs: MemFs) -> MemInode:
         assert isinstance(fs, OverlayFs)
-        return fs.make(Node(self.parent.client, self.parent, self.name, self.attr), self.attr)
+        i = fs.make(self.node, self.attr)
+        if isinstance(i, MemDir):
+            if self.below is not None:
+                i.found(self.below.node.name, self.below)
+            elif self.missing:
+                i.found(self.missing, None)
+        return i
 
     def brief(self, fs: MemFs) -> tuple[int, int]:
         assert isinstance(fs, OverlayFs)

@@ -44,6 +44,7 @@ PAGE: Final = 4096
 READDIR_BATCH: Final = 1024
 DIRENTS_MAX: Final = 64 << 10
 MAX_INODES: Final = 1 << 24
+NO_NAMES: Final[list[bytes]] = []
 NO_PARTS: Final[list[tuple[bytes, bytes, int, int]]] = []
 ALL_INOS: Final = (1 << 64) - 1
 SHORT_LINK: Final = 128  # a shorter target needs no page (SHORT_SYMLINK_LEN of mm/shmem.c)
@@ -80,7 +81,9 @@ class LowerEntry(Protocol):
 class Lower(Protocol):
     """The read-only object below an inode of the overlay. All may suspend."""
 
-    def find(self, t: Task, name: bytes) -> LowerEntry | None: ...
+    def find(self, t: Task, name: bytes, rest: list[bytes], opens: bool) -> LowerEntry | None:
+        """As ``Inode.lookup_on``."""
+        ...
 
     def list_dir(self, t: Task, known: bool) -> tuple[LowerListing, dict[bytes, int]]:
         """``known``: with all attributes."""
@@ -283,13 +286,24 @@ class MemDir(MemInode):
         self.entries[name] = made
         return made
 
+    def found(self, name: bytes, e: LowerEntry | None) -> None:
+        """For a directory just made: what the lower has as ``name``."""
+        self.misses = 1
+        if e is None:
+            self.absent.add(name)
+        else:
+            self.entries[name] = e
+
     def lookup(self, t: Task, name: bytes) -> Inode:
+        return self.lookup_on(t, name, NO_NAMES, False)
+
+    def lookup_on(self, t: Task, name: bytes, rest: list[bytes], opens: bool) -> Inode:
         i = self.child(name)
         if i is None and (name in self.entries or (not self.loaded and name not in self.absent)):
             if name in self.entries:
                 self._look_closer(t)
             else:
-                self._ask_lower(t, name)
+                self._ask_lower(t, name, rest, opens)
             i = self.child(name)
             if i is None and name in self.entries:
                 raise SysErr(errno.EIO)
@@ -297,13 +311,13 @@ class MemDir(MemInode):
             raise SysErr(errno.ENOENT)
         return i
 
-    def _ask_lower(self, t: Task, name: bytes) -> None:
+    def _ask_lower(self, t: Task, name: bytes, rest: list[bytes], opens: bool) -> None:
         """A few names are asked for one by one; a directory looked at more is listed at once."""
         self.misses += 1
         if self.misses > LOOKUPS_BEFORE_LISTING or self.lower is None:
             self.load(t)
             return
-        found = self.lower.find(t, name)
+        found = self.lower.find(t, name, rest, opens)
         if self.loaded or name in self.entries or name in self.absent:
             return  # the world moved on while we waited
         if found is None:

@@ -241,6 +241,11 @@ class Inode:
         """The entry ``name`` (never ``.`` or ``..``). Raises ENOENT. May suspend."""
         raise SysErr(errno.ENOTDIR)
 
+    def lookup_on(self, t: Task, name: bytes, rest: list[bytes], opens: bool) -> Inode:
+        """As ``lookup``, for a walk that goes on below with ``rest``, the next component last, and with ``opens`` is to read the
+        file it comes to: what can be had in the same round trip may be fetched too."""
+        return self.lookup(t, name)
+
     def create(self, t: Task, name: bytes, mode: int) -> Inode:
         """A new regular file; the umask is applied to ``mode`` already (so too below)."""
         raise SysErr(errno.EACCES)

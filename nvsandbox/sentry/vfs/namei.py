@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 AT_FDCWD: Final = -100
 MAX_LINKS: Final = 40
+NO_NAMES: Final[list[bytes]] = []
 MAX_WALKS: Final = 1024  # kept
 MIN_PARTS: Final = 3  # of a path whose walk is kept, an absolute one's root included
 _seen: Final[list[int]] = [-1] * 256  # hashes of paths: what is asked for once is not kept
@@ -92,8 +93,10 @@ def walk_at(t: Task, dirfd: int, path: bytes, follow: bool = True) -> Path:
     return walk(t, start_at(t, dirfd, path), path, follow)
 
 
-def walk(t: Task, base: Path, path: bytes, follow: bool = True, scope: Scope | None = None) -> Path:
-    """Walks ``path`` from ``base`` to an existing place; the last link is followed if ``follow``."""
+def walk(
+    t: Task, base: Path, path: bytes, follow: bool = True, scope: Scope | None = None, opens: bool = False
+) -> Path:  # fmt: skip
+    """Walks ``path`` from ``base`` to an existing place; the last link is followed if ``follow``. ``opens``: to read the file there."""
     if not path:
         raise SysErr(errno.ENOENT)
     m, d = base.mount, base.dentry
@@ -129,7 +132,7 @@ def walk(t: Task, base: Path, path: bytes, follow: bool = True, scope: Scope | N
             continue
         nd = d.children.get(name)
         if nd is None or inode.volatile:
-            nd = lookup_slow(t, d, name)
+            nd = lookup_slow(t, d, name, names, opens)
             plain = False
         if nd.mounts:
             m2, nd = _cross(m, nd, scope)
@@ -199,8 +202,10 @@ def lookup_last(t: Task, last: Last) -> Dentry:
     return nd
 
 
-def lookup_slow(t: Task, d: Dentry, name: bytes) -> Dentry:
-    """Asks the file system. A dentry that is still right is kept (mounts and open files hang on it)."""
+def lookup_slow(
+    t: Task, d: Dentry, name: bytes, rest: list[bytes] = NO_NAMES, opens: bool = False
+) -> Dentry:
+    """Asks the file system (``Inode.lookup_on``). A dentry that is still right is kept (mounts and open files hang on it)."""
     if len(name) > NAME_MAX:
         raise SysErr(errno.ENAMETOOLONG)
     inode = d.node()
@@ -208,7 +213,7 @@ def lookup_slow(t: Task, d: Dentry, name: bytes) -> Dentry:
         seq = d.seq
         found: Inode | None
         try:
-            found = inode.lookup(t, name)
+            found = inode.lookup_on(t, name, rest, opens)
         except SysErr as e:
             if e.errno != errno.ENOENT:
                 raise

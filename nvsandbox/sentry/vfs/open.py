@@ -78,7 +78,8 @@ def _open_once(
     """Raises ESTALE, having forgotten the dentry, when somebody outside has put another file in its place (Linux tries once more
     then, too: do_filp_open)."""
     if not flags & os.O_CREAT:
-        p, made = walk(t, base, path, not flags & os.O_NOFOLLOW, scope), False
+        reads = not flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_DIRECTORY)
+        p, made = walk(t, base, path, not flags & os.O_NOFOLLOW, scope, reads), False
     else:
         p, made = _find_or_create(t, base, path, flags, mode, scope)
     try:
@@ -195,7 +196,7 @@ def open_exec(
 ) -> FileDescription:
     """Opens a program to execute it, ``base`` itself if ``path`` is empty. The caller brackets its use with
     ``inode.deny_write``/``allow_write``."""
-    p = walk(t, base, path, follow, scope) if path else base
+    p = walk(t, base, path, follow, scope, True) if path else base
     if p.inode.is_lnk():
         raise SysErr(errno.ELOOP)
     check_exec(t, p)

@@ -29,9 +29,10 @@ from nvsandbox.platform.native.hot import dirents, entries_ok, list_names, walk_
 from nvsandbox.sentry.abi.stat import pack_dirents
 from nvsandbox.sentry.errors import SysErr
 from nvsandbox.sentry.fs.gofer_ahead import MAX_FILES, Order
-from nvsandbox.sentry.fs.gofer_client import GoferClient, Node
+from nvsandbox.sentry.fs.gofer_client import GoferClient
 from nvsandbox.sentry.fs.gofer_flight import Opening
 from nvsandbox.sentry.fs.gofer_listing import UNSEEN, Listing
+from nvsandbox.sentry.fs.gofer_node import Node
 from nvsandbox.sentry.fs.memfd_pool import MemfdPool, local_refill
 from nvsandbox.sentry.fs.overlay import OverlayFs, make_overlay
 from nvsandbox.sentry.fs.tmpfs_inode import MemDir
@@ -72,7 +73,7 @@ def test_names_that_leave_the_directory(served: Served, name: bytes) -> None:
 
 def test_links_are_never_followed(served: Served) -> None:
     c, _ = served
-    r = c.call(p.Find(c.new_id(), 0, [b"up", b"secret"]))
+    r = c.call(p.Find(c.new_id(), 0, [b"up", b"secret"], 77))
     assert [stat.S_IFMT(a.mode) for a in r.attrs] == [stat.S_IFLNK]
     assert r.attrs[0].target == b".."
     assert code(c.call, p.OpenDir(c.new_id(), 0, b"up", 77)) in (errno.ELOOP, errno.ENOTDIR)
