@@ -147,6 +147,7 @@ class SentryServer:
         self.phases.done("platform")
         self.primary.tell({"ev": "ready"})
         gc.freeze()
+        k.loop.watch_garbage()
         gc.enable()  # main() has it off
         k.loop.run()
 

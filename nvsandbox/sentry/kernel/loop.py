@@ -21,6 +21,7 @@ from greenlet import getcurrent, greenlet
 
 from ...platform.native._native import ffi, lib
 from ...platform.native.hot import Event, Trap, hold, wait, work
+from .garbage import Garbage
 from .wait import POLL_READ, WaitQueue
 
 T = TypeVar("T")
@@ -28,6 +29,7 @@ WORKERS: Final = 4
 NONE: Final = -1
 MOST_LATER: Final = 8
 QUIET: Final = 10_000  # ns without an event
+STEPS: Final = 256  # between looks at how much garbage there can be
 
 
 @final
@@ -72,6 +74,9 @@ class EventLoop:
         )
         self._owed_rax = 0
         self.stopped = False
+        self._steps = 0
+        self._garbage: Garbage | None = None
+        self._looks = False  # for garbage, soon
         self.watch_fd(self._wake_fd, select.EPOLLIN, self._worker_done)
 
     # Suspending and resuming
@@ -143,7 +148,26 @@ class EventLoop:
             self._step()
         self._root.switch()
 
+    def watch_garbage(self) -> None:
+        """From now on cycles are looked for when there is a quiet moment."""
+        self._garbage = Garbage()
+
+    def _look(self) -> None:
+        """Adds a look for garbage to what is done later, if it is time for one."""
+        self._steps = 0
+        if self._garbage is not None and not self._looks and self._garbage.due():
+            self._looks = True
+            self.later.append(self._collect)
+
+    def _collect(self) -> None:
+        self._looks = False
+        if self._garbage is not None:
+            self._garbage.collect()
+
     def _step(self) -> None:
+        self._steps += 1
+        if self._steps > STEPS:
+            self._look()
         timers = self.timers
         while timers and timers[0][2].callback is None:
             heapq.heappop(timers)
