@@ -55,6 +55,7 @@ E_INADDR0: Final = int(lib.NV_E_INADDR0)
 E_INLEN0: Final = int(lib.NV_E_INLEN0)
 E_INADDR1: Final = int(lib.NV_E_INADDR1)
 E_INLEN1: Final = int(lib.NV_E_INLEN1)
+E_INLEN2: Final = int(lib.NV_E_INLEN2)
 E_TID: Final = int(lib.NV_E_TID)
 E_HOT: Final = int(lib.NV_E_HOT)
 

@@ -61,16 +61,17 @@ NR_IN: Final = {
     "iov": (20, 296),
     "iov_only": (19, 295),
     "poll": (7, 271),
+    "msg": (46,),
     # structures: argument and size
     "fixed": {
-        13: (1, 32), 14: (1, 8), 35: (0, 16), 38: (1, 32), 40: (2, 8), 43: (2, 4), 45: (5, 4), 46: (1, 56), 47: (1, 56), 51: (2, 4),
+        13: (1, 32), 14: (1, 8), 35: (0, 16), 38: (1, 32), 40: (2, 8), 43: (2, 4), 45: (5, 4), 47: (1, 56), 51: (2, 4),
         52: (2, 4), 54: (3, 4), 55: (4, 4), 131: (0, 24), 160: (1, 16), 202: (3, 16), 223: (2, 32), 230: (2, 16), 233: (3, 12),
-        286: (2, 32), 288: (2, 4), 302: (2, 16),
+        286: (2, 32), 288: (2, 4), 302: (2, 16), 435: (0, 88),
     },
 }  # fmt: skip
 
 
-IN_SIZES: Final = (4, 8, 12, 16, 24, 32, 56, 64)  # proto.h, NV_IN_FIXED
+IN_SIZES: Final = (4, 8, 12, 16, 24, 32, 56, 64, 88)  # proto.h, NV_IN_FIXED
 
 
 class CapSets(NamedTuple):
@@ -162,7 +163,7 @@ def set_inlining() -> None:
         lib.nv_set_intab(nr, 0x40 | i << 3 | j)
     for nr in bufs:
         lib.nv_set_intab(nr, 0x20)
-    for kind, code in (("write", 0x21), ("iov", 0x22), ("iov_only", 0x23), ("poll", 0x24)):
+    for kind, code in (("write", 0x21), ("iov", 0x22), ("iov_only", 0x23), ("poll", 0x24), ("msg", 0x25)):
         numbers: Any = NR_IN[kind]
         for nr in numbers:
             lib.nv_set_intab(nr, code)

@@ -263,10 +263,15 @@ static const char *inlined(const struct nv_task *t, int64_t addr, int64_t *len) 
   if (addr == NV_IN_GATHERED) /* an iovec array's: no address */
     return NULL;
   if (addr != t->ev[NV_E_INADDR0] || !t->ev[NV_E_INLEN0]) {
-    if (addr != t->ev[NV_E_INADDR1])
+    if (addr == t->ev[NV_E_INADDR1]) {
+      i = 2;
+      off = NV_IN_MAXSTR;
+    } else if (addr == t->ev[NV_E_INADDR2]) {
+      i = 4;
+      off = NV_IN_MSG_IOV;
+    } else {
       return NULL;
-    i = 2;
-    off = NV_IN_MAXSTR;
+    }
   }
   *len = t->ev[NV_E_INLEN0 + i];
   if (*len <= 0 || (uint64_t)*len > NV_WIN_LEN - off)

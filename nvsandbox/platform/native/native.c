@@ -282,7 +282,7 @@ static void take(struct nv_task *t) {
   nv_stats.jumps += kind == NV_EV_SYSCALL && !fpoff;
   if (L.hot_first && kind == NV_EV_SYSCALL && fpoff && (t->ev[NV_E_HOT] = count_site(t)))
     t->ev[NV_E_KIND] |= NV_EV_UNCOMMON;
-  for (int i = 0; i < 2; i++) {
+  for (int i = 0; i < NV_INPUTS; i++) {
     t->ev[NV_E_INADDR0 + 2 * i] = (int64_t) * (volatile uint64_t *)&s->in_addr[i];
     uint32_t n = *(volatile uint32_t *)&s->in_len[i];
     t->ev[NV_E_INLEN0 + 2 * i] = n <= NV_IN_MAXWRITE ? n : 0;
@@ -527,7 +527,7 @@ void nv_fp_describe(char *at, uint32_t size, uint64_t features) {
 void nv_fp_saved(struct nv_task *t) {
   nv_fp_describe((char *)t->slot + NV_WIN_OFF, nv_xsize, nv_xfeatures);
   t->ev[NV_E_FPOFF] = NV_WIN_OFF;
-  t->ev[NV_E_INLEN0] = t->ev[NV_E_INLEN1] = 0; /* it lies where those were */
+  t->ev[NV_E_INLEN0] = t->ev[NV_E_INLEN1] = t->ev[NV_E_INLEN2] = 0; /* it lies where those were */
 }
 
 void nv_get_ready(struct nv_task *t) {

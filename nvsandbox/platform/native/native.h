@@ -22,6 +22,8 @@ enum {
   NV_E_INLEN0,
   NV_E_INADDR1,
   NV_E_INLEN1,
+  NV_E_INADDR2,
+  NV_E_INLEN2,
   NV_E_TID,
   NV_E_HOT, /* how often this call site has trapped lately, when it is time to look at it */
   NV_E_N = 24

@@ -141,6 +141,10 @@ struct nv_cmds {
   struct nv_op op[NV_MAXOPS];
 };
 
+/* Inputs that come with an event, by address: at 0, NV_IN_MAXSTR and NV_IN_MSG_IOV of the window.
+ */
+#define NV_INPUTS 3
+
 enum { NV_K_PID, NV_K_TID, NV_K_PPID, NV_K_UID, NV_K_EUID, NV_K_GID, NV_K_EGID, NV_KNOWN };
 
 struct nv_slot {
@@ -156,8 +160,8 @@ struct nv_slot {
   int64_t cret;   /* result of the last operation that has one */
   uint32_t fail;  /* index of the failed operation */
   uint32_t fpoff; /* xsave area of the current frame, offset in the slot; 0: none */
-  uint64_t in_addr[2];
-  uint32_t in_len[2];
+  uint64_t in_addr[NV_INPUTS];
+  uint32_t in_len[NV_INPUTS];
   uint32_t fdreg[4];
   uint64_t regs[NV_NREG];
   /* Patched call sites; gs points at the slot */
@@ -191,7 +195,12 @@ struct nv_slot {
 #define NV_IN_IOV 0x22u
 #define NV_IN_IOV_ONLY 0x23u /* the array alone */
 #define NV_IN_POLL 0x24u     /* struct pollfd in argument 0, their number in argument 1 */
-/* a structure in argument i, of size k: 4, 8, 12, 16, 24, 32, 56 or 64 bytes */
+/* struct msghdr in argument 1, the iovec array it names, at NV_IN_MSG_IOV, and what that points to
+ */
+#define NV_IN_MSG 0x25u
+#define NV_IN_MSG_IOV 64u
+#define NV_IN_MSG_MAXIOV 12u
+/* a structure in argument i, of size k: 4, 8, 12, 16, 24, 32, 56, 64 or 88 bytes */
 #define NV_IN_FIXED(i, k) (0x80u | (i) << 4 | (k))
 #define NV_IN_MAXIOV 16u
 #define NV_IN_GATHERED 1u /* in_addr of what an iovec array points to, one part after the other */

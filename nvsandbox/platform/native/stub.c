@@ -615,15 +615,10 @@ static void inline_one(struct nv_slot *s, uint64_t addr, uint64_t n) {
   s->in_len[0] = (uint32_t)(n - nv_copy((char *)s + NV_WIN_OFF, (void *)addr, n));
 }
 
-static void inline_iov(struct nv_slot *s, int data) {
+/* What the n iovecs at `off` of the window point to, one part after the other. */
+static void inline_gather(struct nv_slot *s, uint32_t off, uint64_t n) {
   char *win = (char *)s + NV_WIN_OFF;
-  const volatile uint64_t *iov = (const volatile uint64_t *)win;
-  uint64_t n = s->regs[NV_RDX];
-  if (n > NV_IN_MAXIOV)
-    return;
-  inline_one(s, s->regs[NV_RSI], 16 * n);
-  if (!data || s->in_len[0] != 16 * n)
-    return;
+  const volatile uint64_t *iov = (const volatile uint64_t *)(win + off);
   uint32_t at = NV_IN_MAXSTR;
   for (uint64_t i = 0; i < n; i++) {
     uint64_t len = iov[2 * i + 1];
@@ -635,11 +630,34 @@ static void inline_iov(struct nv_slot *s, int data) {
   s->in_len[1] = at - NV_IN_MAXSTR;
 }
 
+static void inline_iov(struct nv_slot *s, int data) {
+  uint64_t n = s->regs[NV_RDX];
+  if (n > NV_IN_MAXIOV)
+    return;
+  inline_one(s, s->regs[NV_RSI], 16 * n);
+  if (data && s->in_len[0] == 16 * n)
+    inline_gather(s, 0, n);
+}
+
+static void inline_msg(struct nv_slot *s) {
+  char *win = (char *)s + NV_WIN_OFF;
+  inline_one(s, s->regs[NV_RSI], sizeof(struct k_msghdr));
+  if (s->in_len[0] != sizeof(struct k_msghdr))
+    return;
+  uint64_t iov = *(volatile uint64_t *)(win + offsetof(struct k_msghdr, iov));
+  uint64_t n = *(volatile uint64_t *)(win + offsetof(struct k_msghdr, iovlen));
+  if (n > NV_IN_MSG_MAXIOV || nv_copy(win + NV_IN_MSG_IOV, (void *)iov, 16 * n))
+    return;
+  s->in_addr[2] = iov;
+  s->in_len[2] = (uint32_t)(16 * n);
+  inline_gather(s, NV_IN_MSG_IOV, n);
+}
+
 /* Copies the inputs that the call will surely need into the window, so that the Sentry has them at
  * once. */
 static void inline_inputs(struct nv_slot *s, uint64_t nr) {
   static const uint8_t argreg[6] = {NV_RDI, NV_RSI, NV_RDX, NV_R10, NV_R8, NV_R9};
-  s->in_len[0] = s->in_len[1] = 0;
+  s->in_len[0] = s->in_len[1] = s->in_len[2] = 0;
   if (nr >= sizeof kuser()->intab)
     return;
   uint8_t t = kuser()->intab[nr];
@@ -655,10 +673,10 @@ static void inline_inputs(struct nv_slot *s, uint64_t nr) {
     return;
   }
   if (t & 0x80) {
-    static const uint8_t sizes[8] = {4, 8, 12, 16, 24, 32, 56, 64};
+    static const uint8_t sizes[16] = {4, 8, 12, 16, 24, 32, 56, 64, 88};
     uint64_t a = s->regs[argreg[(t >> 4 & 7) % 6]];
     if (a >= 4096)
-      inline_one(s, a, sizes[t & 7]);
+      inline_one(s, a, sizes[t & 15]);
     return;
   }
   if (t == NV_IN_POLL) {
@@ -668,6 +686,10 @@ static void inline_inputs(struct nv_slot *s, uint64_t nr) {
   }
   if (t == NV_IN_IOV || t == NV_IN_IOV_ONLY) {
     inline_iov(s, t == NV_IN_IOV);
+    return;
+  }
+  if (t == NV_IN_MSG) {
+    inline_msg(s);
     return;
   }
   if (t == NV_IN_IOCTL) {
@@ -731,7 +753,7 @@ __attribute__((used)) static void tramp_serve(struct nv_slot *s) {
 
 __attribute__((used)) static void tramp_kicked(struct nv_slot *s) {
   s->kicked = 0;
-  s->in_len[0] = s->in_len[1] = 0;
+  s->in_len[0] = s->in_len[1] = s->in_len[2] = 0;
   s->sig = SIG_KICK;
   s->kind = NV_EV_KICK;
   post(s);
@@ -907,7 +929,7 @@ __attribute__((used)) static void handler(int sig, struct k_siginfo *si, struct 
   s->inside = 0;
   uintptr_t fp = (uintptr_t)mc->fpstate - (uintptr_t)s;
   s->fpoff = fp < NV_SLOT_SIZE ? (uint32_t)fp : 0;
-  s->in_len[0] = s->in_len[1] = 0;
+  s->in_len[0] = s->in_len[1] = s->in_len[2] = 0;
   s->sig = (uint32_t)sig;
   if (sig == SIG_SYS) {
     s->kind = si->arch == AUDIT_ARCH_X86_64 ? NV_EV_SYSCALL : NV_EV_BADARCH;

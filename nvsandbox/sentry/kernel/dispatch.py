@@ -19,6 +19,7 @@ from ...platform.interface import (
     E_HOT,
     E_INLEN0,
     E_INLEN1,
+    E_INLEN2,
     E_KIND,
     E_SIG,
     E_TRAPNO,
@@ -155,7 +156,7 @@ def _traced_call(k: Kernel, t: Task, ev: Event) -> int:
 def _changed(k: Kernel, t: Task) -> Event:
     """The call as its tracer has left it."""
     th = t.thread
-    th.ev[E_INLEN0] = th.ev[E_INLEN1] = 0  # what they point to may have changed
+    th.ev[E_INLEN0] = th.ev[E_INLEN1] = th.ev[E_INLEN2] = 0  # what they point to may have changed
     th.regs[RAX] = t.orig_nr
     th.ev[E_KIND] = EV_SYSCALL
     lib.nv_decode(th.cdata)

@@ -67,6 +67,10 @@ def iovec_in(t: Task, addr: int, count: int) -> Iovec:
 
 def _gather(t: Task, iov: Iovec, skip: int, limit: int) -> bytes:
     """``limit`` bytes of the vector from position ``skip``."""
+    if skip == 0:
+        came = t.thread.gathered(limit)
+        if came is not None:
+            return came
     parts = []
     for base, size in iov:
         if skip >= size:

@@ -95,6 +95,18 @@ def test_what_an_iovec_array_points_to_has_no_address(record: Record) -> None:
     assert record.trap.gathered(1 << 30) is None
 
 
+def test_an_iovec_array_that_came_with_a_message(record: Record) -> None:
+    at = int(lib.NV_E_INADDR2)
+    record.ev[E_INADDR0], record.ev[E_INLEN0] = 0x1000, 56
+    record.ev[at], record.ev[at + 1] = 0x3000, 32
+    record.window(int(lib.NV_IN_MSG_IOV), bytes(range(32)))
+    assert record.trap.copy_in(0x3000, 32) == bytes(range(32))
+    assert record.trap.copy_in(0x3000, 33) is None
+    assert record.trap.copy_in(0x1000 + int(lib.NV_IN_MSG_IOV), 1) is None
+    record.ev[at + 1] = 1 << 40
+    assert record.trap.copy_in(0x3000, 8) is None
+
+
 @pytest.mark.parametrize("length", [-1, 1 << 40, (1 << 63) - 1])
 def test_lengths_that_no_window_has(record: Record, length: int) -> None:
     record.ev[E_INADDR0], record.ev[E_INLEN0] = 0x1000, length
