@@ -1,5 +1,6 @@
 # nvsandbox: everything a developer runs. Each target sets up what it needs and caches it.
 SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3.13 /usr/bin/python3.12 /usr/bin/python3.11) python3)
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -33,7 +34,7 @@ $(VENV)/.ready: pyproject.toml setup.py tools/apt.sh
 	@echo "setting up $(VENV) …"
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip install -q --disable-pip-version-check -U pip "setuptools>=77" wheel "cffi>=1.16,<3"
-	@set -o pipefail; $(PY) -m pip install -q --disable-pip-version-check --no-build-isolation --config-settings editable_mode=compat -e '.[dev]' 2>&1 | { grep -v '^WARNING: Location' || true; }
+	@$(PY) -m pip install -q --disable-pip-version-check --no-build-isolation --config-settings editable_mode=compat -e '.[dev]' 2>&1 | { grep -v '^WARNING: Location' || true; }
 	@touch $@
 
 native: $(STUB)

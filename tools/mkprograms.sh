@@ -12,6 +12,8 @@ wheel="django==4.2.16"
 torch="torch==2.13.0"
 key=$(printf '%s' "$(basename "$base") $packages $torch $wheel 2" | sha256sum | cut -c1-12)
 root=$cache/programs-$key
+exec 9>"$cache/mkprograms.lock" # another may be at it
+flock 9
 if [ ! -e "$root/.complete" ]; then
   echo "adding Go, Java, PyTorch, servers and ffmpeg to a copy of the root file system (once, a few minutes) …" >&2
   rm -rf "$root.tmp"
