@@ -96,8 +96,24 @@ def parse_header(head: bytes) -> tuple[int, int, int, int, int]:
     return etype, entry, phoff, phentsize, phnum
 
 
+_parsed: Final[dict[bytes, Elf]] = {}  # by both headers; a shell runs the same programs again and again
+MAX_PARSED: Final = 64
+
+
 def parse(head: bytes, phdrs: bytes) -> Elf:
-    """The program described by the ELF header and its program header table. Raises ENOEXEC, EINVAL."""
+    """The program described by the ELF header and its program header table, not to be changed. Raises ENOEXEC, EINVAL."""
+    key = head[:EHDR] + phdrs
+    e = _parsed.get(key)
+    if e is None:
+        e = _parse(head, phdrs)
+        if len(key) <= PAGE:
+            if len(_parsed) >= MAX_PARSED:
+                _parsed.clear()
+            _parsed[key] = e
+    return e
+
+
+def _parse(head: bytes, phdrs: bytes) -> Elf:
     etype, entry, phoff, phentsize, phnum = parse_header(head)
     if len(phdrs) < phnum * PHDR:
         raise SysErr(errno.ENOEXEC)

@@ -159,7 +159,9 @@ def open_program(
         prog.header = _load_header(t, prog.file, head)
         if prog.header.interp is not None:
             off, size = prog.header.interp
-            name = _read(t, prog.file, size, off)
+            name = head[off : off + size]
+            if len(name) != size:
+                name = _read(t, prog.file, size, off)
             if len(name) != size or name[-1:] != b"\0":
                 raise SysErr(errno.ENOEXEC)
             name = name.split(b"\0", 1)[0]
