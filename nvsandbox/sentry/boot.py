@@ -163,7 +163,13 @@ def set_inlining() -> None:
         lib.nv_set_intab(nr, 0x40 | i << 3 | j)
     for nr in bufs:
         lib.nv_set_intab(nr, 0x20)
-    for kind, code in (("write", 0x21), ("iov", 0x22), ("iov_only", 0x23), ("poll", 0x24), ("msg", 0x25)):
+    for kind, code in (
+        ("write", 0x21),
+        ("iov", 0x22),
+        ("iov_only", 0x23),
+        ("poll", 0x24),
+        ("msg", 0x25),
+    ):
         numbers: Any = NR_IN[kind]
         for nr in numbers:
             lib.nv_set_intab(nr, code)

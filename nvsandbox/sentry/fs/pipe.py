@@ -50,13 +50,14 @@ def _account(delta: int) -> None:
 
 @final
 class Slot:
-    """One page's worth of data."""
+    """One page's worth of data: a part, from ``off`` to ``end``, of what was written at once. The page begins at ``begin``."""
 
-    __slots__ = ("data", "off", "packet")
+    __slots__ = ("begin", "data", "end", "off", "packet")
 
-    def __init__(self, data: bytes, packet: bool) -> None:
+    def __init__(self, data: bytes, off: int, end: int, packet: bool) -> None:
         self.data = data
-        self.off = 0
+        self.begin = self.off = off
+        self.end = end
         self.packet = packet
 
 
@@ -127,13 +128,20 @@ class Pipe:
         part = n & (PAGE - 1)
         if part and slots and not packet:
             last = slots[-1]
-            if not last.packet and len(last.data) + part <= PAGE:
-                last.data += data[:part]
+            if not last.packet and last.end - last.begin + part <= PAGE:
+                last.data = last.data[last.off : last.end] + data[:part]
+                last.begin -= last.off
+                last.end += part - last.off
+                last.off = 0
                 done = part
-        while done < n and len(slots) < self.max_slots:
-            piece = data[done : done + PAGE] if n > PAGE or done else data
-            slots.append(Slot(piece, packet))
-            done += len(piece)
+        fits = done + (self.max_slots - len(slots)) * PAGE
+        if fits < n:  # of what does not fit nothing is kept
+            data = data[:fits]
+            n = fits
+        while done < n:
+            end = min(done + PAGE, n)
+            slots.append(Slot(data, done, end, packet))
+            done = end
         self.bytes += done
         return done
 
@@ -142,28 +150,37 @@ class Pipe:
         slots = self.slots
         parts: list[bytes] = []
         got = 0
+        data, start, end = b"", 0, 0  # what is taken of one write
         while slots and got < size:
             s = slots[0]
-            if s.packet and parts:
+            if s.packet and got:
                 break
-            avail = len(s.data) - s.off
-            want = size - got
-            if avail <= want:
-                parts.append(s.data[s.off :] if s.off else s.data)
-                got += avail
+            if s.data is not data or s.off != end:
+                if end:
+                    parts.append(data[start:end])
+                data, start = s.data, s.off
+            n = s.end - s.off
+            if n <= size - got:
                 slots.popleft()
             else:
-                parts.append(s.data[s.off : s.off + want])
-                got += want
                 if s.packet:
                     slots.popleft()
-                    self.bytes -= avail - want
-                else:
-                    s.off += want
+                    self.bytes -= n - (size - got)
+                n = size - got
+            end = s.off = s.off + n
+            got += n
             if s.packet:
                 break
         self.bytes -= got
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        if not parts:
+            return data[start:end]
+        parts.append(data[start:end])
+        return b"".join(parts)
+
+    def give_back(self, data: bytes) -> None:
+        """Puts what ``take`` gave back to where it was."""
+        self.slots.appendleft(Slot(data, 0, len(data), False))
+        self.bytes += len(data)
 
     def peek(self, size: int) -> bytes:
         """What ``take`` would give, left in place (tee)."""
@@ -171,7 +188,7 @@ class Pipe:
         for s in self.slots:
             if size <= 0:
                 break
-            parts.append(s.data[s.off : s.off + size])
+            parts.append(s.data[s.off : min(s.end, s.off + size)])
             size -= len(parts[-1])
         return b"".join(parts)
 

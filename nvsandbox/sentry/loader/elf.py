@@ -96,7 +96,9 @@ def parse_header(head: bytes) -> tuple[int, int, int, int, int]:
     return etype, entry, phoff, phentsize, phnum
 
 
-_parsed: Final[dict[bytes, Elf]] = {}  # by both headers; a shell runs the same programs again and again
+_parsed: Final[
+    dict[bytes, Elf]
+] = {}  # by both headers; a shell runs the same programs again and again
 MAX_PARSED: Final = 64
 
 

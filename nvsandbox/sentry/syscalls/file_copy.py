@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..abi.fcntl import MAX_RW_COUNT
 from ..errors import Restart, SysErr
-from ..fs.pipe import PAGE, Pipe, Slot, pipe_of
+from ..fs.pipe import PAGE, Pipe, pipe_of
 from ..kernel.wait import POLL_READ, POLL_WRITE, POLLERR, POLLHUP
 from ..mm.vma import PROT_READ
 from .decode import CInt, CUInt, CULong, Table, UserPtr, full
@@ -220,9 +220,7 @@ def _pipe_to_file(
                 break
             raise
         if n < len(data):  # what was not taken goes back to where it was
-            rest = data[max(n, 0) :]
-            a.slots.appendleft(Slot(rest, False))
-            a.bytes += len(rest)
+            a.give_back(data[max(n, 0) :])
         _took(a)
         if n < 0:
             return total or n

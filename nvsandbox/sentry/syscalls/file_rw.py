@@ -192,9 +192,9 @@ def _room(t: Task, f: FileDescription, iov: Iov) -> int:
     if p is not None and there < sum(n for _, n in iov):
         fits = 0  # a pipe's pages are copied whole or stay
         for s in p.slots:
-            if fits + len(s.data) - s.off > there:
+            if fits + s.end - s.off > there:
                 break
-            fits += len(s.data) - s.off
+            fits += s.end - s.off
         return min(there, fits)
     return there
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from nvsandbox.platform.interface import DATA_LEN
 from nvsandbox.sentry.errors import Restart, SysErr
-from nvsandbox.sentry.fs.pipe import STREAM, PipeFile, make_pipe
+from nvsandbox.sentry.fs.pipe import DEF_SLOTS, PAGE, STREAM, PipeFile, make_pipe
 from nvsandbox.sentry.kernel.wait import Waiter
 from nvsandbox.sentry.syscalls.event_pipe import sys_pipe2
 
@@ -210,3 +210,22 @@ def test_fault_leaves_no_descriptor() -> None:
     with pytest.raises(SysErr):
         sys_pipe2(t, 1, 0)
     assert t.files.files == {}
+
+
+def test_of_a_write_that_does_not_fit_nothing_else_is_kept() -> None:
+    t: Any = FakeTask()
+    r, w = make_pipe(t, os.O_NONBLOCK)
+    for _ in range(DEF_SLOTS):
+        assert w.write(t, bytes(1 << 20)) > 0
+        assert len(r.read(t, PAGE)) == PAGE
+    assert (
+        sum(len(d) for d in {id(s.data): s.data for s in r.pipe.slots}.values()) <= 2 * w.pipe.size
+    )
+
+
+def test_what_was_written_at_once_is_read_without_a_copy() -> None:
+    t: Any = FakeTask()
+    r, w = make_pipe(t)
+    data = bytes(10240)
+    w.write(t, data)
+    assert r.read(t, 20000) is data
