@@ -192,14 +192,26 @@ static uint32_t count_site(const struct nv_task *t) {
   return sites[i].n;
 }
 
-int nv_can_patch(void) {
+void nv_know_xstate(void) {
   uint32_t a = 0xd, b, c = 0, d;
+  __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+  nv_xfeatures = (a | (uint64_t)d << 32) & NV_XSTATE;
+  nv_xsize = 576; /* legacy area and header */
+  for (uint32_t i = 2; i < 63; i++) {
+    if (!(nv_xfeatures >> i & 1))
+      continue;
+    a = 0xd, c = i;
+    __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d)); /* size and place of one */
+    if (a + b > nv_xsize)
+      nv_xsize = a + b;
+  }
+}
+
+int nv_can_patch(void) {
   if (!(getauxval(AT_HWCAP2) & 2)) /* HWCAP2_FSGSBASE */
     return 0;
-  __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
-  nv_xsize = b;
-  nv_xfeatures = a | (uint64_t)d << 32;
-  return b >= 576 && b + 4 <= NV_IN_MAXBUF;
+  nv_know_xstate();
+  return (nv_xfeatures & 3) == 3 && nv_xsize + 4 <= NV_IN_MAXBUF;
 }
 
 void nv_set_patching(uint32_t first, uint32_t factor) {

@@ -40,13 +40,13 @@ enum mode { STUB, APP, STOPPED, FAULTED, GONE, FELL /* gone while it ran the app
 struct nv_pt {
   int tid; /* 0: not known yet, or gone */
   enum mode mode;
-  int resuming;  /* stub mode ends with the operations at hand */
-  int kick;      /* came in stub mode */
-  int muted;     /* nobody wants its events any more */
-  int queued;    /* has an event that was not fetched */
-  int fp_dirty;  /* the extended state in the slot is newer */
-  int is_thread; /* not the first of its process */
-  uint32_t fp_size, fp_off;
+  int resuming;             /* stub mode ends with the operations at hand */
+  int kick;                 /* came in stub mode */
+  int muted;                /* nobody wants its events any more */
+  int queued;               /* has an event that was not fetched */
+  int fp_dirty;             /* the extended state in the slot is newer */
+  int is_thread;            /* not the first of its process */
+  uint32_t fp_size, fp_all; /* of the extended state, without tiles and with them */
   uint64_t image;
   struct user_regs_struct u;
   struct nv_task *next_event, *next_tid;
@@ -271,19 +271,23 @@ static void get_fp(struct nv_task *t) {
   struct iovec iov = {buf, sizeof buf};
   if (request(PTRACE_GETREGSET, p, (void *)NT_X86_XSTATE, &iov) || iov.iov_len < 576)
     return;
-  uint32_t size = (uint32_t)iov.iov_len;
-  /* The window's place for inlined input is not used here; a state with tiles only fits the far end
-   * of the signal stack. */
-  uint32_t off = size + 4 <= NV_IN_MAXBUF ? NV_WIN_OFF : NV_STACK_OFF;
-  if (size + 4 > NV_STACK_LEN - 0x1000)
+  if (!nv_xsize)
+    nv_know_xstate();
+  /* It goes to the window's place for inlined input, which is not used here. */
+  uint32_t size = (uint32_t)iov.iov_len, kept = size < nv_xsize ? size : nv_xsize;
+  if (kept + 4 > NV_IN_MAXBUF)
     return;
-  uint64_t xcr0; /* here the first word of what sigframes use for struct _fpx_sw_bytes */
+  uint64_t xcr0,
+      present; /* the first word of what sigframes use for struct _fpx_sw_bytes; the header's */
   memcpy(&xcr0, buf + 464, 8);
-  memcpy((char *)t->slot + off, buf, size);
-  nv_fp_describe((char *)t->slot + off, size, xcr0);
-  p->fp_size = size;
-  p->fp_off = off;
-  t->ev[NV_E_FPOFF] = off;
+  memcpy(&present, buf + 512, 8);
+  present &= NV_XSTATE;
+  memcpy(buf + 512, &present, 8);
+  memcpy((char *)t->slot + NV_WIN_OFF, buf, kept);
+  nv_fp_describe((char *)t->slot + NV_WIN_OFF, kept, xcr0 & NV_XSTATE);
+  p->fp_all = size;
+  p->fp_size = kept;
+  t->ev[NV_E_FPOFF] = NV_WIN_OFF;
 }
 
 /* The trap number and error code that a frame shows. A tracer is not told them, but a signal frame
@@ -296,8 +300,8 @@ static void ask_trap(struct nv_task *t, int sig) {
   struct nv_pt *p = t->pt;
   get_fp(t);
   p->fp_dirty = p->fp_size != 0;
-  t->ev[NV_E_FPOFF] = p->fp_dirty ? p->fp_off : 0;
-  if (!p->fp_dirty || p->fp_off != NV_WIN_OFF) { /* no room for the frame besides the state */
+  t->ev[NV_E_FPOFF] = p->fp_dirty ? NV_WIN_OFF : 0;
+  if (!p->fp_dirty) {
     queue(t);
     return;
   }
@@ -357,9 +361,16 @@ static void app_signal(struct nv_task *t, int sig) {
 /* Extended state that the Sentry changed in the slot. */
 static void put_fp(struct nv_task *t) {
   struct nv_pt *p = t->pt;
-  struct iovec iov = {(char *)t->slot + p->fp_off, p->fp_size};
-  if (p->fp_dirty)
-    request(PTRACE_SETREGSET, p, (void *)NT_X86_XSTATE, &iov);
+  static char buf[NV_STACK_LEN];
+  struct iovec iov = {buf, p->fp_all};
+  uint64_t present;
+  if (!p->fp_dirty)
+    return;
+  memcpy(buf, (char *)t->slot + NV_WIN_OFF, p->fp_size);
+  memcpy(&present, buf + 512, 8);
+  present &= NV_XSTATE;
+  memcpy(buf + 512, &present, 8);
+  request(PTRACE_SETREGSET, p, (void *)NT_X86_XSTATE, &iov);
   p->fp_dirty = 0;
 }
 

@@ -8,7 +8,8 @@
 void nv_listen(struct nv_task *t);   /* scan its slot for events */
 void nv_unlisten(struct nv_task *t); /* no longer */
 void nv_fp_describe(char *at, uint32_t size, uint64_t features);
-extern uint32_t nv_xsize; /* this machine's extended state, see nv_can_patch */
+void nv_know_xstate(void);
+extern uint32_t nv_xsize; /* this machine's extended state, once nv_know_xstate has looked */
 extern uint64_t nv_xfeatures;
 
 /* ptrace.c */

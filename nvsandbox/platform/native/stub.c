@@ -522,7 +522,11 @@ static long run_op(struct nv_slot *s, const struct nv_op *o, struct sigcontext_6
     case NV_OP_XSAVE:
       for (int i = 0; i < 8; i++) /* the header, of which XSAVE writes only the first word */
         ((uint64_t *)((char *)s + a[0] + 512))[i] = 0;
-      __asm__ volatile("xsave64 (%0)" : : "r"((char *)s + a[0]), "a"(-1), "d"(-1) : "memory");
+      __asm__ volatile("xsave64 (%0)"
+                       :
+                       : "r"((char *)s + a[0]), "a"((uint32_t)NV_XSTATE),
+                         "d"((uint32_t)(NV_XSTATE >> 32))
+                       : "memory");
       return 0;
     default:
       return -38;
