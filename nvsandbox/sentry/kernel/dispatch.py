@@ -65,6 +65,7 @@ SYSCALL_LEN: Final = 2
 EV_SYSCALL_UNCOMMON: Final = EV_SYSCALL | EV_UNCOMMON
 _EVENT: Final = struct.Struct("<8q").unpack_from  # kind, number, six arguments
 WRITE_FAULT: Final = 2  # of a page fault's error code
+PKEY_FAULT: Final = 0x20
 
 
 def on_event(k: Kernel, ev: Event) -> None:
@@ -297,6 +298,13 @@ def _trap(k: Kernel, th: HostThread, kind: int) -> None:
             if sig == sg.SIGSEGV and ev[E_ERR] & WRITE_FAULT and t.mm.held(t, ev[E_ADDR] & M64):
                 finish_trap(k, t, (0, 0, 0))
                 return
+            if sig == sg.SIGSEGV and ev[E_CODE] == sg.SEGV_PKUERR:
+                if not ev[E_ERR] & WRITE_FAULT and _shown(k, t, ev[E_ADDR] & M64):
+                    finish_trap(k, t, (0, 0, 0))
+                    return
+                # The key is ours: to the application the text is one that can't be written
+                ev[E_CODE] = sg.SEGV_ACCERR
+                ev[E_ERR] &= ~PKEY_FAULT
             info = sg.SigInfo(sig, ev[E_CODE])
             info.addr = ev[E_ADDR]
             fault = (ev[E_TRAPNO], ev[E_ERR], ev[E_ADDR])
@@ -311,6 +319,14 @@ def _trap(k: Kernel, th: HostThread, kind: int) -> None:
         exit_task(t)
     except Exception:
         _bug(t)
+
+
+def _shown(k: Kernel, t: Task, addr: int) -> bool:
+    """Whether a program that read patched text at ``addr`` has its own there now."""
+    try:
+        return k.patcher is not None and k.patcher.show(t, addr, addr + 1)
+    except SysErr:  # the host can't
+        return False
 
 
 def finish_trap(k: Kernel, t: Task, fault: tuple[int, int, int]) -> None:

@@ -266,8 +266,13 @@ def access(t: Task, mm: MM, fn: Callable[[Access], T]) -> T:
 
 def read_remote(t: Task, mm: MM, addr: int, size: int, force: bool = False) -> bytes:
     """What can be read from ``addr`` on, text with its own system calls. ``force``: protections aside. May suspend. Raises ESRCH."""
-    data = access(t, mm, lambda a: a.read(addr, size, force)) or b""
-    return t.k.patcher.own_text(t, mm, addr, data) if t.k.patcher is not None else data
+
+    def plain(at: int, n: int) -> bytes:
+        return access(t, mm, lambda a: a.read(at, n, force)) or b""
+
+    if t.k.patcher is None or not mm.patches:
+        return plain(addr, size)
+    return t.k.patcher.read(t, mm, addr, size, plain)
 
 
 def write_forced(t: Task, mm: MM, addr: int, data: bytes) -> int:

@@ -208,9 +208,20 @@ class HostThread:
             self.run()
         self.op(op, 0, 0, DATA_OFF, addr, size)
         n = self.run()
+        if 0 <= n < size and self._shows(addr + n, size - n):
+            self.op(op, 0, 0, DATA_OFF, addr, size)
+            n = self.run()
         if not least <= n <= size:
             raise SysErr(errno.EFAULT)
         return bytes(self.mem[WIN_DATA : WIN_DATA + n])
+
+    def _shows(self, addr: int, size: int) -> bool:
+        """Whether it was patched text that could not be read at ``addr``, and now the program's own can be."""
+        t = self.task
+        if t is None or not t.mm.patches or t.k.patcher is None:
+            return False
+        # A string that ends before its limit is short too
+        return t.k.patcher.hides(t.mm, addr) and t.k.patcher.show(t, addr, addr + size)
 
     def copy_in_str(self, addr: int, limit: int) -> bytes:
         """A string without its NUL; ENAMETOOLONG when there is none in ``limit`` bytes. May suspend."""

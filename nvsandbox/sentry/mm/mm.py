@@ -107,7 +107,7 @@ class MM:
     """One address space, living in one host process (``space``)."""
 
     __slots__ = (
-        "_busy", "_lock_queue", "aio", "arg_end", "arg_start", "args", "auxv", "brk", "brk_start", "donated", "dumpable",
+        "_busy", "_lock_queue", "_locked_by", "aio", "arg_end", "arg_start", "args", "auxv", "brk", "brk_start", "donated", "dumpable",
         "env_end", "env_start", "exe", "hold", "lock_new", "map", "membarrier", "mmap_base", "no_patch", "no_thp", "patch_late", "patches",
         "resident",
         "space", "stack_start", "users", "vdso", "visits",
@@ -140,6 +140,7 @@ class MM:
         self.aio: dict[int, AioContext] = {}  # by the address of their rings
         self.visits: list[Visit] = []  # kernel/remote.py
         self._busy = False
+        self._locked_by: Task | None = None
         self.hold: tuple[int, int] | None = (
             None  # being replaced underneath: whoever writes there waits
         )
@@ -206,9 +207,14 @@ class MM:
         while self._busy:
             t.wait(self._lock_queue, interruptible=False)
         self._busy = True
+        self._locked_by = t
+
+    def is_locked_by(self, t: Task) -> bool:
+        return self._busy and self._locked_by is t
 
     def unlock(self) -> None:
         self._busy = False
+        self._locked_by = None
         self._lock_queue.wake()
 
     def held(self, t: Task, addr: int) -> bool:
@@ -466,15 +472,14 @@ class MM:
             if at < end:
                 err = errno.ENOMEM
         if at > addr:
-            if prot & PROT_WRITE:
-                self.unpatch(t, before, addr, at)
+            self.unpatch(t, before, addr, at)
             t.thread.host(NR_MPROTECT, addr, at - addr, prot)
             self.apply(t, before)
         if err:
             raise SysErr(err)
 
     def unpatch(self, t: Task, before: VmaMap, lo: int, hi: int) -> None:
-        """Text in the range is about to be written or moved: queues its own bytes back (``before``: the map so far)."""
+        """Text in the range is about to get another protection or to move: queues its own bytes back (``before``: the map so far)."""
         if self.patches and t.k.patcher is not None:
             now, self.map = self.map, before
             try:

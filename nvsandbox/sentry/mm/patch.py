@@ -11,8 +11,11 @@ and whole, by one mmap. Sites that glibc's own pattern gives away are patched wh
 they have trapped often. A site that has new neighbours waits for the next generation.
 
 A jump into the middle of a patched site meets an invalid instruction by construction and is emulated (``emulate``). Text that the
-application makes writable gets its own bytes back first, and so does everything once a thread sets gs itself. What cannot be
-hidden on a machine without protection keys is a program that reads its own text.
+application makes writable gets its own bytes back first, and so does everything once a thread sets gs itself.
+
+Patched stretches can be executed only, where the host's processor has protection keys (mmap(2): PROT_EXEC alone). A program that
+reads its own text, or has a call do it, faults and gets the file's bytes of that page back for good (``show``), or the whole stretch
+when it goes on reading. Without protection keys it sees the jumps.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ import logging
 import os
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, final
 
 from ...platform.interface import (
@@ -52,6 +55,8 @@ if TYPE_CHECKING:
     from ..kernel.task import Task
     from ..vfs.file import FileDescription
     from .mm import MM
+
+Reader = Callable[[int, int], bytes]
 
 log = logging.getLogger("nvsandbox.sentry")
 
@@ -82,6 +87,7 @@ REACH: Final = 120  # of a short jump, bytes
 ALIGNED: Final = 16  # functions are, and padding ends where one begins
 AROUND: Final = 16  # bytes around a call that tell whether it is a site
 EFL_ARITH: Final = 0x8D5
+SHOW_MAX: Final = 8  # pages that get their own bytes back one by one
 
 
 @final
@@ -137,14 +143,31 @@ class PatchedText:
 
 @final
 class Mapped:
-    """A generation in an address space: file offset 0 is at ``base``."""
+    """A generation in an address space: file offset 0 is at ``base``; ``shown``: offsets from where to where the file's own text
+    is mapped, since it was read. Shared by parent and child, so never changed."""
 
-    __slots__ = ("base", "gen", "text")
+    __slots__ = ("base", "gen", "shown", "text")
 
-    def __init__(self, text: PatchedText, gen: Generation, base: int) -> None:
+    def __init__(
+        self, text: PatchedText, gen: Generation, base: int, shown: tuple[tuple[int, int], ...]
+    ) -> None:
         self.text = text
         self.gen = gen
         self.base = base
+        self.shown = shown
+
+    def is_shown(self, off: int) -> bool:
+        return any(a <= off < b for a, b in self.shown)
+
+    def hidden(self, lo: int, hi: int) -> Iterator[tuple[int, int]]:
+        """What of [lo, hi) is not shown."""
+        for a, b in sorted(self.shown):
+            if lo < a < hi:
+                yield lo, a
+            if a < hi and b > lo:
+                lo = b
+        if lo < hi:
+            yield lo, hi
 
 
 @final
@@ -353,12 +376,11 @@ class Patcher:
             mm.patches.remove(old)
         lo, hi = offset, offset + size
         self._fill(t, [s for s in gen.sites if lo <= s.low() and s.high() + 6 <= hi], base)
+        new = Mapped(text, gen, base, old.shown if old is not None and old.base == base else ())
         for a, b in gen.ranges:
-            a, b = max(a, lo), min(b, hi)
-            if a >= b:
-                continue
-            mm.host_mmap(t, base + a, b - a, PROT_READ | PROT_EXEC, MAP_PRIVATE, gen.fd, a)
-        mm.patches.append(Mapped(text, gen, base))
+            for c, d in new.hidden(max(a, lo), min(b, hi)):
+                mm.host_mmap(t, base + c, d - c, PROT_EXEC, MAP_PRIVATE, gen.fd, c)
+        mm.patches.append(new)
         return True
 
     def _fill(self, t: Task, sites: list[Site], base: int) -> None:
@@ -417,7 +439,7 @@ class Patcher:
             ):
                 text.refused.add(end)
                 return
-        if count < self.build_at:
+        if count < self.build_at or any(p.text is text and p.is_shown(end - 1) for p in mm.patches):
             return
         gen = text.gen
         if gen is None or text.sites[end] not in gen.sites:
@@ -453,15 +475,71 @@ class Patcher:
                 t, at, end - at, v.prot, MAP_PRIVATE, _text_fd(t, v), v.offset + at - v.start
             )
 
-    def own_text(self, t: Task, mm: MM, addr: int, data: bytes) -> bytes:
-        """``data``, read at ``addr`` of a process's memory, with the file's own bytes where text is patched. May suspend."""
-        stop = addr + len(data)
-        for v, lo, hi in list(self._stretches(mm, addr, stop)):
-            lo, hi = max(lo, addr), min(hi, stop)
-            own = os.pread(_text_fd(t, v), hi - lo, v.offset + lo - v.start)
-            if len(own) == hi - lo:  # or the file has become shorter
-                data = data[: lo - addr] + own + data[hi - addr :]
-        return data
+    def hides(self, mm: MM, addr: int) -> bool:
+        """Whether the page at ``addr`` can be executed only."""
+        for p in mm.patches:
+            off = addr - p.base
+            if any(a <= off < b for a, b in p.gen.ranges) and not p.is_shown(off):
+                v = mm.map.find(addr)
+                if v is not None and patchable(v) and self._same(v, p):
+                    return True
+        return False
+
+    def show(self, t: Task, lo: int, hi: int) -> bool:
+        """[lo, hi) is read by the task's program, or by a call of it: what can be executed only gets the file's own bytes, for good.
+        Whether there is any. May suspend. Raises SysErr when the host can't."""
+        mm = t.mm
+        locked = mm.users > 1 and not mm.is_locked_by(t)
+        if locked:
+            mm.lock(t)
+        try:
+            found = False
+            for p in list(mm.patches):
+                for v, at, end in list(self._stretches(mm, lo, hi)):
+                    if self._same(v, p):
+                        found = True
+                        if len(p.shown) < SHOW_MAX:
+                            at = max(at, lo & ~(PAGE - 1))
+                            end = min(end, (hi + PAGE - 1) & ~(PAGE - 1))
+                        p = self._show(t, mm, p, v, at, end)
+            return found
+        finally:
+            if locked:
+                mm.unlock()
+
+    def _show(self, t: Task, mm: MM, p: Mapped, v: Vma, at: int, end: int) -> Mapped:
+        parts = tuple(p.hidden(at - p.base, end - p.base))
+        for a, b in parts:
+            lo, hi = p.base + a, p.base + b
+            mm.host_mmap(
+                t, lo, hi - lo, v.prot, MAP_PRIVATE, _text_fd(t, v), v.offset + lo - v.start
+            )
+        t.thread.run()
+        new = Mapped(p.text, p.gen, p.base, (*p.shown, *parts))
+        if p in mm.patches:  # or all of it has been given back meanwhile
+            mm.patches[mm.patches.index(p)] = new
+        return new
+
+    def read(self, t: Task, mm: MM, addr: int, size: int, plain: Reader) -> bytes:
+        """``size`` bytes at ``addr`` of a process's memory, as far as there are any: patched text from its file, the rest by
+        ``plain``. May suspend."""
+        out: list[bytes] = []
+        at, stop = addr, addr + size
+        for v, lo, hi in sorted(self._stretches(mm, addr, stop), key=lambda s: s[1]):
+            lo, hi = max(lo, at), min(hi, stop)
+            if lo >= hi:
+                continue
+            if at < lo:
+                out.append(plain(at, lo - at))
+                if len(out[-1]) < lo - at:
+                    return b"".join(out)
+            out.append(os.pread(_text_fd(t, v), hi - lo, v.offset + lo - v.start))
+            at = hi
+            if len(out[-1]) < hi - lo:  # the file has become shorter
+                return b"".join(out)
+        if at < stop:
+            out.append(plain(at, stop - at))
+        return b"".join(out)
 
     def about_to_write(self, t: Task, mm: MM, lo: int, hi: int) -> None:
         """[lo, hi) is about to be written past its protection: text there gets its own bytes back first, for good. May suspend."""
