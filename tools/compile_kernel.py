@@ -12,6 +12,7 @@ import pkgutil
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parent.parent
@@ -79,7 +80,23 @@ def check() -> int:
 def build(modules: list[str]) -> None:
     """Runs mypyc and the C compiler."""
     from mypyc.build import mypycify
-    from setuptools import setup
+    from setuptools import Extension, setup
+    from setuptools.command.build_ext import build_ext
+
+    class BuildExt(build_ext):
+        """Compiles an extension's sources side by side; setuptools does one after the other."""
+
+        def build_extension(self, ext: Extension) -> None:
+            def compile_one(source: str) -> list[str]:
+                return self.compiler.compile(
+                    [source], output_dir=self.build_temp, include_dirs=ext.include_dirs, extra_postargs=ext.extra_compile_args,
+                )  # fmt: skip
+
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                for objects in pool.map(compile_one, ext.sources):
+                    ext.extra_objects += objects
+            ext.sources = []
+            super().build_extension(ext)
 
     work = REPO / "build/mypyc"
     extensions = mypycify(
@@ -92,8 +109,8 @@ def build(modules: list[str]) -> None:
         ext_modules=extensions,
         script_args=[
             "-q", "build_ext", f"--build-lib={OUT}", f"--build-temp={work}",
-            f"--parallel={os.cpu_count()}",
         ],
+        cmdclass={"build_ext": BuildExt},
     )  # fmt: skip
 
 

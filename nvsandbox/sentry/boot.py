@@ -34,7 +34,7 @@ from .kernel.remote import read_memory
 from .kernel.signal import SIG_IGN, SigAction
 from .kernel.task import RLIM_INFINITY, Task, ThreadGroup
 from .loader.exec import HWCAP
-from .mm.patch import KNOWN
+from .mm.sites import KNOWN
 from .mounts import mount_all
 from .net import host as hostnet
 from .net import host_raw, loopback, netns, veth
