@@ -53,7 +53,7 @@ NR_IN: Final = {
     "str": {
         2: 0, 4: 0, 6: 0, 21: 0, 59: 0, 76: 0, 80: 0, 82: 0, 83: 0, 84: 0, 85: 0, 87: 0, 89: 0, 90: 0,
         92: 0, 94: 0, 137: 0, 257: 1, 258: 1, 260: 1, 262: 1, 263: 1, 267: 1, 268: 1, 269: 1, 332: 1,
-        437: 1, 439: 1, 191: 0, 192: 0, 280: 1,
+        439: 1, 191: 0, 192: 0, 280: 1,
     },
     "str2": {82: (0, 1), 86: (0, 1), 88: (0, 1), 264: (1, 3), 316: (1, 3), 265: (1, 3), 266: (0, 2)},
     "buf": (42, 44, 49),
@@ -62,6 +62,7 @@ NR_IN: Final = {
     "iov_only": (19, 295),
     "poll": (7, 271),
     "msg": (46,),
+    "how": (437,),
     # structures: argument and size
     "fixed": {
         13: (1, 32), 14: (1, 8), 35: (0, 16), 38: (1, 32), 40: (2, 8), 43: (2, 4), 45: (5, 4), 47: (1, 56), 51: (2, 4),
@@ -71,6 +72,14 @@ NR_IN: Final = {
 }  # fmt: skip
 
 
+IN_KINDS: Final = {
+    "write": 0x21,
+    "iov": 0x22,
+    "iov_only": 0x23,
+    "poll": 0x24,
+    "msg": 0x25,
+    "how": 0x26,
+}  # proto.h, NV_IN_WRITE …
 IN_SIZES: Final = (4, 8, 12, 16, 24, 32, 56, 64, 88)  # proto.h, NV_IN_FIXED
 
 
@@ -163,13 +172,7 @@ def set_inlining() -> None:
         lib.nv_set_intab(nr, 0x40 | i << 3 | j)
     for nr in bufs:
         lib.nv_set_intab(nr, 0x20)
-    for kind, code in (
-        ("write", 0x21),
-        ("iov", 0x22),
-        ("iov_only", 0x23),
-        ("poll", 0x24),
-        ("msg", 0x25),
-    ):
+    for kind, code in IN_KINDS.items():
         numbers: Any = NR_IN[kind]
         for nr in numbers:
             lib.nv_set_intab(nr, code)

@@ -203,6 +203,7 @@ struct nv_slot {
 #define NV_IN_MSG 0x25u
 #define NV_IN_MSG_IOV 64u
 #define NV_IN_MSG_MAXIOV 12u
+#define NV_IN_HOW 0x26u /* openat2(2): path in argument 1, 24 bytes in argument 2 */
 /* a structure in argument i, of size k: 4, 8, 12, 16, 24, 32, 56, 64 or 88 bytes */
 #define NV_IN_FIXED(i, k) (0x80u | (i) << 4 | (k))
 #define NV_IN_MAXIOV 16u

@@ -696,6 +696,13 @@ static void inline_inputs(struct nv_slot *s, uint64_t nr) {
     inline_msg(s);
     return;
   }
+  if (t == NV_IN_HOW) {
+    s->in_addr[0] = s->regs[NV_RSI];
+    s->in_len[0] = (uint32_t)copy_str(win, (char *)s->in_addr[0], NV_IN_MAXSTR);
+    s->in_addr[1] = s->regs[NV_RDX];
+    s->in_len[1] = (uint32_t)(24 - nv_copy(win + NV_IN_MAXSTR, (void *)s->in_addr[1], 24));
+    return;
+  }
   if (t == NV_IN_IOCTL) {
     uint32_t cmd = (uint32_t)s->regs[NV_RSI], n = cmd >> 16 & 0x3fff;
     if ((cmd >> 8 & 0xff) != 'F' || n > NV_IN_MAXSTR)
