@@ -169,7 +169,7 @@ def test_gdb_reads_it(place: Path, platform: str) -> None:
 
     def lines(text: str) -> list[str]:
         text = re.sub(r"0x[0-9a-f]+", "X", text)
-        text = re.sub(r"(LWP|line 1:)\s*\d+", r"\1", text)
+        text = re.sub(r"(LWP|line 1:|xstate/)\s*\d+", r"\1", text)
         # Which thread is which, and where the one that counts was, is chance.
         keep = [x for x in text.splitlines() if "waiter" not in x and "pause" not in x]
         return [

@@ -50,7 +50,7 @@ static struct {
   uint32_t hot_first, hot_factor;
 } L;
 struct nv_stats nv_stats;
-uint32_t nv_xsize;
+uint32_t nv_xsize, nv_xall;
 uint64_t nv_xfeatures;
 
 static uint8_t widths[512][6], nargs[512];
@@ -196,6 +196,7 @@ void nv_know_xstate(void) {
   uint32_t a = 0xd, b, c = 0, d;
   __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
   nv_xfeatures = (a | (uint64_t)d << 32) & NV_XSTATE;
+  nv_xall = b;
   nv_xsize = 576; /* legacy area and header */
   for (uint32_t i = 2; i < 63; i++) {
     if (!(nv_xfeatures >> i & 1))
@@ -205,6 +206,12 @@ void nv_know_xstate(void) {
     if (a + b > nv_xsize)
       nv_xsize = a + b;
   }
+}
+
+uint32_t nv_xstate_all(void) {
+  if (!nv_xall)
+    nv_know_xstate();
+  return nv_xall;
 }
 
 int nv_can_patch(void) {

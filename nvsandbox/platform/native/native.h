@@ -50,6 +50,9 @@ int nv_init(int eventfd, int epfd, struct nv_kuser *kuser, int ncpu);
 /* Whether this machine can run patched call sites: gs can be set without a system call, and a
  * thread's extended state fits its place. */
 int nv_can_patch(void);
+/* Bytes that the host's processor has of extended state, tiles included: what debuggers are told.
+ */
+uint32_t nv_xstate_all(void);
 /* From now on call sites that trap are counted; `first`: the counts that NV_E_HOT tells. */
 void nv_set_patching(uint32_t first, uint32_t factor);
 /* Where known[what] of a slot is; NV_KNOWN: entry. */

@@ -84,9 +84,9 @@
 #define NV_OP_EXIT 10u /* the host thread ends here */
 #define NV_OP_PIO                                                                                  \
   11u /* a: nr, fdreg index, address, length, offset: pread64/pwrite64; cret: bytes */
-/* The extended state that a thread can have: all but AMX's tiles, for which a process must ask the
- * host (arch_prctl(2), ARCH_REQ_XCOMP_PERM), as no stub does. They take 8 KiB. */
-#define NV_XSTATE (~(UINT64_C(3) << 17))
+/* The extended state that a thread can have: all but the data of AMX's tiles, for which a process
+ * must ask the host (arch_prctl(2), ARCH_REQ_XCOMP_PERM), as no stub does. They take 8 KiB. */
+#define NV_XSTATE (~(UINT64_C(1) << 18))
 #define NV_OP_XSAVE 12u /* a: offset in the slot: extended state of a thread without a frame */
 /* a: address of a NULL-terminated array of strings, window offset, room. At the offset: how many
  * bytes whole strings take, plus NV_ALL when that is all of them; behind it the strings. */

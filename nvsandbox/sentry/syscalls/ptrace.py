@@ -19,6 +19,7 @@ from ...platform.interface import (
     RSI,
     RSP,
 )
+from ...platform.native._native import lib
 from ..errors import SysErr
 from ..fs.proc_access import check_access
 from ..kernel import ptrace as pt
@@ -240,9 +241,9 @@ def _write_state(u: Task, kind: int, new: bytes) -> None:
     if kind == NT_PRFPREG:
         th.mem[off : off + 464] = new[:464]
     else:
-        new = new[:464] + old[464:512] + new[512:] + old[size - 4 :]
-        if len(new) != size:
+        if len(new) != lib.nv_xstate_all() or len(new) < size - 4:
             raise SysErr(errno.EFAULT)
+        new = new[:464] + old[464:512] + new[512 : size - 4] + old[size - 4 :]
         th.mem[off : off + size] = checked_fp(new, old[464:512])
     th.store_fp()
 
