@@ -265,6 +265,14 @@ static void system_call(struct nv_task *t) {
   queue(t);
 }
 
+/* The state's header says that there are none. */
+static void drop_tiles(char *state) {
+  uint64_t present;
+  memcpy(&present, state + 512, 8);
+  present &= NV_XSTATE;
+  memcpy(state + 512, &present, 8);
+}
+
 static void get_fp(struct nv_task *t) {
   struct nv_pt *p = t->pt;
   static char buf[NV_STACK_LEN];
@@ -277,12 +285,9 @@ static void get_fp(struct nv_task *t) {
   uint32_t size = (uint32_t)iov.iov_len, kept = size < nv_xsize ? size : nv_xsize;
   if (kept + 4 > NV_IN_MAXBUF)
     return;
-  uint64_t xcr0,
-      present; /* the first word of what sigframes use for struct _fpx_sw_bytes; the header's */
+  uint64_t xcr0; /* here the first word of what sigframes use for struct _fpx_sw_bytes */
   memcpy(&xcr0, buf + 464, 8);
-  memcpy(&present, buf + 512, 8);
-  present &= NV_XSTATE;
-  memcpy(buf + 512, &present, 8);
+  drop_tiles(buf);
   memcpy((char *)t->slot + NV_WIN_OFF, buf, kept);
   nv_fp_describe((char *)t->slot + NV_WIN_OFF, kept, xcr0 & NV_XSTATE);
   p->fp_all = size;
@@ -363,13 +368,10 @@ static void put_fp(struct nv_task *t) {
   struct nv_pt *p = t->pt;
   static char buf[NV_STACK_LEN];
   struct iovec iov = {buf, p->fp_all};
-  uint64_t present;
   if (!p->fp_dirty)
     return;
   memcpy(buf, (char *)t->slot + NV_WIN_OFF, p->fp_size);
-  memcpy(&present, buf + 512, 8);
-  present &= NV_XSTATE;
-  memcpy(buf + 512, &present, 8);
+  drop_tiles(buf);
   request(PTRACE_SETREGSET, p, (void *)NT_X86_XSTATE, &iov);
   p->fp_dirty = 0;
 }

@@ -237,29 +237,28 @@ class Patcher:
     def _stretches(self, mm: MM, lo: int, hi: int) -> Iterator[tuple[Vma, int, int]]:
         """Stretches mapped from a generation that reach into [lo, hi): whose text, from where to where."""
         for p in mm.patches:
-            for a, b in p.gen.ranges:
-                a, b = p.base + a, p.base + b
-                if a < hi and lo < b:
-                    for v in mm.map.overlapping(max(lo, a), min(hi, b)):
-                        if v.file is not None and patchable(v) and self._same(v, p):
-                            yield v, max(v.start, a), min(v.end, b)
+            yield from self._stretches_of(mm, p, lo, hi)
+
+    def _stretches_of(self, mm: MM, p: Mapped, lo: int, hi: int) -> Iterator[tuple[Vma, int, int]]:
+        for a, b in p.gen.ranges:
+            a, b = p.base + a, p.base + b
+            if a < hi and lo < b:
+                for v in mm.map.overlapping(max(lo, a), min(hi, b)):
+                    if v.file is not None and patchable(v) and self._same(v, p):
+                        yield v, max(v.start, a), min(v.end, b)
 
     def restore(self, t: Task, mm: MM, lo: int, hi: int) -> None:
         """Queues the file's own text back over what is patched in [lo, hi)."""
         for v, at, end in list(self._stretches(mm, lo, hi)):
-            mm.host_mmap(
-                t, at, end - at, v.prot, MAP_PRIVATE, _text_fd(t, v), v.offset + at - v.start
-            )
+            _queue_own(t, mm, v, at, end)
 
     def hides(self, mm: MM, addr: int) -> bool:
         """Whether the page at ``addr`` can be executed only."""
-        for p in mm.patches:
-            off = addr - p.base
-            if any(a <= off < b for a, b in p.gen.ranges) and not p.is_shown(off):
-                v = mm.map.find(addr)
-                if v is not None and patchable(v) and self._same(v, p):
-                    return True
-        return False
+        return any(
+            not p.is_shown(addr - p.base)
+            for p in mm.patches
+            for _ in self._stretches_of(mm, p, addr, addr + 1)
+        )
 
     def show(self, t: Task, lo: int, hi: int) -> bool:
         """[lo, hi) is read by the task's program, or by a call of it: what can be executed only gets the file's own bytes, for good.
@@ -271,13 +270,12 @@ class Patcher:
         try:
             found = False
             for p in list(mm.patches):
-                for v, at, end in list(self._stretches(mm, lo, hi)):
-                    if self._same(v, p):
-                        found = True
-                        if len(p.shown) < SHOW_MAX:
-                            at = max(at, lo & ~(PAGE - 1))
-                            end = min(end, (hi + PAGE - 1) & ~(PAGE - 1))
-                        p = self._show(t, mm, p, v, at, end)
+                for v, at, end in list(self._stretches_of(mm, p, lo, hi)):
+                    found = True
+                    if len(p.shown) < SHOW_MAX:
+                        at = max(at, lo & ~(PAGE - 1))
+                        end = min(end, (hi + PAGE - 1) & ~(PAGE - 1))
+                    p = self._show(t, mm, p, v, at, end)
             return found
         finally:
             if locked:
@@ -286,10 +284,7 @@ class Patcher:
     def _show(self, t: Task, mm: MM, p: Mapped, v: Vma, at: int, end: int) -> Mapped:
         parts = tuple(p.hidden(at - p.base, end - p.base))
         for a, b in parts:
-            lo, hi = p.base + a, p.base + b
-            mm.host_mmap(
-                t, lo, hi - lo, v.prot, MAP_PRIVATE, _text_fd(t, v), v.offset + lo - v.start
-            )
+            _queue_own(t, mm, v, p.base + a, p.base + b)
         t.thread.run()
         new = Mapped(p.text, p.gen, p.base, (*p.shown, *parts))
         if p in mm.patches:  # or all of it has been given back meanwhile
@@ -330,7 +325,7 @@ class Patcher:
         for mm in {id(mm): mm for u in t.k.every_task() if (mm := u.memory()) is not None}.values():
             for p in list(mm.patches):
                 if p.text is m.text:
-                    patched = [s for s in self._stretches(mm, 0, TASK_SIZE) if self._same(s[0], p)]
+                    patched = list(self._stretches_of(mm, p, 0, TASK_SIZE))
                     mm.patches.remove(p)
                     with contextlib.suppress(SysErr):  # it is gone
                         self._give_back(t, mm, patched)
@@ -389,6 +384,11 @@ def _text_fd(t: Task, v: Vma) -> int:
     """A descriptor of the file that ``v`` is text of. May suspend."""
     assert v.file is not None
     return v.file.mappable(t).host_fd(t, False)
+
+
+def _queue_own(t: Task, mm: MM, v: Vma, lo: int, hi: int) -> None:
+    """Queues the mmap of the file's own text to [lo, hi) of ``v``."""
+    mm.host_mmap(t, lo, hi - lo, v.prot, MAP_PRIVATE, _text_fd(t, v), v.offset + lo - v.start)
 
 
 def _map_own(t: Task, mm: MM, v: Vma, lo: int, hi: int, fd: int) -> None:
