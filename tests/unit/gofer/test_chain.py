@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 from faketask import FakeTask
-from vfs.worlds import start_gofer
+from vfs.worlds import code, start_gofer
 
 from nvsandbox.gofer import protocol as p
-from nvsandbox.sentry.errors import SysErr
 from nvsandbox.sentry.fs.gofer_client import GoferClient
 from nvsandbox.sentry.fs.gofer_node import Node
 from nvsandbox.sentry.fs.memfd_pool import MemfdPool, local_refill
@@ -38,12 +37,6 @@ def served(tmp_path: Path) -> Iterator[Served]:
     yield client, root
     client.sock.close()
     os.waitpid(pid, 0)
-
-
-def code(fn: Any, *args: Any) -> int:
-    with pytest.raises(SysErr) as e:
-        fn(*args)
-    return e.value.errno
 
 
 def overlay(c: GoferClient) -> tuple[OverlayFs, Any]:

@@ -21,7 +21,7 @@ import pytest
 from faketask import FakeTask
 from hypothesis import given
 from hypothesis import strategies as st
-from vfs.worlds import start_gofer
+from vfs.worlds import code, start_gofer
 
 from nvsandbox.gofer import protocol as p
 from nvsandbox.gofer.main import MountSpec
@@ -54,12 +54,6 @@ def served(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Served]:
     yield client, root
     client.sock.close()
     os.waitpid(pid, 0)
-
-
-def code(fn: Any, *args: Any) -> int:
-    with pytest.raises(SysErr) as e:
-        fn(*args)
-    return e.value.errno
 
 
 @pytest.mark.parametrize("name", [b"..", b".", b"", b"a/b", b"../secret", b"/etc", b"x\0y"])

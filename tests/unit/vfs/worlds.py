@@ -12,6 +12,7 @@ import socket
 import tempfile
 from typing import Any
 
+import pytest
 from faketask import FakeTask
 
 from nvsandbox.gofer.main import MountSpec, main
@@ -122,6 +123,13 @@ class SentryWorld:
             for out, addr in outs:
                 out.data = t.get(addr, out.size)
         return r
+
+
+def code(fn: Any, *args: Any) -> int:
+    """The errno that a call fails with."""
+    with pytest.raises(SysErr) as e:
+        fn(*args)
+    return e.value.errno
 
 
 def start_gofer(
